@@ -1,0 +1,26 @@
+"""What every actor's machine looks like, so that one driver and one test harness serve them all."""
+
+from typing import Protocol, TypeVar
+
+import msgspec
+
+Event = TypeVar("Event", contravariant=True)
+Command = TypeVar("Command")
+
+
+class Wake(msgspec.Struct, frozen=True):
+    """The machine's deadline has come (or may have): the event that stands for time passing."""
+
+
+class Machine(Protocol[Event, Command]):
+    """Pure: no clock, randomness, file, socket or log. Same events and times, same commands."""
+
+    @property
+    def deadline_ns(self) -> int | None:
+        """Boot time at which it wants a `Wake`; None when it waits for nothing."""
+
+    def handle(self, event: Event, now_ns: int) -> list[Command]:
+        """Applies one event at boot time `now_ns` and returns what the shell must do, in order.
+
+        An event that does not fit the state changes nothing and returns nothing.
+        """

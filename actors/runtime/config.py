@@ -1,0 +1,185 @@
+"""The configuration: one frozen struct from one TOML file, every key checked.
+
+Secrets are not in it: sessions live in 0600 files, the API secret in $KITEFEED_API_SECRET.
+"""
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
+from msgspec import Meta
+
+from kitefeed.protocol import location
+from kitefeed.protocol.errors import ConfigError
+from kitefeed.protocol.messages import Mode
+from kitefeed.protocol.topology import IPC_PATH_BYTES_MAX, has_room
+
+InstrumentName = Annotated[str, Meta(pattern=r"^[A-Z]{2,8}:\S.*$", max_length=80)]
+Seconds = Annotated[float, Meta(ge=0.05, le=3600)]
+INSTRUMENTS_MAX = 3_000  # Kite's limit for one socket
+
+
+class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of every table: an unknown key is an error."""
+
+
+class Kite(_Table, frozen=True):
+    """Where Kite is, and which app we are."""
+
+    api_key: str = ""
+    rest_url: Annotated[str, Meta(pattern=r"^https?://")] = "https://api.kite.trade"
+    ws_url: Annotated[str, Meta(pattern=r"^wss?://")] = "wss://ws.kite.trade"
+    login_url: Annotated[str, Meta(pattern=r"^https?://")] = (
+        "https://kite.zerodha.com/connect/login"
+    )
+
+
+class Standby(_Table, frozen=True):
+    """A second session that only REST polling uses, when the first is refused."""
+
+    api_key: str = ""
+    file: str = ""
+
+
+class Session(_Table, frozen=True):
+    """file: where kitefeed keeps the session. watch: a token file that another program writes."""
+
+    file: str = ""
+    watch: str = ""
+    standby: Standby | None = None
+
+
+class Market(_Table, frozen=True):
+    """hours: "calendar" follows the exchange, "always" and "never" are for simulators and tests."""
+
+    hours: Literal["calendar", "always", "never"] = "calendar"
+
+
+class Config(_Table, frozen=True):
+    """Everything a user can set. Paths are resolved by `Settings`, never read from here."""
+
+    instruments: Annotated[list[InstrumentName], Meta(max_length=INSTRUMENTS_MAX)] = []
+    mode: Mode = "full"
+    canaries: list[InstrumentName] = []
+    kite: Kite = Kite()
+    session: Session = Session()
+    market: Market = Market()
+    backoff_s: Annotated[list[Seconds], Meta(min_length=1, max_length=20)] = [5, 15, 30, 60]
+    runtime_dir: str = ""
+    state_dir: str = ""
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """A configuration with its place, and the paths that follow from both."""
+
+    config: Config
+    source: Path | None
+    runtime_dir: Path
+    state_dir: Path
+
+    @property
+    def session_path(self) -> Path:
+        return self._path(self.config.session.file, self.state_dir / "session.json")
+
+    @property
+    def watch_path(self) -> Path | None:
+        return self._path(self.config.session.watch, Path()) if self.config.session.watch else None
+
+    @property
+    def standby_path(self) -> Path:
+        standby = self.config.session.standby
+        return self._path(standby.file if standby else "", self.state_dir / "standby.json")
+
+    @property
+    def instruments_path(self) -> Path:
+        """The instrument dump as an SQLite file, written by the poller, read by everybody."""
+        return self.state_dir / "instruments.sqlite"
+
+    def _path(self, value: str, default: Path) -> Path:
+        return location.resolve(value, self.source or Path.cwd() / "_") if value else default
+
+
+def load(named: str | Path | None = None) -> Settings:
+    """The configuration in force.
+
+    Raises ConfigError when there is none, or one that cannot be used; the sentence names file, key
+    and remedy.
+    """
+    path = location.find_config(named)
+    if path is None:
+        raise ConfigError(
+            f"There is no configuration: neither ./{location.CONFIG_NAME} nor "
+            f"{location.home() / location.CONFIG_NAME} exists. Copy kitefeed.example.toml there, "
+            "or name yours with --config"
+        )
+    config = parse(_read(path), path)
+    settings = Settings(config, path, location.runtime_dir(path), location.state_dir(path))
+    if not has_room(settings.runtime_dir):
+        raise ConfigError(
+            f"{path}: runtime_dir: {settings.runtime_dir} is too long for a socket "
+            f"({IPC_PATH_BYTES_MAX} bytes with the file name); choose a shorter one"
+        )
+    return settings
+
+
+def fallback(named: str | Path | None = None) -> Settings:
+    """Defaults in the right directories, for actors that must report a broken configuration."""
+    path = location.find_config(named)
+    return Settings(Config(), path, location.runtime_dir(path), location.state_dir(path))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file; create it or correct the name") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); correct its owner or mode") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: is not TOML: {error}; correct that line") from None
+
+
+def parse(data: dict[str, Any], path: Path) -> Config:
+    """`data` as a Config. Raises ConfigError naming file, key, and the nearest valid name."""
+    try:
+        return msgspec.convert(data, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {_explain(str(error), data)}") from None
+
+
+def _explain(message: str, data: dict[str, Any]) -> str:
+    """One sentence out of msgspec's: `Object contains unknown field `x` - at `$.kite``."""
+    reason, _, where = message.partition(" - at ")
+    place = where.strip("`").removeprefix("$").removeprefix(".")
+    unknown = re.search(r"unknown field `(.+)`", reason)
+    if not unknown:
+        shown = _value_at(data, place)
+        given = f" (is {shown!r})" if shown is not None else ""
+        return f"{place or 'top level'}: {reason}{given}; correct it"
+    name = unknown.group(1)
+    key = f"{place}.{name}" if place else name
+    near = difflib.get_close_matches(name, _keys_of(place), n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"valid are {', '.join(_keys_of(place))}"
+    return f"{key}: is not a setting; {hint}"
+
+
+def _keys_of(place: str) -> list[str]:
+    table: type[msgspec.Struct] = Config
+    for name in filter(None, place.split(".")):
+        field = next(f for f in msgspec.structs.fields(table) if f.name == name)
+        options = [field.type, *get_args(field.type)]
+        table = next(t for t in options if isinstance(t, type) and issubclass(t, msgspec.Struct))
+    return [field.name for field in msgspec.structs.fields(table)]
+
+
+def _value_at(data: Any, place: str) -> object:
+    """What the file says at `place` (`kite.api_key`, `instruments[2]`), None if not there."""
+    for step in re.findall(r"[^.\[\]]+", place):
+        try:
+            data = data[int(step)] if isinstance(data, list) else data[step]
+        except (KeyError, IndexError, TypeError, ValueError):
+            return None
+    return data if isinstance(data, str | int | float | bool) else None

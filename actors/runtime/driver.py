@@ -1,0 +1,48 @@
+"""Drives a machine on an asyncio loop: events in, commands out, one timer for its deadline."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from kitefeed.actors.policy.machine import Machine, Wake
+from kitefeed.protocol.clock import boot_ns
+
+
+class Driver:
+    """`perform` carries out one command; it may call `feed` again, which is queued behind the
+    commands of the running step, so that a machine is never re-entered."""
+
+    def __init__(self, machine: Machine[Any, Any], perform: Callable[[Any], None]) -> None:
+        self.machine = machine
+        self._perform = perform
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._events: list[object] = []
+        self._is_stepping = False
+
+    def feed(self, event: object) -> None:
+        """Gives the machine one event now, and does what it says."""
+        self._events.append(event)
+        if self._is_stepping:
+            return
+        self._is_stepping = True
+        try:
+            while self._events:
+                for command in self.machine.handle(self._events.pop(0), boot_ns()):
+                    self._perform(command)
+        finally:
+            self._is_stepping = False
+        self._arm()
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline_ns = self.machine.deadline_ns
+        if deadline_ns is not None:
+            delay_s = max(0.001, (deadline_ns - boot_ns()) / 1e9)
+            self._timer = self._loop.call_later(min(delay_s, 60.0), self.feed, Wake())

@@ -1,0 +1,135 @@
+"""The life of an actor process: configuration, lock, signals, loop, exit code.
+
+An actor whose configuration cannot be used does not exit (supervisord would loop, or give up): it
+holds its role, says so once, and goes on when the file is good.
+"""
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from kitefeed.actors.runtime import config, locks, logs
+from kitefeed.actors.runtime.config import Settings
+from kitefeed.protocol.errors import ConfigError, KitefeedError
+from kitefeed.protocol.exits import Exit
+from kitefeed.protocol.messages import new_id
+from kitefeed.protocol.topology import Role
+
+WATCH_S = 1.0  # how often the parent and a broken configuration are looked at
+
+log = logging.getLogger("kitefeed")
+
+
+class Runtime:
+    """What an actor's main coroutine is given. `misconfigured`: why the settings are only defaults
+    in the right directories; set for the supervisor and broadcaster, others wait it out."""
+
+    def __init__(self, role: Role, settings: Settings, misconfigured: str | None) -> None:
+        self.role = role
+        self.settings = settings
+        self.misconfigured = misconfigured
+        self.boot_id = new_id()
+        self.lock = locks.RoleLock(settings.runtime_dir, role, self.boot_id)
+        self.exit_code = Exit.OK
+        self.stopped = asyncio.Event()
+
+    def stop(self, code: Exit = Exit.OK) -> None:
+        """Ends the actor; the first code counts."""
+        if not self.stopped.is_set():
+            self.exit_code = code
+            self.stopped.set()
+
+
+Main = Callable[[Runtime], Awaitable[None]]
+"""Starts the actor, awaits `runtime.stopped`, closes its sockets."""
+
+# These work on defaults when the configuration is broken: somebody must be there to say so.
+_SPEAKS_WHEN_MISCONFIGURED = (Role.SUPERVISOR, Role.BROADCASTER)
+
+
+def run(role: Role, main: Main) -> int:
+    """Runs one actor to its end and returns its exit code."""
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the token
+    logs.set_up(role)
+    try:
+        return asyncio.run(_live(role, main))
+    except KitefeedError as error:
+        log.error("%s", error)
+        return error.exit_code
+    except Exception:
+        log.exception("unexpected error; the actor exits and is started again")
+        return Exit.BUG
+    finally:
+        logs.drain()
+
+
+async def _live(role: Role, main: Main) -> int:
+    runtime = await _prepare(role)
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: _on_loop_error(runtime, context))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, runtime.stop)
+    parent = os.getppid()
+    watcher = asyncio.ensure_future(_watch(runtime, parent))
+    try:
+        await main(runtime)
+    finally:
+        watcher.cancel()
+        runtime.lock.release()
+    return runtime.exit_code
+
+
+async def _prepare(role: Role) -> Runtime:
+    """Settings and lock; waits for a usable configuration where the role cannot do without."""
+    parent = os.getppid()
+    is_said = False
+    while True:
+        try:
+            return Runtime(role, config.load(), None)
+        except ConfigError as error:
+            if role in _SPEAKS_WHEN_MISCONFIGURED:
+                return Runtime(role, config.fallback(), str(error))
+            if not is_said:
+                log.info("waiting for a usable configuration")
+                is_said = True
+        await asyncio.sleep(WATCH_S)
+        if os.getppid() != parent:
+            raise KitefeedError("the parent process has gone")
+
+
+async def _watch(runtime: Runtime, parent: int) -> None:
+    """Once a second: shows life on the lock, leaves with the parent, notices a repaired file.
+
+    Without its parent (supervisord killed) nobody would restart this actor, and the next
+    supervisord would meet its lock; so it goes too.
+    """
+    while True:
+        await asyncio.sleep(WATCH_S)
+        runtime.lock.touch()
+        if os.getppid() != parent:
+            log.warning("the parent process has gone; leaving")
+            runtime.stop(Exit.TRY_LATER)
+        if runtime.misconfigured and _is_usable(runtime.settings.source):
+            log.info("the configuration is usable now; starting anew")
+            runtime.stop(Exit.OK)
+
+
+def _is_usable(path: Path | None) -> bool:
+    try:
+        config.load(path)
+    except ConfigError:
+        return False
+    return True
+
+
+def _on_loop_error(runtime: Runtime, context: dict[str, Any]) -> None:
+    """An exception in a callback is a bug: a half-working actor is worse than a fresh one."""
+    error = context.get("exception")
+    log.error("unexpected error: %s", context.get("message"), exc_info=error)
+    runtime.stop(Exit.BUG)

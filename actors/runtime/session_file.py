@@ -1,0 +1,188 @@
+"""The session file: the one place that holds Kite's access token.
+
+Format (JSON, mode 0600, at most 4 KiB), also for other programs that share the session::
+
+    {"version": 1, "api_key": "…", "access_token": "…",
+     "user_id": "AB1234", "user_name": "…", "login_time": "2026-11-23 08:31:02"}
+
+`api_key` and `access_token` are required. It is replaced atomically, never rewritten in place. A
+file that somebody else could read is refused: its token can trade.
+"""
+
+import json
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from kitefeed.actors.runtime.config import Settings
+from kitefeed.actors.runtime.secrets import Secret, fingerprint_of, remember
+from kitefeed.protocol.errors import LoginNeeded
+from kitefeed.protocol.messages import Slot
+
+FILE_BYTES_MAX = 4_096
+
+
+class Session(msgspec.Struct, frozen=True):
+    """One Kite session. `login_time` is Kite's text, IST."""
+
+    api_key: str
+    access_token: Secret
+    user_id: str | None = None
+    user_name: str | None = None
+    login_time: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint_of(self.api_key, self.access_token)
+
+
+class _Record(msgspec.Struct, omit_defaults=True):
+    access_token: str
+    api_key: str = ""
+    version: int = 0
+    user_id: str | None = None
+    user_name: str | None = None
+    login_time: str | None = None
+
+
+def parse(text: str, api_key: str) -> Session:
+    """A session from a JSON object with `access_token`, or from a bare token.
+
+    `api_key` is used where the text names none. Raises LoginNeeded, which repeats none of the text.
+    """
+    text = text.strip()
+    try:
+        record = msgspec.json.decode(text, type=_Record) if text[:1] == "{" else _Record(text)
+    except msgspec.DecodeError:
+        raise LoginNeeded("it is not a session: a JSON object with access_token") from None
+    token = record.access_token
+    if not (8 <= len(token) <= 256 and token.isascii() and token.isalnum()):
+        raise LoginNeeded("its access_token is not one: letters and digits, 8 or more")
+    key = record.api_key or api_key
+    if not key:
+        raise LoginNeeded(
+            "it names no api_key, and neither does the configuration: set kite.api_key"
+        )
+    secret = remember(Secret(token))
+    return Session(key, secret, record.user_id, record.user_name, record.login_time)
+
+
+def read(path: Path, api_key: str = "") -> Session | None:
+    """The session in `path`; None when there is no file, or an empty one.
+
+    Raises LoginNeeded (one sentence with the remedy) for a file others can read, one that is not
+    ours, a link, or one that holds no session.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise LoginNeeded(
+            f"{path} cannot be opened ({error.strerror}); make it a plain file"
+        ) from None
+    with os.fdopen(handle, "rb") as file:
+        _check_mode(path, os.fstat(file.fileno()))
+        data = file.read(FILE_BYTES_MAX + 1)
+    if len(data) > FILE_BYTES_MAX:
+        raise LoginNeeded(f"{path} is larger than {FILE_BYTES_MAX} bytes; it is not a session")
+    try:
+        text = data.decode()
+        return parse(text, api_key) if text.strip() else None
+    except (UnicodeDecodeError, LoginNeeded) as error:
+        what = error if isinstance(error, LoginNeeded) else "it is not text"
+        raise LoginNeeded(f"{path}: {what}; `kitefeed session set` writes a good one") from None
+
+
+def _check_mode(path: Path, facts: os.stat_result) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        raise LoginNeeded(f"{path} is not a plain file; remove it and log in again")
+    if facts.st_uid != os.geteuid():
+        raise LoginNeeded(f"{path} belongs to another user; remove it and log in again")
+    if facts.st_mode & 0o077:
+        mode = stat.S_IMODE(facts.st_mode)
+        raise LoginNeeded(f"{path} has mode {mode:04o}, others can read it: `chmod 600 {path}`")
+
+
+def write(path: Path, session: Session) -> None:
+    """Replaces `path` atomically, mode 0600; its directory is made 0700 when it is missing."""
+    record = {
+        "version": 1,
+        "api_key": session.api_key,
+        "access_token": session.access_token.reveal(),
+        "user_id": session.user_id,
+        "user_name": session.user_name,
+        "login_time": session.login_time,
+    }
+    write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Temp file, fsync, rename: whoever reads sees all of the old or all of the new. Mode 0600."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def candidates(settings: Settings, slot: Slot) -> list[tuple[Path, str]]:
+    """Files that may hold the session of `slot`, with the api_key that a bare token belongs to.
+
+    A watched file comes second: what `kitefeed login` wrote wins unless the other one is newer.
+    """
+    config = settings.config
+    if slot == "standby":
+        standby = config.session.standby
+        key = (standby.api_key if standby else "") or config.kite.api_key
+        return [(settings.standby_path, key)]
+    paths = [settings.session_path, *([settings.watch_path] if settings.watch_path else [])]
+    return [(path, config.kite.api_key) for path in sorted(paths, key=_age_order)]
+
+
+def _age_order(path: Path) -> float:
+    """Newest first; a missing file last."""
+    try:
+        return -path.stat().st_mtime
+    except OSError:
+        return 1.0
+
+
+def current(settings: Settings, slot: Slot) -> Session | None:
+    """The session of `slot` in force: the newest file that holds one. Raises as `read` does when
+    none can be used and one of them is wrong."""
+    problem: LoginNeeded | None = None
+    for path, api_key in candidates(settings, slot):
+        try:
+            session = read(path, api_key)
+        except LoginNeeded as error:
+            problem = problem or error
+            continue
+        if session is not None:
+            return session
+    if problem:
+        raise problem
+    return None
+
+
+def by_fingerprint(settings: Settings, fingerprint: str) -> Session | None:
+    """The session an order names, or None when the files hold another by now."""
+    slots: tuple[Slot, ...] = ("primary", "standby")
+    for slot in slots:
+        for path, api_key in candidates(settings, slot):
+            try:
+                session = read(path, api_key)
+            except LoginNeeded:
+                continue
+            if session and session.fingerprint == fingerprint:
+                return session
+    return None

@@ -1,0 +1,176 @@
+"""What crosses the data path: ingest batches (source to broadcaster) and feed frames (broadcaster
+to programs). Arrays, append-only: fields are added at the end with a default, never moved, never
+retyped. docs/wire-format.md is the public description; tests/golden holds committed bytes.
+
+The tick body is encoded once, at the source. The broadcaster carries it as `msgspec.Raw` and never
+decodes it.
+"""
+
+from enum import IntEnum, IntFlag
+
+import msgspec
+
+from kitefeed.protocol.topics import NUL
+
+VERSION = 1
+
+
+class Source(IntEnum):
+    """Where a value was obtained."""
+
+    NONE = 0
+    WEBSOCKET = 1
+    REST = 2
+
+
+class Flag(IntFlag):
+    """Facts about one message, OR-ed together."""
+
+    SNAPSHOT = 1  # part of the answer to a snapshot request
+    REPLAY = 2  # sent again, with its old seq, because somebody subscribed
+    CACHED = 4  # loaded from disk: older than this broadcaster
+    STALE = 8  # its source no longer held the grant when this was sent
+    FIRST_PACKET = 16  # the exchange's cached packet after a subscribe, not a new event
+
+
+class Item(msgspec.Struct, array_like=True, gc=False):
+    """One message of a batch: its topic (no NUL), `Flag`s known at the source, its encoded body."""
+
+    topic: bytes
+    flags: int
+    body: msgspec.Raw
+
+
+class IngestBatch(msgspec.Struct, array_like=True, gc=False):
+    """Everything decoded from one Kite frame or one REST answer, in order. One ZeroMQ frame.
+
+    A batch without items is a beat: the source is alive and tells how old its last frame is.
+    `batch_seq` counts from 1 inside one epoch. Boot-time nanoseconds, comparable on one host.
+    `canary_boot_ns` is when an always-active instrument last ticked, 0 when there is none.
+    `period_ns`: how often the source promises a fresh value; 0 for a stream.
+    """
+
+    v: int
+    shard: int
+    epoch: int
+    source: int
+    batch_seq: int
+    received_boot_ns: int
+    last_frame_boot_ns: int
+    canary_boot_ns: int
+    period_ns: int
+    items: list[Item]
+
+
+class FeedMessage(msgspec.Struct, array_like=True, gc=False):
+    """The msgpack array behind `topic NUL` of a feed frame.
+
+    gen: the broadcaster's life, strictly rising (wall clock ns at its start). seq: counts from 1
+    per topic inside one gen; 0 where nothing is counted. Times are UTC epoch nanoseconds.
+    """
+
+    v: int
+    gen: int
+    shard: int
+    epoch: int
+    seq: int
+    source: int
+    flags: int
+    t_rx_ns: int
+    t_pub_ns: int
+    body: msgspec.Raw
+
+
+class SnapshotEnd(msgspec.Struct):
+    """Body of the last answer to a snapshot request (a map); the ones before it are arrays of
+    binaries, each a whole feed frame (`topic NUL array`) with the SNAPSHOT flag set."""
+
+    count: int
+
+
+class ShardHealth(msgspec.Struct, array_like=True):
+    """One shard in a heartbeat: who may feed it and how alive that source is, at send time."""
+
+    shard: int
+    source: int
+    epoch: int
+    is_alive: bool  # the granted source is heard and its own upstream is heard
+    frame_age_ns: int  # since the source last heard from Kite
+    canary_age_ns: int  # since an always-active instrument ticked; -1 when there is none
+    period_ns: int  # REST: a value counts as fresh for twice this; 0 for a stream
+
+
+class Heartbeat(msgspec.Struct):
+    """Body of `hb/feed`, one per second. A map, so that a reader may pick fields by name."""
+
+    gen: int
+    feed: str
+    source: str
+    session: str
+    reason: str
+    shards: list[ShardHealth]
+    published: int
+    fenced: int
+    lost_batches: int
+    bad_batches: int
+    values: int
+    subscribers: int
+    supervisor_age_ns: int  # since the supervisor was last heard; the words above are as old
+
+
+class FeedState(msgspec.Struct):
+    """Body of `state/feed`: the supervisor's picture, sent when it changes and on subscribe.
+
+    feed, source, session, override: the closed lists of ARCHITECTURE.md. since_utc_ns: when `feed`
+    took its value. retry_in_s: seconds from `at_utc_ns` to the next attempt, None when none is due.
+    """
+
+    feed: str = "stale"
+    source: str = "none"
+    session: str = "unknown"
+    override: str = "auto"
+    reason: str = "starting"
+    since_utc_ns: int = 0
+    at_utc_ns: int = 0
+    epoch: int = 0
+    consecutive_403: int = 0
+    retry_in_s: float | None = None
+    user_id: str | None = None
+    user_name: str | None = None
+
+
+class OrderUpdate(msgspec.Struct):
+    """Body of `order/<order_id>`: Kite's order object as it came, undocumented fields included."""
+
+    data: dict[str, object]
+
+
+class Notice(msgspec.Struct):
+    """Body of `notice/message` and `notice/error`: a sentence of the broker or of Kite."""
+
+    kind: str
+    text: str
+
+
+_encoder = msgspec.msgpack.Encoder()
+encode = _encoder.encode
+decode_batch = msgspec.msgpack.Decoder(IngestBatch).decode
+decode_feed_message = msgspec.msgpack.Decoder(FeedMessage).decode
+decode_heartbeat = msgspec.msgpack.Decoder(Heartbeat).decode
+decode_state = msgspec.msgpack.Decoder(FeedState).decode
+decode_snapshot_chunk = msgspec.msgpack.Decoder(list[bytes] | SnapshotEnd).decode
+
+
+def feed_frame(topic: bytes, message: FeedMessage) -> bytes:
+    """The one ZeroMQ frame of a feed message: `topic NUL array`."""
+    return topic + NUL + _encoder.encode(message)
+
+
+def split_frame(frame: bytes) -> tuple[bytes, bytes]:
+    """Topic (no NUL) and array of a feed frame; an empty array when there is no NUL."""
+    topic, _, array = frame.partition(NUL)
+    return topic, array
+
+
+# What a decoder may raise on hostile bytes: wrong shapes, invalid UTF-8, 100 kB of nested arrays.
+DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

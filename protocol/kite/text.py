@@ -1,0 +1,181 @@
+"""Kite's text messages on the socket, both directions (kite.trade/docs/connect/v3/websocket).
+
+`instruments_meta` and `app_code` are not documented there; the server sends both after connecting.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import TypeAlias, TypeGuard
+
+import msgspec
+
+from kitefeed.protocol.kite.ticks import MODE_NAMES, BadFrame, BadReason, mode_from_name
+
+KIND_CHARS_MAX = 64  # an unknown type goes into counters and logs: it may not be a book
+TOKEN_MAX = 0xFFFF_FFFF
+
+
+class OrderUpdate(msgspec.Struct, frozen=True, tag="order"):
+    """An order of the user changed; `data` is the postback object as Kite sent it."""
+
+    data: dict[str, object]
+
+
+class ServerError(msgspec.Struct, frozen=True, tag="error"):
+    """The server refused something, such as a subscription too many; the socket stays open."""
+
+    text: str
+
+
+class BrokerMessage(msgspec.Struct, frozen=True, tag="message"):
+    """A notice of the broker to the user; the official client drops it."""
+
+    text: str
+
+
+class InstrumentsMeta(msgspec.Struct, frozen=True, tag="instruments_meta"):
+    """The size and version of the instrument dump."""
+
+    count: int
+    etag: str
+
+
+class AppCode(msgspec.Struct, frozen=True, tag="app_code"):
+    """Sent once after connecting; `timestamp` is ISO 8601 with an offset."""
+
+    timestamp: str
+
+
+class UnknownText(msgspec.Struct, frozen=True, tag="unknown"):
+    """A JSON object of a type this program does not know; `kind` is empty when it has none."""
+
+    kind: str
+
+
+TextMessage: TypeAlias = (
+    OrderUpdate | ServerError | BrokerMessage | InstrumentsMeta | AppCode | UnknownText
+)
+
+
+class Subscribe(msgspec.Struct, frozen=True, tag="subscribe"):
+    tokens: tuple[int, ...]
+
+
+class Unsubscribe(msgspec.Struct, frozen=True, tag="unsubscribe"):
+    tokens: tuple[int, ...]
+
+
+class SetMode(msgspec.Struct, frozen=True, tag="mode"):
+    mode: int
+    tokens: tuple[int, ...]
+
+
+ClientMessage: TypeAlias = Subscribe | Unsubscribe | SetMode
+
+
+def parse_text(payload: bytes) -> TextMessage | BadFrame:
+    """One text message of the server. Never raises, whatever the bytes are."""
+    message = _json_object(payload)
+    return message if isinstance(message, BadFrame) else _server_message(message, len(payload))
+
+
+def _json_object(payload: bytes) -> dict[str, object] | BadFrame:
+    try:
+        value = msgspec.json.decode(payload.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        return BadFrame(BadReason.NOT_UTF8, error.start, len(payload))
+    except (ValueError, RecursionError):  # msgspec.DecodeError is a ValueError
+        return BadFrame(BadReason.NOT_JSON, 0, len(payload))
+    if not isinstance(value, dict):
+        return BadFrame(BadReason.NOT_OBJECT, 0, len(payload))
+    return value
+
+
+def _server_message(message: dict[str, object], payload_bytes: int) -> TextMessage | BadFrame:
+    data = message.get("data")
+    match message.get("type"):
+        case "order" if isinstance(data, dict):
+            return OrderUpdate(data)
+        case "error" if isinstance(data, str):
+            return ServerError(data)
+        case "message" if isinstance(data, str):
+            return BrokerMessage(data)
+        case "instruments_meta" if isinstance(data, dict):
+            return _instruments_meta(data, payload_bytes)
+        case "app_code" if isinstance(timestamp := message.get("timestamp"), str):
+            return AppCode(timestamp)
+        case "order" | "error" | "message" | "instruments_meta" | "app_code":
+            return BadFrame(BadReason.BAD_FIELD, 0, payload_bytes)
+        case kind:
+            return UnknownText(kind[:KIND_CHARS_MAX] if isinstance(kind, str) else "")
+
+
+def _instruments_meta(data: dict[str, object], payload_bytes: int) -> InstrumentsMeta | BadFrame:
+    count, etag = data.get("count"), data.get("etag")
+    if not _is_int(count) or not isinstance(etag, str):
+        return BadFrame(BadReason.BAD_FIELD, 0, payload_bytes)
+    return InstrumentsMeta(count, etag)
+
+
+def _is_int(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def server_message(message: TextMessage) -> bytes:
+    """What the server sends for `message`: the inverse of `parse_text`, for the simulator."""
+    body: dict[str, object]
+    match message:
+        case OrderUpdate(data):
+            body = {"type": "order", "data": data}
+        case ServerError(text):
+            body = {"type": "error", "data": text}
+        case BrokerMessage(text):
+            body = {"type": "message", "data": text}
+        case InstrumentsMeta(count, etag):
+            body = {"type": "instruments_meta", "data": {"count": count, "etag": etag}}
+        case AppCode(timestamp):
+            body = {"type": "app_code", "timestamp": timestamp}
+        case UnknownText(kind):
+            body = {"type": kind}
+    return msgspec.json.encode(body)
+
+
+# --- client to server ----------------------------------------------------------------------------
+# json.dumps and not msgspec: the bytes are those of the official client, spaces included. Tokens
+# are numbers; the server takes strings without a word and then sends no ticks.
+
+
+def subscribe_message(tokens: Sequence[int]) -> bytes:
+    """Starts the stream of these tokens, in mode quote until a `mode_message` says otherwise."""
+    return json.dumps({"a": "subscribe", "v": list(tokens)}).encode()
+
+
+def unsubscribe_message(tokens: Sequence[int]) -> bytes:
+    return json.dumps({"a": "unsubscribe", "v": list(tokens)}).encode()
+
+
+def mode_message(mode: int, tokens: Sequence[int]) -> bytes:
+    """Sets the mode (1 ltp, 2 quote, 3 full) of tokens that are already subscribed."""
+    return json.dumps({"a": "mode", "v": [MODE_NAMES[mode], list(tokens)]}).encode()
+
+
+def parse_client_message(payload: bytes) -> ClientMessage | BadFrame:
+    """One message of a client, as the server reads it. Never raises.
+
+    Tokens that are no u32 numbers are left out in silence, strings included, as the server does.
+    """
+    message = _json_object(payload)
+    if isinstance(message, BadFrame):
+        return message
+    match message:
+        case {"a": "subscribe", "v": list(tokens)}:
+            return Subscribe(_tokens(tokens))
+        case {"a": "unsubscribe", "v": list(tokens)}:
+            return Unsubscribe(_tokens(tokens))
+        case {"a": "mode", "v": [str(name), list(tokens)]} if name in MODE_NAMES.values():
+            return SetMode(mode_from_name(name), _tokens(tokens))
+    return BadFrame(BadReason.BAD_FIELD, 0, len(payload))
+
+
+def _tokens(values: list[object]) -> tuple[int, ...]:
+    return tuple(value for value in values if _is_int(value) and 0 < value <= TOKEN_MAX)

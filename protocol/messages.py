@@ -1,0 +1,514 @@
+"""What crosses the control path: msgpack maps, tagged by `t`, tolerant of fields they do not know.
+
+Evolution: add optional fields only; a changed meaning needs a new tag. Secrets never travel: a
+session is named by its fingerprint. Commands that name a state are idempotent and are sent again
+until the reports agree; those with an epoch are refused when a newer one has been seen.
+"""
+
+import secrets
+from typing import Literal
+
+import msgspec
+
+from kitefeed.protocol.feed import FeedState
+from kitefeed.protocol.topology import Role
+
+VERSION = 1
+LIST_MAX = 9_000  # three sockets of 3,000 instruments: the most that any list can mean
+
+Slot = Literal["primary", "standby"]
+Mode = Literal["ltp", "quote", "full"]
+Verdict = Literal["valid", "refused", "unverified"]
+# What a REST call came to: ok, or whose remedy it needs.
+RestOutcome = Literal["ok", "token", "permission", "rate", "network", "input"]
+ProbeOutcome = Literal["moved", "same", "token", "permission", "rate", "network", "input"]
+
+
+class Message(msgspec.Struct, frozen=True, tag_field="t", tag=True):
+    """Base of all control messages; the tag is the class name."""
+
+
+class Instrument(msgspec.Struct, frozen=True, array_like=True):
+    """One instrument as the sources need it: Kite's token, our key (`NSE:INFY`), its mode."""
+
+    token: int
+    key: str
+    mode: Mode
+    is_canary: bool = False  # always active in market hours: its silence is a doubt
+
+
+# --- any actor -> supervisor ------------------------------------------------------------------
+
+
+class Hello(Message, frozen=True):
+    """First message of an actor's life, and the answer to `Challenge`.
+
+    What it holds lets a restarted supervisor adopt running links: for the ticker `links`, for the
+    broadcaster `grants`, for the poller `links` (source "rest").
+    """
+
+    role: Role
+    boot_id: str
+    pid: int
+    start_ticks: int  # field 22 of /proc/<pid>/stat; 0 where there is none
+    version: str
+    highest_epoch: int = 0
+    links: tuple["LinkReport", ...] = ()
+    grants: tuple["GrantReport", ...] = ()
+    misconfigured: str | None = None
+
+
+class LinkReport(msgspec.Struct, frozen=True):
+    """One running source: `is_streaming` once it delivered a fresh tick (or a good poll)."""
+
+    shard: int
+    epoch: int
+    fingerprint: str
+    is_streaming: bool
+    source: Literal["websocket", "rest"]
+
+
+class GrantReport(msgspec.Struct, frozen=True):
+    shard: int
+    epoch: int
+    source: Literal["websocket", "rest", "none"]
+
+
+class Beat(Message, frozen=True):
+    """Once a second from the actor's main loop, so that a hung loop is silent."""
+
+    lag_ns: int = 0  # how late the loop ran its timer
+    values: int = 0  # broadcaster: instruments with a last value
+    subscribers: int = 0  # broadcaster
+    last_tick_age_ns: int = -1  # ticker: since any tick
+    fresh_tick_age_ns: int = -1  # ticker: since a fresh tick, see LinkFresh
+    counters: dict[str, int] = {}
+
+
+# --- auth_watcher -----------------------------------------------------------------------------
+
+
+class SessionSeen(Message, frozen=True):
+    """The session file's content changed (or was read for the first time).
+
+    fingerprint None and problem None: there is no session. With `problem` the file cannot be used
+    (unsafe mode, damaged): one sentence that names the remedy.
+    """
+
+    slot: Slot
+    fingerprint: str | None
+    problem: str | None = None
+
+
+# --- token_validator --------------------------------------------------------------------------
+
+
+class Validate(Message, frozen=True):
+    """supervisor -> token_validator: ask Kite whether this session is alive."""
+
+    request_id: int
+    fingerprint: str
+    slot: Slot = "primary"
+
+
+class Validated(Message, frozen=True):
+    request_id: int
+    fingerprint: str
+    slot: Slot
+    verdict: Verdict
+    user_id: str | None = None
+    user_name: str | None = None
+    detail: str = ""
+
+
+# --- ticker -----------------------------------------------------------------------------------
+
+
+class OpenLink(Message, frozen=True):
+    """supervisor -> ticker: one attempt to connect, under a new epoch. Several may run at once
+    (make before break); nothing is subscribed before `Subscribe`."""
+
+    shard: int
+    epoch: int
+    fingerprint: str
+    not_after_boot_ns: int
+
+
+class Subscribe(Message, frozen=True):
+    """supervisor -> ticker: stream exactly these on this link; the ticker sends the difference.
+    `is_refresh` asks for everything anew, because the broadcaster lost what came before."""
+
+    shard: int
+    epoch: int
+    instruments: tuple[Instrument, ...]
+    is_refresh: bool = False
+
+
+class CloseLink(Message, frozen=True):
+    shard: int
+    epoch: int
+
+
+class LinkOpened(Message, frozen=True):
+    """The upgrade succeeded; nothing is subscribed yet."""
+
+    shard: int
+    epoch: int
+
+
+class LinkFresh(Message, frozen=True):
+    """First fresh tick of this link: not the first packet of its token, or stamped by the exchange
+    within 5 s of now."""
+
+    shard: int
+    epoch: int
+
+
+class LinkDoubt(Message, frozen=True):
+    """Frames arrive, but nothing proves that they are new.
+
+    kind "unproven": 3 s after `Subscribe` no fresh tick; "canary": no tick of an always-active
+    instrument for 10 s. token, last_price (scaled), volume: what the ticker last saw of it.
+    """
+
+    shard: int
+    epoch: int
+    kind: Literal["unproven", "canary"]
+    token: int
+    last_price: int
+    volume_traded: int | None = None
+
+
+class LinkSilent(Message, frozen=True):
+    """No frame at all, heartbeats included, for 10 s: the transport is dead."""
+
+    shard: int
+    epoch: int
+
+
+class LinkRefused(Message, frozen=True):
+    """The upgrade was answered with an HTTP status other than 101."""
+
+    shard: int
+    epoch: int
+    status: int
+
+
+class LinkClosed(Message, frozen=True):
+    """The link ended: by the peer, by the network, by a failed connect, or because we closed it."""
+
+    shard: int
+    epoch: int
+    code: int | None
+    reason: str
+
+
+class Confirmed(Message, frozen=True):
+    """First packet (or polled value) of these instruments since they were asked for."""
+
+    shard: int
+    epoch: int
+    tokens: tuple[int, ...]
+
+
+# --- rest_poller ------------------------------------------------------------------------------
+
+
+class StartPolling(Message, frozen=True):
+    """supervisor -> rest_poller: poll `instruments` every `period_ns` with this session, until told
+    otherwise. Sent again with the same epoch when the instruments change."""
+
+    shard: int
+    epoch: int
+    fingerprint: str
+    period_ns: int
+    instruments: tuple[Instrument, ...]
+
+
+class StopPolling(Message, frozen=True):
+    shard: int
+
+
+class Polled(Message, frozen=True):
+    """One sweep over all instruments ended, or failed. `sweep_ns`: what a sweep takes at the rate
+    Kite allows."""
+
+    shard: int
+    epoch: int
+    outcome: RestOutcome
+    detail: str = ""
+    sweep_ns: int = 0
+
+
+class Probe(Message, frozen=True):
+    """supervisor -> rest_poller: one quote of `token`; compare it with what the stream last gave.
+    last_price None only asks whether quotes are allowed at all."""
+
+    request_id: int
+    fingerprint: str
+    token: int
+    last_price: int | None = None
+    volume_traded: int | None = None
+
+
+class Probed(Message, frozen=True):
+    request_id: int
+    outcome: ProbeOutcome
+    detail: str = ""
+
+
+class InstrumentsReady(Message, frozen=True):
+    """The instrument dump on disk is new: names can be resolved."""
+
+    rows: int
+    day_ist: str
+
+
+# --- broadcaster ------------------------------------------------------------------------------
+
+
+class Grant(Message, frozen=True):
+    """supervisor -> broadcaster: only this source may feed this shard from now on. "none" closes
+    the fence: what is there is kept and reads stale."""
+
+    shard: int
+    epoch: int
+    source: Literal["websocket", "rest", "none"]
+
+
+class Granted(Message, frozen=True):
+    shard: int
+    epoch: int
+    source: Literal["websocket", "rest", "none"]
+
+
+class Announce(Message, frozen=True):
+    """supervisor -> broadcaster: the picture to publish on `state/feed` and in heartbeats."""
+
+    state: FeedState
+
+
+class ListenersWant(Message, frozen=True):
+    """All instruments (`NSE:INFY`) that at least one program subscribes to by exact topic; sent
+    whole when it changes, and after every Hello."""
+
+    keys: tuple[str, ...]
+
+
+# --- supervisor -> any actor ------------------------------------------------------------------
+
+
+class Welcome(Message, frozen=True):
+    """Answer to Hello. A later one from the same supervisor (same boot_id) is a repetition."""
+
+    boot_id: str
+
+
+class Challenge(Message, frozen=True):
+    """The supervisor does not know this peer: say Hello again."""
+
+
+class BeatAck(Message, frozen=True):
+    """Answer to Beat, so that an actor knows whether anybody decides."""
+
+
+class Leave(Message, frozen=True):
+    """Exit: another process holds this role."""
+
+    reason: str
+
+
+BusMessage = (
+    Hello | Beat | SessionSeen | Validate | Validated | OpenLink | Subscribe | CloseLink
+    | LinkOpened | LinkFresh | LinkDoubt | LinkSilent | LinkRefused | LinkClosed | Confirmed
+    | StartPolling | StopPolling | Polled | Probe | Probed | InstrumentsReady | Grant | Granted
+    | Announce | ListenersWant | Welcome | Challenge | BeatAck | Leave
+)  # fmt: skip
+
+# Who may say what to the supervisor; anything else is counted and dropped.
+_COMMON: tuple[type[Message], ...] = (Hello, Beat)
+SPEAKS: dict[Role, tuple[type[Message], ...]] = {
+    Role.AUTH_WATCHER: (*_COMMON, SessionSeen),
+    Role.TOKEN_VALIDATOR: (*_COMMON, Validated),
+    Role.TICKER: (
+        *_COMMON, LinkOpened, LinkFresh, LinkDoubt, LinkSilent, LinkRefused, LinkClosed, Confirmed,
+    ),
+    Role.REST_POLLER: (*_COMMON, Polled, Probed, Confirmed, InstrumentsReady),
+    Role.BROADCASTER: (*_COMMON, Granted, ListenersWant),
+}  # fmt: skip
+
+
+# --- control socket: commands and Feed clients <-> supervisor ----------------------------------
+
+
+class GetStatus(Message, frozen=True):
+    """-> Status"""
+
+
+class WantInstruments(Message, frozen=True):
+    """-> Answers, when every instrument is confirmed, refused, or `wait_s` is over.
+
+    `is_kept`: the operator's `subscribe`, remembered over restarts. Without it, a program asks
+    whether these can be had; its feed subscription is what keeps them wanted. mode None: as
+    configured.
+    """
+
+    instruments: tuple[str, ...]
+    mode: Mode | None = None
+    is_kept: bool = True
+    wait_s: float = 5.0
+
+
+class DropInstruments(Message, frozen=True):
+    """-> Answers"""
+
+    instruments: tuple[str, ...]
+
+
+class SetSource(Message, frozen=True):
+    """-> Done | Refused. "paused" is `kitefeed pause`."""
+
+    source: Literal["auto", "websocket", "rest", "paused"]
+
+
+class Retry(Message, frozen=True):
+    """-> Done | Refused. Forget the waits and try now."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What became of one instrument: confirmed (a packet came), accepted (will stream; `detail`
+    says what it waits for), refused (`detail` says why and what to do), dropped."""
+
+    instrument: str
+    outcome: Literal["confirmed", "accepted", "refused", "dropped"]
+    detail: str = ""
+
+
+class Answers(Message, frozen=True):
+    answers: tuple[Answer, ...]
+
+
+class Done(Message, frozen=True):
+    text: str
+
+
+class Refused(Message, frozen=True):
+    """code: bad_request, unknown_type, version, conflict, not_ready, forbidden."""
+
+    code: str
+    text: str
+
+
+class ActorStatus(msgspec.Struct):
+    role: str
+    state: Literal["absent", "up", "suspect"]
+    pid: int | None = None
+    beat_age_s: float | None = None
+    lag_ms: float | None = None
+    counters: dict[str, int] = {}
+
+
+class Subscriptions(msgspec.Struct):
+    """Counts of the three sets: what is wanted, what was asked of Kite, what Kite confirmed."""
+
+    wanted: int = 0
+    asked: int = 0
+    confirmed: int = 0
+    refused: dict[str, str] = {}  # instrument -> why
+
+
+class Outage(msgspec.Struct):
+    """Times are UTC epoch seconds; None while it has not happened."""
+
+    condition: str
+    detected_utc_s: float
+    login_utc_s: float | None = None
+    restored_utc_s: float | None = None
+
+
+class StatusReport(msgspec.Struct):
+    """`kitefeed status --json`, all of it. Ages in seconds; None where there is nothing to tell."""
+
+    feed: str
+    source: str
+    session: str
+    override: str
+    reason: str
+    since_utc_s: float
+    epoch: int
+    consecutive_403: int
+    retry_in_s: float | None
+    user_id: str | None
+    user_name: str | None
+    standby: str
+    market: dict[str, str]
+    next_open: str | None
+    subscriptions: Subscriptions
+    subscribers: int
+    last_tick_age_s: float | None
+    last_outage: Outage | None
+    endpoints: dict[str, str]
+    actors: list[ActorStatus]
+    version: str
+
+
+class Status(Message, frozen=True):
+    report: StatusReport
+
+
+ControlRequest = GetStatus | WantInstruments | DropInstruments | SetSource | Retry
+ControlReply = Status | Answers | Done | Refused
+
+
+# --- envelope -----------------------------------------------------------------------------------
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """One control frame. The body stays raw until version and sender are known to be good."""
+
+    v: int
+    id: str
+    body: msgspec.Raw
+    re: str | None = None  # id of the request this answers
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decode_envelope = msgspec.msgpack.Decoder(Envelope).decode
+_bus_decoder: msgspec.msgpack.Decoder[BusMessage] = msgspec.msgpack.Decoder(BusMessage)
+_request_decoder: msgspec.msgpack.Decoder[ControlRequest] = msgspec.msgpack.Decoder(ControlRequest)
+_reply_decoder: msgspec.msgpack.Decoder[ControlReply] = msgspec.msgpack.Decoder(ControlReply)
+
+
+def new_id() -> str:
+    return secrets.token_hex(8)
+
+
+def seal(body: Message, *, id: str | None = None, re: str | None = None) -> bytes:
+    """One control frame holding `body`."""
+    raw = msgspec.Raw(_encoder.encode(body))
+    return _encoder.encode(Envelope(v=VERSION, id=id or new_id(), body=raw, re=re))
+
+
+def open_envelope(frame: bytes) -> Envelope:
+    """Raises one of `feed.DECODE_ERRORS`, also for a higher major version."""
+    envelope = _decode_envelope(frame)
+    if envelope.v != VERSION:
+        raise msgspec.ValidationError(f"version {envelope.v}; this side speaks {VERSION}")
+    return envelope
+
+
+def open_bus(frame: bytes) -> BusMessage:
+    """The body of a bus frame. Raises one of `feed.DECODE_ERRORS`."""
+    return _bus_decoder.decode(open_envelope(frame).body)
+
+
+def open_request(frame: bytes) -> tuple[str, ControlRequest]:
+    """Id and body of a control request. Raises one of `feed.DECODE_ERRORS`."""
+    envelope = open_envelope(frame)
+    return envelope.id, _request_decoder.decode(envelope.body)
+
+
+def open_reply(frame: bytes) -> tuple[str | None, ControlReply]:
+    """Id of the request it answers, and the reply. Raises one of `feed.DECODE_ERRORS`."""
+    envelope = open_envelope(frame)
+    return envelope.re, _reply_decoder.decode(envelope.body)

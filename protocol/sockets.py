@@ -1,0 +1,200 @@
+"""ZeroMQ sockets with every option in one place, and the way an asyncio loop reads them.
+
+All options are set before bind or connect: libzmq 4.3.5 has a crash when a high-water mark reaches
+a pipe that is being torn down. Linger is always 0: a queued message to an absent peer would
+otherwise hang the exit for ever.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import zmq
+
+from kitefeed.protocol.topology import BUS, CONTROL, FEED, INGEST, endpoint
+from kitefeed.protocol.topology import Wire as WireRow
+
+DRAIN_MAX = 256  # frames handled per turn, so that timers and other sockets get theirs
+FRAMES_MAX = 8  # parts of one message; MAXMSGSIZE bounds a part, not their number
+DEALER_BYTES_MAX = 4 * 1_048_576  # a Subscribe of 9,000 instruments is ~300 kB
+HEARTBEAT_MS = 1_000
+PEER_LOST_MS = 3_000
+
+OnMessage = Callable[[list[bytes]], None]
+
+
+class Wire:
+    """A socket on an asyncio loop: drained on readiness, never awaited per message (which costs
+    three times as much). `on_message` gets the frames of one message and must not raise.
+
+    ZeroMQ's descriptor is edge-triggered, and sending may swallow the edge; therefore every send
+    schedules a look at the receiving side.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes], on_message: OnMessage) -> None:
+        self.socket = socket
+        self._on_message = on_message
+        self._loop = asyncio.get_running_loop()
+        self._is_drain_due = False
+        self._loop.add_reader(socket.fileno(), self._drain)
+        self._schedule()
+
+    def send(self, frames: list[bytes]) -> bool:
+        """Hands a message to ZeroMQ without blocking; False when nobody can take it now."""
+        try:
+            self.socket.send_multipart(frames, zmq.NOBLOCK)
+        except zmq.ZMQError:  # EAGAIN: full or no peer; EHOSTUNREACH: the peer has gone
+            return False
+        finally:
+            self._schedule()
+        return True
+
+    def publish(self, frame: bytes) -> None:
+        """Sends one frame on a publishing socket, which never blocks. The caller has already
+        scheduled, or will; publishing is too hot for it."""
+        self.socket.send(frame, zmq.NOBLOCK)
+
+    def close(self) -> None:
+        self._loop.remove_reader(self.socket.fileno())
+        self.socket.close(0)
+
+    def _schedule(self) -> None:
+        if not self._is_drain_due:
+            self._is_drain_due = True
+            self._loop.call_soon(self._drain)
+
+    def poke(self) -> None:
+        """Looks at the receiving side after `publish` calls."""
+        self._schedule()
+
+    def _drain(self) -> None:
+        self._is_drain_due = False
+        for _ in range(DRAIN_MAX):
+            if self.socket.closed:
+                return
+            try:
+                frames = self.socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            if len(frames) <= FRAMES_MAX:
+                self._on_message(frames)
+        self._schedule()
+
+
+def _socket(kind: int, *, send_hwm: int, receive_hwm: int, bytes_max: int) -> zmq.Socket[bytes]:
+    socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
+    socket.linger = 0
+    socket.sndhwm = send_hwm
+    socket.rcvhwm = receive_hwm
+    socket.maxmsgsize = bytes_max
+    return socket
+
+
+def bind_bus(runtime_dir: Path) -> zmq.Socket[bytes]:
+    """The supervisor's end of the bus. Unreachable peers raise instead of vanishing silently."""
+    return _bind_router(runtime_dir, BUS)
+
+
+def bind_control(runtime_dir: Path) -> zmq.Socket[bytes]:
+    """The supervisor's end of the control socket."""
+    return _bind_router(runtime_dir, CONTROL)
+
+
+def _bind_router(runtime_dir: Path, wire: WireRow) -> zmq.Socket[bytes]:
+    socket = _socket(
+        zmq.ROUTER,
+        send_hwm=wire.binder_hwm,
+        receive_hwm=wire.binder_hwm,
+        bytes_max=wire.message_bytes_max,
+    )
+    socket.router_mandatory = True
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, PEER_LOST_MS)
+    _bind(socket, endpoint(runtime_dir, wire))
+    return socket
+
+
+def connect_bus(runtime_dir: Path) -> zmq.Socket[bytes]:
+    """An actor's end of the bus. IMMEDIATE: nothing is queued while the supervisor is away."""
+    return _connect_dealer(endpoint(runtime_dir, BUS), BUS.peer_hwm)
+
+
+def connect_control(control_endpoint: str) -> zmq.Socket[bytes]:
+    """A command's or client's end of the control socket. Requests are queued until it answers."""
+    return _connect_dealer(control_endpoint, CONTROL.peer_hwm, is_immediate=False)
+
+
+def _connect_dealer(address: str, hwm: int, *, is_immediate: bool = True) -> zmq.Socket[bytes]:
+    socket = _socket(zmq.DEALER, send_hwm=hwm, receive_hwm=hwm, bytes_max=DEALER_BYTES_MAX)
+    socket.setsockopt(zmq.IMMEDIATE, int(is_immediate))
+    _set_reconnect(socket)
+    socket.connect(address)
+    return socket
+
+
+def bind_ingest(runtime_dir: Path) -> zmq.Socket[bytes]:
+    """The broadcaster's end of ingest. It binds a SUB so that sources, which are restarted more
+    often, own no address."""
+    socket = _socket(
+        zmq.SUB,
+        send_hwm=0,
+        receive_hwm=INGEST.binder_hwm,
+        bytes_max=INGEST.message_bytes_max,
+    )
+    socket.setsockopt(zmq.SUBSCRIBE, b"")
+    _bind(socket, endpoint(runtime_dir, INGEST))
+    return socket
+
+
+def connect_ingest(runtime_dir: Path) -> zmq.Socket[bytes]:
+    """A source's end of ingest. XPUB never blocks; with IMMEDIATE nothing stale is queued for an
+    absent broadcaster."""
+    socket = _socket(zmq.XPUB, send_hwm=INGEST.peer_hwm, receive_hwm=0, bytes_max=-1)
+    socket.setsockopt(zmq.IMMEDIATE, 1)
+    _set_reconnect(socket)
+    socket.connect(endpoint(runtime_dir, INGEST))
+    return socket
+
+
+def bind_feed(runtime_dir: Path) -> zmq.Socket[bytes]:
+    """The broadcaster's end of the feed. VERBOSER: every subscribe and unsubscribe is reported, so
+    that listeners can be counted and each new one gets its last values."""
+    socket = _socket(
+        zmq.XPUB,
+        send_hwm=FEED.binder_hwm,
+        receive_hwm=0,
+        bytes_max=FEED.message_bytes_max,
+    )
+    socket.setsockopt(zmq.XPUB_VERBOSER, 1)
+    _bind(socket, endpoint(runtime_dir, FEED))
+    return socket
+
+
+def connect_feed(feed_endpoint: str) -> zmq.Socket[bytes]:
+    """A subscriber's end of the feed, not yet subscribed to anything.
+
+    SNDHWM 0: subscriptions are messages, and at the default of 1,000 libzmq silently drops the
+    rest. HEARTBEAT_TTL: the broadcaster cuts us when we are frozen, and frees our queue.
+    """
+    socket = _socket(zmq.SUB, send_hwm=0, receive_hwm=FEED.peer_hwm, bytes_max=-1)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TTL, PEER_LOST_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, PEER_LOST_MS)
+    _set_reconnect(socket)
+    socket.connect(feed_endpoint)
+    return socket
+
+
+def _set_reconnect(socket: zmq.Socket[bytes]) -> None:
+    socket.setsockopt(zmq.RECONNECT_IVL, 100)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
+
+
+def _bind(socket: zmq.Socket[bytes], address: str) -> None:
+    """Binds with a socket file that only its owner can connect to."""
+    before = os.umask(0o177)
+    try:
+        socket.bind(address)
+    finally:
+        os.umask(before)

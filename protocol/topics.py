@@ -1,0 +1,53 @@
+"""Topics of the feed. A topic ends with a NUL byte on the wire, so that an exact subscription is
+`tick/NSE:INFY` NUL and never matches `tick/NSE:INFYX`; `tick/NSE:` (no NUL) is a whole exchange.
+"""
+
+NUL = b"\0"
+
+TICK = b"tick/"
+STATE = b"state/"
+HEARTBEAT = b"hb/"
+ORDER = b"order/"
+NOTICE = b"notice/"
+FAMILIES: tuple[bytes, ...] = (TICK, STATE, HEARTBEAT, ORDER, NOTICE)
+
+STATE_TOPIC = b"state/feed"
+HEARTBEAT_TOPIC = b"hb/feed"
+
+# Private topics of one subscriber. `~` sorts behind every public topic: libzmq sends subscriptions
+# in byte order when a socket (re)connects, so live topics are installed before the request is seen.
+SNAPSHOT = b"~snap!"
+PRESENCE = b"~client!"
+
+SUBSCRIPTION_BYTES_MAX = 256  # longest topic or prefix that is looked at; longer ones are ignored
+
+
+def tick_topic(key: str) -> bytes:
+    """Topic of an instrument, without its NUL: `tick/NSE:INFY`."""
+    return TICK + key.encode()
+
+
+def key_of(topic: bytes) -> str:
+    """The instrument key of a tick topic: the inverse of `tick_topic`."""
+    return topic[len(TICK) :].decode()
+
+
+def snapshot_request(nonce: str, prefix: bytes) -> bytes:
+    """What to subscribe to for the last value of everything that starts with `prefix`.
+
+    The answers come on the same bytes as topic, and to nobody else. `nonce`: 1-32 of [0-9a-f].
+    """
+    return SNAPSHOT + nonce.encode() + b"!" + prefix
+
+
+def parse_snapshot_request(subscription: bytes) -> bytes | None:
+    """The prefix a snapshot request asks for, or None if `subscription` is not one."""
+    if not subscription.startswith(SNAPSHOT):
+        return None
+    nonce, mark, prefix = subscription[len(SNAPSHOT) :].partition(b"!")
+    return prefix if mark and nonce and prefix else None
+
+
+def presence(nonce: str) -> bytes:
+    """What a client subscribes to so that it is counted; nothing is ever published there."""
+    return PRESENCE + nonce.encode()

@@ -1,0 +1,2 @@
+if __name__ != "kitefeed.simulator":
+    raise ImportError("this package is imported as kitefeed.simulator")
