@@ -9,6 +9,7 @@ import string
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from kitefeed.protocol.kite.session import checksum as wanted_checksum
 from kitefeed.simulator.limits import OTHERS_PER_S, QUOTES_PER_S, RateLimit
 
 REQUEST_TOKEN_LIFE_NS = 300 * 1_000_000_000  # Kite says "a few minutes"
@@ -76,8 +77,9 @@ class Accounts:
     def authorise(self, api_key: str, access_token: str) -> App | None:
         """The app, when this is its one live token."""
         app = self._by_key.get(api_key)
-        is_live = app is not None and app.access_token is not None
-        return app if is_live and app is not None and app.access_token == access_token else None
+        if app is None or app.access_token is None:
+            return None
+        return app if app.access_token == access_token else None
 
     def login(self, app: App) -> str:
         """A new access token; the one before it is dead from now on."""
@@ -103,8 +105,7 @@ class Accounts:
         app = self._by_key.get(api_key)
         if app is None:
             return Refusal.CHECKSUM
-        wanted = hashlib.sha256((api_key + request_token + app.api_secret).encode()).hexdigest()
-        if checksum != wanted:
+        if checksum != wanted_checksum(api_key, request_token, app.api_secret):
             return Refusal.CHECKSUM
         expires_ns = app.request_tokens.get(request_token)
         if expires_ns is None or now_ns >= expires_ns:

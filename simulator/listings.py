@@ -1,4 +1,4 @@
-"""What is listed on the simulated exchanges: real tokens where they are known, plausible ones beyond."""
+"""What is listed on the simulated exchanges: real tokens where known, plausible ones beyond."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from kitefeed.protocol.kite.ticks import divisor_of
 
-# Low byte of an instrument token, by the exchange name of the dump. An index has its own segment.
+# Low byte of an instrument token, by the exchange name of the dump. An index
+# has a segment of its own, 9.
 _SEGMENTS = {"NSE": 1, "NFO": 2, "CDS": 3, "BSE": 4, "BFO": 5, "BCD": 6, "MCX": 7, "NCO": 12}
-_INDICES = 9
 _TUESDAY = 1  # NIFTY contracts expire on the last Tuesday of the month
 _SYLLABLES = ("AD", "BAL", "CHA", "DEV", "GAN", "HIN", "IND", "JAI", "KAL", "LAK", "MAH", "NAV")
 _ENDINGS = ("BANK", "TECH", "PHARMA", "POWER", "STEEL", "FIN", "AUTO", "CEM")
@@ -77,7 +77,6 @@ def _indices() -> Iterator[Listing]:
         (265, "BSE", "SENSEX", 78_553.20),
         (264969, "NSE", "INDIA VIX", 13.42),
     ):
-        assert token & 0xFF == _INDICES
         yield Listing(token, exchange, name, name, "EQ", "INDICES", price, 0.0, 0)
 
 

@@ -27,6 +27,7 @@ _VOLATILITY = 0.00008  # of the price, per step
 _VOLUME_MAX = 4_000_000_000  # the wire's volume is an u32
 _CLOSE_OF_DAY_S = 10 * 3600  # 15:30 IST, in seconds of the UTC day
 _DAY_S = 86_400
+_TOKEN_DIGITS_MAX = 10  # of an u32
 
 
 class Price(NamedTuple):
@@ -184,12 +185,17 @@ class Market:
         self._step_when_due(security, now_ns)
         return security
 
+    def seen(self, token: int) -> Security | None:
+        """The instrument as it was left; None when it was never read."""
+        return self._securities.get(token)
+
     def find(self, key: str, now_ns: int) -> Security | None:
         """By `NSE:INFY` or by the digits of a token."""
         listing = self.by_key.get(key)
         if listing is not None:
             return self.read(listing.token, now_ns)
-        return self.read(int(key), now_ns) if key.isascii() and key.isdigit() else None
+        is_token = key.isascii() and key.isdigit() and len(key) <= _TOKEN_DIGITS_MAX
+        return self.read(int(key), now_ns) if is_token else None
 
     def advance(self, tokens: Iterable[int], now_ns: int) -> None:
         """Move those of the tokens that are due. Does nothing while the market is closed."""

@@ -13,10 +13,14 @@ from kitefeed.protocol.kite.ticks import MODE_NAMES, BadFrame, BadReason, mode_f
 
 KIND_CHARS_MAX = 64  # an unknown type goes into counters and logs: it may not be a book
 TOKEN_MAX = 0xFFFF_FFFF
+COUNT_MAX = 0xFFFF_FFFF  # instruments; the dump has about 90 000
 
 
 class OrderUpdate(msgspec.Struct, frozen=True, tag="order"):
-    """An order of the user changed; `data` is the postback object as Kite sent it."""
+    """An order of the user changed; `data` is the postback object as Kite sent it.
+
+    It can always be encoded as msgpack: an object that cannot be is a bad field.
+    """
 
     data: dict[str, object]
 
@@ -94,7 +98,7 @@ def _json_object(payload: bytes) -> dict[str, object] | BadFrame:
 def _server_message(message: dict[str, object], payload_bytes: int) -> TextMessage | BadFrame:
     data = message.get("data")
     match message.get("type"):
-        case "order" if isinstance(data, dict):
+        case "order" if isinstance(data, dict) and _fits_msgpack(data):
             return OrderUpdate(data)
         case "error" if isinstance(data, str):
             return ServerError(data)
@@ -112,9 +116,19 @@ def _server_message(message: dict[str, object], payload_bytes: int) -> TextMessa
 
 def _instruments_meta(data: dict[str, object], payload_bytes: int) -> InstrumentsMeta | BadFrame:
     count, etag = data.get("count"), data.get("etag")
-    if not _is_int(count) or not isinstance(etag, str):
+    if not _is_int(count) or not 0 <= count <= COUNT_MAX or not isinstance(etag, str):
         return BadFrame(BadReason.BAD_FIELD, 0, payload_bytes)
     return InstrumentsMeta(count, etag)
+
+
+def _fits_msgpack(data: dict[str, object]) -> bool:
+    # JSON has integers of any size and msgpack has not; found here, it costs one message and
+    # not the process that passes it on. Orders are rare: encoding one twice is cheap.
+    try:
+        msgspec.msgpack.encode(data)
+    except (OverflowError, RecursionError):
+        return False
+    return True
 
 
 def _is_int(value: object) -> TypeGuard[int]:

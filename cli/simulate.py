@@ -1,0 +1,138 @@
+"""`kitefeed simulate`: Kite on loopback, and the ways to make it misbehave.
+
+aiohttp and the simulator are imported when a simulator starts, not when the command line does.
+"""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from kitefeed.protocol.exits import Exit
+from kitefeed.simulator import discovery
+from kitefeed.simulator.options import OPTIONS, Option, Options
+
+ANSWER_S_MAX = 5.0
+
+
+def _with_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(OPTIONS):
+        command = click.option(
+            option.flag,
+            default=option.default,
+            type=_type_of(option),
+            show_default=True,
+            help=option.help,
+        )(command)
+    return command
+
+
+def _type_of(option: Option) -> click.ParamType[Any] | type[str]:
+    if option.choices:
+        return click.Choice(option.choices)
+    if isinstance(option.default, float):
+        return click.FloatRange(option.low, option.high)
+    if isinstance(option.default, int):
+        return click.IntRange(int(option.low), int(option.high))
+    return str
+
+
+@click.group(invoke_without_command=True)
+@_with_options
+@click.pass_context
+def simulate(context: click.Context, /, **options: Any) -> None:
+    """Run Kite on this machine: REST and WebSocket on one port, a seeded market, no account.
+
+    Prints one line of JSON with the addresses and credentials when it is ready, and runs until
+    it is interrupted. The subcommands talk to a simulator that is running.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from kitefeed.simulator.run import run
+
+    context.exit(run(Options(**options)))
+
+
+_url_option = click.option(
+    "--url", metavar="URL", help="Address of the simulator. [the one started last]"
+)
+_app_option = click.option("--app", type=click.IntRange(1), help="Number of a Kite app, from 1.")
+
+
+@simulate.command()
+@click.argument("name", metavar="NAME")
+@click.argument("argument", metavar="[ARG]", required=False)
+@_app_option
+@_url_option
+def fault(name: str, argument: str | None, app: int | None, url: str | None) -> None:
+    """Let something go wrong, until `clear`.
+
+    \b
+    expire               the session is refused; open sockets go on, as on Kite
+    kill                 the same, and the open sockets are closed
+    refuse_ws [STATUS]   sockets closed, handshakes refused (403); REST is fine
+    drop_ws close|fin|rst|CODE   every socket ends once
+    silence              open sockets say nothing any more, not even goodbye
+    mute                 heartbeats go on, ticks do not
+    rest_status STATUS   every REST call answers this
+    rest_down            REST connections end without an answer
+    rest_slow SECONDS    REST answers late
+    no_entitlement       a plan without market data
+    garbage              damaged frames between the good ones
+    market open|closed   prices move or rest
+    clear                all of it ends; a dead session stays dead
+    """
+    body: dict[str, object] = {"name": name, "arg": argument, "app": app}
+    click.echo(json.dumps(_call(url, "/_sim/fault", body)))
+
+
+@simulate.command()
+@_app_option
+@_url_option
+def login(app: int | None, url: str | None) -> None:
+    """Log an app in; its old session dies. Prints the new credentials as JSON."""
+    click.echo(json.dumps(_call(url, "/_sim/login", {"app": app or 1})))
+
+
+@simulate.command()
+@_url_option
+def stats(url: str | None) -> None:
+    """Requests, handshakes, sockets, and the last packet of every instrument, as JSON."""
+    click.echo(json.dumps(_call(url, "/_sim/stats", None)))
+
+
+def _call(url: str | None, path: str, body: dict[str, object] | None) -> object:
+    """The JSON answer. Ends the program with a sentence when there is none, or a refusal."""
+    root = url or discovery.find()
+    if root is None:
+        raise _Unavailable("No simulator is running: start one with `kitefeed simulate`.")
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        request = urllib.request.Request(root.rstrip("/") + path, data)  # noqa: S310
+        with _OPENER.open(request, timeout=ANSWER_S_MAX) as response:
+            answer: object = json.load(response)
+            return answer
+    except urllib.error.HTTPError as error:
+        raise click.UsageError(_reason(error)) from None
+    except (OSError, ValueError):
+        raise _Unavailable(
+            f"No simulator answers at {root}: start one with `kitefeed simulate`."
+        ) from None
+
+
+# Without the proxies of the environment: the simulator is on this machine.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def _reason(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.load(error)["error"])
+    except (ValueError, KeyError, TypeError):
+        return f"the simulator answered {error.code}"
+
+
+class _Unavailable(click.ClickException):
+    exit_code = Exit.UNAVAILABLE

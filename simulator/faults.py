@@ -1,0 +1,138 @@
+"""What can be made to go wrong, by name. Pure: names, arguments, and which are in force.
+
+Some faults happen once (`expire`, `kill`, `drop_ws`, `market`); the others stand until `clear`,
+for one app or for all.
+"""
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import NamedTuple
+
+STATUS_DEFAULT = 403
+SLOW_S_MAX = 600.0
+
+
+class Fault(StrEnum):
+    EXPIRE = "expire"  # the session is refused from now on; open sockets go on, as on Kite
+    KILL = "kill"  # the same, and the open sockets are closed
+    REFUSE_WS = "refuse_ws"  # open sockets closed, handshakes answered with a status; REST fine
+    DROP_WS = "drop_ws"  # every open socket ends once: close frame, FIN or RST
+    SILENCE = "silence"  # open connections say nothing at all, not even to a ping or a close
+    MUTE = "mute"  # heartbeats go on, ticks do not, the market moves
+    REST_STATUS = "rest_status"  # every REST call answers this status
+    REST_DOWN = "rest_down"  # REST connections end without an answer
+    REST_SLOW = "rest_slow"  # REST answers after so many seconds
+    NO_ENTITLEMENT = "no_entitlement"  # a plan without market data: profile fine, quotes not
+    MARKET = "market"  # open or closed
+    GARBAGE = "garbage"  # damaged frames between the good ones
+    CLEAR = "clear"  # every standing fault ends; a killed session stays dead
+
+
+# These strike app 1 when none is named, the others every app: a session belongs to one app.
+SESSION_FAULTS = frozenset({Fault.EXPIRE, Fault.KILL})
+
+
+class Command(NamedTuple):
+    """A fault and its checked argument: "" when it takes none, digits for a status."""
+
+    fault: Fault
+    argument: str
+
+
+class FaultError(ValueError):
+    """An unknown name or a bad argument; the sentence lists the valid ones."""
+
+
+def parse_command(name: object, argument: object) -> Command:
+    """FaultError unless the name is known and the argument fits it."""
+    try:
+        fault = Fault(str(name))
+    except ValueError:
+        names = ", ".join(Fault)
+        raise FaultError(f"unknown fault {name!r}; valid are {names}") from None
+    text = "" if argument is None else str(argument)
+    return Command(fault, _ARGUMENTS[fault](fault, text))
+
+
+def _none(fault: Fault, text: str) -> str:
+    if text:
+        raise FaultError(f"{fault} takes no argument, not {text!r}")
+    return text
+
+
+def _status(fault: Fault, text: str) -> str:
+    if not text and fault is Fault.REFUSE_WS:
+        return str(STATUS_DEFAULT)
+    if not (text.isascii() and text.isdigit() and 400 <= int(text) <= 599):
+        raise FaultError(f"{fault} takes an HTTP status from 400 to 599, not {text!r}")
+    return text
+
+
+def _drop(fault: Fault, text: str) -> str:
+    is_code = text.isascii() and text.isdigit() and 1000 <= int(text) <= 4999
+    if not is_code and text not in ("", "close", "fin", "rst"):
+        raise FaultError(f"{fault} takes close, fin, rst or a close code, not {text!r}")
+    return text or "close"
+
+
+def _seconds(fault: Fault, text: str) -> str:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= SLOW_S_MAX:
+        raise FaultError(f"{fault} takes seconds from 0 to {SLOW_S_MAX:g}, not {text!r}")
+    return text
+
+
+def _market(fault: Fault, text: str) -> str:
+    if text not in ("open", "closed"):
+        raise FaultError(f"{fault} takes open or closed, not {text!r}")
+    return text
+
+
+_ARGUMENTS: dict[Fault, Callable[[Fault, str], str]] = {
+    Fault.EXPIRE: _none,
+    Fault.KILL: _none,
+    Fault.REFUSE_WS: _status,
+    Fault.DROP_WS: _drop,
+    Fault.SILENCE: _none,
+    Fault.MUTE: _none,
+    Fault.REST_STATUS: _status,
+    Fault.REST_DOWN: _none,
+    Fault.REST_SLOW: _seconds,
+    Fault.NO_ENTITLEMENT: _none,
+    Fault.MARKET: _market,
+    Fault.GARBAGE: _none,
+    Fault.CLEAR: _none,
+}
+
+
+class Faults:
+    """The standing faults: for every app (number None) or for one."""
+
+    def __init__(self) -> None:
+        self._standing: dict[tuple[Fault, int | None], str] = {}
+
+    def stand(self, command: Command, app_number: int | None) -> None:
+        self._standing[command.fault, app_number] = command.argument
+
+    def clear(self, app_number: int | None) -> None:
+        """End the faults of one app, or all there are."""
+        ended = [key for key in self._standing if app_number in (None, key[1])]
+        for key in ended:
+            del self._standing[key]
+
+    def argument(self, fault: Fault, app_number: int | None) -> str | None:
+        """The argument of a fault that stands for this app; None when it does not stand."""
+        own = self._standing.get((fault, app_number))
+        return own if own is not None else self._standing.get((fault, None))
+
+    def stands(self, fault: Fault, app_number: int | None) -> bool:
+        return self.argument(fault, app_number) is not None
+
+    def standing(self) -> list[dict[str, object]]:
+        return [
+            {"name": fault.value, "arg": argument or None, "app": app_number}
+            for (fault, app_number), argument in self._standing.items()
+        ]

@@ -1,0 +1,92 @@
+"""What one socket is subscribed to, and which of it is due. Pure: the time is an argument."""
+
+from typing import NamedTuple
+
+from kitefeed.protocol.kite.text import SetMode, Subscribe, Unsubscribe, parse_client_message
+from kitefeed.protocol.kite.ticks import LTP, QUOTE, TickBody
+from kitefeed.simulator.market import Market
+
+TOKENS_MAX = 3000  # per socket; Kite takes the first 3000 and answers the rest with an error
+TOO_MANY = f"Can't subscribe to more than {TOKENS_MAX} instruments."
+
+
+class Due(NamedTuple):
+    """A packet to send. `exchange_s` is known even where the packet's mode has no time."""
+
+    body: TickBody
+    exchange_s: int
+
+
+class Reply(NamedTuple):
+    """What a client's message calls for: packets at once, and perhaps an error text."""
+
+    packets: list[Due]
+    error: str | None = None
+
+
+class Subscriptions:
+    """The tokens of one socket with their modes.
+
+    The first packet of a token is sent at once, whatever the market does; later ones only when a
+    field of its mode has changed since the last one sent.
+    """
+
+    def __init__(self, market: Market) -> None:
+        self._market = market
+        self.modes: dict[int, int] = {}
+        self._sent: dict[int, int] = {}  # token: the revision sent last
+
+    def handle(self, payload: bytes, now_ns: int) -> Reply:
+        """A message that cannot be read, and tokens nobody lists, are passed over in silence."""
+        match parse_client_message(payload):
+            case Subscribe(tokens):
+                return self._subscribe(tokens, now_ns)
+            case Unsubscribe(tokens):
+                for token in tokens:
+                    self.modes.pop(token, None)
+                    self._sent.pop(token, None)
+            case SetMode(mode, tokens):
+                return self._set_mode(mode, tokens, now_ns)
+        return Reply([])
+
+    def _subscribe(self, tokens: tuple[int, ...], now_ns: int) -> Reply:
+        wanted = list(dict.fromkeys(tokens))
+        new = [token for token in wanted if token not in self.modes]
+        room = TOKENS_MAX - len(self.modes)
+        for token in new[:room]:
+            self.modes[token] = QUOTE
+        accepted = [token for token in wanted if token in self.modes]
+        return Reply(self._packets(accepted, now_ns), TOO_MANY if len(new) > room else None)
+
+    def _set_mode(self, mode: int, tokens: tuple[int, ...], now_ns: int) -> Reply:
+        # A mode without a subscription does nothing: staff say so, the documents do not.
+        known = [token for token in dict.fromkeys(tokens) if token in self.modes]
+        for token in known:
+            self.modes[token] = mode
+        return Reply(self._packets(known, now_ns))
+
+    def _packets(self, tokens: list[int], now_ns: int) -> list[Due]:
+        for token in tokens:
+            self._sent.pop(token, None)
+            self._market.read(token, now_ns)
+        return self.changed(tokens)
+
+    def take_back(self, packets: list[Due]) -> None:
+        """These were not sent after all: they are due again."""
+        for due in packets:
+            self._sent.pop(due.body.instrument_token, None)
+
+    def changed(self, tokens: list[int] | None = None) -> list[Due]:
+        """Packets of the tokens (all when None) that differ from what was sent; marked as sent."""
+        due: list[Due] = []
+        for token in self.modes if tokens is None else tokens:
+            security = self._market.seen(token)
+            if security is None:
+                continue
+            mode = self.modes[token]
+            revision = security.price_revision if mode == LTP else security.revision
+            if self._sent.get(token) != revision:
+                self._sent[token] = revision
+                body = security.body(mode, with_book=self._market.is_open)
+                due.append(Due(body, security.exchange_s))
+        return due

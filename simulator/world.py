@@ -1,0 +1,18 @@
+"""What REST, WebSocket and control share: the one state of a simulator, and its clock."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kitefeed.simulator.accounts import Accounts
+from kitefeed.simulator.faults import Faults
+from kitefeed.simulator.market import Market
+from kitefeed.simulator.stats import Stats
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    accounts: Accounts
+    market: Market
+    faults: Faults
+    stats: Stats
+    wall_ns: Callable[[], int]  # UTC epoch ns

@@ -1,0 +1,113 @@
+from datetime import date
+
+import pytest
+from kiteconnect import KiteConnect
+
+from kitefeed.protocol.kite.instruments import Instrument, format_dump, parse_dump
+
+HEADER = (
+    "instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,tick_size,"
+    "lot_size,instrument_type,segment,exchange"
+)
+INFY_ROW = "408065,1594,INFY,INFOSYS,0,,0,0.05,1,EQ,NSE,NSE"
+NIFTY_ROW = "256265,1001,NIFTY 50,NIFTY 50,0,,0,0,0,EQ,INDICES,NSE"
+OPTION_ROW = (
+    '11421186,44614,NIFTY26NOV24500CE,"NIFTY, ""50""",124.95,2026-11-24,24500,0.05,65,'
+    "CE,NFO-OPT,NFO"
+)
+DUMP = "\n".join([HEADER, INFY_ROW, NIFTY_ROW, OPTION_ROW]) + "\n"
+
+INFY = Instrument(408065, 1594, "INFY", "INFOSYS", 0.0, "", 0.0, 0.05, 1, "EQ", "NSE", "NSE")
+NIFTY = Instrument(
+    256265, 1001, "NIFTY 50", "NIFTY 50", 0.0, "", 0.0, 0.0, 0, "EQ", "INDICES", "NSE"
+)
+OPTION = Instrument(
+    11421186,
+    44614,
+    "NIFTY26NOV24500CE",
+    'NIFTY, "50"',
+    124.95,
+    "2026-11-24",
+    24500.0,
+    0.05,
+    65,
+    "CE",
+    "NFO-OPT",
+    "NFO",
+)
+
+
+def test_every_column_is_read_with_its_type() -> None:
+    rows = parse_dump(DUMP)
+    assert list(rows) == [INFY, NIFTY, OPTION]
+    assert rows.rows_bad == 0
+
+
+def test_an_instrument_is_known_by_exchange_and_symbol() -> None:
+    assert [row.key for row in parse_dump(DUMP)] == [
+        "NSE:INFY",
+        "NSE:NIFTY 50",
+        "NFO:NIFTY26NOV24500CE",
+    ]
+
+
+@pytest.mark.parametrize(
+    "dump",
+    [
+        DUMP.splitlines(),
+        DUMP.splitlines(keepends=True),
+        DUMP.replace("\n", "\r\n"),
+        "\ufeff" + DUMP,
+    ],
+    ids=["lines", "lines with ends", "CRLF", "byte order mark"],
+)
+def test_a_dump_is_read_whatever_its_line_ends_are(dump: str | list[str]) -> None:
+    assert list(parse_dump(dump)) == [INFY, NIFTY, OPTION]
+
+
+def test_a_dump_is_written_as_it_was_read() -> None:
+    assert format_dump([INFY, NIFTY, OPTION]) == DUMP
+    assert format_dump([]) == HEADER + "\n"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "408065,1594,INFY",
+        INFY_ROW + ",more",
+        INFY_ROW.replace("408065", "x"),
+        INFY_ROW.replace("408065", "0"),
+        INFY_ROW.replace("408065", "4294967296"),
+        INFY_ROW.replace("0.05", "nan"),
+        INFY_ROW.replace("INFY", ""),
+        INFY_ROW.replace("INFY", "IN\x00FY"),
+        INFY_ROW.replace(",,", ",soon,"),
+        INFY_ROW.replace("0.05,1,", "0.05,-1,"),
+        INFY_ROW.replace("INFOSYS", '"INFOSYS'),
+        "rubbish \x00\xff",
+    ],
+)
+def test_a_malformed_row_is_counted_and_costs_no_other_row(row: str) -> None:
+    rows = parse_dump([HEADER, INFY_ROW, row, NIFTY_ROW])
+    assert list(rows) == [INFY, NIFTY]
+    assert rows.rows_bad == 1
+
+
+@pytest.mark.parametrize("text", ["", "<html>", "token,symbol\n1,2\n", HEADER + ",new\n"])
+def test_a_wrong_header_is_refused_before_any_row(text: str) -> None:
+    with pytest.raises(ValueError, match="no instrument dump"):
+        parse_dump(text)
+
+
+def test_a_dump_cut_anywhere_after_its_header_gives_the_rows_before_the_cut() -> None:
+    for cut in range(len(HEADER) + 1, len(DUMP)):
+        rows = parse_dump(DUMP[:cut])
+        whole = DUMP[len(HEADER) + 1 : cut].count("\n")
+        assert list(rows)[:whole] == [INFY, NIFTY, OPTION][:whole]
+        assert rows.rows_bad <= 1
+
+
+def test_the_official_client_reads_what_we_write() -> None:
+    official = KiteConnect("key")._parse_instruments(format_dump([INFY, OPTION]).encode())
+    assert [row["tradingsymbol"] for row in official] == ["INFY", "NIFTY26NOV24500CE"]
+    assert (official[1]["expiry"], official[1]["strike"]) == (date(2026, 11, 24), 24500.0)
