@@ -1,0 +1,23 @@
+"""How long to wait before the next try."""
+
+from collections.abc import Sequence
+
+S = 1_000_000_000
+
+
+class Ladder:
+    """Rungs in seconds; the last one repeats. Not for a resource that says itself when to come back
+    (HTTP 429): that has a wait of its own."""
+
+    def __init__(self, rungs_s: Sequence[float]) -> None:
+        self._rungs_s = tuple(rungs_s)
+        self.taken = 0
+
+    def next_ns(self) -> int:
+        """The next wait, in nanoseconds; climbs one rung."""
+        rung_s = self._rungs_s[min(self.taken, len(self._rungs_s) - 1)]
+        self.taken += 1
+        return int(rung_s * S)
+
+    def reset(self) -> None:
+        self.taken = 0

@@ -1,0 +1,132 @@
+"""The control desk: requests of commands and programs in, replies out."""
+
+from collections.abc import Callable, Sequence
+
+from kitefeed.actors.supervisor.facts import Operate, RetryNow
+from kitefeed.actors.supervisor.machine import Supervisor
+from kitefeed.actors.supervisor.subscriptions import (
+    PENDING_MAX,
+    WAIT_S_MAX,
+    Pending,
+    Subscriptions,
+)
+from kitefeed.protocol import messages as m
+
+Ticket = tuple[bytes, str]  # peer and request id
+Reply = Callable[[Ticket, m.Message], None]
+KNOWN_REPLIES_MAX = 256  # a command repeats its request with the same id; it is carried out once
+
+
+class Desk:
+    """`feed` gives the machine an event; `look_up` resolves names; `changed` is called when wants
+    have changed; `status` builds the report. Every request gets exactly one reply."""
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        subscriptions: Subscriptions,
+        reply: Reply,
+        feed: Callable[[object], None],
+        look_up: Callable[[Sequence[str]], None],
+        changed: Callable[[], None],
+        status: Callable[[], m.StatusReport],
+    ) -> None:
+        self._supervisor = supervisor
+        self._subscriptions = subscriptions
+        self._send = reply
+        self._feed = feed
+        self._look_up = look_up
+        self._changed = changed
+        self._status = status
+        self._replies: dict[str, m.Message | None] = {}  # id -> reply, None while it is pending
+
+    def handle(self, peer: bytes, frame_id: str, request: m.ControlRequest, now_ns: int) -> None:
+        ticket = (peer, frame_id)
+        if frame_id in self._replies:
+            known = self._replies[frame_id]
+            if known is not None:
+                self._send(ticket, known)
+            else:
+                self._redirect(ticket)
+            return
+        self._remember(frame_id, None)
+        match request:
+            case m.GetStatus():
+                self._reply(ticket, m.Status(self._status()))
+            case m.WantInstruments():
+                self._want(ticket, request, now_ns)
+            case m.DropInstruments(instruments):
+                answers = tuple(self._subscriptions.drop(key) for key in instruments)
+                self._changed()
+                self._reply(ticket, m.Answers(answers))
+            case m.SetSource(source):
+                self._reply(ticket, self._set_source(source))
+            case m.Retry():
+                self._reply(ticket, self._retry())
+
+    def turn(self, now_ns: int) -> None:
+        """Answers the requests that can be answered by now."""
+        for pending in self._subscriptions.due(now_ns, self._can_stream()):
+            self._answer(pending)
+
+    # --- the requests -------------------------------------------------------------------------
+
+    def _want(self, ticket: Ticket, request: m.WantInstruments, now_ns: int) -> None:
+        if len(self._subscriptions.pending) >= PENDING_MAX:
+            busy = f"{PENDING_MAX} requests wait already; try again: `kitefeed subscribe`"
+            self._reply(ticket, m.Refused("not_ready", busy))
+            return
+        keys = tuple(dict.fromkeys(request.instruments))[: m.LIST_MAX]
+        self._look_up(keys)
+        known = [key for key in keys if key not in self._subscriptions.unknown]
+        if request.is_kept:
+            self._subscriptions.want(known, request.mode)
+            self._changed()
+        wait_ns = int(max(0.0, min(request.wait_s, WAIT_S_MAX)) * 1e9)
+        self._subscriptions.pending.append(Pending(ticket, keys, now_ns + wait_ns))
+        self.turn(now_ns)
+
+    def _answer(self, pending: Pending) -> None:
+        state = self._supervisor.state.last_announced
+        waiting = f"{state.feed}: {state.reason}" if state else "starting"
+        if self._can_stream():
+            waiting = "no packet came yet; it will be streamed as soon as one does"
+        answers = tuple(self._subscriptions.answer(key, waiting) for key in pending.keys)
+        self._reply(pending.ticket, m.Answers(answers))
+
+    def _can_stream(self) -> bool:
+        """Whether first packets are to be expected; if not, waiting for them is silence."""
+        state = self._supervisor.state
+        return state.is_link_open or state.rest.is_started
+
+    def _set_source(self, source: str) -> m.Message:
+        state = self._supervisor.state
+        if source == "websocket" and state.session.word in ("refused", "absent"):
+            why = "Kite refuses the session" if state.session.word == "refused" else "no session"
+            return m.Refused("forbidden", f"{why}: `kitefeed login --paste`, then this again")
+        if source in ("auto", "websocket", "rest", "paused"):
+            self._feed(Operate(source))  # type: ignore[arg-type]
+        return m.Done(f"source is {source} now, and stays so over restarts: `kitefeed status`")
+
+    def _retry(self) -> m.Message:
+        if self._supervisor.state.override == "paused":
+            return m.Refused("conflict", "the feed is paused: `kitefeed source auto` resumes it")
+        self._feed(RetryNow())
+        return m.Done("trying now: `kitefeed status`")
+
+    # --- the replies --------------------------------------------------------------------------
+
+    def _reply(self, ticket: Ticket, message: m.Message) -> None:
+        self._remember(ticket[1], message)
+        self._send(ticket, message)
+
+    def _remember(self, frame_id: str, message: m.Message | None) -> None:
+        self._replies[frame_id] = message
+        while len(self._replies) > KNOWN_REPLIES_MAX:
+            self._replies.pop(next(iter(self._replies)))
+
+    def _redirect(self, ticket: Ticket) -> None:
+        """The same request from a new connection while it waits: the answer goes there."""
+        for pending in self._subscriptions.pending:
+            if pending.ticket[1] == ticket[1]:
+                pending.ticket = ticket

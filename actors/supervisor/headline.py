@@ -1,0 +1,261 @@
+"""What the supervisor says: the headline with its reason, and the log lines of conditions.
+
+A condition begins with one error line and ends with one info line that tells how long it took.
+Both are derived from the facts after every step, so nothing can be said twice.
+"""
+
+from kitefeed.actors.policy import market
+from kitefeed.actors.supervisor import rest
+from kitefeed.actors.supervisor.facts import (
+    REFUSALS_BEFORE_REST,
+    LinkState,
+    Say,
+)
+from kitefeed.actors.supervisor.state import State
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.feed import FeedState
+from kitefeed.protocol.topology import Role
+
+LOGIN = "`kitefeed login --paste`, or `kitefeed session set`"
+GOOD = ("live", "rest", "closed", "paused")
+
+
+def announce(s: State) -> None:
+    """Derives the picture of this step; sends it when it is another one than the last."""
+    state = derive(s)
+    _say_conditions(s)
+    if not s.is_settled:
+        return
+    is_other = s.last_announced is None or _facts_of(state) != _facts_of(s.last_announced)
+    if is_other or s.link.until_ns != s.announced_until_ns:
+        s.announced_until_ns = s.link.until_ns
+        if s.last_announced is None or state.feed != s.last_announced.feed:
+            _feed_changed(s, state)
+        state.since_utc_ns = s.to_utc_ns(s.feed_since_ns)
+        s.last_announced = state
+        if Role.BROADCASTER in s.actors_up:
+            s.send(Role.BROADCASTER, m.Announce(state))
+
+
+def derive(s: State) -> FeedState:
+    """The headline and everything beside it, from the facts alone."""
+    feed, reason = _feed(s)
+    return FeedState(
+        feed=feed,
+        source=_source(s),
+        session=s.session.word,
+        override=s.override,
+        reason=reason,
+        since_utc_ns=s.to_utc_ns(s.feed_since_ns),
+        at_utc_ns=s.utc_ns,
+        epoch=s.grant.epoch,
+        consecutive_403=s.consecutive_403,
+        retry_in_s=retry_in_s(s),
+        user_id=s.session.user_id,
+        user_name=s.session.user_name,
+    )
+
+
+def retry_in_s(s: State) -> float | None:
+    """Seconds to the next attempt, None when none is due."""
+    if s.link.state is not LinkState.WAITING or not s.link.until_ns:
+        return None
+    return round(max(0, s.link.until_ns - s.now_ns) / 1e9, 1)
+
+
+def _facts_of(state: FeedState) -> tuple[object, ...]:
+    """What makes two pictures different: everything but the running clocks."""
+    return (
+        state.feed, state.source, state.session, state.override, state.reason, state.epoch,
+        state.consecutive_403, state.user_id, state.user_name,
+    )  # fmt: skip
+
+
+def _feed(s: State) -> tuple[str, str]:
+    """Headline and reason, in the order of precedence."""
+    if s.misconfigured:
+        return "misconfigured", s.misconfigured
+    if s.override == "paused":
+        return "paused", "paused by the operator: `kitefeed source auto` resumes"
+    if not s.is_market_open:
+        return "closed", "the market is closed; values keep their age"
+    if s.session.word in ("absent", "refused") and not s.is_streaming:
+        return "login_required", _login_reason(s)
+    if s.has_no_entitlement:
+        return "no_entitlement", "the Kite plan of this app has no market data"
+    if s.is_streaming:
+        is_dying = s.session.word == "refused"
+        return "live", "log in before the next reconnect" if is_dying else "streaming"
+    if rest.is_fresh(s):
+        return "rest", _rest_reason(s)
+    return "stale", _stale_reason(s)
+
+
+def _source(s: State) -> str:
+    if s.is_streaming:
+        return "websocket"
+    if s.rest.epoch and rest.is_fresh(s):
+        return "rest"
+    return "cache" if s.values_held else "none"
+
+
+def _login_reason(s: State) -> str:
+    if s.session.problem and s.session.word == "absent":
+        return s.session.problem
+    if s.session.word == "absent":
+        return f"there is no session: {LOGIN}"
+    return f"Kite refuses the session (expired, or another login replaced it): {LOGIN}"
+
+
+def _rest_reason(s: State) -> str:
+    sweep_s = max(5.0, s.rest.sweep_ns / 1e9)
+    why = f"the WebSocket is refused ({s.consecutive_403} times in a row)"
+    if s.override == "rest":
+        why = "the operator chose REST"
+    elif s.consecutive_403 < REFUSALS_BEFORE_REST:
+        why = s.link.closed_reason or "the WebSocket is down"
+    return f"polled every {sweep_s:g} s: {why}"
+
+
+def _stale_reason(s: State) -> str:
+    if not s.instruments and s.is_link_open:
+        return "connected, but no instrument is wanted: `kitefeed subscribe NSE:INFY`"
+    if s.link.state is LinkState.WAITING:
+        return {
+            "socket": "the WebSocket is refused although the session is good; trying again",
+            "limit": "Kite answers 429: another program holds this key's sockets; close it",
+            "network": f"no connection to Kite: {s.link.closed_reason}",
+        }.get(s.link.cause, "waiting")
+    if s.session.word == "unknown" and not s.session.fingerprint:
+        return "starting"
+    if Role.TICKER not in s.actors_up:
+        return "the ticker process is starting"
+    return {
+        LinkState.PREFLIGHT: "checking the session",
+        LinkState.CLASSIFYING: "the WebSocket was refused; asking why",
+        LinkState.CONNECTING: "connecting",
+        LinkState.PRIMING: "connected; waiting for the first fresh tick",
+    }.get(s.link.state, s.rest.detail or "waiting")
+
+
+# --- conditions ---------------------------------------------------------------------------------
+
+
+def _conditions(s: State) -> dict[str, str]:
+    """What is wrong now: key -> the sentence of its error line."""
+    found: dict[str, str] = {}
+    if s.misconfigured:
+        found["misconfigured"] = s.misconfigured
+    if s.override == "paused" or s.misconfigured:
+        return found
+    found.update(_session_conditions(s))
+    if s.has_no_entitlement:
+        found["no_entitlement"] = (
+            "the plan of this Kite app has no market data: subscribe to Kite Connect at "
+            "developers.kite.trade, then `kitefeed retry`"
+        )
+    if s.link.state is LinkState.WAITING:
+        found.update(_link_conditions(s))
+    elif not s.is_streaming:  # an attempt under way ends nothing yet
+        found.update({k: "" for k in ("socket", "limit", "network") if k in s.conditions})
+    if "login_required" in found:
+        found.pop("network", None)  # one cause, one line: the session is why there is no socket
+    return found
+
+
+def _session_conditions(s: State) -> dict[str, str]:
+    """A login not yet judged ends nothing; one that is refused is a condition of its own."""
+    found: dict[str, str] = {}
+    word, fingerprint = s.session.word, s.session.fingerprint
+    if s.session.problem and fingerprint:
+        found["session_file"] = s.session.problem
+    if word == "absent" or (word == "refused" and not s.is_link_open):
+        found["login_required"] = f"login required: {_login_reason(s)}"
+        if "login_required" not in s.conditions:
+            s.login_fingerprint = fingerprint
+    elif word in ("unknown", "unverified"):
+        found.update({k: "" for k in ("login_required", "new_login_refused") if k in s.conditions})
+    elif word == "refused" and s.link.fingerprint == fingerprint:
+        found["session_refused"] = (
+            "Kite refuses the session while its socket still streams: log in before the next "
+            f"reconnect: {LOGIN}"
+        )
+    is_other = fingerprint not in (s.login_fingerprint, s.link.fingerprint)
+    if word == "refused" and is_other:
+        found["new_login_refused"] = (
+            f"the new login is refused by Kite ({s.session.detail}): {LOGIN}"
+        )
+    return found
+
+
+def _link_conditions(s: State) -> dict[str, str]:
+    if s.link.cause == "socket":
+        return {"socket": (
+            "the WebSocket is refused (403) although the session is good; after "
+            f"{REFUSALS_BEFORE_REST} refusals quotes are polled instead: nothing to do"
+        )}  # fmt: skip
+    if s.link.cause == "limit":
+        return {"limit": (
+            "Kite refuses a further socket (429): another program holds this key's three sockets; "
+            "close it"
+        )}  # fmt: skip
+    if s.link.cause == "network" and s.ladders.network.taken > 1:
+        return {"network": f"no connection to Kite: {s.link.closed_reason}"}
+    return {}
+
+
+def _say_conditions(s: State) -> None:
+    """One error line when a condition begins, one info line when it ends."""
+    found = _conditions(s)
+    for key, text in found.items():
+        if key not in s.conditions:
+            s.conditions[key] = s.now_ns
+            is_mild = key == "session_refused"
+            s.order(Say("warning" if is_mild else "error", f"{text} condition={key}"))
+    for key in [key for key in s.conditions if key not in found]:
+        since_ns = s.conditions.pop(key)
+        took_s = (s.now_ns - since_ns) / 1e9
+        s.say(f"over after {took_s:.1f} s and {s.attempts} attempts condition={key}")
+
+
+def _feed_changed(s: State, state: FeedState) -> None:
+    before = s.last_announced.feed if s.last_announced else ""
+    if before:
+        s.feed_since_ns = s.now_ns
+    if state.feed in GOOD:
+        _outage_over(s, state)
+    elif before in GOOD:
+        s.outage = m.Outage(state.feed, s.utc_ns / 1e9)
+    if state.feed == "live":
+        s.attempts = 0
+    s.say(f"feed={state.feed} source={state.source} session={state.session}: {state.reason}")
+
+
+def _outage_over(s: State, state: FeedState) -> None:
+    if s.outage and s.outage.restored_utc_s is None and state.feed in ("live", "rest"):
+        s.outage.restored_utc_s = s.utc_ns / 1e9
+
+
+def login_seen(s: State) -> None:
+    """A new session came while the feed was out."""
+    if s.outage and s.outage.restored_utc_s is None:
+        s.outage.login_utc_s = s.utc_ns / 1e9
+
+
+def ready_check(s: State, before_utc_ns: int) -> None:
+    """At 08:45 IST of a session day: is everything there for the open? If not, say so."""
+    ready_utc_ns = market.last_utc_ns(s.utc_ns, market.READY_AT)
+    is_due = before_utc_ns < ready_utc_ns and s.utc_ns - before_utc_ns < 60_000_000_000
+    if not is_due or not s.market.is_session_day(s.utc_ns):
+        return
+    missing = []
+    if s.session.word != "valid":
+        missing.append(f"no valid session ({LOGIN})")
+    if not s.is_link_open:
+        missing.append("no socket")
+    if not s.instruments:
+        missing.append("no instruments")
+    if missing:
+        s.order(Say("warning", f"not ready for the open at 09:15: {', '.join(missing)}"))
+    else:
+        s.say("ready for the open at 09:15")

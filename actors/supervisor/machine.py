@@ -1,0 +1,190 @@
+"""The supervisor's decisions: a pure machine over reports of the other actors.
+
+`handle` applies one event to the facts, then moves every region as far as the facts allow
+(`_advance`), then derives headline and log lines. Regions: session and standby (`session.py`),
+the WebSocket link (`link.py`), REST polling and probes (`rest.py`), the grant (`grant.py`), and
+what is said (`headline.py`). They share one `State`; each changes only its own part of it.
+"""
+
+from collections.abc import Callable
+from typing import assert_never
+
+from kitefeed.actors.policy.backoff import Ladder
+from kitefeed.actors.policy.machine import Wake
+from kitefeed.actors.policy.market import Market
+from kitefeed.actors.supervisor import grant, headline, link, probe, rest, session
+from kitefeed.actors.supervisor.facts import (
+    NETWORK_LADDER_S,
+    SETTLE_NS,
+    ActorLost,
+    ActorUp,
+    Clock,
+    Command,
+    Instruments,
+    Ladders,
+    Operate,
+    Persist,
+    Persisted,
+    RetryNow,
+)
+from kitefeed.actors.supervisor.state import State
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.topology import Role
+
+Event = (
+    Wake | Clock | ActorUp | ActorLost | Operate | RetryNow | Instruments
+    | m.Beat | m.SessionSeen | m.Validated | m.LinkOpened | m.LinkFresh | m.LinkDoubt
+    | m.LinkSilent | m.LinkRefused | m.LinkClosed | m.Polled | m.Probed | m.Granted
+)  # fmt: skip
+
+
+class Supervisor:
+    """Times are boot-time nanoseconds. `jitter` gives numbers in [0, 1)."""
+
+    def __init__(
+        self,
+        *,
+        now_ns: int,
+        utc_ns: int,
+        market: Market,
+        backoff_s: list[float],
+        persisted: Persisted,
+        jitter: Callable[[], float],
+        misconfigured: str | None = None,
+    ) -> None:
+        ladders = Ladders(Ladder(backoff_s), Ladder(NETWORK_LADDER_S), Ladder(backoff_s))
+        self.state = State(now_ns, utc_ns, market, ladders, persisted, jitter, misconfigured)
+        self.state.settled_ns = now_ns + SETTLE_NS
+
+    @property
+    def deadline_ns(self) -> int | None:
+        """The earliest moment at which something is due."""
+        s = self.state
+        due = (
+            s.settled_ns,
+            s.link.until_ns,
+            s.link.next_until_ns,
+            s.session.request_until_ns,
+            s.session.next_check_ns,
+            s.standby.request_until_ns,
+            s.standby.next_check_ns,
+            s.probe.until_ns,
+            s.probe.moved_due_ns,
+            s.rest_due_ns,
+        )
+        return min((t for t in due if t > s.now_ns), default=None)
+
+    def handle(self, event: Event, now_ns: int) -> list[Command]:
+        """Applies `event`. Late and foreign reports (other epoch, other request) change nothing."""
+        s = self.state
+        s.begin(now_ns)
+        self._apply(event)
+        self._advance()
+        headline.announce(s)
+        return s.commands
+
+    def _apply(self, event: Event) -> None:
+        s = self.state
+        match event:
+            case Wake():
+                pass
+            case Clock(utc_ns):
+                self._read_clock(utc_ns)
+            case ActorUp(hello, is_new):
+                self._actor_up(hello, is_new)
+            case ActorLost(role):
+                self._actor_lost(role)
+            case Operate(override):
+                s.persisted.override = override
+                s.order(Persist())
+                link.retry_now(s)
+            case RetryNow():
+                rest.unpark(s)
+                session.check_now(s)
+                link.retry_now(s)
+            case Instruments(instruments):
+                s.instruments = instruments
+                link.instruments_changed(s)
+                rest.instruments_changed(s)
+            case m.Beat():
+                self._beat(event)
+            case m.SessionSeen():
+                if session.seen(s, event):
+                    headline.login_seen(s)
+                    rest.unpark(s)
+                    link.session_changed(s)
+            case m.Validated():
+                session.validated(s, event)
+            case m.LinkOpened(_, epoch):
+                link.opened(s, epoch)
+            case m.LinkFresh(_, epoch):
+                link.fresh(s, epoch)
+            case m.LinkDoubt():
+                link.doubted(s, event)
+            case m.LinkSilent(_, epoch):
+                link.silent(s, epoch)
+            case m.LinkRefused(_, epoch, status):
+                link.refused(s, epoch, status)
+            case m.LinkClosed(_, epoch, code, reason):
+                link.closed(s, epoch, code, reason)
+            case m.Polled():
+                rest.polled(s, event)
+            case m.Probed():
+                probe.answered(s, event)
+            case m.Granted():
+                grant.acknowledged(s, event)
+            case _:
+                assert_never(event)
+
+    def _advance(self) -> None:
+        """Moves the regions in the order in which they feed each other. Twice, because a timeout in
+        one (a validation) can start another (a connection) in the same step."""
+        for _ in range(2):
+            session.advance(self.state)
+            probe.advance(self.state)
+            link.advance(self.state)
+            rest.advance(self.state)
+            grant.advance(self.state)
+
+    def _read_clock(self, utc_ns: int) -> None:
+        s = self.state
+        before_ns, s.clock_utc_ns = s.clock_utc_ns, utc_ns
+        s.set_clock(utc_ns)
+        was_open, s.was_market_open = s.was_market_open, s.is_market_open
+        if s.was_market_open and was_open is False:
+            link.retry_now(s)
+        session.scheduled_checks(s, before_ns)
+        headline.ready_check(s, before_ns)
+
+    def _actor_up(self, hello: m.Hello, is_new: bool) -> None:
+        s = self.state
+        s.actors_up.add(hello.role)
+        s.raise_epoch(hello.highest_epoch)
+        if hello.role is Role.TICKER:
+            link.reported(s, hello.links)
+        elif hello.role is Role.BROADCASTER:
+            grant.broadcaster_up(s, is_new)
+            s.last_announced = None
+        elif hello.role is Role.REST_POLLER and is_new:
+            rest.stop(s)
+            probe.poller_lost(s)
+        elif hello.role is Role.TOKEN_VALIDATOR and is_new:
+            session.validator_lost(s)
+
+    def _actor_lost(self, role: Role) -> None:
+        s = self.state
+        s.actors_up.discard(role)
+        if role is Role.TICKER:
+            link.ticker_lost(s)
+        elif role is Role.REST_POLLER:
+            rest.stop(s)
+        elif role is Role.BROADCASTER:
+            s.values_held = 0
+
+    def _beat(self, beat: m.Beat) -> None:
+        """Only ticker and broadcaster beats are passed in; each fills its own fields."""
+        s = self.state
+        if beat.fresh_tick_age_ns >= 0:
+            s.fresh_ns = max(s.fresh_ns, s.now_ns - beat.fresh_tick_age_ns)
+        if beat.values:
+            s.values_held = beat.values

@@ -1,0 +1,78 @@
+"""Questions to the poller: one quote of one instrument, and what it tells about the stream.
+
+One at a time; a newer question replaces an older one, whose answer then comes too late.
+"""
+
+from kitefeed.actors.supervisor.facts import (
+    ENTITLEMENT_CHECK_NS,
+    MOVED_GRACE_NS,
+    PROBE_LIMIT_NS,
+    ProbeFacts,
+    ProbeKind,
+)
+from kitefeed.actors.supervisor.state import State
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.topology import Role
+
+# Asked for when nothing is subscribed yet; any instrument tells whether quotes are allowed at all.
+NIFTY_50 = 256265
+
+
+def ask(s: State, kind: ProbeKind, doubt: m.LinkDoubt | None = None) -> int:
+    """Asks for a quote; returns the boot time at which waiting for it ends."""
+    token = doubt.token if doubt else next((i.token for i in s.instruments), NIFTY_50)
+    request = m.Probe(
+        s.next_request_id(),
+        s.session.fingerprint or "",
+        token,
+        doubt.last_price if doubt else None,
+        doubt.volume_traded if doubt else None,
+    )
+    until_ns = s.now_ns + PROBE_LIMIT_NS
+    failures = s.probe.failures if s.probe.kind == kind else 0
+    s.probe = ProbeFacts(kind, request, until_ns, s.now_ns, failures=failures)
+    s.send(Role.REST_POLLER, request)
+    return until_ns
+
+
+def answered(s: State, event: m.Probed) -> None:
+    """Passes the outcome on to the link. "moved" waits for the ticker's next beat: the market may
+    have moved on the stream as well, between the doubt and the quote."""
+    probe = s.probe
+    if probe.request is None or event.request_id != probe.request.request_id:
+        return
+    if event.outcome == "moved":
+        probe.request = None
+        probe.until_ns = 0
+        probe.moved_due_ns = s.now_ns + MOVED_GRACE_NS
+    else:
+        _conclude(s, event.outcome)
+
+
+def advance(s: State) -> None:
+    probe = s.probe
+    if probe.request is not None and s.now_ns >= probe.until_ns:
+        _conclude(s, "network")
+    elif 0 < probe.moved_due_ns <= s.now_ns:
+        _conclude(s, "moved" if s.fresh_ns < probe.asked_ns else "same")
+    elif s.has_no_entitlement and probe.request is None and _is_recheck_due(s):
+        ask(s, "entitlement")
+
+
+def _is_recheck_due(s: State) -> bool:
+    return s.now_ns - s.probe.asked_ns >= ENTITLEMENT_CHECK_NS
+
+
+def poller_lost(s: State) -> None:
+    """A new poller knows nothing of a question under way: ask it again."""
+    if s.probe.request is not None:
+        s.send(Role.REST_POLLER, s.probe.request)
+
+
+def _conclude(s: State, outcome: m.ProbeOutcome) -> None:
+    probe = s.probe
+    is_answer = outcome in ("moved", "same")
+    s.probe = ProbeFacts(
+        probe.kind, asked_ns=probe.asked_ns, failures=0 if is_answer else probe.failures + 1
+    )
+    s.probe_news = (probe.kind, outcome)

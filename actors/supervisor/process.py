@@ -1,0 +1,266 @@
+"""The supervisor's shell: binds bus and control, turns frames into events, performs commands."""
+
+import asyncio
+import logging
+import os
+import random
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from kitefeed.actors.policy.market import Market
+from kitefeed.actors.runtime import locks, process
+from kitefeed.actors.runtime.driver import Driver
+from kitefeed.actors.runtime.instruments_db import InstrumentsDb
+from kitefeed.actors.runtime.process import Runtime
+from kitefeed.actors.runtime.session_file import write_atomically
+from kitefeed.actors.supervisor import report
+from kitefeed.actors.supervisor.desk import Desk, Ticket
+from kitefeed.actors.supervisor.facts import (
+    ActorLost,
+    ActorUp,
+    Clock,
+    Command,
+    Instruments,
+    Persist,
+    Persisted,
+    Say,
+    Send,
+)
+from kitefeed.actors.supervisor.machine import Supervisor
+from kitefeed.actors.supervisor.roster import Member, Roster
+from kitefeed.actors.supervisor.subscriptions import Subscriptions
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.clock import boot_ns, utc_ns
+from kitefeed.protocol.feed import DECODE_ERRORS
+from kitefeed.protocol.sockets import Wire, bind_bus, bind_control
+from kitefeed.protocol.topology import Role
+
+TURN_S = 1.0
+NEAR_MAX = 10  # unknown names that get near matches: each costs ~20 ms of this loop
+NOT_LISTED = "not in today's instrument list: `kitefeed instruments find TEXT` searches it"
+_LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
+
+log = logging.getLogger(Role.SUPERVISOR)
+
+
+class Shell:
+    """Wires and files around the machine. Nothing here decides."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        settings = runtime.settings
+        config = settings.config
+        self._state_path = settings.state_dir / "supervisor.json"
+        persisted = _load(self._state_path)
+        self._machine = Supervisor(
+            now_ns=boot_ns(),
+            utc_ns=utc_ns(),
+            market=Market(config.market.hours),
+            backoff_s=config.backoff_s,
+            persisted=persisted,
+            jitter=random.random,
+            misconfigured=runtime.misconfigured,
+        )
+        self._subscriptions = Subscriptions(
+            config.instruments, config.canaries, config.mode, persisted.subscriptions
+        )
+        self._roster = Roster(boot_ns())
+        self._db = InstrumentsDb(settings.instruments_path)
+        self._driver = Driver(self._machine, self._perform)
+        self._bus = Wire(bind_bus(settings.runtime_dir), self._on_bus)
+        self._desk = Desk(
+            self._machine,
+            self._subscriptions,
+            self._reply,
+            self._driver.feed,
+            self._look_up,
+            self._on_wants_changed,
+            self._status,
+        )
+        self._control = Wire(bind_control(settings.runtime_dir), self._on_control)
+        self.bad_messages = 0
+
+    async def run(self) -> None:
+        """Turns once a second until stopped."""
+        while not self._runtime.stopped.is_set():
+            self._turn()
+            try:
+                await asyncio.wait_for(self._runtime.stopped.wait(), TURN_S)
+            except TimeoutError:
+                continue
+        self._persist()
+        for wire in (self._bus, self._control):
+            wire.close()
+        self._driver.close()
+
+    def _turn(self) -> None:
+        now_ns = boot_ns()
+        for member in self._roster.lost(now_ns):
+            log.warning("%s has not been heard for 5 s: killed", member.hello.role)
+            _kill(member.hello.pid, member.hello.start_ticks)
+            self._driver.feed(ActorLost(member.hello.role))
+        self._driver.feed(Clock(utc_ns()))
+        if self._subscriptions.expire(now_ns):
+            self._on_wants_changed()
+        if self._subscriptions.unresolved(self._subscriptions.wanted()):
+            self._on_wants_changed()
+        self._desk.turn(now_ns)
+
+    # --- bus ------------------------------------------------------------------------------------
+
+    def _on_bus(self, frames: list[bytes]) -> None:
+        try:
+            message = m.open_bus(frames[-1])
+        except DECODE_ERRORS:
+            self.bad_messages += 1
+            return
+        peer = frames[0]
+        if isinstance(message, m.Hello):
+            self._on_hello(message, peer)
+            return
+        member = self._roster.heard(peer, boot_ns())
+        if member is None:
+            self._bus.send([peer, m.seal(m.Challenge())])
+        elif isinstance(message, m.SPEAKS[member.hello.role]):
+            self._on_report(message, member)
+        else:
+            self.bad_messages += 1
+
+    def _on_hello(self, hello: m.Hello, peer: bytes) -> None:
+        arrival = self._roster.hello(hello, peer, boot_ns())
+        if arrival.replaced is not None:
+            leave = m.Leave(f"process {hello.pid} holds the role {hello.role} now")
+            self._bus.send([arrival.replaced.peer, m.seal(leave)])
+            self._driver.feed(ActorLost(hello.role))
+        self._bus.send([peer, m.seal(m.Welcome(self._runtime.boot_id))])
+        self._driver.feed(ActorUp(hello, arrival.is_new))
+
+    def _on_report(self, message: m.BusMessage, member: Member) -> None:
+        match message:
+            case m.Beat():
+                member.beat = message
+                self._bus.send([member.peer, m.seal(m.BeatAck())])
+                if member.hello.role in (Role.TICKER, Role.BROADCASTER):
+                    self._driver.feed(message)
+            case m.ListenersWant(keys):
+                self._subscriptions.listen(keys, boot_ns())
+                self._on_wants_changed()
+            case m.Confirmed(_, epoch, tokens):
+                self._subscriptions.confirm(epoch, tokens)
+                self._desk.turn(boot_ns())
+            case m.InstrumentsReady(rows, day_ist):
+                log.info("instrument list is ready rows=%d day=%s", rows, day_ist)
+                self._subscriptions.forget_names()
+                self._on_wants_changed()
+            case _:
+                self._driver.feed(message)
+                self._desk.turn(boot_ns())
+
+    # --- control --------------------------------------------------------------------------------
+
+    def _on_control(self, frames: list[bytes]) -> None:
+        peer = frames[0]
+        try:
+            frame_id, request = m.open_request(frames[-1])
+        except DECODE_ERRORS:
+            self.bad_messages += 1
+            text = "this is not a request this version knows: install one version everywhere"
+            self._control.send([peer, m.seal(m.Refused("bad_request", text))])
+            return
+        self._desk.handle(peer, frame_id, request, boot_ns())
+
+    def _reply(self, ticket: Ticket, message: m.Message) -> None:
+        peer, frame_id = ticket
+        self._control.send([peer, m.seal(message, re=frame_id)])
+
+    def _status(self) -> m.StatusReport:
+        return report.status(
+            self._machine.state,
+            self._subscriptions,
+            self._roster,
+            self._runtime.settings.runtime_dir,
+            boot_ns(),
+        )
+
+    # --- instruments ----------------------------------------------------------------------------
+
+    def _on_wants_changed(self) -> None:
+        self._look_up(list(self._subscriptions.wanted()))
+        if self._subscriptions.operator != self._machine.state.persisted.subscriptions:
+            self._machine.state.persisted.subscriptions = dict(self._subscriptions.operator)
+            self._persist()
+        instruments = self._subscriptions.instruments()
+        if instruments != self._machine.state.instruments:
+            self._driver.feed(Instruments(instruments))
+
+    def _look_up(self, keys: Sequence[str]) -> None:
+        """Resolves names. Without an instrument list they stay unresolved and are shown so."""
+        unresolved = self._subscriptions.unresolved(keys)
+        if not unresolved or self._db.facts() is None:
+            return
+        tokens = self._db.resolve(unresolved)
+        missing = [key for key in unresolved if key not in tokens]
+        explained = {key: self._explain(key) for key in missing[:NEAR_MAX]}
+        explained |= dict.fromkeys(missing[NEAR_MAX:], NOT_LISTED)
+        self._subscriptions.resolved(tokens, explained)
+
+    def _explain(self, key: str) -> str:
+        near = self._db.near(key)
+        return f"did you mean {' or '.join(near)}? It is {NOT_LISTED}" if near else NOT_LISTED
+
+    # --- commands of the machine ------------------------------------------------------------------
+
+    def _perform(self, command: Command) -> None:
+        match command:
+            case Send(role, message):
+                self._note(message)
+                peer = self._roster.peer_of(role)
+                if peer is not None:
+                    self._bus.send([peer, m.seal(message)])
+            case Persist():
+                self._persist()
+            case Say(level, text):
+                log.log(_LEVELS[level], "%s", text)
+
+    def _note(self, message: m.Message) -> None:
+        if isinstance(message, m.Subscribe | m.StartPolling):
+            self._subscriptions.ordered(message.epoch, message.instruments)
+
+    def _persist(self) -> None:
+        """A full disk costs the memory of a restart, not the feed."""
+        try:
+            write_atomically(self._state_path, msgspec.json.encode(self._machine.state.persisted))
+        except OSError as error:
+            log.error("%s cannot be written (%s): free the disk", self._state_path, error.strerror)
+
+
+def _load(path: Path) -> Persisted:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Persisted)
+    except FileNotFoundError:
+        return Persisted()
+    except (OSError, msgspec.DecodeError):
+        log.warning("%s is damaged; starting without it: subscriptions are to be made again", path)
+        return Persisted()
+
+
+def _kill(pid: int, ticks: int) -> None:
+    """Kills a hung actor, proven to be the process that said hello."""
+    if locks.is_same_process(pid, ticks):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+async def live(runtime: Runtime) -> None:
+    if runtime.misconfigured:
+        log.error("misconfigured: %s", runtime.misconfigured)
+    await Shell(runtime).run()
+
+
+def main() -> int:
+    return process.run(Role.SUPERVISOR, live)

@@ -1,0 +1,58 @@
+"""The status report, built from the machine's state and what stands around it."""
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from kitefeed.actors.supervisor import headline
+from kitefeed.actors.supervisor.roster import Roster
+from kitefeed.actors.supervisor.state import State
+from kitefeed.actors.supervisor.subscriptions import Subscriptions
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.topology import Role, endpoints
+
+
+def status(
+    s: State, subscriptions: Subscriptions, roster: Roster, runtime_dir: Path, now_ns: int
+) -> m.StatusReport:
+    """`kitefeed status --json`. `now_ns`: boot time; the machine's clock stands between events."""
+    s.begin(now_ns)
+    state = headline.derive(s)
+    broadcaster = roster.members.get(Role.BROADCASTER)
+    ticker = roster.members.get(Role.TICKER)
+    next_open = s.market.next_open(s.utc_ns)
+    return m.StatusReport(
+        feed=state.feed,
+        source=state.source,
+        session=state.session,
+        override=state.override,
+        reason=state.reason,
+        since_utc_s=state.since_utc_ns / 1e9,
+        epoch=state.epoch,
+        consecutive_403=state.consecutive_403,
+        retry_in_s=state.retry_in_s,
+        user_id=state.user_id,
+        user_name=state.user_name,
+        standby=s.standby.word,
+        market={"NSE": "open" if s.is_market_open else "closed"},
+        next_open=next_open.isoformat() if next_open else None,
+        subscriptions=subscriptions.counts(),
+        subscribers=broadcaster.beat.subscribers if broadcaster else 0,
+        last_tick_age_s=_age_s(ticker.beat.last_tick_age_ns, now_ns - ticker.heard_ns)
+        if ticker
+        else None,
+        last_outage=s.outage,
+        endpoints=endpoints(runtime_dir),
+        actors=[m.ActorStatus(Role.SUPERVISOR, "up", None), *roster.report(now_ns)],
+        version=_version(),
+    )
+
+
+def _age_s(age_ns: int, since_ns: int) -> float | None:
+    return round((age_ns + since_ns) / 1e9, 2) if age_ns >= 0 else None
+
+
+def _version() -> str:
+    try:
+        return version("kitefeed")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,136 @@
+"""The REST region: when quotes are polled, and with which session."""
+
+from typing import NamedTuple
+
+from kitefeed.actors.supervisor import link, session
+from kitefeed.actors.supervisor.facts import (
+    BRIDGE_AFTER_NS,
+    POLL_PERIOD_NS,
+    REFUSALS_BEFORE_REST,
+    SHARD,
+    Rest,
+)
+from kitefeed.actors.supervisor.state import State
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.topology import Role
+
+
+class _Wish(NamedTuple):
+    slot: m.Slot
+    fingerprint: str
+
+
+def advance(s: State) -> None:
+    """Starts and stops polling as the facts call for. Starting means: a new epoch, its grant, and
+    only then (`granted`) the order to the poller."""
+    wish = _wish(s)
+    s.rest_due_ns = _bridge_due_ns(s)
+    if wish is None:
+        if s.rest.epoch:
+            stop(s)
+    elif not s.rest.epoch or s.rest.fingerprint != wish.fingerprint:
+        if s.rest.is_started:
+            s.send(Role.REST_POLLER, m.StopPolling(SHARD))
+        s.rest = Rest(s.next_epoch(), wish.fingerprint, wish.slot, parked=s.rest.parked)
+
+
+def stop(s: State) -> None:
+    """Ends polling; a later start gets a new epoch."""
+    if s.rest.is_started and Role.REST_POLLER in s.actors_up:
+        s.send(Role.REST_POLLER, m.StopPolling(SHARD))
+    s.rest = Rest(parked=s.rest.parked)
+
+
+def granted(s: State) -> None:
+    if s.rest.epoch and not s.rest.is_started:
+        s.rest.is_started = True
+        _order(s)
+
+
+def instruments_changed(s: State) -> None:
+    if s.rest.is_started:
+        _order(s)
+
+
+def _order(s: State) -> None:
+    rest = s.rest
+    order = m.StartPolling(SHARD, rest.epoch, rest.fingerprint, POLL_PERIOD_NS, s.instruments)
+    s.send(Role.REST_POLLER, order)
+
+
+def polled(s: State, event: m.Polled) -> None:
+    """A sweep ended. A refusal parks that session until there is a new one."""
+    rest = s.rest
+    if event.epoch != rest.epoch:
+        return
+    rest.detail = event.detail
+    rest.sweep_ns = event.sweep_ns or rest.sweep_ns
+    if event.outcome == "ok":
+        rest.ok_ns = s.now_ns
+    elif event.outcome == "token":
+        rest.parked.add(rest.fingerprint)
+        session.refused_elsewhere(s, session.slot(s, rest.slot), "a quote was refused")
+    elif event.outcome == "permission":
+        rest.parked.add(rest.fingerprint)
+        if rest.slot == "primary":
+            link.no_entitlement(s)
+
+
+def unpark(s: State) -> None:
+    """A new session, or the operator's word: polling may be tried again."""
+    s.rest.parked.clear()
+
+
+def fresh_for_ns(s: State) -> int:
+    """How long after a good sweep its values count as fresh."""
+    return 2 * max(POLL_PERIOD_NS, s.rest.sweep_ns) + 1_000_000_000
+
+
+def is_fresh(s: State) -> bool:
+    return s.rest.ok_ns > 0 and s.now_ns - s.rest.ok_ns < fresh_for_ns(s)
+
+
+def _wish(s: State) -> _Wish | None:
+    """Who should be polled now, if anybody. The link comes first; a closed market needs no poll."""
+    is_needed = (
+        s.override in ("auto", "rest")
+        and s.is_market_open
+        and s.instruments
+        and not s.misconfigured
+        and not s.is_link_open
+        and Role.REST_POLLER in s.actors_up
+    )
+    if not is_needed:
+        return None
+    primary, standby = _candidate(s, "primary"), _candidate(s, "standby")
+    if s.session.word in ("refused", "absent"):
+        return standby or (primary if s.session.word == "refused" else None)
+    if s.override == "rest" or _is_bridge_due(s) or s.consecutive_403 >= REFUSALS_BEFORE_REST:
+        return primary
+    return None
+
+
+def _candidate(s: State, name: m.Slot) -> _Wish | None:
+    """The session of a slot, if polling it may work."""
+    facts = session.slot(s, name)
+    if facts.fingerprint is None or facts.fingerprint in s.rest.parked:
+        return None
+    if name == "standby" and facts.word == "refused":
+        return None
+    if name == "primary" and s.has_no_entitlement:
+        return None
+    return _Wish(name, facts.fingerprint)
+
+
+def _is_bridge_due(s: State) -> bool:
+    """15 s without fresh data while REST answers. A socket refusal has its own count of three."""
+    due_ns = _bridge_due_ns(s)
+    is_polling = bool(s.rest.epoch)
+    return is_polling or (0 < due_ns <= s.now_ns)
+
+
+def _bridge_due_ns(s: State) -> int:
+    """When the bridge is due, 0 for never."""
+    if s.is_link_open or s.session.word != "valid" or s.is_socket_refusal:
+        return 0
+    return max(s.fresh_ns, s.started_ns, s.session_since_ns) + BRIDGE_AFTER_NS

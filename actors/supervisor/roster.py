@@ -1,0 +1,95 @@
+"""Who holds each role, and whether they are alive: pure, fed with hellos, beats and time.
+
+An actor beats once a second from its main loop. Five seconds of silence and it is lost; its
+process, if it is still the one that said hello, is to be killed so that supervisord starts another.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.topology import Role
+
+SUSPECT_AFTER_NS = 3_000_000_000
+LOST_AFTER_NS = 5_000_000_000
+# A turn this late means that we stood still (SIGSTOP, suspend): their silence proves nothing.
+OWN_PAUSE_NS = 2_000_000_000
+
+
+@dataclass
+class Member:
+    """One process. `peer` is its routing id on the bus."""
+
+    hello: m.Hello
+    peer: bytes
+    heard_ns: int
+    beat: m.Beat = field(default_factory=m.Beat)
+    is_lost: bool = False
+
+    def state(self, now_ns: int) -> Literal["up", "suspect", "absent"]:
+        if self.is_lost:
+            return "absent"
+        return "suspect" if now_ns - self.heard_ns > SUSPECT_AFTER_NS else "up"
+
+
+class Arrival(NamedTuple):
+    """What a hello means. `replaced` is the process that held the role before, if another did."""
+
+    is_new: bool
+    replaced: Member | None
+
+
+class Roster:
+    def __init__(self, now_ns: int) -> None:
+        self.members: dict[Role, Member] = {}
+        self._turn_ns = now_ns
+
+    def hello(self, hello: m.Hello, peer: bytes, now_ns: int) -> Arrival:
+        """A newer process takes the role over; the same one saying hello again is refreshed."""
+        before = self.members.get(hello.role)
+        is_new = before is None or before.hello.boot_id != hello.boot_id or before.is_lost
+        self.members[hello.role] = Member(hello, peer, now_ns)
+        is_other = before is not None and before.hello.boot_id != hello.boot_id
+        return Arrival(is_new, before if is_other else None)
+
+    def heard(self, peer: bytes, now_ns: int) -> Member | None:
+        """Who speaks, or None for a peer that never said hello, or lost its role to another."""
+        for member in self.members.values():
+            if member.peer == peer and not member.is_lost:
+                member.heard_ns = now_ns
+                return member
+        return None
+
+    def lost(self, now_ns: int) -> list[Member]:
+        """Members whose silence has lasted too long, each reported once. Call every second."""
+        was_asleep = now_ns - self._turn_ns > OWN_PAUSE_NS
+        self._turn_ns = now_ns
+        found = []
+        for member in self.members.values():
+            if was_asleep:
+                member.heard_ns = max(member.heard_ns, now_ns - SUSPECT_AFTER_NS)
+            elif not member.is_lost and now_ns - member.heard_ns > LOST_AFTER_NS:
+                member.is_lost = True
+                found.append(member)
+        return found
+
+    def peer_of(self, role: Role) -> bytes | None:
+        member = self.members.get(role)
+        return member.peer if member and not member.is_lost else None
+
+    def report(self, now_ns: int) -> list[m.ActorStatus]:
+        """All six roles, for `kitefeed status`; the supervisor's own row is the caller's."""
+        return [self._row(role, now_ns) for role in Role if role is not Role.SUPERVISOR]
+
+    def _row(self, role: Role, now_ns: int) -> m.ActorStatus:
+        member = self.members.get(role)
+        if member is None:
+            return m.ActorStatus(role, "absent")
+        return m.ActorStatus(
+            role,
+            member.state(now_ns),
+            member.hello.pid,
+            round((now_ns - member.heard_ns) / 1e9, 1),
+            round(member.beat.lag_ns / 1e6, 1),
+            member.beat.counters,
+        )

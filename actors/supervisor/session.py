@@ -1,0 +1,151 @@
+"""The session region: what is known of the two sessions, and when they are validated."""
+
+from kitefeed.actors.policy import market
+from kitefeed.actors.supervisor.facts import (
+    CLOSED_RETRY_NS,
+    LIVE_CHECK_NS,
+    VALIDATION_LIMIT_NS,
+    Persist,
+    SessionFacts,
+)
+from kitefeed.actors.supervisor.state import State
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.topology import Role
+
+
+def slot(s: State, name: m.Slot) -> SessionFacts:
+    return s.session if name == "primary" else s.standby
+
+
+def seen(s: State, event: m.SessionSeen) -> bool:
+    """Takes note of a session file. True when the primary session is another one than before."""
+    facts = slot(s, event.slot)
+    is_other = event.fingerprint != facts.fingerprint
+    facts.problem = event.problem
+    if event.problem:  # unreadable or torn: what we had stays in force until a good one is there
+        if facts.fingerprint is None:
+            facts.word = "absent"
+        return False
+    if not is_other:
+        if facts.fingerprint is None:
+            facts.word = "absent"
+        return False
+    _replace(s, facts, event.fingerprint)
+    if event.slot == "primary":
+        s.session_since_ns = s.now_ns
+    if event.slot == "standby":
+        s.rest.parked.discard(event.fingerprint or "")
+        return False
+    return True
+
+
+def _replace(s: State, facts: SessionFacts, fingerprint: str | None) -> None:
+    facts.fingerprint = fingerprint
+    facts.word = "unknown" if fingerprint else "absent"
+    facts.request_id = facts.request_until_ns = facts.next_check_ns = 0
+    facts.detail = ""
+    facts.user_id = facts.user_name = None
+    if fingerprint:
+        facts.next_check_ns = s.now_ns
+
+
+def request(s: State, facts: SessionFacts) -> None:
+    """Asks the validator, unless an answer is under way."""
+    if facts.request_id or facts.fingerprint is None:
+        return
+    facts.request_id = s.next_request_id()
+    facts.request_until_ns = s.now_ns + VALIDATION_LIMIT_NS
+    facts.next_check_ns = 0
+    _send(s, facts)
+
+
+def _send(s: State, facts: SessionFacts) -> None:
+    if facts.fingerprint:
+        s.send(Role.TOKEN_VALIDATOR, m.Validate(facts.request_id, facts.fingerprint, facts.slot))
+
+
+def validated(s: State, event: m.Validated) -> None:
+    """An answer of the validator; one for another request or session is too late and ignored."""
+    facts = slot(s, event.slot)
+    if event.request_id != facts.request_id or event.fingerprint != facts.fingerprint:
+        return
+    facts.user_id = event.user_id or facts.user_id
+    facts.user_name = event.user_name or facts.user_name
+    _conclude(s, facts, event.verdict, event.detail)
+
+
+def _conclude(s: State, facts: SessionFacts, verdict: m.Verdict, detail: str) -> None:
+    facts.request_id = facts.request_until_ns = 0
+    facts.detail = detail
+    # Trouble on the way to Kite says nothing about a session that was seen to be good or bad.
+    if verdict != "unverified" or facts.word == "unknown":
+        facts.word = verdict
+    facts.next_check_ns = s.now_ns + LIVE_CHECK_NS
+    if verdict == "valid" and facts.fingerprint:
+        facts.valid_fingerprint, facts.valid_utc_ns = facts.fingerprint, s.utc_ns
+    elif verdict == "refused":
+        facts.valid_utc_ns = 0
+    if facts.slot == "primary":
+        if verdict == "valid":
+            _remember_valid(s, facts)
+        s.verdict_news = verdict
+
+
+def _remember_valid(s: State, facts: SessionFacts) -> None:
+    is_news = (
+        s.persisted.valid_fingerprint != facts.valid_fingerprint
+        or s.persisted.valid_utc_ns < market.last_flush_utc_ns(s.utc_ns)
+    )
+    s.persisted.valid_fingerprint = facts.valid_fingerprint
+    s.persisted.valid_utc_ns = facts.valid_utc_ns
+    if is_news:
+        s.order(Persist())
+
+
+def refused_elsewhere(s: State, facts: SessionFacts, detail: str) -> None:
+    """A poll or probe met a dead token: as good as the validator's own refusal."""
+    if facts.word != "refused":
+        facts.request_id = 0
+        _conclude(s, facts, "refused", detail)
+
+
+def was_valid_today(s: State) -> bool:
+    """Whether this very session was seen valid since the last daily token flush."""
+    is_same = s.session.valid_fingerprint == s.session.fingerprint
+    return is_same and s.session.valid_utc_ns >= market.last_flush_utc_ns(s.utc_ns)
+
+
+def advance(s: State) -> None:
+    """Unanswered validations end as unverified; due checks are asked for."""
+    for facts in (s.session, s.standby):
+        if facts.request_id and s.now_ns >= facts.request_until_ns:
+            _conclude(s, facts, "unverified", "no answer within 3 s")
+        if 0 < facts.next_check_ns <= s.now_ns:
+            facts.next_check_ns = 0
+            if facts.slot == "standby" or _may_check_now(s):
+                request(s, facts)
+
+
+def _may_check_now(s: State) -> bool:
+    """The link validates before each of its attempts; besides that only a quiet one is checked."""
+    return s.is_link_open or s.session.word == "unknown" or s.override in ("rest", "paused")
+
+
+def check_now(s: State) -> None:
+    for facts in (s.session, s.standby):
+        if facts.fingerprint:
+            facts.next_check_ns = s.now_ns
+
+
+def scheduled_checks(s: State, before_utc_ns: int) -> None:
+    """Validates at fixed times of the day: around the token flush, and before the open."""
+    is_due = any(market.last_utc_ns(s.utc_ns, at) > before_utc_ns for at in market.CHECKS)
+    if is_due and 0 < s.utc_ns - before_utc_ns < CLOSED_RETRY_NS:
+        check_now(s)
+
+
+def validator_lost(s: State) -> None:
+    """A new validator knows nothing of a request under way: ask it again."""
+    for facts in (s.session, s.standby):
+        if facts.request_id:
+            _send(s, facts)

@@ -1,0 +1,152 @@
+"""The facts all regions share, and the orders of the step under way."""
+
+from collections.abc import Callable
+
+from kitefeed.actors.policy.market import Market
+from kitefeed.actors.supervisor.facts import (
+    OBSERVED_OPEN_NS,
+    OPEN_STATES,
+    Command,
+    GrantFacts,
+    Ladders,
+    Link,
+    LinkState,
+    Override,
+    Persist,
+    Persisted,
+    ProbeFacts,
+    ProbeKind,
+    Rest,
+    Say,
+    Send,
+    SessionFacts,
+)
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.feed import FeedState
+from kitefeed.protocol.topology import Role
+
+
+class State:
+    """Plain data plus the few questions that several regions ask of it."""
+
+    def __init__(
+        self,
+        now_ns: int,
+        utc_ns: int,
+        market: Market,
+        ladders: Ladders,
+        persisted: Persisted,
+        jitter: Callable[[], float],
+        misconfigured: str | None,
+    ) -> None:
+        self.now_ns = now_ns
+        self._utc_offset_ns = utc_ns - now_ns
+        self.clock_utc_ns = utc_ns  # the last reading, and whether the market was open by it
+        self.was_market_open: bool | None = None
+        self.market = market
+        self.ladders = ladders
+        self.persisted = persisted
+        self.jitter = jitter
+        self.misconfigured = misconfigured
+        self.session = SessionFacts("primary", valid_fingerprint=persisted.valid_fingerprint,
+                                    valid_utc_ns=persisted.valid_utc_ns)  # fmt: skip
+        self.standby = SessionFacts("standby")
+        self.link = Link()
+        self.rest = Rest()
+        self.probe = ProbeFacts()
+        self.grant = GrantFacts()
+        self.instruments: tuple[m.Instrument, ...] = ()
+        self.actors_up: set[Role] = set()
+        self.consecutive_403 = 0
+        self.is_socket_refusal = False  # the refusals are the socket's alone: the session is good
+        self.has_no_entitlement = False
+        self.fresh_ns = 0  # when the ticker last had a fresh tick, 0 for never
+        self.started_ns = now_ns
+        self.settled_ns = 0
+        self.rest_due_ns = 0  # when polling becomes due if nothing else happens, 0 for never
+        self.session_since_ns = now_ns  # when the primary session was first seen
+        self.values_held = 0
+        self._request_id = 0
+        # Left by one region for another, within one step.
+        self.verdict_news: m.Verdict | None = None  # session -> link
+        self.probe_news: tuple[ProbeKind, m.ProbeOutcome] | None = None  # probe -> link
+        self.last_announced: FeedState | None = None
+        self.announced_until_ns = 0
+        self.login_fingerprint: str | None = None  # the session whose end `login_required` is about
+        self.feed_since_ns = now_ns
+        self.conditions: dict[str, int] = {}  # key -> since
+        self.attempts = 0  # link attempts since the feed was last live
+        self.outage: m.Outage | None = None
+        self.commands: list[Command] = []
+        # An epoch must never be issued twice, also when the stored one is lost or the clock jumps.
+        self.raise_epoch(max(persisted.epoch, utc_ns // 1_000_000))
+
+    def begin(self, now_ns: int) -> None:
+        """Starts a step. Time never runs backwards for the machine."""
+        self.now_ns = max(self.now_ns, now_ns)
+        self.commands = []
+
+    def order(self, command: Command) -> None:
+        self.commands.append(command)
+
+    def send(self, role: Role, message: m.Message) -> None:
+        self.commands.append(Send(role, message))
+
+    def say(self, text: str) -> None:
+        self.commands.append(Say("info", text))
+
+    # --- time -------------------------------------------------------------------------------
+
+    @property
+    def utc_ns(self) -> int:
+        return self.now_ns + self._utc_offset_ns
+
+    def set_clock(self, utc_ns: int) -> None:
+        """The wall clock may step; deadlines are boot time and do not notice."""
+        self._utc_offset_ns = utc_ns - self.now_ns
+
+    def to_utc_ns(self, boot_ns: int) -> int:
+        return boot_ns + self._utc_offset_ns
+
+    @property
+    def is_market_open(self) -> bool:
+        """The calendar, unless ticks are observed: data flowing on a holiday is an open market."""
+        is_observed = self.fresh_ns > 0 and self.now_ns - self.fresh_ns < OBSERVED_OPEN_NS
+        may_overrule = self.market.hours == "calendar"
+        return self.market.is_open(self.utc_ns) or (may_overrule and is_observed)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether everybody who may hold a running link has had the chance to say so."""
+        has_heard = {Role.TICKER, Role.BROADCASTER} <= self.actors_up
+        return has_heard or self.now_ns >= self.settled_ns
+
+    # --- questions --------------------------------------------------------------------------
+
+    @property
+    def override(self) -> Override:
+        return self.persisted.override
+
+    @property
+    def is_link_open(self) -> bool:
+        return self.link.state in OPEN_STATES
+
+    @property
+    def is_streaming(self) -> bool:
+        """A socket delivers fresh data and the broadcaster lets it through."""
+        return self.link.state is LinkState.LIVE and self.grant.source == "websocket"
+
+    # --- numbers that are issued --------------------------------------------------------------
+
+    def next_request_id(self) -> int:
+        self._request_id += 1
+        return self._request_id
+
+    def next_epoch(self) -> int:
+        """A new epoch, written down before anything uses it."""
+        self.persisted.epoch += 1
+        self.order(Persist())
+        return self.persisted.epoch
+
+    def raise_epoch(self, seen: int) -> None:
+        self.persisted.epoch = max(self.persisted.epoch, seen)

@@ -1,0 +1,174 @@
+"""Which instruments are wanted, which were asked of Kite, which Kite has confirmed. Pure.
+
+Wanted = configuration + operator + listeners; an instrument's mode is the highest anybody asked
+for. Names are resolved by the shell (the instrument list is a file); what it found comes in here.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.kite.ticks import is_index
+
+INSTRUMENTS_MAX = 3_000  # of one socket
+LISTENER_GRACE_NS = 30_000_000_000  # after the last listener left: it may only be restarting
+PENDING_MAX = 256  # requests that wait for a first packet at the same time
+WAIT_S_MAX = 30.0
+_RANK: dict[m.Mode, int] = {"ltp": 1, "quote": 2, "full": 3}
+
+
+@dataclass
+class Pending:
+    """A `subscribe` that waits for first packets. `ticket` is whom to answer."""
+
+    ticket: tuple[bytes, str]
+    keys: tuple[str, ...]
+    deadline_ns: int
+
+
+class Subscriptions:
+    def __init__(
+        self,
+        configured: Iterable[str],
+        canaries: Iterable[str],
+        default_mode: m.Mode,
+        operator: Mapping[str, str | None],
+    ) -> None:
+        self._configured = tuple(dict.fromkeys(configured))
+        self._canaries = frozenset(canaries)
+        self._default_mode: m.Mode = default_mode
+        self.operator: dict[str, str | None] = dict(operator)
+        self._listeners: dict[str, int] = {}  # key -> boot time it is dropped, 0 while listened to
+        self._tokens: dict[str, int] = {}
+        self.unknown: dict[str, str] = {}  # key -> why it cannot be had
+        self._confirmed: set[int] = set()
+        self._epoch = 0
+        self.asked = 0
+        self.pending: list[Pending] = []
+
+    # --- wants --------------------------------------------------------------------------------
+
+    def wanted(self) -> dict[str, m.Mode]:
+        """Every wanted key with its mode, the configured ones first."""
+        keys = dict.fromkeys([*self._configured, *self._canaries, *self.operator, *self._listeners])
+        return {key: self._mode_of(key) for key in keys}
+
+    def _mode_of(self, key: str) -> m.Mode:
+        asked = self.operator.get(key)
+        is_base = key in self._configured or key in self._listeners or key in self._canaries
+        modes = [self._default_mode] if is_base or asked is None else []
+        modes += [mode for mode in _RANK if mode == asked]
+        return max(modes, key=_RANK.__getitem__)
+
+    def want(self, keys: Iterable[str], mode: m.Mode | None) -> None:
+        """The operator's `subscribe`: kept until `drop`."""
+        for key in keys:
+            self.operator[key] = mode
+
+    def drop(self, key: str) -> m.Answer:
+        """The operator's `unsubscribe`; others may still want it, and then it stays."""
+        was_wanted = self.operator.pop(key, "no") != "no"
+        if key in self._configured:
+            return m.Answer(key, "refused", "it is in the configuration file: remove it there")
+        if key in self._listeners:
+            return m.Answer(key, "dropped", "a program still listens to it, so it streams on")
+        if not was_wanted:
+            return m.Answer(key, "refused", "it is not subscribed: `kitefeed status`")
+        return m.Answer(key, "dropped")
+
+    def listen(self, keys: Iterable[str], now_ns: int) -> None:
+        """What programs subscribe to on the feed, whole."""
+        present = set(keys)
+        for key in present:
+            self._listeners[key] = 0
+        for key, until_ns in self._listeners.items():
+            if key not in present and not until_ns:
+                self._listeners[key] = now_ns + LISTENER_GRACE_NS
+
+    def expire(self, now_ns: int) -> bool:
+        """Forgets listeners whose grace is over; True when there were any."""
+        gone = [key for key, until_ns in self._listeners.items() if 0 < until_ns <= now_ns]
+        for key in gone:
+            del self._listeners[key]
+        return bool(gone)
+
+    # --- names --------------------------------------------------------------------------------
+
+    def unresolved(self, keys: Iterable[str]) -> list[str]:
+        """Those of `keys` that the shell should look up."""
+        return [k for k in keys if k not in self._tokens and k not in self.unknown]
+
+    def resolved(self, tokens: Mapping[str, int], unknown: Mapping[str, str]) -> None:
+        """What the instrument list said: a token, or a sentence why there is none."""
+        if len(self.unknown) > m.LIST_MAX:  # programs may ask for anything
+            self.unknown.clear()
+        self._tokens.update(tokens)
+        self.unknown.update(unknown)
+
+    def forget_names(self) -> None:
+        """A new instrument list: tokens are recycled between days, so all are looked up again."""
+        self._tokens.clear()
+        self.unknown.clear()
+
+    def is_known(self, key: str) -> bool:
+        return key in self._tokens
+
+    def instruments(self) -> tuple[m.Instrument, ...]:
+        """What the sources should deliver. Beyond the limit of one socket the rest is refused."""
+        found: list[m.Instrument] = []
+        for key, mode in self.wanted().items():
+            token = self._tokens.get(key)
+            if token is None:
+                continue
+            if len(found) >= INSTRUMENTS_MAX:
+                self.unknown.setdefault(key, f"over Kite's {INSTRUMENTS_MAX:,} of one socket")
+                continue
+            is_canary = key in self._canaries if self._canaries else is_index(token)
+            found.append(m.Instrument(token, key, mode, is_canary))
+        return tuple(found)
+
+    # --- confirmations ------------------------------------------------------------------------
+
+    def ordered(self, epoch: int, instruments: tuple[m.Instrument, ...]) -> None:
+        """A source was told to deliver these under `epoch`; a new epoch confirms anew."""
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._confirmed.clear()
+        self.asked = len(instruments)
+        self._confirmed &= {i.token for i in instruments}
+
+    def confirm(self, epoch: int, tokens: Iterable[int]) -> None:
+        if epoch == self._epoch:
+            self._confirmed.update(tokens)
+
+    def is_confirmed(self, key: str) -> bool:
+        return self._tokens.get(key) in self._confirmed
+
+    def counts(self) -> m.Subscriptions:
+        wanted = self.wanted()
+        refused = {key: why for key, why in self.unknown.items() if key in wanted}
+        return m.Subscriptions(len(wanted), self.asked, len(self._confirmed), refused)
+
+    # --- answers ------------------------------------------------------------------------------
+
+    def answer(self, key: str, waiting_for: str) -> m.Answer:
+        """What became of `key` so far; `waiting_for` is said when nothing came yet."""
+        if key in self.unknown:
+            return m.Answer(key, "refused", self.unknown[key])
+        if self.is_confirmed(key):
+            return m.Answer(key, "confirmed")
+        if not self.is_known(key):
+            return m.Answer(key, "accepted", "waiting for today's instrument list")
+        return m.Answer(key, "accepted", waiting_for)
+
+    def due(self, now_ns: int, can_stream: bool) -> list[Pending]:
+        """Pending requests that can be answered now: all is known, time is over, or nothing is
+        going to come (`can_stream` False)."""
+        ready = [p for p in self.pending if self._is_ready(p, now_ns, can_stream)]
+        self.pending = [p for p in self.pending if p not in ready]
+        return ready
+
+    def _is_ready(self, pending: Pending, now_ns: int, can_stream: bool) -> bool:
+        if now_ns >= pending.deadline_ns or not can_stream:
+            return True
+        return all(key in self.unknown or self.is_confirmed(key) for key in pending.keys)
