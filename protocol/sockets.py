@@ -12,7 +12,9 @@ from pathlib import Path
 
 import zmq
 
-from kitefeed.protocol.topology import BUS, CONTROL, FEED, INGEST, endpoint
+from kitefeed.protocol.errors import Unavailable
+from kitefeed.protocol.messages import ControlReply, ControlRequest, new_id, open_reply, seal
+from kitefeed.protocol.topology import BUS, CONTROL, FEED, INGEST, endpoint, socket_path
 from kitefeed.protocol.topology import Wire as WireRow
 
 DRAIN_MAX = 256  # frames handled per turn, so that timers and other sockets get theirs
@@ -191,6 +193,15 @@ def _set_reconnect(socket: zmq.Socket[bytes]) -> None:
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
 
 
+def rebind_if_gone(socket: zmq.Socket[bytes], runtime_dir: Path, wire: WireRow) -> bool:
+    """Binds `socket` anew when its file was deleted (by a cleaner of temporary files): peers that
+    are connected go on, but nobody else could reach it. True when that was done."""
+    if socket_path(runtime_dir, wire).exists():
+        return False
+    _bind(socket, endpoint(runtime_dir, wire))
+    return True
+
+
 def _bind(socket: zmq.Socket[bytes], address: str) -> None:
     """Binds with a socket file that only its owner can connect to."""
     before = os.umask(0o177)
@@ -198,3 +209,27 @@ def _bind(socket: zmq.Socket[bytes], address: str) -> None:
         socket.bind(address)
     finally:
         os.umask(before)
+
+
+def request(
+    control_endpoint: str, message: ControlRequest, *, timeout_s: float, tries: int = 3
+) -> ControlReply:
+    """One control request and its reply, blocking; the same id is sent again when nothing comes.
+
+    Raises Unavailable when no reply came within `timeout_s` (split over the tries).
+    """
+    frame_id = new_id()
+    frame = seal(message, id=frame_id)
+    for _ in range(tries):
+        socket = connect_control(control_endpoint)
+        try:
+            socket.send(frame)
+            while socket.poll(int(timeout_s * 1_000 / tries)):
+                answered, reply = open_reply(socket.recv())
+                if answered == frame_id:
+                    return reply
+        finally:
+            socket.close(0)
+    raise Unavailable(
+        f"No kitefeed daemon answers at {control_endpoint}: start it with `kitefeed up`"
+    )

@@ -139,8 +139,9 @@ class Control:
                         "last_price": price.last_price,
                         "divisor": price.divisor,
                         "changed_at_ns": price.changed_utc_ns,
+                        "moves": price.moves,
                     }
-                    for token, price in self._world.market.prices().items()
+                    for token, price in self._world.market.prices(self._world.wall_ns()).items()
                     if tokens is None or token in tokens
                 },
             }

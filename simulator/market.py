@@ -5,6 +5,7 @@ first read, so a dump of 90 000 rows costs nothing until it is subscribed to.
 """
 
 import random
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -30,12 +31,23 @@ _DAY_S = 86_400
 _TOKEN_DIGITS_MAX = 10  # of an u32
 
 
+MOVES_MAX = 120  # kept per instrument, a minute or two of a liquid one
+
+
+class Move(NamedTuple):
+    """A price as on the wire, and since when it was the market's (wall clock)."""
+
+    since_utc_ns: int
+    last_price: int
+
+
 class Price(NamedTuple):
-    """A price as on the wire, and when it last moved (wall clock)."""
+    """The current price, and the latest ones before it, oldest first, itself included."""
 
     last_price: int
     divisor: int
     changed_utc_ns: int
+    moves: tuple[Move, ...]
 
 
 class Security:
@@ -69,6 +81,7 @@ class Security:
         self.revision = 0
         self.price_revision = 0
         self.changed_ns = now_ns
+        self.moves = deque([Move(now_ns, self.price)], maxlen=MOVES_MAX)
         self.due_ns = now_ns
 
     def _shifted(self, price: int, share: float) -> int:
@@ -111,6 +124,7 @@ class Security:
         self.low = min(self.low, price)
         self.price_revision += 1
         self.changed_ns = now_ns
+        self.moves.append(Move(now_ns, price))
 
     def _change_book(self, rng: random.Random) -> None:
         level = rng.randrange(DEPTH_LEVELS)
@@ -206,10 +220,14 @@ class Market:
             if security is not None and security.due_ns <= now_ns:
                 self._step_when_due(security, now_ns)
 
-    def prices(self) -> dict[int, Price]:
-        """The current price of every instrument that was read at least once."""
+    def prices(self, now_ns: int) -> dict[int, Price]:
+        """The price at `now_ns` of every instrument that was read at least once: the market moves
+        on also while nobody is connected."""
+        self.advance(self._securities, now_ns)
         return {
-            token: Price(security.price, security.listing.divisor, security.changed_ns)
+            token: Price(
+                security.price, security.listing.divisor, security.changed_ns, tuple(security.moves)
+            )
             for token, security in self._securities.items()
         }
 

@@ -25,8 +25,10 @@ log = logging.getLogger(__name__)
 
 
 class Bus:
-    """`hello` builds the current Hello; `beat` the current Beat; `on_message` gets every command.
-    All three run on the loop and must not block."""
+    """`hello` builds the current Hello; `beat` the current Beat; `on_message` gets every command;
+    `on_welcome` is called when a supervisor takes us on that did not know us before (a new one, or
+    the old one after a challenge or a silence): what was reported earlier is to be said again. All
+    run on the loop and must not block."""
 
     def __init__(
         self,
@@ -34,11 +36,13 @@ class Bus:
         hello: Callable[[], m.Hello],
         beat: Callable[[], m.Beat],
         on_message: Callable[[m.BusMessage], None],
+        on_welcome: Callable[[], None] | None = None,
     ) -> None:
         self._runtime = runtime
         self._hello = hello
         self._beat = beat
         self._on_message = on_message
+        self._on_welcome = on_welcome
         self._wire = Wire(connect_bus(runtime.settings.runtime_dir), self._receive)
         self._loop = asyncio.get_running_loop()
         self._supervisor: str | None = None  # boot_id of the one that welcomed us
@@ -87,8 +91,12 @@ class Bus:
         self._heard_ns = boot_ns()
         match message:
             case m.Welcome():
+                is_repetition = self._supervisor == message.boot_id
                 self._supervisor = message.boot_id
+                if self._on_welcome is not None and not is_repetition:
+                    self._on_welcome()
             case m.Challenge():
+                self._supervisor = None
                 self.send(self._hello())
             case m.Leave():
                 log.warning("leaving: %s", message.reason)

@@ -67,7 +67,9 @@ class Config(_Table, frozen=True):
     kite: Kite = Kite()
     session: Session = Session()
     market: Market = Market()
-    backoff_s: Annotated[list[Seconds], Meta(min_length=1, max_length=20)] = [5, 15, 30, 60]
+    backoff_s: Annotated[list[Seconds], Meta(min_length=1, max_length=20)] = msgspec.field(
+        default_factory=lambda: [5, 15, 30, 60]
+    )
     runtime_dir: str = ""
     state_dir: str = ""
 

@@ -96,7 +96,7 @@ def _source(s: State) -> str:
         return "websocket"
     if s.rest.epoch and rest.is_fresh(s):
         return "rest"
-    return "cache" if s.values_held else "none"
+    return "cache" if s.values_held or s.fresh_ns else "none"
 
 
 def _login_reason(s: State) -> str:

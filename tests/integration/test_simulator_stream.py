@@ -402,13 +402,13 @@ def test_mute_leaves_the_heartbeats_while_the_market_moves_on() -> None:
         await next_packets(ws)
         await client.fault("mute")
         sent = simulator.stats.ticks_sent
-        before = simulator.market.prices()[INFY].changed_utc_ns
+        before = simulator.market.prices(0)[INFY].changed_utc_ns
         beats = 0
         async with asyncio.timeout(WITHIN_S):
             while beats < 2:
                 beats += (await ws.receive()).data == b"\x00"
         assert simulator.stats.ticks_sent == sent
-        assert simulator.market.prices()[INFY].changed_utc_ns > before
+        assert simulator.market.prices(0)[INFY].changed_utc_ns > before
         await client.fault("clear")
         assert set(await next_packets(ws)) == {NIFTY, INFY}
 

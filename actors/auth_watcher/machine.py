@@ -1,0 +1,69 @@
+"""Which session is in force? Looked at by content, announced when it changes. Pure."""
+
+import msgspec
+
+from kitefeed.actors.policy.machine import Wake
+from kitefeed.protocol import messages as m
+
+# A file that is missing or cannot be read may be one that is being written; a writer who needs
+# longer than this is not writing.
+GRACE_NS = 1_000_000_000
+
+
+class Observed(msgspec.Struct, frozen=True):
+    """What the file of `slot` holds right now: a session, nothing, or a problem."""
+
+    slot: m.Slot
+    fingerprint: str | None
+    problem: str | None = None
+
+
+class Welcomed(msgspec.Struct, frozen=True):
+    """A supervisor took us on that may know nothing."""
+
+
+Event = m.BusMessage | Observed | Welcomed | Wake
+
+
+class _Candidate(msgspec.Struct, frozen=True):
+    seen: Observed
+    since_ns: int
+
+
+class AuthWatcher:
+    """A session is announced at once; that there is none, or a problem, after `GRACE_NS`."""
+
+    def __init__(self) -> None:
+        self._announced: dict[m.Slot, Observed] = {}
+        self._candidates: dict[m.Slot, _Candidate] = {}
+
+    @property
+    def deadline_ns(self) -> int | None:
+        """None: it is told what the files hold often enough."""
+        return None
+
+    def handle(self, event: Event, now_ns: int) -> list[m.SessionSeen]:
+        match event:
+            case Observed():
+                return self._observe(event, now_ns)
+            case Welcomed():
+                return [_report(seen) for seen in self._announced.values()]
+            case _:
+                return []
+
+    def _observe(self, seen: Observed, now_ns: int) -> list[m.SessionSeen]:
+        if self._announced.get(seen.slot) == seen:
+            self._candidates.pop(seen.slot, None)
+            return []
+        candidate = self._candidates.get(seen.slot)
+        if candidate is None or candidate.seen != seen:
+            candidate = self._candidates[seen.slot] = _Candidate(seen, now_ns)
+        if seen.fingerprint is None and now_ns - candidate.since_ns < GRACE_NS:
+            return []
+        del self._candidates[seen.slot]
+        self._announced[seen.slot] = seen
+        return [_report(seen)]
+
+
+def _report(seen: Observed) -> m.SessionSeen:
+    return m.SessionSeen(seen.slot, seen.fingerprint, seen.problem)

@@ -1,0 +1,68 @@
+"""What the broadcaster's machine is told, and what it orders. Events that lead to publishing carry
+the wall clock, which the machine has no other way to know.
+"""
+
+from typing import NamedTuple
+
+from kitefeed.actors.broadcaster.store import Saved
+from kitefeed.protocol import messages as m
+
+
+class Ingest(NamedTuple):
+    """One frame of the ingest wire."""
+
+    frame: bytes
+    utc_ns: int
+
+
+class Subscription(NamedTuple):
+    """What the XPUB reports: 1 and a topic prefix, or 0 and one that is no longer wanted."""
+
+    frame: bytes
+    utc_ns: int
+
+
+class Told(NamedTuple):
+    """A command of the supervisor."""
+
+    message: m.BusMessage
+    utc_ns: int
+
+
+class Introduced(NamedTuple):
+    """A supervisor took us on that does not know what was told before."""
+
+
+class Turn(NamedTuple):
+    """The deadline came. `supervisor_age_ns`: since the supervisor was last heard."""
+
+    utc_ns: int
+    supervisor_age_ns: int
+
+
+class SaveFailed(NamedTuple):
+    """The last values could not be written: they are due again."""
+
+
+Event = Ingest | Subscription | Told | Introduced | Turn | SaveFailed
+
+
+class Publish(NamedTuple):
+    """Send these frames on the feed, in order."""
+
+    frames: list[bytes]
+
+
+class Tell(NamedTuple):
+    """Send this to the supervisor; nothing is queued when it is away."""
+
+    message: m.Message
+
+
+class Save(NamedTuple):
+    """Write the last values to disk, without blocking."""
+
+    rows: list[Saved]
+
+
+Command = Publish | Tell | Save

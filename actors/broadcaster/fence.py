@@ -1,0 +1,136 @@
+"""Who may feed each shard, how alive that source is, and what was lost on the way.
+
+The fence is checked by the one who publishes, so it needs no good behaviour of a source that was
+paused and wakes up: its epoch no longer is the granted one.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from kitefeed.protocol.feed import IngestBatch, ShardHealth, Source
+
+SHARDS_MAX = 16  # Kite allows three sockets per key; a grant for more is not ours to believe
+BEAT_STALE_NS = 1_500_000_000  # sources send a batch or a beat about every 300 ms
+FRAME_STALE_NS = 3_000_000_000  # Kite sends at least a heartbeat per second
+CANARY_STALE_NS = 5_000_000_000
+POLL_GRACE_NS = 1_000_000_000
+
+SourceName = Literal["websocket", "rest", "none"]
+SOURCES: dict[SourceName, Source] = {
+    "none": Source.NONE,
+    "websocket": Source.WEBSOCKET,
+    "rest": Source.REST,
+}
+_NAMES: dict[int, SourceName] = {int(source): name for name, source in SOURCES.items()}
+
+
+class Holding(msgspec.Struct):
+    """One shard's grant, and what its source has told since. Boot-time ns; 0 means never."""
+
+    epoch: int
+    source: int
+    batch_seq: int = 0
+    heard_ns: int = 0
+    frame_ns: int = 0
+    canary_ns: int = 0
+    value_ns: int = 0
+    period_ns: int = 0
+
+    @property
+    def source_name(self) -> SourceName:
+        return _NAMES[self.source]
+
+    def is_alive(self, now_ns: int) -> bool:
+        """Whether the source is heard, and hears Kite itself."""
+        if self.source == Source.NONE or not _is_within(self.heard_ns, now_ns, BEAT_STALE_NS):
+            return False
+        if self.source == Source.REST:
+            return _is_within(self.value_ns, now_ns, 2 * self.period_ns + POLL_GRACE_NS)
+        is_canary_alive = not self.canary_ns or now_ns - self.canary_ns <= CANARY_STALE_NS
+        return is_canary_alive and _is_within(self.frame_ns, now_ns, FRAME_STALE_NS)
+
+
+def _is_within(then_ns: int, now_ns: int, span_ns: int) -> bool:
+    return bool(then_ns) and now_ns - then_ns <= span_ns
+
+
+class Fence:
+    """Grants per shard. `fenced` counts batches with values from a source that held no grant."""
+
+    def __init__(self) -> None:
+        self.holdings: dict[int, Holding] = {}
+        self.fenced = 0
+        self.lost_batches = 0
+
+    @property
+    def highest_epoch(self) -> int:
+        return max((holding.epoch for holding in self.holdings.values()), default=0)
+
+    def grant(self, shard: int, epoch: int, source: SourceName) -> Holding | None:
+        """Adopts the grant unless a higher epoch was seen; returns the one in force.
+
+        A repetition changes nothing. None for a shard that cannot exist.
+        """
+        held = self.holdings.get(shard)
+        if held and (epoch, SOURCES[source]) == (held.epoch, held.source):
+            return held
+        if held and epoch < held.epoch:
+            return held
+        if not 0 <= shard < SHARDS_MAX:
+            return None
+        self.holdings[shard] = Holding(epoch, SOURCES[source])
+        return self.holdings[shard]
+
+    def has_grant(self, shard: int, epoch: int, source: int) -> bool:
+        held = self.holdings.get(shard)
+        return held is not None and held.epoch == epoch and held.source == source
+
+    def admit(self, batch: IngestBatch, now_ns: int) -> bool:
+        """Whether `batch` comes from the granted source; takes note of its life and of losses."""
+        held = self.holdings.get(batch.shard)
+        if (
+            held is None
+            or held.epoch != batch.epoch
+            or held.source != batch.source
+            or not held.source
+        ):
+            self.fenced += bool(batch.items)
+            return False
+        # The first batch sets the base: what came before the grant was refused, not lost.
+        if held.batch_seq and batch.batch_seq > held.batch_seq + 1:
+            self.lost_batches += batch.batch_seq - held.batch_seq - 1
+        held.batch_seq = max(held.batch_seq, batch.batch_seq)
+        held.heard_ns = now_ns
+        held.frame_ns = min(batch.last_frame_boot_ns, now_ns)
+        held.canary_ns = min(batch.canary_boot_ns, now_ns)
+        held.period_ns = batch.period_ns
+        if batch.items:
+            held.value_ns = min(batch.received_boot_ns, now_ns)
+        return True
+
+    def health(self, now_ns: int) -> list[ShardHealth]:
+        """Every shard as a heartbeat tells it."""
+        return [
+            ShardHealth(
+                shard=shard,
+                source=held.source,
+                epoch=held.epoch,
+                is_alive=held.is_alive(now_ns),
+                frame_age_ns=_age_ns(held.frame_ns, now_ns),
+                canary_age_ns=_age_ns(held.canary_ns, now_ns),
+                period_ns=held.period_ns,
+            )
+            for shard, held in sorted(self.holdings.items())
+        ]
+
+    def signature(self, now_ns: int) -> tuple[tuple[int, int, int, bool], ...]:
+        """What a reader must hear of at once when it changes."""
+        return tuple(
+            (shard, held.epoch, held.source, held.is_alive(now_ns))
+            for shard, held in sorted(self.holdings.items())
+        )
+
+
+def _age_ns(then_ns: int, now_ns: int) -> int:
+    return max(0, now_ns - then_ns) if then_ns else -1

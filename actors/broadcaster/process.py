@@ -1,0 +1,202 @@
+"""The broadcaster's shell: two data wires, the bus, one timer, one file."""
+
+import asyncio
+import logging
+from pathlib import Path
+
+import msgspec
+
+from kitefeed.actors.broadcaster import events as e
+from kitefeed.actors.broadcaster import store
+from kitefeed.actors.broadcaster.machine import Broadcaster
+from kitefeed.actors.runtime import process
+from kitefeed.actors.runtime.bus import Bus
+from kitefeed.actors.runtime.hello import hello_of
+from kitefeed.actors.runtime.process import Runtime
+from kitefeed.actors.runtime.session_file import write_atomically
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.clock import boot_ns, utc_ns
+from kitefeed.protocol.sockets import Wire, bind_feed, bind_ingest, rebind_if_gone
+from kitefeed.protocol.topology import FEED, INGEST, Role
+
+FILE_NAME = "last_values.msgpack"
+FILES_CHECK_S = 1.0
+SAVE_S_MAX = 1.5  # of the 2 s in which a stop must be over
+
+log = logging.getLogger("broadcaster")
+
+
+class Shell:
+    """Turns frames into events and performs what the machine says."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._loop = asyncio.get_running_loop()
+        self._path = runtime.settings.state_dir / FILE_NAME
+        self._saving: asyncio.Future[None] | None = None
+        self._is_save_failing = False
+        gen, values = _load(self._path)
+        self._machine = Broadcaster(gen, boot_ns(), values, runtime.misconfigured)
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due_ns = 0
+        directory = runtime.settings.runtime_dir
+        self._feed = Wire(bind_feed(directory), self._on_subscription)
+        self._ingest = Wire(bind_ingest(directory), self._on_ingest)
+        self._bus = Bus(runtime, self._hello, self._beat, self._on_bus, self._on_welcome)
+        self._files_timer = self._loop.call_later(FILES_CHECK_S, self._check_files)
+        self._arm()
+
+    async def close(self) -> None:
+        self._files_timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._bus.close()
+        self._ingest.close()
+        self._feed.close()
+        await self._save_last()
+
+    # --- events in ----------------------------------------------------------------------------
+
+    def _on_ingest(self, frames: list[bytes]) -> None:
+        for command in self._machine.handle(e.Ingest(frames[0], utc_ns()), boot_ns()):
+            self._perform(command)
+
+    def _on_subscription(self, frames: list[bytes]) -> None:
+        self._step(e.Subscription(frames[0], utc_ns()))
+
+    def _on_bus(self, message: m.BusMessage) -> None:
+        self._step(e.Told(message, utc_ns()))
+
+    def _on_welcome(self) -> None:
+        self._step(e.Introduced())
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._step(e.Turn(utc_ns(), self._bus.supervisor_age_ns))
+
+    def _step(self, event: e.Event) -> None:
+        for command in self._machine.handle(event, boot_ns()):
+            self._perform(command)
+        self._arm()
+
+    def _arm(self) -> None:
+        """Sets the timer to the machine's deadline; ingest only ever moves it later."""
+        due_ns = self._machine.deadline_ns
+        if self._timer is not None:
+            if due_ns >= self._timer_due_ns:
+                return
+            self._timer.cancel()
+        delay_s = max(0.0, (due_ns - boot_ns()) / 1e9)
+        self._timer_due_ns = due_ns
+        self._timer = self._loop.call_later(delay_s, self._on_timer)
+
+    # --- commands out -------------------------------------------------------------------------
+
+    def _perform(self, command: e.Command) -> None:
+        match command:
+            case e.Publish():
+                publish = self._feed.publish
+                for frame in command.frames:
+                    publish(frame)
+                self._feed.poke()
+            case e.Tell():
+                self._bus.send(command.message)
+            case e.Save():
+                self._save(command.rows)
+
+    def _hello(self) -> m.Hello:
+        hello = hello_of(self._runtime, highest_epoch=self._machine.fence.highest_epoch)
+        return msgspec.structs.replace(hello, grants=self._machine.grants())
+
+    def _beat(self) -> m.Beat:
+        return m.Beat(
+            values=len(self._machine.values),
+            subscribers=self._machine.listeners.subscribers,
+            counters=self._machine.counters(),
+        )
+
+    def _check_files(self) -> None:
+        """Mends a socket file that was deleted under us."""
+        directory = self._runtime.settings.runtime_dir
+        for wire, row in ((self._feed, FEED), (self._ingest, INGEST)):
+            try:
+                if rebind_if_gone(wire.socket, directory, row):
+                    log.warning("a socket file was deleted; bound anew: wire=%s", row.name)
+            except OSError as error:  # ZMQError is one: the directory itself may be gone
+                log.debug("cannot bind anew: wire=%s error=%s", row.name, error)
+        self._files_timer = self._loop.call_later(FILES_CHECK_S, self._check_files)
+
+    # --- the file -----------------------------------------------------------------------------
+
+    def _save(self, rows: list[store.Saved]) -> None:
+        """Writes in a thread: an fsync may take a second. One at a time."""
+        if self._saving is not None and not self._saving.done():
+            self._step(e.SaveFailed())
+            return
+        data = store.encode_file(self._machine.gen, rows)
+        self._saving = self._loop.run_in_executor(None, write_atomically, self._path, data)
+        self._saving.add_done_callback(self._on_saved)
+
+    def _on_saved(self, saving: asyncio.Future[None]) -> None:
+        error = None if saving.cancelled() else saving.exception()
+        if error is None:
+            self._is_save_failing = False
+            return
+        if not self._is_save_failing:
+            log.error("last values cannot be written; make room or correct: error=%s", error)
+        self._is_save_failing = True
+        self._machine.handle(e.SaveFailed(), boot_ns())
+
+    async def _save_last(self) -> None:
+        """Writes what is known at the end, unless the disk takes too long: the file of ten seconds
+        ago is then good enough."""
+        pending = [self._saving] if self._saving is not None and not self._saving.done() else []
+        rows = self._machine.rows(boot_ns(), utc_ns())
+        try:
+            async with asyncio.timeout(SAVE_S_MAX):
+                await asyncio.gather(*pending, return_exceptions=True)
+                if rows:
+                    data = store.encode_file(self._machine.gen, rows)
+                    await asyncio.to_thread(write_atomically, self._path, data)
+        except (OSError, TimeoutError) as error:
+            log.warning("last values were not written: error=%r", error)
+
+
+def _load(path: Path) -> tuple[int, store.LastValues]:
+    """This life's gen and what an earlier one left. The gen rises even if the clock was set back,
+    because readers compare them."""
+    values = store.LastValues()
+    gen = utc_ns()
+    try:
+        with path.open("rb") as file:
+            data = file.read(store.FILE_BYTES_MAX + 1)
+        last_gen, rows = store.decode_file(data[: store.FILE_BYTES_MAX])
+    except FileNotFoundError:
+        return gen, values
+    except (OSError, store.Damaged) as error:
+        _set_aside(path, error)
+        return gen, values
+    values.load(rows, now_ns=boot_ns(), utc_ns=gen)
+    return max(gen, last_gen + 1), values
+
+
+def _set_aside(path: Path, error: Exception) -> None:
+    aside = path.with_name(path.name + ".damaged")
+    try:
+        path.replace(aside)
+    except OSError:
+        pass
+    log.warning("last values start empty, their file is set aside: file=%s error=%s", aside, error)
+
+
+async def _main(runtime: Runtime) -> None:
+    shell = Shell(runtime)
+    log.info("broadcaster is up: values=%d", len(shell._machine.values))
+    try:
+        await runtime.stopped.wait()
+    finally:
+        await shell.close()
+
+
+def main() -> int:
+    return process.run(Role.BROADCASTER, _main)

@@ -1,0 +1,185 @@
+"""The last value of every instrument, in memory and as a file.
+
+File: msgpack array `[version, gen, blake2b-256 of the next, rows]`, rows being the encoded array of
+`Saved`. It is replaced as a whole; one that cannot be read is set aside, never repaired.
+"""
+
+import hashlib
+from collections.abc import Iterator
+
+import msgspec
+
+from kitefeed.protocol.feed import DECODE_ERRORS, Flag
+from kitefeed.protocol.messages import LIST_MAX
+from kitefeed.protocol.topics import NUL
+
+FILE_VERSION = 1
+FILE_BYTES_MAX = 32 * 1_048_576  # 9,000 values take about 2 MB
+# Kept 24 h or until the next session's first tick, whichever is later: a value goes once another
+# one is newer by this much.
+KEPT_NS = 24 * 3_600 * 1_000_000_000
+RETIRED_MAX = 50_000
+# Plain integers: one operation on an IntFlag costs a microsecond, more than all else per tick.
+FIRST_PACKET = int(Flag.FIRST_PACKET)
+CACHED = int(Flag.CACHED)
+SOURCE_FLAGS = FIRST_PACKET
+
+
+class Value(msgspec.Struct, gc=False):
+    """One last value. `received_boot_ns` is negative for one that is older than this boot."""
+
+    shard: int
+    epoch: int
+    seq: int
+    source: int
+    flags: int
+    received_boot_ns: int
+    body: msgspec.Raw
+
+
+class Saved(msgspec.Struct, array_like=True, gc=False):
+    """One row of the file. `received_utc_ns`: wall clock, the only one that survives a boot."""
+
+    topic: bytes
+    shard: int
+    epoch: int
+    source: int
+    flags: int
+    received_utc_ns: int
+    body: bytes
+
+
+class _File(msgspec.Struct, array_like=True):
+    version: int
+    gen: int
+    checksum: bytes
+    rows: bytes
+
+
+class Damaged(Exception):
+    """A file that cannot be used; the text says why."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decode_file = msgspec.msgpack.Decoder(_File).decode
+_decode_rows = msgspec.msgpack.Decoder(list[Saved]).decode
+
+
+class LastValues:
+    """Values by topic (no NUL). `version` changes with every put, so that a save knows whether
+    there is anything new."""
+
+    def __init__(self) -> None:
+        self._values: dict[bytes, Value] = {}
+        self._retired: dict[bytes, int] = {}  # last seq of expired topics: it must never fall
+        self._floor = 0  # highest seq that even `_retired` had to forget
+        self._newest_ns: int | None = None
+        self.version = 0
+        self.refused = 0
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __contains__(self, topic: bytes) -> bool:
+        return topic in self._values
+
+    def get(self, topic: bytes) -> Value | None:
+        return self._values.get(topic)
+
+    def put(self, topic: bytes, value: Value) -> int:
+        """Keeps `value` under the next seq of its topic, which is returned.
+
+        0 when the table is full: the value then is passed on, uncounted and not kept.
+        """
+        before = self._values.get(topic)
+        if before is not None:
+            value.seq = before.seq + 1
+        elif len(self._values) >= LIST_MAX:
+            self.refused += 1
+            return 0
+        else:
+            value.seq = self._retired.pop(topic, self._floor) + 1
+        self._values[topic] = value
+        self.version += 1
+        if not value.flags & FIRST_PACKET:
+            self._newest_ns = value.received_boot_ns
+        return value.seq
+
+    def matching(self, prefix: bytes) -> Iterator[tuple[bytes, Value]]:
+        """Values whose topic with its NUL starts with `prefix`."""
+        if prefix.endswith(NUL):
+            value = self._values.get(prefix[:-1])
+            return iter([(prefix[:-1], value)] if value else [])
+        return ((t, v) for t, v in self._values.items() if t.startswith(prefix))
+
+    def expire(self) -> None:
+        """Drops what is older than the newest event of this life by more than `KEPT_NS`."""
+        if self._newest_ns is None:
+            return
+        horizon_ns = self._newest_ns - KEPT_NS
+        for topic in [t for t, v in self._values.items() if v.received_boot_ns < horizon_ns]:
+            self._retire(topic, self._values.pop(topic).seq)
+            self.version += 1
+
+    def _retire(self, topic: bytes, seq: int) -> None:
+        self._retired[topic] = seq
+        if len(self._retired) > RETIRED_MAX:
+            oldest = next(iter(self._retired))
+            self._floor = max(self._floor, self._retired.pop(oldest))
+
+    def load(self, rows: list[Saved], *, now_ns: int, utc_ns: int) -> None:
+        """Takes what a file held, with its true age, unless something newer is here already."""
+        for row in rows[:LIST_MAX]:
+            if row.topic in self._values:
+                continue
+            age_ns = max(0, utc_ns - row.received_utc_ns)
+            self._values[row.topic] = Value(
+                shard=row.shard,
+                epoch=row.epoch,
+                seq=0,
+                source=row.source,
+                flags=row.flags | CACHED,
+                received_boot_ns=now_ns - age_ns,
+                body=msgspec.Raw(row.body),
+            )
+
+    def rows(self, *, now_ns: int, utc_ns: int) -> list[Saved]:
+        """What a file is to hold."""
+        offset_ns = utc_ns - now_ns
+        return [
+            Saved(
+                topic=topic,
+                shard=value.shard,
+                epoch=value.epoch,
+                source=value.source,
+                flags=value.flags & SOURCE_FLAGS,
+                received_utc_ns=value.received_boot_ns + offset_ns,
+                body=bytes(value.body),
+            )
+            for topic, value in self._values.items()
+        ]
+
+
+def encode_file(gen: int, rows: list[Saved]) -> bytes:
+    encoded = _encoder.encode(rows)
+    return _encoder.encode(_File(FILE_VERSION, gen, _checksum(encoded), encoded))
+
+
+def decode_file(data: bytes) -> tuple[int, list[Saved]]:
+    """The gen that wrote the file, and its rows. Raises Damaged."""
+    try:
+        file = _decode_file(data)
+        if file.version != FILE_VERSION:
+            raise Damaged(f"it has version {file.version}, this program knows {FILE_VERSION}")
+        if file.checksum != _checksum(file.rows):
+            raise Damaged("its checksum is wrong")
+        return file.gen, _decode_rows(file.rows)
+    except DECODE_ERRORS as error:
+        raise Damaged(f"it is not a file of last values ({error})") from None
+
+
+def _checksum(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=32).digest()

@@ -1,0 +1,240 @@
+"""rest_poller: every quote request of this API key, behind one bucket. Pure.
+
+Probes go before polls; between any two requests lies `SPACING_NS`, one at a time. A sweep asks for
+all instruments in as many requests as the line length needs; a refused session or plan parks the
+polling until a new epoch starts it again. The instrument dump (`dump_schedule`) is not behind this
+bucket: it is another route, without a session.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+
+import msgspec
+
+from kitefeed.actors.policy.machine import Wake
+from kitefeed.actors.rest_poller.dump_schedule import (
+    ClockRead,
+    DumpEnded,
+    DumpSchedule,
+    FetchDump,
+)
+from kitefeed.actors.rest_poller.sweep import SPACING_NS, Sweep
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.feed import IngestBatch
+from kitefeed.protocol.kite.rest import tick_from_quote
+from kitefeed.protocol.kite.ticks import FULL
+
+RATE_HOLD_NS = 10_000_000_000  # after a 429: somebody else uses this key as well
+# A request that takes longer is given up: a probe is waited for 8 s, and may stand behind another
+# request. The thread may hang on; a late answer is ignored.
+ANSWER_WITHIN_NS = 5_000_000_000
+PROBES_WAITING_MAX = 16  # the oldest of more is answered "rate"
+
+Quotes = Mapping[int, Mapping[str, object]]
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """What a request came to: `quotes` when ok, else the fault and its text."""
+
+    request: int
+    outcome: m.RestOutcome
+    quotes: Quotes = {}
+    detail: str = ""
+
+
+class Welcomed(msgspec.Struct, frozen=True):
+    """A supervisor took us on that may have missed reports."""
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """Full quotes of these tokens with the session of this fingerprint, in a thread; `Answered`
+    follows."""
+
+    request: int
+    fingerprint: str
+    tokens: tuple[int, ...]
+
+
+class _InFlight(msgspec.Struct, frozen=True):
+    request: int
+    sent_ns: int
+    work: m.Probe | Sweep
+
+
+Event = m.BusMessage | Answered | Welcomed | ClockRead | DumpEnded | Wake
+Command = Ask | FetchDump | IngestBatch | m.Message
+
+
+class RestPoller:
+    """The bucket, the probes that wait for it, and one sweep per polled shard."""
+
+    def __init__(self) -> None:
+        self._sweeps: dict[int, Sweep] = {}
+        self._last_sweeps: dict[int, Sweep] = {}  # by shard; also stopped ones, for their batch_seq
+        self._probes: list[m.Probe] = []
+        self._in_flight: _InFlight | None = None
+        self._requests = 0
+        self._free_ns = 0  # when the bucket gives the next request
+        self._rate_until_ns = 0
+        self._dump = DumpSchedule()
+        self.counters: Counter[str] = Counter(
+            requests=0, values=0, absent=0, bad_values=0, failures=0
+        )
+
+    @property
+    def highest_epoch(self) -> int:
+        return max((sweep.epoch for sweep in self._last_sweeps.values()), default=0)
+
+    @property
+    def links(self) -> tuple[m.LinkReport, ...]:
+        return tuple(
+            m.LinkReport(sweep.shard, sweep.epoch, sweep.fingerprint, sweep.is_streaming, "rest")
+            for sweep in self._sweeps.values()
+            if not sweep.is_parked
+        )
+
+    @property
+    def deadline_ns(self) -> int | None:
+        dues = [sweep.beat_due_ns for sweep in self._sweeps.values()]
+        dues += [self._dump.deadline_ns, self._next_request_ns()]
+        return min((due for due in dues if due is not None), default=None)
+
+    def handle(self, event: Event, now_ns: int) -> list[Command]:
+        commands = self._handle(event, now_ns)
+        commands += [batch for sweep in self._sweeps.values() for batch in sweep.beats(now_ns)]
+        return [*commands, *self._give_up(now_ns), *self._ask_next(now_ns)]
+
+    def _handle(self, event: Event, now_ns: int) -> list[Command]:
+        match event:
+            case Answered():
+                return self._answered(event, now_ns)
+            case m.StartPolling():
+                return self._start(event, now_ns)
+            case m.StopPolling():
+                self._sweeps.pop(event.shard, None)
+                return []
+            case m.Probe():
+                return self._accept(event, now_ns)
+            case Welcomed():
+                return [*self._dump.news(), *self._news()]
+            case ClockRead() | DumpEnded() | Wake():
+                return list(self._dump.handle(event, now_ns))
+            case _:
+                return []
+
+    def _start(self, order: m.StartPolling, now_ns: int) -> list[Command]:
+        last = self._last_sweeps.get(order.shard)
+        if last is not None and order.epoch < last.epoch:
+            return []
+        running = self._sweeps.get(order.shard)
+        if running is not None and running.epoch == order.epoch:
+            running.change(order, now_ns)
+            return []
+        batch_seq = last.batch_seq if last is not None and last.epoch == order.epoch else 0
+        sweep = Sweep(order, now_ns, batch_seq)
+        self._sweeps[order.shard] = self._last_sweeps[order.shard] = sweep
+        return []
+
+    def _accept(self, probe: m.Probe, now_ns: int) -> list[Command]:
+        if now_ns < self._rate_until_ns:
+            return [m.Probed(probe.request_id, "rate", "Kite limited us a moment ago")]
+        if any(waiting.request_id == probe.request_id for waiting in self._probes):
+            return []
+        self._probes.append(probe)
+        if len(self._probes) <= PROBES_WAITING_MAX:
+            return []
+        return [m.Probed(self._probes.pop(0).request_id, "rate", "too many probes at once")]
+
+    def _next_request_ns(self) -> int | None:
+        """When there is something to ask, and leave to ask it; or to give up what was asked."""
+        if self._in_flight is not None:
+            return self._in_flight.sent_ns + ANSWER_WITHIN_NS
+        if self._probes:
+            return self._free_ns
+        due_ns = min(
+            (s.due_ns for s in self._sweeps.values() if s.due_ns is not None), default=None
+        )
+        return None if due_ns is None else max(due_ns, self._free_ns)
+
+    def _ask_next(self, now_ns: int) -> list[Command]:
+        if self._in_flight is not None or now_ns < self._free_ns:
+            return []
+        if self._probes:
+            probe = self._probes.pop(0)
+            return [self._ask(probe, probe.fingerprint, (probe.token,), now_ns)]
+        due = [s for s in self._sweeps.values() if s.due_ns is not None and s.due_ns <= now_ns]
+        if not due:
+            return []
+        sweep = min(due, key=lambda s: s.due_ns or 0)  # the one that waits longest
+        return [self._ask(sweep, sweep.fingerprint, sweep.next_batch(now_ns), now_ns)]
+
+    def _ask(
+        self, work: m.Probe | Sweep, fingerprint: str, tokens: tuple[int, ...], now_ns: int
+    ) -> Ask:
+        self._requests += 1
+        self.counters["requests"] += 1
+        self._free_ns = now_ns + SPACING_NS
+        self._in_flight = _InFlight(self._requests, now_ns, work)
+        return Ask(self._requests, fingerprint, tokens)
+
+    def _give_up(self, now_ns: int) -> list[Command]:
+        flight = self._in_flight
+        if flight is None or now_ns < flight.sent_ns + ANSWER_WITHIN_NS:
+            return []
+        seconds = ANSWER_WITHIN_NS // 1_000_000_000
+        detail = f"no answer within {seconds} s"
+        return self._answered(Answered(flight.request, "network", detail=detail), now_ns)
+
+    def _answered(self, answer: Answered, now_ns: int) -> list[Command]:
+        flight = self._in_flight
+        if flight is None or flight.request != answer.request:
+            return []  # given up before
+        self._in_flight = None
+        if answer.outcome != "ok":
+            self.counters["failures"] += 1
+        if answer.outcome == "rate":
+            self._rate_until_ns = now_ns + RATE_HOLD_NS
+            self._free_ns = max(self._free_ns, self._rate_until_ns)
+        if isinstance(flight.work, m.Probe):
+            return [_probed(flight.work, answer)]
+        return self._polled(flight.work, flight.sent_ns, answer, now_ns)
+
+    def _polled(self, sweep: Sweep, sent_ns: int, answer: Answered, now_ns: int) -> list[Command]:
+        if self._sweeps.get(sweep.shard) is not sweep:
+            return []  # stopped, or another epoch by now
+        if answer.outcome == "ok":
+            values = sweep.values(answer.quotes, sent_ns, self._sweep_ns(), now_ns)
+            self.counters.update(values.counts)
+            ended = sweep.batch_done(now_ns)
+            reports = (
+                [m.Polled(sweep.shard, sweep.epoch, *ended, self._sweep_ns())] if ended else []
+            )
+            return [*values.batches, *values.reports, *reports]
+        ended = sweep.batch_failed(answer.outcome, answer.detail, now_ns)
+        if not ended:
+            return []
+        return [m.Polled(sweep.shard, sweep.epoch, *ended, self._sweep_ns())]
+
+    def _sweep_ns(self) -> int:
+        """What one sweep over everything takes at one request per `SPACING_NS`."""
+        return SPACING_NS * sum(s.batches for s in self._sweeps.values() if not s.is_parked)
+
+    def _news(self) -> list[Command]:
+        return [report for sweep in self._sweeps.values() for report in sweep.news()]
+
+
+def _probed(probe: m.Probe, answer: Answered) -> m.Probed:
+    if answer.outcome != "ok":
+        return m.Probed(probe.request_id, answer.outcome, answer.detail)
+    item = answer.quotes.get(probe.token)
+    if item is None:
+        return m.Probed(probe.request_id, "input", f"Kite has no quote of {probe.token}")
+    try:
+        tick = tick_from_quote(probe.token, FULL, item)
+    except ValueError as error:
+        return m.Probed(probe.request_id, "network", f"the quote cannot be read: {error}")
+    has_moved = probe.last_price is not None and (
+        tick.last_price != probe.last_price
+        or (probe.volume_traded is not None and tick.volume_traded != probe.volume_traded)
+    )
+    return m.Probed(probe.request_id, "moved" if has_moved else "same")

@@ -1,0 +1,174 @@
+"""rest_poller: all REST market data behind one bucket, and the daily instrument dump."""
+
+import asyncio
+import logging
+import sys
+
+from kitefeed.actors.rest_poller.dump_schedule import ClockRead, DumpEnded, FetchDump
+from kitefeed.actors.rest_poller.machine import Answered, Ask, Command, RestPoller, Welcomed
+from kitefeed.actors.runtime import process, session_file
+from kitefeed.actors.runtime.blocking import Blocking
+from kitefeed.actors.runtime.bus import Bus
+from kitefeed.actors.runtime.config import Settings
+from kitefeed.actors.runtime.driver import Driver
+from kitefeed.actors.runtime.hello import hello_of
+from kitefeed.actors.runtime.instruments_db import InstrumentsDb
+from kitefeed.actors.runtime.kite_rest import KiteRest, RestError
+from kitefeed.actors.runtime.process import Runtime
+from kitefeed.actors.runtime.secrets import redact
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.clock import utc_ns
+from kitefeed.protocol.feed import IngestBatch, encode
+from kitefeed.protocol.sockets import Wire, connect_ingest
+from kitefeed.protocol.topology import Role
+
+QUOTE_TIMEOUT_S = 4.0
+THREADS_MAX = 3  # one works; a hung one is left behind
+CLOCK_S = 5.0  # how often the machine is told the time of day
+DUMP_WITHIN_S = 120.0
+
+log = logging.getLogger(__name__)
+
+
+def main() -> int:
+    return process.run(Role.REST_POLLER, live)
+
+
+async def live(runtime: Runtime) -> None:
+    shell = Shell(runtime)
+    await runtime.stopped.wait()
+    await shell.close()
+
+
+class Shell:
+    """The machine's hands: quote threads, the dump's child, the bus and ingest."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._settings = runtime.settings
+        self._machine = RestPoller()
+        self._driver = Driver(self._machine, self._perform)
+        self._threads = Blocking("quote", THREADS_MAX)
+        self._clients = Clients(runtime.settings)
+        self._dump: asyncio.Task[None] | None = None
+        self._dump_problem = ""
+        self._ingest = Wire(connect_ingest(runtime.settings.runtime_dir), lambda frames: None)
+        self._bus = Bus(
+            runtime, self._hello, self._beat, self._driver.feed,
+            lambda: self._driver.feed(Welcomed()),
+        )  # fmt: skip
+        self._loop = asyncio.get_running_loop()
+        self._clock: asyncio.Handle = self._loop.call_soon(self._read_clock)
+
+    async def close(self) -> None:
+        self._clock.cancel()
+        self._driver.close()
+        if self._dump is not None:
+            self._dump.cancel()
+            await asyncio.gather(self._dump, return_exceptions=True)
+        self._bus.close()
+        self._ingest.close()
+
+    def _perform(self, command: Command) -> None:
+        match command:
+            case IngestBatch():
+                self._ingest.publish(encode(command))
+                self._ingest.poke()
+            case Ask():
+                self._ask(command)
+            case FetchDump():
+                self._dump = asyncio.ensure_future(self._fetch(command.day_ist))
+                self._dump.add_done_callback(_raise_bugs)
+            case m.Message():
+                self._bus.send(command)
+
+    def _ask(self, ask: Ask) -> None:
+        if not self._threads.start(lambda: self._clients.quote(ask), self._driver.feed):
+            detail = "earlier requests still hang"
+            self._driver.feed(Answered(ask.request, "network", detail=detail))
+
+    def _read_clock(self) -> None:
+        facts = InstrumentsDb(self._settings.instruments_path).facts()
+        read = ClockRead(utc_ns() / 1e9)
+        if facts is not None:
+            read = ClockRead(utc_ns() / 1e9, facts.rows, facts.day_ist)
+        self._driver.feed(read)
+        self._clock = self._loop.call_later(CLOCK_S, self._read_clock)
+
+    async def _fetch(self, day_ist: str) -> None:
+        rows, problem = await fetch_dump(self._settings, day_ist)
+        if problem and not self._dump_problem:
+            log.warning("the instrument dump cannot be fetched, trying again: %s", problem)
+        elif rows:
+            log.info("the instrument dump is new: rows=%d day=%s", rows, day_ist)
+        self._dump_problem = problem
+        self._driver.feed(DumpEnded(rows, day_ist))
+
+    def _hello(self) -> m.Hello:
+        machine = self._machine
+        return hello_of(self._runtime, highest_epoch=machine.highest_epoch, links=machine.links)
+
+    def _beat(self) -> m.Beat:
+        return m.Beat(counters=dict(self._machine.counters))
+
+
+class Clients:
+    """One connection to Kite for each session in use. Used from one thread at a time, apart from
+    threads that hang, whose client is not used again."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._idle: tuple[str, KiteRest] | None = None
+
+    def quote(self, ask: Ask) -> Answered:
+        """Blocks; raises nothing. The session is read anew: a logout ends polling at once."""
+        session = session_file.by_fingerprint(self._settings, ask.fingerprint)
+        if session is None:
+            return Answered(ask.request, "network", detail="session changed")
+        idle, self._idle = self._idle, None
+        if idle is not None and idle[0] == ask.fingerprint:
+            rest = idle[1]
+        else:
+            rest = KiteRest(self._settings.config.kite.rest_url, session, QUOTE_TIMEOUT_S)
+        try:
+            quotes = rest.quote(ask.tokens)
+        except RestError as error:
+            return Answered(ask.request, error.fault.value, detail=error.detail)
+        self._idle = (ask.fingerprint, rest)
+        return Answered(ask.request, "ok", quotes)
+
+
+async def fetch_dump(settings: Settings, day_ist: str) -> tuple[int, str]:
+    """Runs the child; returns the rows it wrote, or 0 and why there are none."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "kitefeed.actors.rest_poller.dump",
+        "--url", settings.config.kite.rest_url,
+        "--out", str(settings.instruments_path),
+        "--day", day_ist,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(DUMP_WITHIN_S):
+            out, error = await child.communicate()
+    except TimeoutError:
+        return 0, f"no answer within {DUMP_WITHIN_S:g} s"
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+    if child.returncode == 0 and out.strip().isdigit():
+        return int(out), ""
+    lines = redact(error.decode(errors="replace")).strip().splitlines()
+    return 0, lines[-1] if lines else f"the child ended with code {child.returncode}"
+
+
+def _raise_bugs(task: asyncio.Task[None]) -> None:
+    """A task swallows exceptions until somebody asks; raised here they end the actor."""
+    if not task.cancelled():
+        task.result()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

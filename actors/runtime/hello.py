@@ -1,0 +1,29 @@
+"""The Hello of this process: what every actor says about itself alike."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from kitefeed.actors.runtime.process import Runtime
+from kitefeed.protocol import messages as m
+
+
+def hello_of(
+    runtime: Runtime, *, highest_epoch: int = 0, links: tuple[m.LinkReport, ...] = ()
+) -> m.Hello:
+    """Who we are, proven by the role's lock, and what runs under which epoch."""
+    return m.Hello(
+        role=runtime.role,
+        boot_id=runtime.boot_id,
+        pid=runtime.lock.holder.pid,
+        start_ticks=runtime.lock.holder.start_ticks,
+        version=_version(),
+        highest_epoch=highest_epoch,
+        links=links,
+        misconfigured=runtime.misconfigured,
+    )
+
+
+def _version() -> str:
+    try:
+        return version("kitefeed")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "unknown"

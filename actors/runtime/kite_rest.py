@@ -1,0 +1,84 @@
+"""Kite's REST API through the official `KiteConnect`, its holes closed.
+
+The class raises its own exceptions, those of `requests`, and KeyError, TypeError or AttributeError
+for envelopes it does not expect. Here each becomes one RestError that says whose remedy it needs.
+Calls block: run them in a thread. Not for the ticker: importing kiteconnect installs Twisted's
+default reactor.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from kiteconnect import KiteConnect
+
+from kitefeed.actors.runtime.secrets import redact
+from kitefeed.actors.runtime.session_file import Session
+from kitefeed.protocol.errors import KitefeedError
+from kitefeed.protocol.kite.rest import RestFault, classify
+
+DETAIL_CHARS_MAX = 200  # an error page of a proxy may be a book
+Answer = TypeVar("Answer")
+
+
+class RestError(KitefeedError):
+    """A call that failed; `fault` says what it asks for. The text holds no secret."""
+
+    def __init__(self, fault: RestFault, detail: str) -> None:
+        super().__init__(detail)
+        self.fault = fault
+        self.detail = detail
+
+
+class Profile(msgspec.Struct, frozen=True):
+    user_id: str
+    user_name: str
+
+
+class KiteRest:
+    """One session on one REST root. TLS is verified; redirects and proxies are as `requests` has
+    them. `timeout_s` bounds the connect and each wait for bytes, not the whole call: who needs a
+    total stops waiting by himself."""
+
+    def __init__(self, root: str, session: Session, timeout_s: float) -> None:
+        self._client: Any = KiteConnect(
+            api_key=session.api_key,
+            access_token=session.access_token.reveal(),
+            root=root,
+            debug=False,  # debug prints the token
+            timeout=(timeout_s, timeout_s),
+            disable_ssl=False,
+        )
+
+    def profile(self) -> Profile:
+        """Whose session it is. Raises RestError; its fault is TOKEN only for a dead session."""
+        return _guarded(lambda: _profile(self._client.profile()))
+
+    def quote(self, tokens: Sequence[int]) -> dict[int, Mapping[str, object]]:
+        """Full quotes by token; what Kite does not know is absent. Raises RestError.
+
+        Asked by number: symbols make the request line too long (KiteConnect's own 500 symbols do).
+        """
+        return _guarded(lambda: _quotes(self._client.quote([str(token) for token in tokens])))
+
+
+def _guarded(call: Callable[[], Answer]) -> Answer:
+    try:
+        return call()
+    except Exception as error:  # noqa: BLE001 - whatever the official client raises, see above
+        # Without its cause: that one holds the request, whose headers hold the token.
+        raise RestError(classify(error), describe(error)) from None
+
+
+def describe(error: BaseException) -> str:
+    """One line about an exception, without secrets."""
+    text = " ".join(redact(str(error)).split())
+    return f"{type(error).__name__}: {text}"[:DETAIL_CHARS_MAX]
+
+
+def _profile(data: Any) -> Profile:
+    return Profile(str(data["user_id"]), str(data.get("user_name") or data["user_id"]))
+
+
+def _quotes(data: Any) -> dict[int, Mapping[str, object]]:
+    return {int(key): item for key, item in data.items() if isinstance(item, Mapping)}

@@ -1,0 +1,48 @@
+"""Twisted on our asyncio loop: one thread for Kite's socket, ZeroMQ and the timers.
+
+`install` must come before anything imports kiteconnect, which installs the default reactor as a
+side effect. (One reactor per process, and it can be started once.)
+"""
+
+import asyncio
+import functools
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import asyncioreactor
+from twisted.logger import globalLogBeginner
+
+log = logging.getLogger(__name__)
+
+
+def install(loop: asyncio.AbstractEventLoop, on_error: Callable[[], None]) -> None:
+    """Makes `loop` Twisted's running reactor. `on_error` is told of exceptions that Twisted caught
+    in code of its own or of autobahn (ours is guarded)."""
+    _take_over_logging(on_error)
+    asyncioreactor.install(loop)
+    from twisted.internet import reactor  # the installed one; the import has to come after
+
+    # Host names are looked up in threads; a hanging resolver must not hold up the exit.
+    pool: Any = reactor.getThreadPool()
+    pool.threadFactory = functools.partial(threading.Thread, daemon=True)
+    reactor.startRunning(installSignalHandlers=False)
+
+
+def _take_over_logging(on_error: Callable[[], None]) -> None:
+    """Until somebody begins logging, Twisted prints tracebacks on stderr itself, and tracebacks
+    of a handshake name the URL that holds the token."""
+    said: set[str] = set()
+
+    def observe(event: dict[str, Any]) -> None:
+        failure = event.get("log_failure")
+        if failure is None:
+            return
+        on_error()
+        name = getattr(failure.type, "__name__", "error")
+        if name not in said:
+            said.add(name)
+            log.warning("the websocket library met an error of its own: kind=%s", name)
+
+    globalLogBeginner.beginLoggingTo([observe], redirectStandardIO=False, discardBuffer=True)

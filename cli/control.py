@@ -1,0 +1,55 @@
+"""What every command that talks to the daemon needs: where it is, and one request."""
+
+from pathlib import Path
+from typing import TypeVar
+
+from kitefeed.actors.runtime.locks import live_holders
+from kitefeed.protocol import location
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.errors import BadInput, KitefeedError, LoginNeeded, TryLater, Unavailable
+from kitefeed.protocol.topology import CONTROL, endpoint
+
+ANSWER_S = 3.0  # the supervisor answers from memory: a second is long, three mean it is not there
+
+Reply = TypeVar("Reply", m.Status, m.Answers, m.Done)
+
+_REMEDY: dict[str, type[KitefeedError]] = {
+    "bad_request": BadInput,
+    "unknown_type": BadInput,
+    "version": BadInput,
+    "forbidden": LoginNeeded,
+    "conflict": TryLater,
+    "not_ready": TryLater,
+}
+
+
+def runtime_dir() -> Path:
+    """Where the daemon's sockets and locks are; a broken configuration does not hide them."""
+    return location.runtime_dir(location.find_config())
+
+
+def ask(message: m.ControlRequest, wanted: type[Reply], *, timeout_s: float = ANSWER_S) -> Reply:
+    """One request to the daemon. A refusal is raised as the error whose remedy it names.
+
+    Without any actor it fails at once; while the supervisor alone is away, it is waited for.
+    """
+    # Imported here: `--help` and the session commands do without ZeroMQ.
+    from kitefeed.protocol.sockets import request
+
+    directory = runtime_dir()
+    if not live_holders(directory):
+        raise Unavailable(f"No kitefeed daemon runs in {directory}: start it with `kitefeed up`")
+    reply = request(endpoint(directory, CONTROL), message, timeout_s=timeout_s)
+    if isinstance(reply, m.Refused):
+        raise _refusal(reply)
+    if not isinstance(reply, wanted):
+        raise TryLater("The daemon answered something else: is it another version? `kitefeed down`")
+    return reply
+
+
+def _refusal(reply: m.Refused) -> KitefeedError:
+    return _REMEDY.get(reply.code, TryLater)(reply.text)
+
+
+def get_status() -> m.StatusReport:
+    return ask(m.GetStatus(), m.Status).report

@@ -1,0 +1,127 @@
+"""What the demo shows: a live table on a terminal, plain lines anywhere else."""
+
+import sys
+from typing import TYPE_CHECKING, Protocol
+
+import click
+
+from kitefeed.cli import output
+from kitefeed.cli.demo_story import Scene
+from kitefeed.cli.prices import Row
+from kitefeed.protocol.messages import StatusReport
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+SHOWN_IN_LINE = 4  # instruments; more would wrap
+PRICES_EVERY = 8  # updates of half a second: a line of prices each 4 s
+
+
+class Screen(Protocol):
+    def say(self, sentence: str) -> None:
+        """The narration, until the next."""
+
+    def show(self, scene: Scene) -> None:
+        """The newest values; called twice a second."""
+
+    def close(self) -> None: ...
+
+
+def open_screen() -> Screen:
+    return TableScreen() if sys.stdout.isatty() else LineScreen()
+
+
+def headline(report: StatusReport) -> str:
+    """Feed, source, session, user, retry and subscribers in one line."""
+    retry = "" if report.retry_in_s is None else f"  next attempt in {report.retry_in_s:.0f} s"
+    user = report.user_name or output.NOTHING
+    return (
+        f"feed {report.feed}  source {report.source}  session {report.session}  user {user}"
+        f"  subscribers {report.subscribers}{retry}"
+    )
+
+
+class LineScreen:
+    """State changes at once, prices every few seconds."""
+
+    def __init__(self) -> None:
+        self._state: tuple[str, ...] = ()
+        self._shown = 0
+
+    def say(self, sentence: str) -> None:
+        click.echo(f"\n{sentence}")
+        self._shown = 0
+
+    def show(self, scene: Scene) -> None:
+        report = scene.report
+        state = (report.feed, report.source, report.session)
+        if state != self._state:
+            self._state = state
+            self._shown = 0
+            click.echo(f"  {headline(report)}  ({report.reason})")
+        if self._shown % PRICES_EVERY == 0 and any(row.last_price for row in scene.rows):
+            click.echo(f"  {self._prices(scene.rows)}")
+        self._shown += 1
+
+    def close(self) -> None:
+        """Lines stay as they are."""
+
+    @staticmethod
+    def _prices(rows: list[Row]) -> str:
+        return "  ".join(
+            f"{row.symbol} {_price(row)} ({row.source}, {output.age(row.age_s)})"
+            for row in rows[:SHOWN_IN_LINE]
+        )
+
+
+class TableScreen:
+    """A table that is rewritten in place."""
+
+    def __init__(self) -> None:
+        # Imported here: only a terminal needs a renderer.
+        from rich.live import Live
+
+        self._live = Live(auto_refresh=False)
+        self._live.start()
+        self._sentence = ""
+
+    def say(self, sentence: str) -> None:
+        self._sentence = sentence
+
+    def show(self, scene: Scene) -> None:
+        from rich.console import Group
+        from rich.text import Text
+
+        head = Text(headline(scene.report), style=_colour(scene.report.feed))
+        reason = Text(scene.report.reason, style="dim")
+        told = Text(f"\n{self._sentence}", style="bold")
+        self._live.update(Group(head, reason, _table(scene.rows), told), refresh=True)
+
+    def close(self) -> None:
+        self._live.stop()
+
+
+def _price(row: Row) -> str:
+    return output.rupees(row.last_price, row.decimals)
+
+
+def _table(rows: list[Row]) -> "Table":
+    from rich.table import Table
+
+    table = Table("instrument")
+    for name in ("last price", "change", "source", "age"):
+        table.add_column(name, justify="right" if name != "source" else "left")
+    for row in rows:
+        table.add_row(
+            row.symbol,
+            _price(row),
+            output.percent(row.change_percent),
+            row.source,
+            output.age(row.age_s),
+            style="" if row.is_fresh else "dim",
+        )
+    return table
+
+
+def _colour(feed: str) -> str:
+    return {"live": "bold green", "rest": "bold yellow"}.get(feed, "bold red")

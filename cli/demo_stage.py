@@ -1,0 +1,175 @@
+"""The demo's processes: a simulated Kite and a daemon of its own, in a directory of their own.
+
+Nothing of it touches a daemon, configuration or session of the user, and nothing is left behind.
+"""
+
+import http.client
+import json
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import IO, Any
+
+from kitefeed.actors.runtime import locks, session_file
+from kitefeed.cli import environment
+from kitefeed.cli.waiting import wait_until
+from kitefeed.protocol.errors import TryLater
+
+INSTRUMENTS = (
+    "NSE:NIFTY 50", "NSE:NIFTY BANK", "BSE:SENSEX", "NSE:INFY", "NSE:RELIANCE", "NSE:TCS",
+    "NSE:SBIN", "NSE:HDFCBANK",
+)  # fmt: skip
+READY_S = 20.0  # a cold Python on a slow disk
+STOPPED_S = 8.0  # supervisord kills what does not end in 5 s
+ORPHANS_S = 3.0  # actors look for their parent every second
+HTTP_S = 5.0
+LAST_LINES = 15
+
+_CONFIGURATION = """\
+instruments = [{instruments}]
+runtime_dir = "run"
+state_dir = "state"
+[kite]
+api_key = "{api_key}"
+rest_url = "{rest}"
+ws_url = "{ws}"
+[market]
+hours = "always"
+"""
+
+
+class Stage:
+    """`start` it, and `close` it whatever happened since."""
+
+    def __init__(self) -> None:
+        # Not $TMPDIR where that is deep: a socket's path has 107 bytes at most.
+        self.directory = Path(tempfile.mkdtemp(prefix="kitefeed-", dir=_short_directory()))
+        self._log = (self.directory / "log").open("wb")
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._account: dict[str, Any] = {}
+
+    def start(self) -> None:
+        """Both are started; whether the daemon is live is for its status to say."""
+        environment.prefer_own_programs()
+        self._account = self._start_simulator()
+        path = self.directory / "kitefeed.toml"
+        path.write_text(self._configuration(), "utf-8")
+        environment.name_config(path)
+        self._write_session(self._account)
+        self._spawn([sys.executable, "-P", "-m", "kitefeed.cli", "up"])
+
+    def _start_simulator(self) -> dict[str, Any]:
+        command = [sys.executable, "-P", "-m", "kitefeed.simulator", "--port", "0", "--apps", "1"]
+        child = self._spawn(command, stdout=subprocess.PIPE)
+        line = _first_line(child.stdout)
+        if not line:
+            raise TryLater(f"The simulator did not start within {READY_S:.0f} s")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _configuration(self) -> str:
+        names = ", ".join(f'"{name}"' for name in INSTRUMENTS)
+        return _CONFIGURATION.format(instruments=names, **self._account)
+
+    def _spawn(self, command: list[str], stdout: int | None = None) -> subprocess.Popen[bytes]:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout if stdout is not None else self._log,
+            stderr=self._log,
+            env=environment.temporary_directory_is(self.directory),
+            cwd=self.directory,
+            start_new_session=True,
+        )
+        self._children.append(child)
+        return child
+
+    # --- what happens on the stage ------------------------------------------------------------
+
+    def refuse_websocket(self) -> None:
+        """Kite answers every upgrade with 403, and closes the open socket."""
+        self._post("/_sim/fault", {"name": "refuse_ws", "arg": "403"})
+
+    def kill_session(self) -> None:
+        """The token is dead, for REST and WebSocket alike."""
+        self._post("/_sim/fault", {"name": "kill", "app": 1})
+
+    def log_in(self) -> None:
+        """The faults end, and the user logs in: a new token is in the session file."""
+        self._post("/_sim/fault", {"name": "clear"})
+        self._write_session(self._post("/_sim/login", {"app": 1}))
+
+    def _write_session(self, account: dict[str, Any]) -> None:
+        found = session_file.parse(json.dumps(account), account["api_key"])
+        session_file.write(self.directory / "state" / "session.json", found)
+
+    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        address = self._account["rest"].removeprefix("http://")
+        connection = http.client.HTTPConnection(address, timeout=HTTP_S)
+        try:
+            connection.request("POST", path, json.dumps(body))
+            response = connection.getresponse()
+            answer: dict[str, Any] = json.loads(response.read())
+        except OSError as error:
+            raise TryLater(f"The simulator does not answer ({error})") from None
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise TryLater(f"The simulator refused {path}: {answer}")
+        return answer
+
+    def has_ended(self) -> bool:
+        """Whether one of the two processes ended by itself."""
+        return any(child.poll() is not None for child in self._children)
+
+    def last_lines(self) -> str:
+        """What the processes said last, for a failure's report."""
+        text = (self.directory / "log").read_text("utf-8", errors="replace")
+        return "\n".join(text.splitlines()[-LAST_LINES:])
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Stops everything that was started, and removes the directory."""
+        for child in self._children:
+            _signal(child, signal.SIGTERM)
+        for child in self._children:
+            try:
+                child.wait(STOPPED_S)
+            except subprocess.TimeoutExpired:
+                _signal(child, signal.SIGKILL)
+                child.wait()
+        self._end_orphans()
+        self._log.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _end_orphans(self) -> None:
+        """Actors are in groups of their own; without supervisord they leave, or are made to."""
+        run = self.directory / "run"
+        if not wait_until(lambda: not locks.live_holders(run), ORPHANS_S):
+            for holder in locks.live_holders(run):
+                os.kill(holder.pid, signal.SIGKILL)
+
+
+def _short_directory() -> str | None:
+    """None: the usual place."""
+    return "/tmp" if len(tempfile.gettempdir()) > 60 else None  # noqa: S108 - mkdtemp makes it 0700
+
+
+def _first_line(stream: IO[bytes] | None) -> bytes:
+    """The first line of a child, or nothing when it ends or takes too long."""
+    if stream is None:
+        return b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        return stream.readline() if selector.select(READY_S) else b""
+
+
+def _signal(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    if child.poll() is None:
+        os.killpg(child.pid, number)

@@ -1,0 +1,44 @@
+"""What the commands set up for processes they start: environment variables and descriptors.
+
+Settings are read from the environment by `protocol.location` alone; this module writes it, and
+passes it on.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from kitefeed.protocol.location import CONFIG_VARIABLE
+
+
+def name_config(path: str | Path) -> None:
+    """Makes `path` the configuration of this process and of every one it starts."""
+    os.environ[CONFIG_VARIABLE] = str(Path(path).expanduser().absolute())
+
+
+def prefer_own_programs() -> None:
+    """Puts the directory of this Python first in PATH, where its `kitefeed` is."""
+    own = os.path.dirname(sys.executable)
+    others = os.environ.get("PATH") or os.defpath
+    if others.split(os.pathsep)[0] != own:
+        os.environ["PATH"] = f"{own}{os.pathsep}{others}"
+
+
+def temporary_directory_is(path: Path) -> dict[str, str]:
+    """The environment for a child whose temporary files go to `path`."""
+    return {**os.environ, "TMPDIR": str(path)}
+
+
+def supervisord_rpc() -> Any:
+    """The supervisord that started this process; it named its socket in the environment."""
+    # Imported here: it is needed once in a long while.
+    from supervisor.childutils import getRPCInterface
+
+    return getRPCInterface(os.environ)
+
+
+def redirect_to_null(descriptor: int) -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)

@@ -1,0 +1,118 @@
+"""The watchdog that supervisord runs beside the programs (`[eventlistener:watchdog]`).
+
+Two things supervisord cannot see for itself: that the supervisor actor hangs (nobody else would
+kill it), and that a program it gave up may work again by now. Stdout carries supervisord's event
+protocol and nothing else; what is to be read goes to stderr.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from kitefeed.actors.runtime import locks
+from kitefeed.cli import environment
+from kitefeed.cli.control import runtime_dir
+from kitefeed.protocol.clock import boot_ns
+from kitefeed.protocol.topology import Role
+
+TICKS_UNTOUCHED_MAX = 2  # of 5 s each: a loop that did not turn for 10 s is hung
+REVIVE_AFTER_NS = 60_000_000_000  # after FATAL; long enough not to fill a log, short for a person
+
+Start = Callable[[str], None]
+"""Asks supervisord to start `group:name`. Raises OSError or xmlrpc's Fault."""
+
+
+class Watchdog:
+    """Fed with supervisord's events. `parent_pid`: the supervisord whose programs are ours."""
+
+    def __init__(
+        self, directory: Path, parent_pid: int, start: Start, say: Callable[[str], None]
+    ) -> None:
+        self._lock = locks.path_of(directory, Role.SUPERVISOR)
+        self._directory = directory
+        self._parent_pid = parent_pid
+        self._start = start
+        self._say = say
+        self._seen: tuple[int, int] | None = None  # the supervisor's pid, its lock's mtime
+        self._ticks_untouched = 0
+        self._due_ns: dict[str, int] = {}
+        self._said: set[str] = set()
+
+    def handle(self, event: str, payload: dict[str, str], now_ns: int) -> None:
+        if event == "PROCESS_STATE_FATAL":
+            self._note_fatal(f"{payload['groupname']}:{payload['processname']}", now_ns)
+        else:
+            self._look_at_supervisor()
+            self._revive(now_ns)
+
+    def _note_fatal(self, name: str, now_ns: int) -> None:
+        self._due_ns[name] = now_ns + REVIVE_AFTER_NS
+        if name not in self._said:
+            self._said.add(name)
+            self._say(f"{name} keeps ending at its start; it is tried again every minute")
+
+    def _revive(self, now_ns: int) -> None:
+        for name in [name for name, due_ns in self._due_ns.items() if due_ns <= now_ns]:
+            del self._due_ns[name]
+            try:
+                self._start(name)
+            except Exception as error:  # noqa: BLE001 - an RPC fault must not end the watchdog
+                self._say(f"{name} cannot be started: {error}")
+
+    def _look_at_supervisor(self) -> None:
+        """The actor's main loop touches its lock every second. Ticks are counted instead of
+        reading a clock: a clock that jumps, or a laptop that slept, looks like a hang."""
+        holder = locks.live_holder(self._directory, Role.SUPERVISOR)
+        if holder is None or holder.parent_pid != self._parent_pid:
+            self._seen, self._ticks_untouched = None, 0
+            return
+        seen = (holder.pid, self._lock.stat().st_mtime_ns)
+        self._ticks_untouched = self._ticks_untouched + 1 if seen == self._seen else 0
+        self._seen = seen
+        if self._ticks_untouched >= TICKS_UNTOUCHED_MAX:
+            self._kill(holder)
+
+    def _kill(self, holder: locks.Holder) -> None:
+        self._ticks_untouched = 0
+        if locks.is_same_process(holder.pid, holder.start_ticks):
+            self._say(f"the supervisor actor (pid {holder.pid}) hangs; it is killed")
+            os.kill(holder.pid, signal.SIGKILL)
+
+
+@click.command("supervisord-listener", hidden=True)
+def listener() -> None:
+    """Speak supervisord's event protocol on stdin and stdout; started by supervisor.conf."""
+    serve(Watchdog(runtime_dir(), os.getppid(), _start_by_rpc, _say), sys.stdin, sys.stdout)
+
+
+def serve(watchdog: Watchdog, source: TextIO, sink: TextIO) -> None:
+    """READY, an event, RESULT, until `source` ends (supervisord.org/events.html)."""
+    while True:
+        sink.write("READY\n")
+        sink.flush()
+        line = source.readline()
+        if not line:
+            return
+        header = _pairs(line)
+        payload = _pairs(source.read(int(header["len"])))
+        watchdog.handle(header["eventname"], payload, boot_ns())
+        sink.write("RESULT 2\nOK")
+        sink.flush()
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """`a:1 b:2` as a dict; supervisord sends headers and payloads in this form."""
+    return dict(word.split(":", 1) for word in text.split() if ":" in word)
+
+
+def _start_by_rpc(name: str) -> None:
+    environment.supervisord_rpc().supervisor.startProcess(name, False)
+
+
+def _say(sentence: str) -> None:
+    print(f"watchdog: {sentence}", file=sys.stderr, flush=True)

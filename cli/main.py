@@ -1,0 +1,99 @@
+"""`kitefeed`: the commands, each imported only when it is used."""
+
+import importlib
+import sys
+
+import click
+
+from kitefeed.actors.runtime.secrets import redact
+from kitefeed.cli import environment
+from kitefeed.protocol.errors import KitefeedError
+from kitefeed.protocol.exits import Exit
+
+INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended
+
+# Command -> module:attribute. The order is that of the help text.
+COMMANDS = {
+    "up": "kitefeed.cli.up:up",
+    "down": "kitefeed.cli.down:down",
+    "status": "kitefeed.cli.status:status",
+    "tail": "kitefeed.cli.tail:tail",
+    "login": "kitefeed.cli.login:login",
+    "session": "kitefeed.cli.session:session",
+    "subscribe": "kitefeed.cli.subscribe:subscribe",
+    "unsubscribe": "kitefeed.cli.subscribe:unsubscribe",
+    "source": "kitefeed.cli.source:source",
+    "pause": "kitefeed.cli.source:pause",
+    "retry": "kitefeed.cli.source:retry",
+    "instruments": "kitefeed.cli.instruments:instruments",
+    "demo": "kitefeed.cli.demo:demo",
+    "simulate": "kitefeed.cli.simulate:simulate",
+    "actor": "kitefeed.cli.actor:actor",
+    "supervisord-listener": "kitefeed.cli.listener:listener",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules of their own: `kitefeed status` must not wait for the
+    import of a WebSocket client."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        where = COMMANDS.get(cmd_name)
+        if where is None:
+            return None
+        module, _, attribute = where.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """`kitefeed tail | head`: the reader has seen enough, and that is no error (to click it
+        is). Stdout is discarded so that the last flush does not meet the broken pipe again."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            environment.redirect_to_null(sys.stdout.fileno())
+            return Exit.OK
+
+
+def _version(ctx: click.Context, _: click.Parameter, is_asked: bool) -> None:
+    if is_asked:
+        # Imported here: it reads the package's metadata from disk.
+        from importlib.metadata import version
+
+        click.echo(f"kitefeed {version('kitefeed')}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="The configuration. Default: $KITEFEED_CONFIG, ./kitefeed.toml, ~/.kitefeed/kitefeed.toml",
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version,
+    help="Show the version and exit.",
+)  # fmt: skip
+def cli(config: str | None) -> None:
+    """One self-healing Kite Connect market-data feed for every program on the machine."""
+    if config is not None:
+        environment.name_config(config)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command and returns its exit code; expected errors are one sentence on stderr."""
+    try:
+        result = cli.main(arguments, prog_name="kitefeed", standalone_mode=False)
+        return result if isinstance(result, int) else Exit.OK
+    except KitefeedError as error:
+        click.echo(f"kitefeed: {redact(str(error))}", err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED

@@ -1,0 +1,147 @@
+"""`kitefeed status`: the daemon's state, for people and for programs."""
+
+import sys
+
+import click
+import msgspec
+
+from kitefeed.cli import output
+from kitefeed.cli.control import get_status
+from kitefeed.cli.waiting import pause
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.errors import Unavailable
+
+WATCH_S = 1.0
+
+
+@click.command()
+@click.option("--json", "is_json", is_flag=True, help="One JSON object, for programs.")
+@click.option("--watch", "is_watching", is_flag=True, help="Show it again every second.")
+def status(is_json: bool, is_watching: bool) -> None:
+    """Show the state of the feed."""
+    report = get_status()
+    if not is_watching:
+        click.echo(_json(report) if is_json else text(report))
+    elif is_json:
+        _watch_json(report)
+    elif sys.stdout.isatty():
+        _watch_terminal(report)
+    else:
+        _watch_changes(report)
+
+
+def _json(report: m.StatusReport) -> str:
+    return msgspec.json.encode(report).decode()
+
+
+def text(report: m.StatusReport) -> str:
+    """The report as aligned lines, what matters most first."""
+    lines = [f"{name:<15} {value}" for name, value in rows(report)]
+    lines += [f"{'actors':<15} {_actor_line(actor)}" for actor in report.actors]
+    return "\n".join(lines)
+
+
+def rows(report: m.StatusReport) -> list[tuple[str, str]]:
+    """Name and value of each line, actors apart."""
+    retry = "-" if report.retry_in_s is None else f"in {output.age(report.retry_in_s)}"
+    market = ", ".join(f"{segment} {state}" for segment, state in report.market.items())
+    counts = report.subscriptions
+    found = [
+        ("feed", report.feed),
+        ("reason", report.reason or output.NOTHING),
+        ("since", output.clock_time(report.since_utc_s)),
+        ("source", f"{report.source} (wanted: {report.override})"),
+        ("session", report.session),
+        ("user", _user(report)),
+        ("standby", report.standby),
+        ("next attempt", f"{retry}; refused with 403 in a row: {report.consecutive_403}"),
+        ("epoch", str(report.epoch)),
+        ("market", market or output.NOTHING),
+        ("next open", report.next_open or output.NOTHING),
+        ("subscriptions", _counts(counts)),
+        ("subscribers", str(report.subscribers)),
+        ("last tick", _ago(report.last_tick_age_s)),
+        ("last outage", outage(report.last_outage)),
+        ("version", report.version),
+    ]
+    found += [("refused", f"{name}: {why}") for name, why in counts.refused.items()]
+    return found
+
+
+def _user(report: m.StatusReport) -> str:
+    if report.user_id is None:
+        return output.NOTHING
+    return f"{report.user_name or '?'} ({report.user_id})"
+
+
+def _counts(counts: m.Subscriptions) -> str:
+    return f"{counts.wanted} wanted, {counts.asked} asked for, {counts.confirmed} confirmed"
+
+
+def _ago(seconds: float | None) -> str:
+    return output.NOTHING if seconds is None else f"{output.age(seconds)} ago"
+
+
+def outage(last: m.Outage | None) -> str:
+    """One line: what it was, when it began, and how long until it was over."""
+    if last is None:
+        return "none"
+    began = f"{last.condition}, from {output.clock_time(last.detected_utc_s)}"
+    if last.restored_utc_s is None:
+        return f"{began}, not over"
+    lasted = f"{began}, lasted {output.age(last.restored_utc_s - last.detected_utc_s)}"
+    if last.login_utc_s is None:
+        return lasted
+    return f"{lasted}, live {output.age(last.restored_utc_s - last.login_utc_s)} after the login"
+
+
+def _actor_line(actor: m.ActorStatus) -> str:
+    line = f"{actor.role:<15} {actor.state:<8} pid {actor.pid or output.NOTHING}"
+    return f"{line}, heard {_ago(actor.beat_age_s)}" if actor.beat_age_s is not None else line
+
+
+def _latest() -> m.StatusReport | None:
+    """None while no daemon answers: a watch goes on, because daemons are restarted."""
+    try:
+        return get_status()
+    except Unavailable:
+        return None
+
+
+def _watch_json(report: m.StatusReport | None) -> None:
+    while True:
+        if report is not None:
+            click.echo(_json(report))
+        pause(WATCH_S)
+        report = _latest()
+
+
+def _watch_changes(report: m.StatusReport | None) -> None:
+    """Into a file or pipe: the whole block when the headline changes, and nothing in between."""
+    shown = ""
+    while True:
+        headline = _headline(report)
+        if headline != shown:
+            shown = headline
+            click.echo(f"{text(report)}\n" if report else headline)
+        pause(WATCH_S)
+        report = _latest()
+
+
+def _headline(report: m.StatusReport | None) -> str:
+    if report is None:
+        return "no daemon answers"
+    return f"{report.feed} {report.source} {report.session} {report.reason}"
+
+
+def _watch_terminal(report: m.StatusReport | None) -> None:
+    # Imported here: a single `status` does without a table renderer.
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(screen=False, auto_refresh=False) as live:
+        while True:
+            shown = text(report) if report else "no daemon answers; waiting for one"
+            live.update(Text(shown), refresh=True)
+            pause(WATCH_S)
+            report = _latest()

@@ -1,0 +1,61 @@
+"""`kitefeed tail`: the feed on the terminal, or as JSON lines for a program."""
+
+import click
+import msgspec
+
+from kitefeed.cli import output
+from kitefeed.cli.prices import decimals_of
+from kitefeed.protocol.client import Feed, Status, Tick
+
+# What a JSON line holds; the names are those of Tick.
+FIELDS = (
+    "instrument", "last_price", "change", "volume_traded", "oi", "mode", "source", "origin",
+    "is_fresh", "age_s", "received_at", "exchange_timestamp", "epoch", "seq",
+)  # fmt: skip
+
+
+@click.command()
+@click.argument("instruments", nargs=-1, metavar="[INSTRUMENT]...")
+@click.option("--json", "is_json", is_flag=True, help="One JSON object per tick and line.")
+@click.option("--count", type=click.IntRange(1), help="End after so many ticks.")
+def tail(instruments: tuple[str, ...], is_json: bool, count: int | None) -> None:
+    """Print ticks as they come: last values first, then live ones, until Ctrl-C.
+
+    Without INSTRUMENT all that streams. What happens to the feed is told on stderr.
+    """
+    teller = StatusTeller()
+    with Feed(*instruments, on_status=teller.tell) as feed:
+        teller.tell(feed.status)
+        for answer in feed.answers:
+            if answer.outcome != "confirmed" and answer.detail:
+                click.echo(f"# {answer.instrument}: {answer.detail}", err=True)
+        for number, tick in enumerate(feed, start=1):
+            click.echo(json_line(tick) if is_json else line(tick))
+            if number == count:
+                break
+
+
+class StatusTeller:
+    """Tells each change of the feed once, and at the start only what is not as it should be."""
+
+    def __init__(self) -> None:
+        self._told = ("live", "websocket")
+
+    def tell(self, status: Status) -> None:
+        if (status.feed, status.source) != self._told:
+            self._told = (status.feed, status.source)
+            reason = f": {status.reason}" if status.reason else ""
+            click.echo(f"# feed {status.feed}, source {status.source}{reason}", err=True)
+
+
+def line(tick: Tick) -> str:
+    """Time (IST), instrument, price, change, source, age and whether it is the current value."""
+    return (
+        f"{output.time_of_day(tick.t_rx_ns)}  {tick.instrument:<24} "
+        f"{output.rupees(tick.last_price, decimals_of(tick)):>14} {output.percent(tick.change):>8}"
+        f"  {tick.source:<9} {output.age(tick.age_s):>6}  {'fresh' if tick.is_fresh else 'stale'}"
+    )
+
+
+def json_line(tick: Tick) -> str:
+    return msgspec.json.encode({name: getattr(tick, name) for name in FIELDS}).decode()

@@ -1,0 +1,82 @@
+"""`kitefeed up`: the daemon in the foreground, by supervisord on the shipped supervisor.conf."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from kitefeed.actors.runtime import config, locks
+from kitefeed.actors.runtime.config import Settings
+from kitefeed.cli import environment
+from kitefeed.cli.processes import is_running
+from kitefeed.cli.waiting import wait_until
+from kitefeed.protocol.errors import TryLater
+from kitefeed.protocol.topology import Role
+
+LEAVING_S = 3.0  # actors look for their parent every second, then close their sockets
+SHIPPED = Path(__file__).parent.parent / "supervisor.conf"
+
+
+@click.command()
+def up() -> None:
+    """Run the daemon in the foreground; Ctrl-C stops it."""
+    settings = config.load()
+    locks.prepare_directory(settings.runtime_dir)
+    wait_for_roles(settings.runtime_dir)
+    if settings.source is not None:
+        environment.name_config(settings.source)
+    environment.prefer_own_programs()
+    click.echo(_announcement(settings))
+    sys.stdout.flush()
+    command = supervisord_command(link_configuration(settings.runtime_dir))
+    os.execv(command[0], command)  # noqa: S606 - the same process goes on as supervisord
+
+
+def wait_for_roles(runtime_dir: Path) -> None:
+    """Returns when nobody holds a role. Raises TryLater when a daemon runs there.
+
+    Holders whose supervisord has gone are about to leave: they are given the time.
+    """
+    if not wait_until(lambda: not _holders(runtime_dir), LEAVING_S):
+        raise _running(locks.live_holders(runtime_dir), runtime_dir)
+
+
+def _holders(runtime_dir: Path) -> list[locks.Holder]:
+    holders = locks.live_holders(runtime_dir)
+    if any(is_running(holder.parent_pid) for holder in holders):
+        raise _running(holders, runtime_dir)
+    return holders
+
+
+def _running(holders: list[locks.Holder], runtime_dir: Path) -> TryLater:
+    pids = ", ".join(f"{holder.role} {holder.pid}" for holder in holders)
+    return TryLater(
+        f"A kitefeed daemon already runs in {runtime_dir} ({pids}): see `kitefeed status`, "
+        "or stop it with `kitefeed down`"
+    )
+
+
+def link_configuration(runtime_dir: Path) -> Path:
+    """Puts the shipped supervisor.conf into `runtime_dir` by a link: it is the same file, and its
+    `%(here)s` is the directory in which supervisord may write."""
+    link = runtime_dir / "supervisor.conf"
+    fresh = runtime_dir / f".supervisor.conf.{os.getpid()}"
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(SHIPPED)
+    fresh.replace(link)
+    return link
+
+
+def supervisord_command(configuration: Path) -> list[str]:
+    """-P: a `supervisor.py` in the user's directory is not the package. -u: as root supervisord
+    wants to be told that root is meant."""
+    command = [sys.executable, "-P", "-m", "supervisor.supervisord", "-n", "-c", str(configuration)]
+    return [*command, "-u", "root"] if os.geteuid() == 0 else command
+
+
+def _announcement(settings: Settings) -> str:
+    return (
+        f"kitefeed: starting {len(Role)} processes in {settings.runtime_dir} with "
+        f"{settings.source}; look with `kitefeed status`, stop with Ctrl-C"
+    )

@@ -1,0 +1,315 @@
+"""The client: how a strategy reads the feed. Needs pyzmq and msgspec, and no other package.
+
+    feed = Feed("NSE:INFY", "NSE:NIFTY 50")
+    for tick in feed:                      # last values first, then live ones, for ever
+        if tick.is_fresh:
+            print(tick.instrument, tick.last_price, tick.source, tick.age_s)
+
+A Feed reconnects by itself: over a login, a restart of the daemon, a change of source. It is used
+by one thread.
+"""
+
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Self
+
+import zmq
+
+from kitefeed.protocol import location, topology
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.client_tick import Judge, Tick
+from kitefeed.protocol.client_view import Status, View
+from kitefeed.protocol.clock import boot_ns, utc_ns
+from kitefeed.protocol.errors import BadInput, Unavailable
+from kitefeed.protocol.feed import DECODE_ERRORS
+from kitefeed.protocol.sockets import connect_feed, request
+from kitefeed.protocol.topics import (
+    HEARTBEAT_TOPIC,
+    NUL,
+    STATE_TOPIC,
+    SUBSCRIPTION_BYTES_MAX,
+    TICK,
+    presence,
+    snapshot_request,
+    tick_topic,
+)
+
+__all__ = ["Feed", "Status", "Tick"]
+
+WAIT_S_MAX = 0.25  # how late a lost daemon may be told to `on_status`
+DRAIN_MAX = 10_000
+RESYNC_NS = 2_000_000_000  # between two repairs of a gap
+REFRESH_NS = 30_000_000_000  # a quiet topic's last message may be lost without leaving a gap
+SINGLE_REQUESTS_MAX = 8  # up to here one snapshot per instrument, above it one for all
+REQUEST_TRIES = 2
+
+
+class Feed:
+    """Reads the feed. No instruments: everything that streams.
+
+    endpoint, control: ZeroMQ addresses; by default those of the daemon that `config` (or the
+    configuration in force) describes. With `endpoint` alone, instruments are not asked for
+    upstream except by subscribing. on_status is called with a Status when headline or source
+    change, while the program waits for ticks.
+
+    Raises Unavailable when no heartbeat came within `timeout_s`, BadInput for an instrument that
+    does not exist or cannot be had. Afterwards nothing raises because the daemon went away:
+    `status.feed` reads "lost", values read stale, and waiting goes on.
+    """
+
+    def __init__(
+        self,
+        *instruments: str,
+        endpoint: str | None = None,
+        control: str | None = None,
+        config: str | os.PathLike[str] | None = None,
+        timeout_s: float = 5.0,
+        on_status: Callable[[Status], None] | None = None,
+    ) -> None:
+        self.instruments = tuple(dict.fromkeys(_checked(name) for name in instruments))
+        self.answers: tuple[m.Answer, ...] = ()
+        if endpoint is None:
+            directory = location.runtime_dir(location.find_config(config))
+            endpoint = topology.endpoint(directory, topology.FEED)
+            control = control or topology.endpoint(directory, topology.CONTROL)
+        self.endpoint = endpoint
+        self._control = control
+        self._on_status = on_status
+        self._told: tuple[str, str] | None = None
+        self._view = View(self._look, frozenset(self.instruments) or None)
+        self._requests: list[bytes] = []
+        self._requested_ns = 0
+        self._socket = connect_feed(endpoint)
+        try:
+            self._begin(boot_ns() + int(timeout_s * 1e9))
+        except BaseException:
+            self.close()
+            raise
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Tick]:
+        """Ticks in order, for ever: while the daemon is away it waits. Ends with `close()`."""
+        while not self._socket.closed:
+            tick = self.next()
+            if tick is not None:
+                yield tick
+
+    def next(self, timeout_s: float | None = None) -> Tick | None:
+        """The next tick; None when none came within `timeout_s`, or after `close()`."""
+        deadline_ns = None if timeout_s is None else boot_ns() + int(timeout_s * 1e9)
+        while True:
+            if not self._view.arrived:
+                self._drain()
+                self._tell_status()
+            if self._view.arrived:
+                return self._view.arrived.popleft()
+            if self._socket.closed or not self._wait(deadline_ns):
+                return None
+
+    def __getitem__(self, instrument: str) -> Tick:
+        """The latest tick. KeyError when none has come yet (see `wait_for`)."""
+        self._drain()
+        return self._view.values[instrument]
+
+    def get(self, instrument: str) -> Tick | None:
+        """The latest tick, or None when none has come yet. Never blocks."""
+        self._drain()
+        return self._view.values.get(instrument)
+
+    def wait_for(self, instrument: str, timeout_s: float) -> Tick | None:
+        """The latest tick, waiting for the first one if need be; None after `timeout_s`. What
+        arrives meanwhile is kept for iteration."""
+        deadline_ns = boot_ns() + int(timeout_s * 1e9)
+        while (tick := self.get(instrument)) is None:
+            if self._socket.closed or not self._wait(deadline_ns):
+                return None
+        return tick
+
+    def snapshot(self) -> dict[str, Tick]:
+        """The latest tick of every instrument."""
+        self._drain()
+        return dict(self._view.values)
+
+    def values(self) -> list[Tick]:
+        return list(self.snapshot().values())
+
+    def __contains__(self, instrument: str) -> bool:
+        return self.get(instrument) is not None
+
+    # --- knowing ------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> Status:
+        """The feed in words, as of now; `str(feed.status)` is the headline."""
+        self._drain()
+        return self._view.status(boot_ns())
+
+    @property
+    def gaps(self) -> int:
+        """Messages lost on the way to this reader, because it was too slow."""
+        return self._view.gaps
+
+    @property
+    def duplicates(self) -> int:
+        return self._view.duplicates
+
+    @property
+    def late(self) -> int:
+        """Messages older than 2 s when they were read."""
+        return self._view.late
+
+    @property
+    def overrun(self) -> int:
+        """Ticks that were dropped unread, because the program did not iterate."""
+        return self._view.overrun
+
+    @property
+    def bad_messages(self) -> int:
+        return self._view.bad_messages
+
+    @property
+    def gen(self) -> int:
+        """The broadcaster's life: another number after it was restarted."""
+        self._drain()
+        return self._view.gen
+
+    def close(self) -> None:
+        self._socket.close(0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # --- beginning ----------------------------------------------------------------------------
+
+    def _begin(self, deadline_ns: int) -> None:
+        for topic in (HEARTBEAT_TOPIC, STATE_TOPIC):
+            self._subscribe(topic + NUL)
+        self._subscribe(presence(_nonce()))
+        for subscription in self._topics() or [TICK]:
+            self._subscribe(subscription)
+        self._request_snapshot()
+        if not self._wait_until(lambda: self._view.heartbeats > 0, deadline_ns):
+            raise Unavailable(
+                f"No kitefeed daemon answers at {self.endpoint}: start it with `kitefeed up`"
+            )
+        if self.instruments and self._control:
+            self._want(self._control, deadline_ns)
+        # Values that are known already are there when the constructor returns.
+        self._wait_until(lambda: self._view.ended.issuperset(self._request_topics()), deadline_ns)
+
+    def _want(self, control: str, deadline_ns: int) -> None:
+        """Asks for the instruments upstream. Silence is no refusal: the supervisor may be
+        restarting, and subscribing has told it already."""
+        wish = m.WantInstruments(self.instruments, is_kept=False, wait_s=0)
+        timeout_s = max(0.05, (deadline_ns - boot_ns()) / 1e9)
+        try:
+            reply = request(control, wish, timeout_s=timeout_s, tries=REQUEST_TRIES)
+        except (Unavailable, *DECODE_ERRORS):
+            return
+        if isinstance(reply, m.Refused) and reply.code == "bad_request":
+            raise BadInput(reply.text)
+        if isinstance(reply, m.Answers):
+            self.answers = reply.answers
+            refused = [a for a in reply.answers if a.outcome == "refused"]
+            if refused:
+                raise BadInput("; ".join(a.detail or f"{a.instrument} refused" for a in refused))
+
+    def _topics(self) -> list[bytes]:
+        """Exact subscriptions, each with its NUL."""
+        return [tick_topic(name) + NUL for name in self.instruments]
+
+    # --- the socket ---------------------------------------------------------------------------
+
+    def _look(self) -> tuple[Judge, int]:
+        self._drain()
+        return self._view, boot_ns()
+
+    def _drain(self) -> None:
+        """Takes in what is pending; repairs what is missing. Never blocks."""
+        if self._socket.closed:
+            return
+        now_ns, now_utc_ns = boot_ns(), utc_ns()
+        receive, apply = self._socket.recv, self._view.apply
+        try:
+            for _ in range(DRAIN_MAX):
+                apply(receive(zmq.NOBLOCK), now_ns, now_utc_ns)
+        except zmq.Again:
+            pass
+        self._maybe_resync(now_ns)
+
+    def _wait(self, deadline_ns: int | None) -> bool:
+        """Waits for a message, but never long; False when the deadline has passed."""
+        wait_s = WAIT_S_MAX
+        if deadline_ns is not None:
+            wait_s = min(wait_s, (deadline_ns - boot_ns()) / 1e9)
+        if wait_s <= 0:
+            return False
+        self._socket.poll(max(1, int(wait_s * 1_000)))
+        return True
+
+    def _wait_until(self, condition: Callable[[], bool], deadline_ns: int) -> bool:
+        while True:
+            self._drain()
+            if condition():
+                return True
+            if not self._wait(deadline_ns):
+                return False
+
+    def _tell_status(self) -> None:
+        if self._on_status is None or self._socket.closed:
+            return
+        status = self._view.status(boot_ns())
+        if (status.feed, status.source) != self._told:
+            self._told = (status.feed, status.source)
+            self._on_status(status)
+
+    # --- subscriptions ------------------------------------------------------------------------
+
+    def _subscribe(self, subscription: bytes) -> None:
+        self._socket.setsockopt(zmq.SUBSCRIBE, subscription)
+
+    def _maybe_resync(self, now_ns: int) -> None:
+        age_ns = now_ns - self._requested_ns
+        if age_ns > REFRESH_NS or (self._view.is_incomplete and age_ns > RESYNC_NS):
+            self._request_snapshot()
+
+    def _request_snapshot(self) -> None:
+        """Asks for the last values, on the same ordered pipe as the live stream; ZeroMQ repeats
+        the request by itself after a reconnect."""
+        for old in self._requests:
+            self._socket.setsockopt(zmq.UNSUBSCRIBE, old)
+        exact = self._topics()
+        prefixes: Iterable[bytes] = exact if 0 < len(exact) <= SINGLE_REQUESTS_MAX else [TICK]
+        self._requests = [snapshot_request(_nonce(), prefix) for prefix in prefixes]
+        self._requested_ns = boot_ns()
+        self._view.is_incomplete = False
+        self._view.ended.clear()
+        for new in self._requests:
+            self._subscribe(new)
+
+    def _request_topics(self) -> list[bytes]:
+        return [asked.removesuffix(NUL) for asked in self._requests]
+
+
+def _nonce() -> str:
+    return secrets.token_hex(6)
+
+
+def _checked(instrument: str) -> str:
+    """`instrument` if it can be a name at all; the daemon knows which exist."""
+    exchange, _, symbol = instrument.partition(":")
+    is_short = len(instrument.encode()) <= SUBSCRIPTION_BYTES_MAX - 64  # room for a request
+    if not (exchange and symbol and is_short and instrument.isprintable()):
+        raise BadInput(f"{instrument!r} is not an instrument: write EXCHANGE:SYMBOL, as NSE:INFY")
+    return instrument

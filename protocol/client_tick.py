@@ -1,0 +1,242 @@
+"""One tick as a strategy reads it. What is constant is stored; what can change after it arrived
+(its age, its source, whether it is fresh) is computed each time it is read.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Literal, NamedTuple, Protocol
+
+import msgspec
+
+from kitefeed.protocol.feed import Flag, Source
+from kitefeed.protocol.kite.ticks import MODE_NAMES, TickBody, unpack_depth
+
+# India has no daylight saving; zoneinfo would need a database that bare hosts lack.
+IST = timezone(timedelta(hours=5, minutes=30), "IST")
+
+SourceWord = Literal["websocket", "rest", "cache"]
+Origin = Literal["websocket", "rest", "none"]
+_ORIGINS: dict[int, Origin] = {Source.WEBSOCKET: "websocket", Source.REST: "rest"}
+
+
+class Level(NamedTuple):
+    """One level of market depth; all zero means empty. `price` in rupees."""
+
+    quantity: int
+    price: float
+    orders: int
+
+
+class Depth(NamedTuple):
+    """Five levels each, best first."""
+
+    buy: list[Level]
+    sell: list[Level]
+
+
+class Ohlc(NamedTuple):
+    """Of the day, in rupees; None where the mode does not carry it. `close` is yesterday's."""
+
+    open: float | None
+    high: float | None
+    low: float | None
+    close: float | None
+
+
+class Judge(Protocol):
+    """What knows the feed as it is now."""
+
+    def is_fresh(self, tick: "Tick", now_ns: int) -> bool: ...
+
+    def has_source(self, tick: "Tick", now_ns: int) -> bool: ...
+
+
+Look = Callable[[], tuple[Judge, int]]
+"""Reads what is pending on the socket; gives the judge and the boot time."""
+
+
+class Tick(msgspec.Struct, eq=False, gc=True):
+    """One value of one instrument. Prices are floats in rupees; `raw` holds the exact integers.
+
+    Fields that the tick's mode does not carry are None. `gen`, `seq`, `epoch`, `flags`: as on the
+    wire. `t_rx_ns`: when the daemon received it, UTC.
+    """
+
+    instrument: str
+    raw: TickBody
+    gen: int
+    shard: int
+    epoch: int
+    seq: int
+    source_code: int
+    flags: int
+    t_rx_ns: int
+    age_ns_at_arrival: int
+    arrived_boot_ns: int
+    look: Look
+
+    # --- quality: judged when read ------------------------------------------------------------
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether this is the current value: the newest received, from the source that feeds now,
+        and that source is alive. When in doubt, False."""
+        judge, now_ns = self.look()
+        return judge.is_fresh(self, now_ns)
+
+    @property
+    def source(self) -> SourceWord:
+        """Where the value stands now: "cache" once its source no longer feeds."""
+        judge, now_ns = self.look()
+        if not judge.has_source(self, now_ns):
+            return "cache"
+        return "rest" if self.source_code == Source.REST else "websocket"
+
+    @property
+    def origin(self) -> Origin:
+        """Where the value once came from."""
+        return _ORIGINS.get(self.source_code, "none")
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the daemon received it."""
+        _, now_ns = self.look()
+        return self.age_ns(now_ns) / 1e9
+
+    def age_ns(self, now_ns: int) -> int:
+        """Nanoseconds since it was received, at boot time `now_ns`."""
+        return self.age_ns_at_arrival + max(0, now_ns - self.arrived_boot_ns)
+
+    # --- identity -----------------------------------------------------------------------------
+
+    @property
+    def exchange(self) -> str:
+        return self.instrument.partition(":")[0]
+
+    @property
+    def symbol(self) -> str:
+        return self.instrument.partition(":")[2]
+
+    @property
+    def instrument_token(self) -> int:
+        return self.raw.instrument_token
+
+    @property
+    def mode(self) -> str:
+        """ltp, quote or full."""
+        return MODE_NAMES.get(self.raw.mode, "unknown")
+
+    # --- prices -------------------------------------------------------------------------------
+
+    def _rupees(self, scaled: int | None) -> float | None:
+        return None if scaled is None else scaled / self.raw.divisor
+
+    @property
+    def last_price(self) -> float:
+        return self.raw.last_price / self.raw.divisor
+
+    @property
+    def last_price_decimal(self) -> Decimal:
+        """The exact last price."""
+        return Decimal(self.raw.last_price) / self.raw.divisor
+
+    @property
+    def average_traded_price(self) -> float | None:
+        return self._rupees(self.raw.average_traded_price)
+
+    @property
+    def open(self) -> float | None:
+        return self._rupees(self.raw.open)
+
+    @property
+    def high(self) -> float | None:
+        return self._rupees(self.raw.high)
+
+    @property
+    def low(self) -> float | None:
+        return self._rupees(self.raw.low)
+
+    @property
+    def close(self) -> float | None:
+        """Yesterday's close."""
+        return self._rupees(self.raw.close)
+
+    @property
+    def ohlc(self) -> Ohlc:
+        return Ohlc(self.open, self.high, self.low, self.close)
+
+    @property
+    def change(self) -> float | None:
+        """Percent against yesterday's close."""
+        close = self.raw.close
+        return (self.raw.last_price - close) * 100 / close if close else None
+
+    # --- quantities ---------------------------------------------------------------------------
+
+    @property
+    def last_traded_quantity(self) -> int | None:
+        return self.raw.last_traded_quantity
+
+    @property
+    def volume_traded(self) -> int | None:
+        return self.raw.volume_traded
+
+    @property
+    def total_buy_quantity(self) -> int | None:
+        return self.raw.total_buy_quantity
+
+    @property
+    def total_sell_quantity(self) -> int | None:
+        return self.raw.total_sell_quantity
+
+    @property
+    def oi(self) -> int | None:
+        """Open interest."""
+        return self.raw.oi
+
+    @property
+    def oi_day_high(self) -> int | None:
+        return self.raw.oi_day_high
+
+    @property
+    def oi_day_low(self) -> int | None:
+        return self.raw.oi_day_low
+
+    # --- times and depth ----------------------------------------------------------------------
+
+    @property
+    def last_trade_time(self) -> datetime | None:
+        return _ist(self.raw.last_trade_time)
+
+    @property
+    def exchange_timestamp(self) -> datetime | None:
+        return _ist(self.raw.exchange_timestamp)
+
+    @property
+    def received_at(self) -> datetime:
+        """When the daemon received it, IST."""
+        return datetime.fromtimestamp(self.t_rx_ns / 1e9, UTC).astimezone(IST)
+
+    @property
+    def depth(self) -> Depth | None:
+        """Unpacked when read."""
+        if self.raw.depth is None:
+            return None
+        divisor = self.raw.divisor
+        buy, sell = (
+            [Level(quantity, price / divisor, orders) for quantity, price, orders in side]
+            for side in unpack_depth(self.raw.depth)
+        )
+        return Depth(buy, sell)
+
+    def __repr__(self) -> str:
+        names = [flag.name for flag in Flag if self.flags & flag]
+        return (
+            f"Tick({self.instrument} {self.last_price:.2f} {self.origin} epoch={self.epoch} "
+            f"seq={self.seq}{' ' if names else ''}{','.join(filter(None, names))})"
+        )
+
+
+def _ist(utc_s: int | None) -> datetime | None:
+    return None if utc_s is None else datetime.fromtimestamp(utc_s, UTC).astimezone(IST)

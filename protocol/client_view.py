@@ -1,0 +1,241 @@
+"""What a reader knows of the feed: pure, fed with frames and times.
+
+It numbers losses, drops repetitions, and judges: a value is fresh only while a heartbeat that was
+*sent* lately says that the source of exactly this value is alive.
+"""
+
+from collections import deque
+
+import msgspec
+
+from kitefeed.protocol import feed as f
+from kitefeed.protocol.client_tick import Look, Tick
+from kitefeed.protocol.feed import FeedMessage, Flag, Source
+from kitefeed.protocol.kite.ticks import DEPTH_BYTES, TickBody
+from kitefeed.protocol.topics import HEARTBEAT_TOPIC, SNAPSHOT, STATE_TOPIC, TICK, key_of
+
+LOST_NS = 2_500_000_000  # two heartbeats missed, and half a second for a busy host
+LATE_NS = 2_000_000_000
+PENDING_MAX = 10_000  # ticks that wait for the iterating program, ~10 MB; the oldest go first
+# Headlines under which nothing may read fresh, whatever the sources say.
+NEVER_FRESH = frozenset({"misconfigured", "paused", "closed", "no_entitlement", "stale", "lost"})
+# Plain integers below: one operation on an IntFlag costs a microsecond, as much as decoding a tick.
+_CACHED = int(Flag.CACHED)
+_UNGRANTED = int(Flag.CACHED | Flag.STALE)
+_SEEN = int(Flag.SNAPSHOT | Flag.REPLAY)  # sent again on purpose: not a duplicate, not an event
+
+_decode_tick = msgspec.msgpack.Decoder(TickBody).decode
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The feed in words; `str(status)` is the headline.
+
+    feed: misconfigured, paused, closed, login_required, no_entitlement, live, rest, stale, or lost
+    (no heartbeat: the daemon has gone, or hangs). source: websocket, rest, cache, none. session:
+    absent, unknown, valid, refused, unverified.
+    """
+
+    feed: str
+    source: str
+    session: str
+    reason: str
+    override: str = "auto"
+    epoch: int = 0
+    since_utc_ns: int = 0
+    retry_in_s: float | None = None
+    consecutive_403: int = 0
+    user_id: str | None = None
+    user_name: str | None = None
+    subscribers: int = 0
+    heartbeat_age_s: float | None = None
+
+    def __str__(self) -> str:
+        return self.feed
+
+
+class View:
+    """`wanted`: the keys whose ticks matter, None for all. Counters: `gaps` messages lost on the
+    way to this reader, `duplicates`, `late` ones older than 2 s on arrival, `overrun` ticks that
+    waited too long for the program, `bad_messages` that no reader could decode."""
+
+    def __init__(self, look: Look, wanted: frozenset[str] | None = None) -> None:
+        self.values: dict[str, Tick] = {}
+        self.arrived: deque[Tick] = deque()
+        self.gen = 0
+        self.gaps = 0
+        self.duplicates = 0
+        self.late = 0
+        self.overrun = 0
+        self.bad_messages = 0
+        self.heartbeats = 0
+        self.is_incomplete = False  # something was lost: a snapshot is wanted
+        self.ended: set[bytes] = set()  # snapshot requests that were answered to the end
+        self._look = look
+        self._wanted = wanted
+        self._seqs: dict[bytes, int] = {}
+        self._chunked: dict[bytes, int] = {}  # values received so far, per snapshot request
+        self._state = f.FeedState()
+        self._heartbeat: f.Heartbeat | None = None
+        self._shards: dict[int, f.ShardHealth] = {}
+        self._heard_ns = 0
+
+    # --- frames in ----------------------------------------------------------------------------
+
+    def apply(self, frame: bytes, now_ns: int, utc_ns: int) -> None:
+        """Takes one feed frame, read at boot time `now_ns`. Never raises for what it holds."""
+        topic, array = f.split_frame(frame)
+        try:
+            message = f.decode_feed_message(array)
+            if message.v != f.VERSION:
+                self.bad_messages += 1
+                return
+            if utc_ns - message.t_pub_ns > LATE_NS:
+                self.late += 1
+            self._apply(topic, message, now_ns, utc_ns)
+        except f.DECODE_ERRORS:
+            self.bad_messages += 1
+
+    def _apply(self, topic: bytes, message: FeedMessage, now_ns: int, utc_ns: int) -> None:
+        if message.gen != self.gen:
+            # The broadcaster was restarted: numbers start anew. Its answer to our subscriptions,
+            # which ZeroMQ repeats by itself, brings the values.
+            self.gen = message.gen
+            self._seqs.clear()
+        if topic.startswith(SNAPSHOT):
+            self._apply_snapshot(topic, message, now_ns, utc_ns)
+        elif topic.startswith(TICK):
+            self._apply_tick(topic, message, now_ns, utc_ns)
+        elif topic == HEARTBEAT_TOPIC:
+            heartbeat = f.decode_heartbeat(message.body)
+            self._is_new(topic, message)
+            self._apply_heartbeat(heartbeat, message.t_pub_ns, now_ns, utc_ns)
+        elif topic == STATE_TOPIC:
+            state = f.decode_state(message.body)
+            if self._is_new(topic, message):
+                self._state = state
+
+    def _apply_heartbeat(
+        self, heartbeat: f.Heartbeat, t_pub_ns: int, now_ns: int, utc_ns: int
+    ) -> None:
+        self.heartbeats += 1
+        self._heartbeat = heartbeat
+        self._shards = {health.shard: health for health in heartbeat.shards}
+        # A reader that was stopped finds old heartbeats in its queue: when they were sent counts.
+        self._heard_ns = now_ns - max(0, utc_ns - t_pub_ns)
+        words = self._state
+        words.feed, words.source = heartbeat.feed, heartbeat.source
+        words.session, words.reason = heartbeat.session, heartbeat.reason
+
+    def _apply_snapshot(self, topic: bytes, message: FeedMessage, now_ns: int, utc_ns: int) -> None:
+        body = f.decode_snapshot_chunk(message.body)
+        if isinstance(body, f.SnapshotEnd):
+            self.ended.add(topic)
+            if self._chunked.pop(topic, 0) < body.count:
+                self.is_incomplete = True
+            return
+        if message.seq == 1:
+            self._chunked.clear()
+        self._chunked[topic] = self._chunked.get(topic, 0) + len(body)
+        for frame in body:
+            if not frame.startswith(SNAPSHOT):  # one inside another would never end
+                self.apply(frame, now_ns, utc_ns)
+
+    def _apply_tick(self, topic: bytes, message: FeedMessage, now_ns: int, utc_ns: int) -> None:
+        key = key_of(topic)
+        if self._wanted is not None and key not in self._wanted:
+            return
+        body = _decode_tick(message.body)
+        if body.divisor <= 0 or (body.depth is not None and len(body.depth) != DEPTH_BYTES):
+            self.bad_messages += 1
+            return
+        if not self._is_new(topic, message):
+            return
+        before = self.values.get(key)
+        if before is not None and message.flags & _CACHED and before.t_rx_ns > message.t_rx_ns:
+            return  # the broadcaster's file is older than what we hold
+        tick = Tick(
+            key,
+            body,
+            message.gen,
+            message.shard,
+            message.epoch,
+            message.seq,
+            message.source,
+            message.flags,
+            message.t_rx_ns,
+            max(0, message.t_pub_ns - message.t_rx_ns) + max(0, utc_ns - message.t_pub_ns),
+            now_ns,
+            self._look,
+        )
+        self.values[key] = tick
+        if len(self.arrived) >= PENDING_MAX:
+            self.arrived.popleft()
+            self.overrun += 1
+        self.arrived.append(tick)
+
+    def _is_new(self, topic: bytes, message: FeedMessage) -> bool:
+        """Whether this message is ahead of its topic; counts what is missing before it."""
+        seq = message.seq
+        last = self._seqs.get(topic)
+        if seq == 0:  # uncounted: from disk, which never replaces what this gen published
+            return last is None or not message.flags & _CACHED
+        if last is not None:
+            if seq <= last:
+                self.duplicates += not message.flags & _SEEN
+                return False
+            if seq > last + 1:
+                self.gaps += seq - last - 1
+                self.is_incomplete = True
+        self._seqs[topic] = seq
+        return True
+
+    # --- judgement ----------------------------------------------------------------------------
+
+    def is_lost(self, now_ns: int) -> bool:
+        """No heartbeat was sent lately: nothing is known of anything."""
+        return self._heartbeat is None or now_ns - self._heard_ns > LOST_NS
+
+    def has_source(self, tick: Tick, now_ns: int) -> bool:
+        """Whether the source that gave this value still is the one that feeds its shard."""
+        health = self._shards.get(tick.shard)
+        return (
+            health is not None
+            and not self.is_lost(now_ns)
+            and not tick.flags & _UNGRANTED
+            and tick.gen == self.gen
+            and health.epoch == tick.epoch
+            and health.source == tick.source_code
+            and health.source != Source.NONE
+        )
+
+    def is_fresh(self, tick: Tick, now_ns: int) -> bool:
+        if not self.has_source(tick, now_ns) or self.values.get(tick.instrument) is not tick:
+            return False
+        if self._state.source not in ("websocket", "rest") or self._state.feed in NEVER_FRESH:
+            return False
+        health = self._shards[tick.shard]
+        if tick.source_code == Source.REST and tick.age_ns(now_ns) > 2 * health.period_ns:
+            return False
+        return health.is_alive
+
+    def status(self, now_ns: int) -> Status:
+        age_ns = None if self._heartbeat is None else now_ns - self._heard_ns
+        state = self._state
+        is_lost = self.is_lost(now_ns)
+        reason = "the daemon is silent" if is_lost else state.reason
+        epochs = [health.epoch for health in self._shards.values()]
+        return Status(
+            feed="lost" if is_lost else state.feed,
+            source="cache" if is_lost else state.source,
+            session="unknown" if is_lost else state.session,
+            reason=reason,
+            override=state.override,
+            epoch=max(epochs, default=state.epoch),
+            since_utc_ns=state.since_utc_ns,
+            retry_in_s=state.retry_in_s,
+            consecutive_403=state.consecutive_403,
+            user_id=state.user_id,
+            user_name=state.user_name,
+            subscribers=self._heartbeat.subscribers if self._heartbeat else 0,
+            heartbeat_age_s=None if age_ns is None else age_ns / 1e9,
+        )

@@ -1,0 +1,219 @@
+"""A real broadcaster process in a directory of its own, with a fake source and supervisor."""
+
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+import zmq
+
+from kitefeed.protocol import feed as f
+from kitefeed.protocol import messages as m
+from kitefeed.protocol import sockets
+from kitefeed.protocol.client import Feed
+from kitefeed.protocol.clock import boot_ns
+from kitefeed.protocol.feed import FeedState, IngestBatch, Item, Source
+from kitefeed.protocol.kite.ticks import FULL, TickBody
+from kitefeed.protocol.topics import tick_topic
+from kitefeed.protocol.topology import CONTROL, FEED, endpoint
+from tests.support import Processes
+
+MAIN = "from kitefeed.actors.broadcaster.process import main; raise SystemExit(main())"
+BEAT_S = 0.2
+LIVE = FeedState(feed="live", source="websocket", session="valid", reason="", user_name="Asha")
+
+
+def item(key: str, price: int, token: int = 408065) -> Item:
+    body = TickBody(token, FULL, 100, price, close=100_00, depth=bytes(120))
+    return Item(tick_topic(key), 0, msgspec.Raw(f.encode(body)))
+
+
+class FakeSource:
+    """Connects to ingest as a ticker does, and beats from a thread until it is stopped."""
+
+    def __init__(self, runtime_dir: Path, epoch: int, source: Source = Source.WEBSOCKET) -> None:
+        self._socket = sockets.connect_ingest(runtime_dir)
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._epoch = epoch
+        self._source = source
+        self._seq = 0
+        self._thread = threading.Thread(target=self._beat_forever, daemon=True)
+        self._thread.start()
+
+    def send(self, items: Sequence[Item] = ()) -> None:
+        now_ns = boot_ns()
+        with self._lock:
+            self._seq += 1
+            batch = IngestBatch(
+                f.VERSION, 0, self._epoch, self._source, self._seq, now_ns, now_ns, 0, 0,
+                list(items),
+            )  # fmt: skip
+            self._socket.send(f.encode(batch))
+
+    def send_raw(self, frame: bytes) -> None:
+        with self._lock:
+            self._socket.send(frame)
+
+    def _beat_forever(self) -> None:
+        while not self._stopped.wait(BEAT_S):
+            self.send()
+
+    def stop(self) -> None:
+        if not self._stopped.is_set():
+            self._stopped.set()
+            self._thread.join()
+            self._socket.close(0)
+
+
+class FakeSupervisor:
+    """Welcomes the broadcaster, orders what the test says, and keeps what it was told."""
+
+    def __init__(self, runtime_dir: Path) -> None:
+        self._bus = sockets.bind_bus(runtime_dir)
+        self._control = sockets.bind_control(runtime_dir)
+        self._orders: list[m.Message] = []
+        self._stopped = threading.Event()
+        self.heard: list[m.BusMessage] = []
+        self.refused: dict[str, str] = {}
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def order(self, *messages: m.Message) -> None:
+        """Said after every Hello, and to the one that is connected now."""
+        self._orders.extend(messages)
+
+    def stop_ordering(self) -> None:
+        """The next broadcaster gets no grant."""
+        self._orders.clear()
+
+    def last(self, kind: type[m.Message]) -> m.Message | None:
+        return next((h for h in reversed(self.heard) if isinstance(h, kind)), None)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+        self._bus.close(0)
+        self._control.close(0)
+
+    def _serve(self) -> None:
+        said = 0
+        peer = b""
+        while not self._stopped.is_set():
+            if self._bus.poll(20):
+                peer, frame = self._bus.recv_multipart()
+                message = m.open_bus(frame)
+                self.heard.append(message)
+                if isinstance(message, m.Hello):
+                    said = 0
+                    self._say(peer, m.Welcome("supervisor"))
+                elif isinstance(message, m.Beat):
+                    self._say(peer, m.BeatAck())
+            while peer and said < len(self._orders):
+                self._say(peer, self._orders[said])
+                said += 1
+            if self._control.poll(0):
+                self._answer(*self._control.recv_multipart())
+
+    def _say(self, peer: bytes, message: m.Message) -> None:
+        try:
+            self._bus.send_multipart([peer, m.seal(message)])
+        except zmq.ZMQError:  # it was killed
+            pass
+
+    def _answer(self, peer: bytes, frame: bytes) -> None:
+        request_id, body = m.open_request(frame)
+        assert isinstance(body, m.WantInstruments)
+        answers = tuple(
+            m.Answer(name, "refused", self.refused[name])
+            if name in self.refused
+            else m.Answer(name, "accepted")
+            for name in body.instruments
+        )
+        self._control.send_multipart([peer, m.seal(m.Answers(answers), re=request_id)])
+
+
+class Stage:
+    """One runtime directory with everything in it; all of it is gone at the end."""
+
+    def __init__(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="kf", dir="/tmp"))  # a socket path is short
+        self.run = self.directory / "run"
+        self.run.mkdir(mode=0o700)
+        self.state = self.directory / "state"
+        self.config = self.directory / "kitefeed.toml"
+        self.config.write_text(f'runtime_dir = "{self.run}"\nstate_dir = "{self.state}"\n')
+        self.processes = Processes()
+        self._closers: list[Callable[[], None]] = []
+
+    def start(self) -> subprocess.Popen[bytes]:
+        return self.processes.start("-c", MAIN, env={"KITEFEED_CONFIG": str(self.config)})
+
+    def source(self, epoch: int, source: Source = Source.WEBSOCKET) -> FakeSource:
+        made = FakeSource(self.run, epoch, source)
+        self._closers.append(made.stop)
+        return made
+
+    def supervisor(self, *orders: m.Message) -> FakeSupervisor:
+        made = FakeSupervisor(self.run)
+        self._closers.append(made.stop)
+        made.order(*orders)
+        return made
+
+    def live(self, epoch: int = 7) -> tuple[FakeSupervisor, FakeSource]:
+        """A supervisor that grants `epoch` to a streaming source."""
+        grant = m.Grant(0, epoch, "websocket")
+        return self.supervisor(grant, m.Announce(LIVE)), self.source(epoch)
+
+    @property
+    def feed_endpoint(self) -> str:
+        return endpoint(self.run, FEED)
+
+    def feed(self, *instruments: str, timeout_s: float = 5.0) -> Feed:
+        """A client that does not ask upstream."""
+        made = Feed(*instruments, endpoint=self.feed_endpoint, timeout_s=timeout_s)
+        self._closers.append(made.close)
+        return made
+
+    def asking_feed(self, *instruments: str) -> Feed:
+        made = Feed(
+            *instruments,
+            endpoint=self.feed_endpoint,
+            control=endpoint(self.run, CONTROL),
+            timeout_s=5.0,
+        )
+        self._closers.append(made.close)
+        return made
+
+    def plain(self, *subscriptions: bytes) -> zmq.Socket[bytes]:
+        """A subscriber as any language has it."""
+        made = sockets.connect_feed(self.feed_endpoint)
+        self._closers.append(lambda: made.close(0))
+        for subscription in subscriptions:
+            made.setsockopt(zmq.SUBSCRIBE, subscription)
+        return made
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for close in reversed(self._closers):
+            close()
+        self.processes.__exit__(kind, error, trace)
+        shutil.rmtree(self.directory)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.wait(5)

@@ -1,0 +1,222 @@
+"""The commands against a running daemon and a simulated Kite."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import HTTPRedirectHandler, build_opener
+
+import pytest
+
+from kitefeed.actors.runtime import locks, session_file
+from kitefeed.simulator.thread import RunningSimulator
+from tests.integration.cli_kit import BIN, KITEFEED, STOPPED_S, Home, home_beside_simulator
+from tests.support import eventually
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(90)]
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """A live daemon that the tests of this module share."""
+    with home_beside_simulator(tmp_path_factory.mktemp("k")) as (home, _):
+        home.start(*KITEFEED, "up")
+        home.log_in()
+        home.wait_for("live")
+        yield home
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[tuple[Home, RunningSimulator]]:
+    with home_beside_simulator(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def home(stage: tuple[Home, RunningSimulator]) -> Home:
+    return stage[0]
+
+
+def test_status_shows_the_state_and_the_user(daemon: Home) -> None:
+    done = daemon.run("status")
+    assert done.returncode == 0
+    assert re.search(r"^feed +live$", done.stdout, re.MULTILINE)
+    assert "Asha Rao" in done.stdout
+
+
+def test_status_as_json_names_the_endpoints(daemon: Home) -> None:
+    report = daemon.wait_for("live")
+    assert report.endpoints["feed"].startswith("ipc://")
+    assert {actor.role for actor in report.actors} >= {"ticker", "broadcaster"}
+
+
+def test_tail_prints_prices(daemon: Home) -> None:
+    done = daemon.run("tail", "NSE:INFY", "--count", "2")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2
+    assert re.search(r"NSE:INFY +₹1,\d{3}\.\d\d ", done.stdout)
+
+
+def test_tail_as_json_prints_one_object_per_line(daemon: Home) -> None:
+    done = daemon.run("tail", "NSE:INFY", "--json", "--count", "2")
+    ticks = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [tick["instrument"] for tick in ticks] == ["NSE:INFY"] * 2
+    assert ticks[1]["source"] == "websocket"
+
+
+def test_tail_refuses_what_does_not_exist_at_once(daemon: Home) -> None:
+    done = daemon.run("tail", "NSE:NOPE")
+    assert done.returncode == 65
+    assert "kitefeed instruments find" in done.stderr
+
+
+def test_subscribing_is_answered_per_instrument(daemon: Home) -> None:
+    done = daemon.run("subscribe", "NSE:SBIN", "NSE:NOPE", "--mode", "quote")
+    assert done.returncode == 65
+    assert "NSE:SBIN confirmed" in done.stdout
+    assert "NSE:NOPE refused" in done.stderr
+    done = daemon.run("unsubscribe", "NSE:SBIN")
+    assert (done.returncode, done.stdout.strip()) == (0, "NSE:SBIN dropped")
+
+
+def test_the_operator_chooses_the_source(daemon: Home) -> None:
+    assert daemon.run("pause").returncode == 0
+    assert daemon.wait_for("paused").override == "paused"
+    assert daemon.run("source", "auto").returncode == 0
+    assert daemon.run("retry").returncode == 0
+    daemon.wait_for("live")
+
+
+def test_instruments_are_found_in_the_days_list(daemon: Home) -> None:
+    done = daemon.run("instruments", "find", "infosys")
+    assert "NSE:INFY" in done.stdout
+
+
+def test_a_second_up_is_refused(daemon: Home) -> None:
+    done = daemon.run("up")
+    assert done.returncode == 75
+    assert "kitefeed down" in done.stderr
+
+
+def test_no_token_is_in_what_a_run_wrote(daemon: Home) -> None:
+    token = daemon.account["access_token"]
+    for path in daemon.directory.rglob("*"):
+        if path.is_file() and path.name != "session.json":
+            assert token.encode() not in path.read_bytes(), path
+
+
+def test_down_stops_all_and_leaves_no_socket_of_supervisord(home: Home) -> None:
+    process = home.start(*KITEFEED, "up")
+    home.wait_for("login_required")
+    done = home.run("down")
+    assert done.returncode == 0, done.stderr
+    assert home.is_empty()
+    assert process.wait(STOPPED_S) == 0
+    assert not (home.run_dir / "supervisord.sock").exists()
+    assert home.run("status").returncode == 69
+
+
+def test_ctrl_c_stops_all(home: Home) -> None:
+    process = home.start(*KITEFEED, "up")
+    home.wait_for("login_required")
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(STOPPED_S) == 0
+    assert home.is_empty()
+
+
+def test_up_waits_for_a_daemon_that_is_leaving(home: Home) -> None:
+    first = home.start(*KITEFEED, "up")
+    home.wait_for("login_required")
+    first.kill()
+    first.wait()
+    assert not home.is_empty()
+    second = home.start(*KITEFEED, "up")
+
+    def is_second() -> bool:
+        return any(h.parent_pid == second.pid for h in locks.live_holders(home.run_dir))
+
+    eventually(is_second, 15)
+    home.wait_for("login_required")
+
+
+def test_every_line_is_logged_once_also_into_a_socket(home: Home) -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        process = home.start(*KITEFEED, "up", stdout=theirs)
+        theirs.close()
+        received: list[bytes] = []
+        reader = threading.Thread(
+            target=lambda: received.extend(iter(lambda: ours.recv(4096), b""))
+        )
+        reader.start()
+        home.wait_for("login_required")
+        process.terminate()
+        process.wait(STOPPED_S)
+        reader.join(STOPPED_S)
+    text = b"".join(received).decode()
+    assert text.count("login required: there is no session") == 1
+
+
+def test_supervisord_by_hand_needs_no_environment(home: Home) -> None:
+    """The shipped file, linked into a directory with a configuration, as in a checkout."""
+    link = home.directory / "supervisor.conf"
+    link.symlink_to(ROOT / "supervisor.conf")
+    supervisord = str(BIN / "supervisord")
+    process = home.start(supervisord, "-c", str(link), env={})
+    home.wait_for("login_required")
+    home.log_in()
+    home.wait_for("live")
+    done = home.run("down")
+    assert done.returncode == 0, done.stderr
+    assert process.wait(STOPPED_S) == 0
+
+
+def test_logging_in_by_the_redirected_url(stage: tuple[Home, RunningSimulator]) -> None:
+    home, _ = stage
+    url = redirect_of(f"{home.account['rest']}/connect/login?v=3&api_key={home.account['api_key']}")
+    done = home.run("login", "--paste", given=f"{url}\n{home.account['api_secret']}\n")
+    assert done.returncode == 0, done.stderr
+    found = session_file.read(home.directory / "state" / "session.json")
+    assert found is not None
+    assert found.user_name == "Asha Rao"
+    assert found.access_token.reveal() not in done.stdout + done.stderr
+    again = home.run("login", "--paste", given=f"{url}\n{home.account['api_secret']}\n")
+    assert again.returncode == 77
+    assert session_file.read(home.directory / "state" / "session.json") == found
+
+
+def redirect_of(url: str) -> str:
+    """Where the login page sends the browser."""
+
+    class Stay(HTTPRedirectHandler):
+        def redirect_request(self, *_: object) -> None:
+            return None
+
+    try:
+        build_opener(Stay).open(url, timeout=5)
+    except HTTPError as answer:
+        return str(answer.headers["Location"])
+    raise AssertionError("the login page did not redirect")
+
+
+def test_the_end_of_a_reader_ends_tail_quietly(daemon: Home) -> None:
+    with subprocess.Popen(
+        [*KITEFEED, "tail", "NSE:INFY"],
+        env=daemon.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as tail:
+        assert tail.stdout is not None
+        assert tail.stderr is not None
+        assert b"NSE:INFY" in tail.stdout.readline()
+        tail.stdout.close()
+        assert tail.wait(10) == 0
+        assert b"Traceback" not in tail.stderr.read()

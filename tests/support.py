@@ -1,0 +1,51 @@
+"""What tests of several folders need."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from kitefeed.protocol.clock import boot_ns
+
+T = TypeVar("T")
+
+
+def eventually(condition: Callable[[], T], within_s: float, *, every_s: float = 0.02) -> T:
+    """The first true result of `condition`; AssertionError when there is none in time."""
+    give_up_ns = boot_ns() + int(within_s * 1e9)
+    while True:
+        result = condition()
+        if result:
+            return result
+        assert boot_ns() < give_up_ns, f"not within {within_s} s; last result: {result!r}"
+        threading.Event().wait(every_s)
+
+
+class Processes:
+    """Starts Python processes and, as a context manager, kills every one that is left."""
+
+    def __init__(self) -> None:
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def start(
+        self, *arguments: str, env: Mapping[str, str], stdout: int | None = None
+    ) -> subprocess.Popen[bytes]:
+        """`python ARGUMENTS`, with `env` added to the environment."""
+        process = subprocess.Popen(
+            [sys.executable, *arguments], env={**os.environ, **env}, stdout=stdout
+        )
+        self._started.append(process)
+        return process
+
+    def __enter__(self) -> "Processes":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._started:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+            process.wait(5)

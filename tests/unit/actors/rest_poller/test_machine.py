@@ -1,0 +1,355 @@
+from datetime import UTC, datetime
+from itertools import pairwise
+
+import msgspec
+import pytest
+
+from kitefeed.actors.policy.machine import Wake
+from kitefeed.actors.rest_poller.dump_schedule import ClockRead, DumpEnded, FetchDump
+from kitefeed.actors.rest_poller.machine import (
+    ANSWER_WITHIN_NS,
+    PROBES_WAITING_MAX,
+    RATE_HOLD_NS,
+    Answered,
+    Ask,
+    RestPoller,
+    Welcomed,
+)
+from kitefeed.actors.rest_poller.sweep import BEAT_NS, SPACING_NS
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.feed import IngestBatch, Source
+from kitefeed.protocol.kite.ticks import QUOTE, TickBody
+
+S = 1_000_000_000
+PERIOD_NS = 5 * S
+INFY = m.Instrument(408065, "NSE:INFY", "quote")
+TCS = m.Instrument(2953217, "NSE:TCS", "full")
+MANY = tuple(m.Instrument(n << 8 | 1, f"NSE:X{n}", "ltp") for n in range(1, 1_201))
+
+
+class Stage:
+    """A poller under virtual time, with Kite played by the test."""
+
+    def __init__(self) -> None:
+        self.poller = RestPoller()
+        self.at_ns = 100 * S
+        self.asked: list[tuple[int, Ask]] = []
+
+    def tell(self, event: object) -> list[object]:
+        commands = list(self.poller.handle(event, self.at_ns))  # type: ignore[arg-type]
+        self.asked += [(self.at_ns, c) for c in commands if isinstance(c, Ask)]
+        return commands
+
+    def start(self, *instruments: m.Instrument, epoch: int = 1, shard: int = 0) -> list[object]:
+        return self.tell(m.StartPolling(shard, epoch, "fp", PERIOD_NS, instruments))
+
+    def wait(self, seconds: float) -> list[object]:
+        """Lets time pass and says what was reported; beats are left out."""
+        until_ns, said = self.at_ns + int(seconds * S), []
+        while (due_ns := self.poller.deadline_ns) is not None and due_ns <= until_ns:
+            self.at_ns = max(self.at_ns, due_ns)
+            said += self.tell(Wake())
+        self.at_ns = until_ns
+        return [c for c in said if not isinstance(c, IngestBatch)]
+
+    def answer(self, outcome: m.RestOutcome = "ok", price: float = 1_580.25) -> list[object]:
+        """Answers the latest request with a quote of everything it asked for."""
+        ask = self.asked[-1][1]
+        quotes = {token: quote(token, price) for token in ask.tokens} if outcome == "ok" else {}
+        return self.tell(Answered(ask.request, outcome, quotes, "" if outcome == "ok" else "why"))
+
+
+def quote(token: int, price: float = 1_580.25) -> dict[str, object]:
+    return {"instrument_token": token, "last_price": price, "volume": 7}
+
+
+def polled(commands: list[object]) -> list[m.Polled]:
+    return [command for command in commands if isinstance(command, m.Polled)]
+
+
+def batches(commands: list[object]) -> list[IngestBatch]:
+    return [command for command in commands if isinstance(command, IngestBatch)]
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+# --- polling --------------------------------------------------------------------------------------
+
+
+def test_a_sweep_starts_at_once_and_again_every_period(stage: Stage) -> None:
+    assert stage.start(INFY, TCS) == [Ask(1, "fp", (INFY.token, TCS.token))]
+    stage.at_ns += S
+    stage.answer()
+    stage.wait(3.9)
+    assert len(stage.asked) == 1
+    stage.wait(0.2)
+    assert stage.asked[1][0] - stage.asked[0][0] == PERIOD_NS
+
+
+def test_an_answer_becomes_a_batch_as_old_as_its_request(stage: Stage) -> None:
+    stage.start(INFY, TCS)
+    sent_ns = stage.at_ns
+    stage.at_ns += S // 5
+    said = stage.answer()
+    (batch,) = batches(said)
+    assert (batch.epoch, batch.source, batch.batch_seq) == (1, Source.REST, 1)
+    assert batch.received_boot_ns == batch.last_frame_boot_ns == sent_ns
+    assert (batch.period_ns, batch.canary_boot_ns) == (PERIOD_NS, 0)
+    body = msgspec.msgpack.decode(batch.items[0].body, type=TickBody)
+    assert (body.last_price, body.mode, batch.items[0].topic) == (158_025, QUOTE, b"tick/NSE:INFY")
+    assert said[1:] == [
+        m.Confirmed(0, 1, (INFY.token, TCS.token)),
+        m.Polled(0, 1, "ok", "", SPACING_NS),
+    ]
+    assert stage.poller.links == (m.LinkReport(0, 1, "fp", True, "rest"),)
+
+
+def test_confirmed_is_said_once_in_an_epoch_and_again_to_a_new_supervisor(stage: Stage) -> None:
+    stage.start(INFY)
+    stage.answer()
+    stage.wait(5)
+    assert not [c for c in stage.answer() if isinstance(c, m.Confirmed)]
+    assert stage.tell(Welcomed()) == [m.Confirmed(0, 1, (INFY.token,))]
+    stage.start(INFY, epoch=2)
+    stage.wait(5)
+    assert m.Confirmed(0, 2, (INFY.token,)) in stage.answer()
+
+
+def test_many_instruments_take_several_requests_a_second_apart(stage: Stage) -> None:
+    stage.start(*MANY)
+    for number in (1, 2):
+        assert polled(stage.answer()) == []
+        stage.wait(1.1)
+        assert len(stage.asked) == number + 1
+    (end,) = polled(stage.answer())
+    assert end == m.Polled(0, 1, "ok", "", 3 * SPACING_NS)
+    times = [at_ns for at_ns, _ in stage.asked]
+    assert all(later - earlier >= S for earlier, later in pairwise(times))
+    assert sorted(t for _, ask in stage.asked for t in ask.tokens) == [i.token for i in MANY]
+
+
+def test_a_sweep_longer_than_the_period_says_so_in_its_batches(stage: Stage) -> None:
+    many = tuple(m.Instrument(n << 8 | 1, f"NSE:X{n}", "ltp") for n in range(1, 3_001))
+    stage.start(*many)
+    (batch,) = batches(stage.answer())
+    assert batch.period_ns == 6 * SPACING_NS > PERIOD_NS
+
+
+def test_what_kite_does_not_know_or_cannot_say_is_counted(stage: Stage) -> None:
+    stage.start(INFY, TCS)
+    bad = {INFY.token: {"last_price": "x"}}
+    (batch, end) = stage.tell(Answered(1, "ok", bad))
+    assert isinstance(batch, IngestBatch)
+    assert batch.items == []
+    assert isinstance(end, m.Polled)
+    assert (stage.poller.counters["absent"], stage.poller.counters["bad_values"]) == (1, 1)
+
+
+@pytest.mark.parametrize("outcome", ["token", "permission"])
+def test_a_refusal_parks_until_another_epoch(stage: Stage, outcome: m.RestOutcome) -> None:
+    stage.start(INFY)
+    assert stage.answer(outcome) == [m.Polled(0, 1, outcome, "why")]
+    assert stage.wait(60) == []
+    assert batches(stage.tell(Wake())) == []  # it does not beat either
+    assert stage.start(INFY, TCS) == []
+    assert stage.poller.links == ()
+    assert stage.start(INFY, epoch=2) == [Ask(2, "fp", (INFY.token,))]
+
+
+def test_a_rate_limit_holds_the_bucket_for_ten_seconds(stage: Stage) -> None:
+    stage.start(INFY)
+    stage.answer("rate")
+    assert stage.tell(m.Probe(1, "fp", INFY.token))[-1:] == [
+        m.Probed(1, "rate", "Kite limited us a moment ago")
+    ]
+    stage.wait(30)
+    assert stage.asked[1][0] - stage.asked[0][0] == RATE_HOLD_NS
+
+
+def test_trouble_on_the_network_is_reported_and_tried_again_each_period(stage: Stage) -> None:
+    stage.start(INFY)
+    assert polled(stage.answer("network")) == [m.Polled(0, 1, "network", "why", SPACING_NS)]
+    stage.wait(5)
+    assert stage.asked[1][0] - stage.asked[0][0] == PERIOD_NS
+
+
+def test_a_batch_that_kite_does_not_take_costs_itself_only(stage: Stage) -> None:
+    stage.start(*MANY)
+    assert polled(stage.answer("input")) == []
+    stage.wait(1.1)
+    stage.answer()
+    stage.wait(1.1)
+    assert polled(stage.answer()) == [m.Polled(0, 1, "input", "why", 3 * SPACING_NS)]
+
+
+def test_an_answer_that_never_comes_is_trouble_on_the_network(stage: Stage) -> None:
+    stage.start(INFY)
+    said = stage.wait(ANSWER_WITHIN_NS / 1e9 + 0.1)
+    assert [end.outcome for end in polled(said)] == ["network"]
+    assert stage.tell(Answered(1, "ok", {INFY.token: quote(INFY.token)})) == []  # too late
+    assert len(stage.asked) == 2  # the next one is out already
+
+
+def test_stopping_ends_it_and_a_late_answer_is_dropped(stage: Stage) -> None:
+    stage.start(INFY)
+    stage.tell(m.StopPolling(0))
+    assert stage.answer() == []
+    assert stage.poller.deadline_ns is None
+
+
+def test_an_older_epoch_is_refused(stage: Stage) -> None:
+    stage.start(INFY, epoch=5)
+    stage.answer()
+    stage.start(TCS, epoch=4)
+    stage.wait(5)
+    assert stage.asked[-1][1].tokens == (INFY.token,)
+    assert stage.poller.highest_epoch == 5
+
+
+def test_new_instruments_in_the_same_epoch_begin_a_sweep_and_a_repetition_does_not(
+    stage: Stage,
+) -> None:
+    stage.start(INFY)
+    (first,) = batches(stage.answer())
+    stage.start(INFY)
+    stage.wait(2)
+    assert len(stage.asked) == 1
+    assert stage.start(INFY, TCS) != []
+    assert stage.asked[-1][1].tokens == (INFY.token, TCS.token)
+    (second,) = batches(stage.answer())
+    assert second.batch_seq > first.batch_seq
+
+
+def test_the_batch_number_goes_on_when_an_epoch_is_started_again(stage: Stage) -> None:
+    stage.start(INFY)
+    stage.answer()
+    stage.tell(m.StopPolling(0))
+    stage.at_ns += 2 * S
+    stage.start(INFY)
+    (batch,) = batches(stage.answer())
+    assert batch.batch_seq == 2
+
+
+def test_polling_beats_between_answers_with_the_age_of_the_last(stage: Stage) -> None:
+    stage.start(INFY)
+    sent_ns = stage.at_ns
+    stage.answer()
+    stage.at_ns += BEAT_NS
+    (beat,) = batches(stage.tell(Wake()))
+    assert (beat.items, beat.batch_seq, beat.last_frame_boot_ns) == ([], 2, sent_ns)
+
+
+def test_nothing_is_asked_without_instruments(stage: Stage) -> None:
+    assert stage.start() == []
+    stage.wait(20)
+    assert stage.asked == []
+
+
+def test_messages_for_others_change_nothing(stage: Stage) -> None:
+    assert stage.tell(m.CloseLink(0, 1)) == []
+
+
+# --- probes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("price", "volume", "outcome"),
+    [(158_025, 7, "same"), (158_025, None, "same"), (None, None, "same"), (None, 9, "same"),
+     (158_020, 7, "moved"), (158_025, 8, "moved"), (0, None, "moved")],
+)  # fmt: skip
+def test_a_probe_compares_price_and_volume(
+    stage: Stage, price: int | None, volume: int | None, outcome: str
+) -> None:
+    assert stage.tell(m.Probe(4, "fp", INFY.token, price, volume)) == [Ask(1, "fp", (INFY.token,))]
+    assert stage.answer() == [m.Probed(4, outcome)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("outcome", ["token", "permission", "rate", "network", "input"])
+def test_a_failed_probe_tells_its_remedy(stage: Stage, outcome: m.RestOutcome) -> None:
+    stage.tell(m.Probe(4, "fp", INFY.token))
+    assert stage.answer(outcome) == [m.Probed(4, outcome, "why")]
+
+
+def test_a_probe_of_what_kite_does_not_know_is_bad_input(stage: Stage) -> None:
+    stage.tell(m.Probe(4, "fp", INFY.token))
+    (answer,) = stage.tell(Answered(1, "ok"))
+    assert isinstance(answer, m.Probed)
+    assert answer.outcome == "input"
+
+
+def test_probes_share_the_bucket_and_go_before_polls(stage: Stage) -> None:
+    stage.start(*MANY)
+    stage.tell(m.Probe(4, "fp", INFY.token))
+    stage.answer()
+    stage.wait(1.1)
+    assert stage.asked[1][1].tokens == (INFY.token,)
+    assert stage.asked[1][0] - stage.asked[0][0] >= S
+
+
+def test_a_repeated_probe_waits_once_and_too_many_lose_the_oldest(stage: Stage) -> None:
+    stage.start(INFY)
+    for number in range(PROBES_WAITING_MAX):
+        assert stage.tell(m.Probe(number, "fp", INFY.token)) == []
+    assert stage.tell(m.Probe(3, "fp", INFY.token)) == []
+    (dropped,) = stage.tell(m.Probe(99, "fp", INFY.token))
+    assert dropped == m.Probed(0, "rate", "too many probes at once")
+
+
+# --- the dump -------------------------------------------------------------------------------------
+
+
+def utc_s(text: str) -> float:
+    """IST wall clock as UTC seconds."""
+    return datetime.fromisoformat(f"{text}+05:30").astimezone(UTC).timestamp()
+
+
+def test_a_missing_dump_is_fetched_at_start(stage: Stage) -> None:
+    clock = ClockRead(utc_s("2026-11-23 09:00"))
+    assert stage.tell(clock) == [FetchDump("2026-11-23")]
+    assert stage.tell(clock) == []  # one at a time
+    assert stage.tell(DumpEnded(90_000, "2026-11-23")) == [m.InstrumentsReady(90_000, "2026-11-23")]
+    assert stage.tell(clock) == []
+
+
+@pytest.mark.parametrize(
+    ("now", "day", "is_old"),
+    [
+        ("2026-11-23 08:14", "2026-11-22", False),
+        ("2026-11-23 08:16", "2026-11-22", True),
+        ("2026-11-23 08:16", "2026-11-23", False),
+        ("2026-11-24 07:00", "2026-11-23", False),
+    ],
+)
+def test_at_start_a_dump_older_than_the_last_quarter_past_eight_is_replaced(
+    stage: Stage, now: str, day: str, is_old: bool
+) -> None:
+    said = stage.tell(ClockRead(utc_s(now), 5, day))
+    assert said[0] == m.InstrumentsReady(5, day)  # usable until there is a better one
+    assert bool(said[1:]) == is_old
+
+
+def test_a_running_poller_fetches_every_day_at_half_past_eight(stage: Stage) -> None:
+    stage.tell(ClockRead(utc_s("2026-11-23 09:00"), 5, "2026-11-23"))
+    assert stage.tell(ClockRead(utc_s("2026-11-24 08:29"), 5, "2026-11-23")) == []
+    fetch = stage.tell(ClockRead(utc_s("2026-11-24 08:30"), 5, "2026-11-23"))
+    assert fetch == [FetchDump("2026-11-24")]
+
+
+def test_a_failed_fetch_is_tried_after_5_15_30_60_and_60_seconds(stage: Stage) -> None:
+    stage.tell(ClockRead(utc_s("2026-11-23 09:00")))
+    for delay_s in (5, 15, 30, 60, 60):
+        assert stage.tell(DumpEnded(0, "2026-11-23")) == []
+        assert stage.wait(delay_s - 0.1) == []
+        assert stage.tell(ClockRead(utc_s("2026-11-23 09:01"))) == []
+        assert stage.wait(0.2) == [FetchDump("2026-11-23")]
+    stage.tell(DumpEnded(7, "2026-11-23"))
+    assert stage.wait(600) == []
+
+
+def test_a_usable_dump_is_announced_to_every_new_supervisor(stage: Stage) -> None:
+    assert stage.tell(Welcomed()) == []
+    stage.tell(ClockRead(utc_s("2026-11-23 09:00"), 5, "2026-11-23"))
+    assert stage.tell(Welcomed()) == [m.InstrumentsReady(5, "2026-11-23")]

@@ -1,0 +1,110 @@
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from kitefeed.actors.runtime import config
+from kitefeed.actors.runtime.config import Config
+from kitefeed.protocol.errors import ConfigError
+
+EXAMPLE = Path(__file__).parents[4] / "kitefeed.example.toml"
+
+
+def write(directory: Path, text: str) -> Path:
+    path = directory / "kitefeed.toml"
+    path.write_text(text)
+    return path
+
+
+def refusal(directory: Path, text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        config.load(write(directory, text))
+    return str(caught.value)
+
+
+def test_the_example_holds_every_setting_with_its_default() -> None:
+    text = EXAMPLE.read_text()
+    assert config.load(EXAMPLE).config == Config()
+    for struct in (Config, config.Kite, config.Session, config.Standby, config.Market):
+        for field in msgspec.structs.fields(struct):
+            assert field.name in text, field.name
+
+
+def test_the_example_with_its_standby_switched_on_is_valid() -> None:
+    lines = [
+        line.removeprefix("# ")
+        if line.startswith(("# [session.standby]", "# api_key =", "# file ="))
+        else line
+        for line in EXAMPLE.read_text().splitlines()
+    ]
+    path = Path("kitefeed.toml")
+    found = config.parse(tomllib.loads("\n".join(lines)), path)
+    assert found.session.standby == config.Standby()
+
+
+def test_an_unknown_setting_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
+    sentence = refusal(tmp_path, '[kite]\napikey = "x"\n')
+    assert "kite.apikey: is not a setting; did you mean 'api_key'?" in sentence
+    assert str(tmp_path) in sentence
+
+
+def test_an_unknown_setting_like_no_other_is_refused_with_all_names(tmp_path: Path) -> None:
+    assert "valid are hours" in refusal(tmp_path, "[market]\nzzz = 1\n")
+
+
+def test_a_value_out_of_bounds_is_refused_with_its_key_and_value(tmp_path: Path) -> None:
+    sentence = refusal(tmp_path, "backoff_s = [5, 0]\n")
+    assert "backoff_s[1]" in sentence
+    assert "(is 0)" in sentence
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'mode = "all"',
+        "backoff_s = []",
+        'instruments = ["INFY"]',
+        '[kite]\nrest_url = "ftp://x"',
+        '[market]\nhours = "sometimes"',
+        "instruments = 5",
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused(tmp_path: Path, line: str) -> None:
+    assert "correct it" in refusal(tmp_path, line)
+
+
+def test_what_is_not_toml_is_refused_with_its_place(tmp_path: Path) -> None:
+    assert "line 2" in refusal(tmp_path, "mode = 'full'\n= 3\n")
+
+
+def test_a_named_file_that_does_not_exist_is_an_error_and_no_fallback(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        config.load(tmp_path / "other.toml")
+
+
+def test_a_runtime_directory_too_long_for_a_socket_is_refused(tmp_path: Path) -> None:
+    assert "too long for a socket" in refusal(tmp_path, f'runtime_dir = "{"x" * 110}"\n')
+
+
+def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
+    settings = config.load(write(tmp_path, 'runtime_dir = "run"\n[session]\nfile = "s.json"\n'))
+    assert settings.runtime_dir == tmp_path / "run"
+    assert settings.session_path == tmp_path / "s.json"
+
+
+def test_state_files_lie_in_the_state_directory(tmp_path: Path) -> None:
+    settings = config.load(write(tmp_path, 'state_dir = "state"\n'))
+    assert settings.session_path == tmp_path / "state" / "session.json"
+    assert settings.standby_path == tmp_path / "state" / "standby.json"
+    assert settings.watch_path is None
+
+
+def test_a_broken_file_still_says_where_the_sockets_are(tmp_path: Path) -> None:
+    path = write(tmp_path, 'runtime_dir = "run"\nnonsense = 1\n')
+    assert config.fallback(path).runtime_dir == tmp_path / "run"
+
+
+def test_the_environment_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KITEFEED_CONFIG", str(write(tmp_path, 'mode = "ltp"\n')))
+    assert config.load().config.mode == "ltp"

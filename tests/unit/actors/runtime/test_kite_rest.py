@@ -1,0 +1,110 @@
+"""Against small HTTP servers that answer one thing, and the official client unchanged."""
+
+import http.server
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from kitefeed.actors.runtime.kite_rest import DETAIL_CHARS_MAX, KiteRest, RestError
+from kitefeed.actors.runtime.secrets import Secret, remember
+from kitefeed.actors.runtime.session_file import Session
+from kitefeed.protocol.kite.rest import RestFault, error_envelope, success_envelope
+
+TOKEN = "Kf7CanaryToken00Kf7CanaryToken00"
+Serve = Callable[..., KiteRest]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """A client of a server that answers every request alike."""
+    servers: list[http.server.ThreadingHTTPServer] = []
+
+    def serve(status: int, body: bytes, kind: str = "application/json") -> KiteRest:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                requests.append(self.path)
+                authorization.append(self.headers.get("Authorization", ""))
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        session = Session("apikey", remember(Secret(TOKEN)))
+        return KiteRest(f"http://127.0.0.1:{server.server_port}", session, 2.0)
+
+    requests.clear()
+    authorization.clear()
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+requests: list[str] = []
+authorization: list[str] = []
+
+
+def test_a_profile_names_the_user(serve: Serve) -> None:
+    rest = serve(200, success_envelope({"user_id": "AB1234", "user_name": "Asha Rao"}))
+    profile = rest.profile()
+    assert (profile.user_id, profile.user_name) == ("AB1234", "Asha Rao")
+    assert authorization == [f"token apikey:{TOKEN}"]
+
+
+def test_quotes_are_asked_by_number_and_come_by_number(serve: Serve) -> None:
+    rest = serve(200, success_envelope({"408065": {"last_price": 1.5}, "265": None}))
+    with pytest.raises(RestError):  # an item that is no object breaks the official client
+        rest.quote([408065, 265])
+    rest = serve(200, success_envelope({"408065": {"last_price": 1.5}}))
+    assert rest.quote([408065, 265]) == {408065: {"last_price": 1.5}}
+    assert requests[-1] == "/quote?i=408065&i=265"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "fault"),
+    [
+        (403, error_envelope("no", "TokenException"), "application/json", RestFault.TOKEN),
+        (403, error_envelope("no", "PermissionException"), "application/json", "permission"),
+        (429, error_envelope("slow", "NetworkException"), "application/json", RestFault.RATE),
+        (400, error_envelope("bad", "InputException"), "application/json", RestFault.INPUT),
+        (500, error_envelope("oh", "GeneralException"), "application/json", RestFault.NETWORK),
+        (403, b"<html>forbidden</html>", "text/html", RestFault.NETWORK),
+        (200, b"", "application/json", RestFault.NETWORK),
+        (200, b"[1, 2]", "application/json", RestFault.NETWORK),
+        (200, success_envelope(None), "application/json", RestFault.NETWORK),
+        (200, b'{"status":"success"}', "application/json", RestFault.NETWORK),
+    ],
+)
+def test_every_failure_is_one_error_that_names_its_remedy(
+    serve: Serve, status: int, body: bytes, kind: str, fault: str
+) -> None:
+    with pytest.raises(RestError) as caught:
+        serve(status, body, kind).profile()
+    assert caught.value.fault == fault
+
+
+def test_nobody_listening_is_the_network() -> None:
+    session = Session("apikey", Secret(TOKEN))
+    with pytest.raises(RestError) as caught:
+        KiteRest("http://127.0.0.1:9", session, 1.0).profile()
+    assert caught.value.fault is RestFault.NETWORK
+
+
+def test_no_error_holds_the_token_or_a_book(serve: Serve) -> None:
+    page = f"<html>{TOKEN} access_token={TOKEN[::-1]} {'x' * 5_000}</html>".encode()
+    with pytest.raises(RestError) as caught:
+        serve(502, page, "text/html").profile()
+    error = caught.value
+    assert TOKEN not in str(error)
+    assert TOKEN[::-1] not in str(error)
+    assert len(error.detail) <= DETAIL_CHARS_MAX
+    assert error.__cause__ is None
+    assert error.__suppress_context__

@@ -1,0 +1,91 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kitefeed.actors.runtime import locks
+from kitefeed.protocol.errors import ConfigError, TryLater
+from kitefeed.protocol.topology import Role
+
+
+def test_a_role_is_held_once_and_free_again_after_release(tmp_path: Path) -> None:
+    lock = locks.RoleLock(tmp_path, Role.TICKER, "boot")
+    with pytest.raises(TryLater, match=f"process {os.getpid()}"):
+        locks.RoleLock(tmp_path, Role.TICKER, "other")
+    lock.release()
+    locks.RoleLock(tmp_path, Role.TICKER, "third").release()
+
+
+def test_roles_do_not_exclude_each_other(tmp_path: Path) -> None:
+    held = [locks.RoleLock(tmp_path, role, "boot") for role in Role]
+    assert {holder.role for holder in locks.live_holders(tmp_path)} == set(Role)
+    for lock in held:
+        lock.release()
+    assert locks.live_holders(tmp_path) == []
+
+
+def test_the_file_says_who_holds_it(tmp_path: Path) -> None:
+    lock = locks.RoleLock(tmp_path, Role.SUPERVISOR, "boot")
+    holder = locks.live_holder(tmp_path, Role.SUPERVISOR)
+    assert holder == lock.holder
+    assert holder.pid == os.getpid()
+    assert holder.parent_pid == os.getppid()
+    assert locks.is_same_process(holder.pid, holder.start_ticks)
+    lock.release()
+
+
+def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib\n"
+        "from kitefeed.actors.runtime.locks import RoleLock\n"
+        "from kitefeed.protocol.topology import Role\n"
+        f"lock = RoleLock(pathlib.Path({str(tmp_path)!r}), Role.TICKER, 'b')\n"
+        "print('held', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"held\n"
+        holder = locks.live_holder(tmp_path, Role.TICKER)
+        assert holder is not None
+        assert holder.pid == child.pid
+        child.kill()
+    assert locks.live_holder(tmp_path, Role.TICKER) is None
+
+
+def test_touching_shows_life(tmp_path: Path) -> None:
+    lock = locks.RoleLock(tmp_path, Role.SUPERVISOR, "boot")
+    os.utime(lock.path, (1_000, 1_000))
+    lock.touch()
+    assert lock.path.stat().st_mtime > 1_000
+    lock.release()
+
+
+def test_a_pid_alone_proves_nothing() -> None:
+    assert not locks.is_same_process(os.getpid(), locks.start_ticks(os.getpid()) + 1)
+    assert not locks.is_same_process(1, locks.start_ticks(1))
+
+
+def test_a_damaged_lock_file_is_nobody(tmp_path: Path) -> None:
+    path = locks.path_of(tmp_path, Role.TICKER)
+    path.write_text("{")
+    assert locks.read_holder(path) is None
+    assert locks.live_holder(tmp_path, Role.TICKER) is None
+
+
+def test_a_runtime_directory_others_can_write_to_is_refused(tmp_path: Path) -> None:
+    loose = tmp_path / "loose"
+    loose.mkdir()
+    loose.chmod(0o777)
+    with pytest.raises(ConfigError, match="chmod 700"):
+        locks.prepare_directory(loose)
+
+
+def test_a_missing_runtime_directory_is_made_private(tmp_path: Path) -> None:
+    locks.prepare_directory(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700

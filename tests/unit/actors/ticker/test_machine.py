@@ -1,0 +1,381 @@
+import msgspec
+import pytest
+
+from kitefeed.actors.policy.machine import Wake
+from kitefeed.actors.ticker.link_state import BEAT_NS, COALESCE_NS, ITEMS_MAX
+from kitefeed.actors.ticker.machine import (
+    CallbackFailed,
+    Connect,
+    Disconnect,
+    Ended,
+    Frame,
+    LinkId,
+    Send,
+    Ticker,
+    Upgraded,
+    Welcomed,
+)
+from kitefeed.actors.ticker.subscriptions import Ask
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.feed import Flag, IngestBatch, Notice, OrderUpdate, Source
+from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE, TickBody, encode_frame
+
+S = 1_000_000_000
+UTC_S = 1_791_431_409.0
+STALE_S = 1_791_400_000
+LINK = LinkId(0, 1)
+INFY = m.Instrument(408065, "NSE:INFY", "quote")
+TCS = m.Instrument(2953217, "NSE:TCS", "quote")
+NIFTY = m.Instrument(256265, "NSE:NIFTY 50", "full", is_canary=True)
+
+
+class Stage:
+    """A ticker under virtual time. `tell` keeps what came out, `at_ns` is now."""
+
+    def __init__(self) -> None:
+        self.ticker = Ticker()
+        self.at_ns = 100 * S
+
+    def tell(self, event: object) -> list[object]:
+        return list(self.ticker.handle(event, self.at_ns))  # type: ignore[arg-type]
+
+    def open(self, *instruments: m.Instrument, link: LinkId = LINK) -> list[object]:
+        self.tell(m.OpenLink(link.shard, link.epoch, "fp", self.at_ns + S))
+        self.tell(Upgraded(link))
+        return self.tell(m.Subscribe(link.shard, link.epoch, instruments))
+
+    def frame(self, *ticks: TickBody, link: LinkId = LINK) -> list[object]:
+        return self.tell(Frame(link, encode_frame(ticks), True, UTC_S))
+
+    def heartbeat(self) -> list[object]:
+        return self.tell(Frame(LINK, b"\0", True, UTC_S))
+
+    def text(self, payload: bytes) -> list[object]:
+        return self.tell(Frame(LINK, payload, False, UTC_S))
+
+    def run(self, seconds: float, *, heartbeat_s: float | None = 1.0) -> list[object]:
+        """Lets time pass, with heartbeats of Kite, and returns all that is not a batch."""
+        until_ns = self.at_ns + int(seconds * S)
+        beat_ns = int(heartbeat_s * S) if heartbeat_s else 10**18
+        next_beat_ns, said = self.at_ns + beat_ns, []
+        while True:
+            due_ns = min(self.ticker.deadline_ns or until_ns + 1, next_beat_ns)
+            if due_ns > until_ns:
+                self.at_ns = until_ns
+                return [command for command in said if not isinstance(command, IngestBatch)]
+            self.at_ns = max(self.at_ns, due_ns)
+            if due_ns == next_beat_ns:
+                said += self.heartbeat()
+                next_beat_ns += beat_ns
+            said += self.tell(Wake())
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+def tick(instrument: m.Instrument, price: int = 158_025, mode: int = QUOTE) -> TickBody:
+    return TickBody(instrument.token, mode, 100, price, volume_traded=7)
+
+
+def batches(commands: list[object]) -> list[IngestBatch]:
+    return [command for command in commands if isinstance(command, IngestBatch)]
+
+
+def reports(commands: list[object]) -> list[object]:
+    return [command for command in commands if not isinstance(command, IngestBatch)]
+
+
+# --- orders ---------------------------------------------------------------------------------------
+
+
+def test_an_order_connects_and_the_upgrade_is_reported(stage: Stage) -> None:
+    assert stage.tell(m.OpenLink(0, 1, "fp", stage.at_ns)) == [Connect(LINK, "fp")]
+    assert stage.ticker.links == ()
+    assert stage.tell(Upgraded(LINK)) == [m.LinkOpened(0, 1)]
+    assert stage.ticker.links == (m.LinkReport(0, 1, "fp", False, "websocket"),)
+
+
+def test_an_expired_order_and_an_epoch_that_was_seen_are_ignored(stage: Stage) -> None:
+    assert stage.tell(m.OpenLink(0, 9, "fp", stage.at_ns - 1)) == []
+    stage.tell(m.OpenLink(0, 5, "fp", stage.at_ns))
+    assert stage.tell(m.OpenLink(0, 5, "fp", stage.at_ns)) == []
+    assert stage.tell(m.OpenLink(0, 4, "fp", stage.at_ns)) == []
+    assert stage.tell(m.OpenLink(1, 4, "fp", stage.at_ns)) != []  # another shard
+    assert stage.ticker.highest_epoch == 5
+
+
+@pytest.mark.parametrize("status", [403, 429, 502])
+def test_a_refused_upgrade_is_told_from_the_reason(stage: Stage, status: int) -> None:
+    stage.tell(m.OpenLink(0, 1, "fp", stage.at_ns))
+    reason = (
+        "connection was closed uncleanly (WebSocket connection upgrade failed "
+        f"({status} - Forbidden))"
+    )
+    assert stage.tell(Ended(LINK, 1006, reason)) == [m.LinkRefused(0, 1, status)]
+
+
+def test_every_other_end_is_reported_once(stage: Stage) -> None:
+    stage.open(INFY)
+    assert stage.tell(Ended(LINK, 1001, "going away")) == [m.LinkClosed(0, 1, 1001, "going away")]
+    assert stage.tell(Ended(LINK, 1001, "going away")) == []
+    assert stage.ticker.links == ()
+    assert stage.ticker.deadline_ns is None
+
+
+def test_a_link_that_opens_after_it_was_closed_is_closed_again(stage: Stage) -> None:
+    stage.tell(m.OpenLink(0, 1, "fp", stage.at_ns))
+    assert stage.tell(m.CloseLink(0, 1)) == [Disconnect(LINK)]
+    assert stage.tell(Upgraded(LINK)) == [Disconnect(LINK)]
+    assert stage.tell(Ended(LINK, None, "closed")) == [m.LinkClosed(0, 1, None, "closed")]
+    assert stage.tell(Upgraded(LINK)) == [Disconnect(LINK)]
+
+
+def test_a_closing_link_streams_no_more(stage: Stage) -> None:
+    stage.open(INFY)
+    stage.tell(m.CloseLink(0, 1))
+    assert stage.frame(tick(INFY)) == []
+    assert stage.run(20) == []
+
+
+def test_orders_about_a_link_that_is_gone_repeat_its_end(stage: Stage) -> None:
+    gone = [m.LinkClosed(0, 3, None, "there is no such link")]
+    assert stage.tell(m.CloseLink(0, 3)) == gone
+    assert stage.tell(m.Subscribe(0, 3, (INFY,))) == gone
+
+
+def test_two_links_run_side_by_side_under_their_own_epochs(stage: Stage) -> None:
+    stage.open(INFY)
+    other = LinkId(0, 2)
+    stage.open(INFY, link=other)
+    (first,) = batches(stage.frame(tick(INFY)))
+    (second,) = batches(stage.frame(tick(INFY), link=other))
+    assert (first.epoch, second.epoch) == (1, 2)
+    assert (first.batch_seq, second.batch_seq) == (1, 1)
+
+
+def test_a_failed_callback_is_counted(stage: Stage) -> None:
+    assert stage.tell(CallbackFailed(LINK)) == []
+    assert stage.ticker.counters["callback_errors"] == 1
+
+
+def test_messages_for_others_change_nothing(stage: Stage) -> None:
+    assert stage.tell(m.StopPolling(0)) == []
+
+
+# --- frames ---------------------------------------------------------------------------------------
+
+
+def test_subscribing_asks_kite(stage: Stage) -> None:
+    assert stage.open(INFY) == [Send(LINK, Ask("subscribe", (INFY.token,)))]
+
+
+def test_one_frame_becomes_one_batch_with_bodies_encoded_once(stage: Stage) -> None:
+    stage.open(INFY, TCS)
+    (batch,) = batches(stage.frame(tick(INFY), tick(TCS)))
+    assert (batch.shard, batch.epoch, batch.source, batch.batch_seq) == (0, 1, Source.WEBSOCKET, 1)
+    assert batch.received_boot_ns == batch.last_frame_boot_ns == stage.at_ns
+    assert [item.topic for item in batch.items] == [b"tick/NSE:INFY", b"tick/NSE:TCS"]
+    assert [item.flags for item in batch.items] == [Flag.FIRST_PACKET] * 2
+    assert msgspec.msgpack.decode(batch.items[0].body, type=TickBody).last_price == 158_025
+    (batch,) = batches(stage.frame(tick(INFY)))
+    assert (batch.batch_seq, batch.items[0].flags) == (2, 0)
+
+
+def test_unknown_tokens_are_dropped_and_counted(stage: Stage) -> None:
+    stage.open(INFY)
+    assert batches(stage.frame(tick(TCS))) == []
+    assert stage.ticker.counters["unknown_tokens"] == 1
+    assert stage.ticker.last_tick_ns is None
+
+
+def test_a_damaged_frame_is_counted_and_its_good_packets_are_kept(stage: Stage) -> None:
+    stage.open(INFY, TCS)
+    whole = encode_frame([tick(INFY), tick(TCS)])
+    (batch,) = batches(stage.tell(Frame(LINK, whole[:-3], True, UTC_S)))
+    assert [item.topic for item in batch.items] == [b"tick/NSE:INFY"]
+    assert stage.ticker.counters["bad_frames"] == 1
+
+
+@pytest.mark.parametrize("rubbish", [b"", b"\0\0", b"\xff" * 50, b"[1, 2]", b"{", b"\xff{}"])
+def test_rubbish_never_raises(stage: Stage, rubbish: bytes) -> None:
+    stage.open(INFY)
+    for is_binary in (True, False):
+        assert stage.tell(Frame(LINK, rubbish, is_binary, UTC_S)) == []
+    assert stage.ticker.counters["bad_frames"] >= 1
+
+
+def test_a_frame_larger_than_a_socket_can_mean_is_cut_into_batches(stage: Stage) -> None:
+    stage.open(INFY)
+    made = batches(stage.frame(*[tick(INFY)] * (ITEMS_MAX + 1)))
+    assert [len(batch.items) for batch in made] == [ITEMS_MAX, 1]
+    assert [batch.batch_seq for batch in made] == [1, 2]
+
+
+def test_orders_and_notices_get_topics_of_their_own(stage: Stage) -> None:
+    stage.open(INFY)
+    (batch,) = batches(stage.text(b'{"type":"order","data":{"order_id":"2611","qty":1}}'))
+    assert batch.items[0].topic == b"order/2611"
+    update = msgspec.msgpack.decode(batch.items[0].body, type=OrderUpdate)
+    assert update.data == {"order_id": "2611", "qty": 1}
+    for kind in ("message", "error"):
+        (batch,) = batches(stage.text(b'{"type":"%s","data":"hm"}' % kind.encode()))
+        assert batch.items[0].topic == f"notice/{kind}".encode()
+        assert msgspec.msgpack.decode(batch.items[0].body, type=Notice) == Notice(kind, "hm")
+    assert stage.text(b'{"type":"app_code","timestamp":"2026-11-23T08:31:02+05:30"}') == []
+
+
+@pytest.mark.parametrize("order_id", ['"a\\u0000b"', "null", '"a/b"', "12", '""'])
+def test_an_order_id_that_is_no_word_cannot_tear_the_topic(stage: Stage, order_id: str) -> None:
+    stage.open(INFY)
+    payload = b'{"type":"order","data":{"order_id":%s}}' % order_id.encode()
+    (batch,) = batches(stage.text(payload))
+    assert batch.items[0].topic == b"order/unknown"
+
+
+# --- beats and confirmations ----------------------------------------------------------------------
+
+
+def test_an_open_link_beats_when_nothing_was_sent(stage: Stage) -> None:
+    stage.open(INFY)
+    opened_ns = stage.at_ns
+    stage.at_ns += BEAT_NS
+    (beat,) = batches(stage.tell(Wake()))
+    assert (beat.items, beat.batch_seq, beat.last_frame_boot_ns) == ([], 1, opened_ns)
+    stage.at_ns += BEAT_NS - 1
+    stage.frame(tick(INFY))
+    stage.at_ns += 1
+    assert batches(stage.tell(Wake())) == []
+
+
+def test_first_packets_are_confirmed_together(stage: Stage) -> None:
+    stage.open(INFY, TCS)
+    stage.frame(tick(INFY))
+    stage.at_ns += COALESCE_NS - 1
+    assert reports(stage.frame(tick(TCS))) == []
+    stage.at_ns += 1
+    assert reports(stage.tell(Wake())) == [m.Confirmed(0, 1, (INFY.token, TCS.token))]
+    stage.frame(tick(INFY))
+    assert not [said for said in stage.run(1) if isinstance(said, m.Confirmed)]
+
+
+def test_a_new_supervisor_hears_of_freshness_and_all_confirmations(stage: Stage) -> None:
+    stage.open(INFY, TCS)
+    assert stage.tell(Welcomed()) == []
+    stage.frame(tick(INFY), tick(TCS))
+    stage.frame(tick(INFY))
+    told = [m.LinkFresh(0, 1), m.Confirmed(0, 1, (INFY.token, TCS.token))]
+    assert stage.tell(Welcomed()) == told
+
+
+# --- liveness -------------------------------------------------------------------------------------
+
+
+def test_the_second_packet_of_a_token_proves_the_link_once(stage: Stage) -> None:
+    stage.open(INFY)
+    assert reports(stage.frame(tick(INFY))) == []
+    assert stage.ticker.fresh_tick_ns is None
+    assert reports(stage.frame(tick(INFY))) == [m.LinkFresh(0, 1)]
+    assert reports(stage.frame(tick(INFY))) == []
+    assert stage.ticker.fresh_tick_ns == stage.at_ns
+    assert stage.ticker.links[0].is_streaming
+
+
+@pytest.mark.parametrize(("age_s", "is_fresh"), [(5, True), (6, False), (-5, True), (-60, False)])
+def test_a_first_packet_is_fresh_when_the_exchange_stamped_it_just_now(
+    stage: Stage, age_s: int, is_fresh: bool
+) -> None:
+    stage.open(NIFTY)
+    stamped = TickBody(NIFTY.token, FULL, 100, 1, exchange_timestamp=int(UTC_S) - age_s)
+    assert (m.LinkFresh(0, 1) in stage.frame(stamped)) == is_fresh
+
+
+def test_cached_packets_alone_leave_a_link_in_doubt_until_something_is_fresh(stage: Stage) -> None:
+    stage.open(INFY, TCS)
+    stage.frame(tick(INFY, 111))
+    stage.at_ns += 1
+    stage.frame(tick(TCS, 222))
+    doubt = m.LinkDoubt(0, 1, "unproven", TCS.token, 222, 7)
+    doubts = [said for said in stage.run(25) if isinstance(said, m.LinkDoubt)]
+    assert doubts == [doubt] * 3  # after 3, 13 and 23 s
+    stage.frame(tick(TCS))
+    assert not [said for said in stage.run(25) if isinstance(said, m.LinkDoubt)]
+
+
+def test_a_canary_is_asked_about_rather_than_what_ticked_last(stage: Stage) -> None:
+    stage.open(INFY, NIFTY)
+    stage.frame(TickBody(NIFTY.token, FULL, 100, 2_401_060, exchange_timestamp=STALE_S))
+    stage.at_ns += 1
+    stage.frame(tick(INFY))
+    doubts = [said for said in stage.run(3.5) if isinstance(said, m.LinkDoubt)]
+    assert doubts == [m.LinkDoubt(0, 1, "unproven", NIFTY.token, 2_401_060)]
+
+
+def test_a_feed_that_never_gave_a_packet_is_doubted_with_price_zero(stage: Stage) -> None:
+    stage.open(INFY)
+    doubts = [said for said in stage.run(3.5) if isinstance(said, m.LinkDoubt)]
+    assert doubts == [m.LinkDoubt(0, 1, "unproven", INFY.token, 0)]
+
+
+def test_nothing_is_doubted_where_nothing_was_asked_or_nothing_arrives(stage: Stage) -> None:
+    stage.open()
+    assert stage.run(30) == []
+    stage.tell(m.Subscribe(0, 1, (INFY,)))
+    said = stage.run(9, heartbeat_s=None)
+    assert not [each for each in said if isinstance(each, m.LinkDoubt)]
+
+
+def test_mute_canaries_are_doubted_every_ten_seconds(stage: Stage) -> None:
+    stage.open(INFY, NIFTY)
+    assert stage.ticker.handle(Wake(), stage.at_ns) == []
+    for _ in range(3):
+        stage.frame(tick(INFY), tick(NIFTY, 1, FULL))
+    last_ns = stage.at_ns
+    said: list[object] = []
+    for _ in range(26):
+        said += stage.run(1)
+        (batch,) = batches(stage.frame(tick(INFY)))
+        assert batch.canary_boot_ns == last_ns
+    doubts = [each for each in said if isinstance(each, m.LinkDoubt)]
+    assert doubts == [m.LinkDoubt(0, 1, "canary", NIFTY.token, 1)] * 2
+    stage.frame(tick(NIFTY, 2, FULL))
+    assert not [each for each in stage.run(9) if isinstance(each, m.LinkDoubt)]
+
+
+def test_without_canaries_there_is_no_canary_time_and_no_such_doubt(stage: Stage) -> None:
+    stage.open(INFY)
+    stage.frame(tick(INFY))
+    (batch,) = batches(stage.frame(tick(INFY)))
+    assert batch.canary_boot_ns == 0
+    assert not [said for said in stage.run(40) if isinstance(said, m.LinkDoubt)]
+
+
+def test_silence_is_reported_once_each_time_it_falls(stage: Stage) -> None:
+    stage.open(INFY)
+    assert stage.run(9.9, heartbeat_s=None) == []
+    assert stage.run(30, heartbeat_s=None) == [m.LinkSilent(0, 1)]
+    stage.heartbeat()
+    said = stage.run(15, heartbeat_s=None)
+    assert [each for each in said if isinstance(each, m.LinkSilent)] == [m.LinkSilent(0, 1)]
+
+
+def test_a_refresh_asks_anew_and_its_packets_are_first_packets(stage: Stage) -> None:
+    stage.open(INFY)
+    stage.frame(tick(INFY))
+    stage.run(1)
+    asks = stage.tell(m.Subscribe(0, 1, (INFY,), is_refresh=True))
+    assert [command.ask.action for command in asks if isinstance(command, Send)] == [
+        "unsubscribe",
+        "subscribe",
+    ]
+    (batch,) = batches(stage.frame(tick(INFY)))
+    assert batch.items[0].flags == Flag.FIRST_PACKET
+    assert m.Confirmed(0, 1, (INFY.token,)) in stage.run(1)
+
+
+def test_packets_in_ltp_mode_count_like_others(stage: Stage) -> None:
+    ltp = m.Instrument(INFY.token, INFY.key, "ltp")
+    stage.open(ltp)
+    assert reports(stage.frame(TickBody(INFY.token, LTP, 100, 5))) == []
+    assert reports(stage.frame(TickBody(INFY.token, LTP, 100, 6))) == [m.LinkFresh(0, 1)]

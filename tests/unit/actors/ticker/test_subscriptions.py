@@ -1,0 +1,76 @@
+from kitefeed.actors.ticker.subscriptions import TOKENS_PER_MESSAGE_MAX, Ask, Asked
+from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE, TickBody
+from kitefeed.protocol.messages import Instrument
+
+INFY = Instrument(408065, "NSE:INFY", "full")
+SBIN = Instrument(779521, "NSE:SBIN", "ltp")
+TCS = Instrument(2953217, "NSE:TCS", "quote")
+
+
+def tick(token: int, mode: int) -> TickBody:
+    return TickBody(token, mode, 100, 158_025)
+
+
+def test_all_is_subscribed_first_and_modes_follow_where_they_are_not_the_default() -> None:
+    asks = Asked().change([INFY, SBIN, TCS], is_refresh=False)
+    assert asks == [
+        Ask("subscribe", (INFY.token, SBIN.token, TCS.token)),
+        Ask("ltp", (SBIN.token,)),
+        Ask("full", (INFY.token,)),
+    ]
+
+
+def test_only_the_difference_is_sent() -> None:
+    asked = Asked()
+    asked.change([INFY, SBIN], is_refresh=False)
+    assert asked.change([INFY, TCS], is_refresh=False) == [
+        Ask("unsubscribe", (SBIN.token,)),
+        Ask("subscribe", (TCS.token,)),
+    ]
+    assert asked.change([INFY, TCS], is_refresh=False) == []
+
+
+def test_a_changed_mode_is_sent_also_back_to_the_default() -> None:
+    asked = Asked()
+    asked.change([INFY], is_refresh=False)
+    back = Instrument(INFY.token, INFY.key, "quote")
+    assert asked.change([back], is_refresh=False) == [Ask("quote", (INFY.token,))]
+
+
+def test_a_refresh_asks_for_everything_again_and_forgets_confirmations() -> None:
+    asked = Asked()
+    asked.change([INFY], is_refresh=False)
+    assert asked.is_confirmation(INFY.token)
+    assert asked.change([INFY], is_refresh=True) == [
+        Ask("unsubscribe", (INFY.token,)),
+        Ask("subscribe", (INFY.token,)),
+        Ask("full", (INFY.token,)),
+    ]
+    assert asked.is_confirmation(INFY.token)
+    assert not asked.is_confirmation(INFY.token)
+
+
+def test_messages_are_cut_into_pieces() -> None:
+    many = [Instrument(n << 8 | 1, f"NSE:X{n}", "quote") for n in range(1, 1_202)]
+    asks = Asked().change(many, is_refresh=False)
+    assert [len(ask.tokens) for ask in asks] == [TOKENS_PER_MESSAGE_MAX] * 2 + [201]
+
+
+def test_the_cached_packets_of_both_modes_are_first_packets() -> None:
+    asked = Asked()
+    asked.change([INFY], is_refresh=False)
+    modes = (QUOTE, FULL, FULL)
+    assert [asked.is_first(tick(INFY.token, mode)) for mode in modes] == [True, True, False]
+
+
+def test_one_cached_packet_in_the_asked_mode_is_enough() -> None:
+    asked = Asked()
+    asked.change([SBIN, TCS], is_refresh=False)
+    assert [asked.is_first(tick(SBIN.token, LTP)) for _ in range(2)] == [True, False]
+    assert [asked.is_first(tick(TCS.token, QUOTE)) for _ in range(2)] == [True, False]
+
+
+def test_a_mode_that_never_comes_does_not_make_packets_first_for_ever() -> None:
+    asked = Asked()
+    asked.change([INFY], is_refresh=False)
+    assert [asked.is_first(tick(INFY.token, QUOTE)) for _ in range(3)] == [True, True, False]

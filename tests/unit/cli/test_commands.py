@@ -1,0 +1,220 @@
+"""Commands without a daemon, run in this process."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from kitefeed.actors.runtime import instruments_db, session_file
+from kitefeed.actors.runtime.config import Kite
+from kitefeed.actors.runtime.locks import Holder
+from kitefeed.cli import down, login, status, subscribe, up
+from kitefeed.cli.main import main
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.exits import Exit
+from kitefeed.protocol.kite.instruments import Instrument
+
+TOKEN = "abcdefgh12345678ABCDEFGH12345678"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A configuration in force, with its directories beside it."""
+    path = tmp_path / "kitefeed.toml"
+    path.write_text('runtime_dir = "run"\nstate_dir = "state"\n[kite]\napi_key = "mykey"\n')
+    monkeypatch.setenv("KITEFEED_CONFIG", str(path))
+    monkeypatch.delenv("KITEFEED_API_SECRET", raising=False)
+    return tmp_path
+
+
+def give(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+
+
+def test_a_bare_token_from_a_pipe_is_stored_and_not_shown(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    give(monkeypatch, TOKEN + "\n")
+    assert main(["session", "set", "--user-id", "AB1234"]) == 0
+    found = session_file.read(home / "state" / "session.json")
+    assert found is not None
+    assert (found.api_key, found.user_id) == ("mykey", "AB1234")
+    shown = capsys.readouterr()
+    assert found.fingerprint in shown.out
+    assert TOKEN not in shown.out + shown.err
+
+
+def test_a_json_object_is_stored_with_its_own_app(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = {"rest": "http://x", "api_key": "theirs", "access_token": TOKEN, "user_id": "AB1"}
+    give(monkeypatch, json.dumps(account))
+    assert main(["session", "set", "--standby"]) == 0
+    found = session_file.read(home / "state" / "standby.json")
+    assert found is not None
+    assert (found.api_key, found.user_id) == ("theirs", "AB1")
+
+
+def test_what_is_no_token_changes_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    give(monkeypatch, "my password is hunter2")
+    assert main(["session", "set"]) == Exit.BAD_INPUT
+    assert "hunter2" not in capsys.readouterr().err
+    assert not (home / "state" / "session.json").exists()
+
+
+def test_a_session_is_shown_without_its_token(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    give(monkeypatch, TOKEN)
+    main(["session", "set"])
+    assert main(["session", "show"]) == 0
+    shown = capsys.readouterr().out
+    assert TOKEN not in shown
+    assert "mykey" in shown
+    assert "0600" in shown
+
+
+def test_without_a_session_show_names_the_login(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["session", "show"]) == Exit.LOGIN
+    assert "kitefeed login" in capsys.readouterr().err
+
+
+def test_a_cleared_session_is_gone_and_clearing_again_is_fine(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give(monkeypatch, TOKEN)
+    main(["session", "set"])
+    assert main(["session", "clear"]) == 0
+    assert not (home / "state" / "session.json").exists()
+    assert main(["session", "clear"]) == 0
+
+
+@pytest.mark.parametrize("command", ["set", "show"])
+def test_a_session_file_others_can_read_is_refused(
+    home: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    give(monkeypatch, TOKEN)
+    main(["session", "set"])
+    path = home / "state" / "session.json"
+    path.chmod(0o644)
+    give(monkeypatch, "z" * 32)
+    assert main(["session", command]) == Exit.LOGIN
+    assert TOKEN in path.read_text()
+
+
+def test_login_names_the_one_way_there_is(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["login"]) == Exit.BAD_INPUT
+    assert "--paste" in capsys.readouterr().err
+
+
+def test_a_failed_redirect_is_refused_without_its_token(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = "http://127.0.0.1/?status=failed&action=login&request_token=secretsecretsecret"
+    give(monkeypatch, url + "\n")
+    assert main(["login", "--paste"]) == Exit.BAD_INPUT
+    shown = capsys.readouterr()
+    assert "secretsecret" not in shown.out + shown.err
+    assert "api_key=mykey" in shown.err
+
+
+def test_the_login_page_is_where_the_configuration_says() -> None:
+    kite = Kite(login_url="http://127.0.0.1:1/connect/login")
+    assert login.link(kite, "k") == "http://127.0.0.1:1/connect/login?v=3&api_key=k"
+
+
+def test_without_a_daemon_status_and_down_say_how_to_start_it(home: Path) -> None:
+    assert main(["status"]) == Exit.UNAVAILABLE
+    assert main(["down"]) == Exit.UNAVAILABLE
+
+
+def test_a_broken_configuration_stops_up_before_anything_runs(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "kitefeed.toml").write_text("nonsense = 1\n")
+    assert main(["up"]) == Exit.CONFIG
+    assert "nonsense" in capsys.readouterr().err
+    assert not (home / "run").exists()
+
+
+def test_the_option_names_the_configuration(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--config", str(tmp_path / "other.toml"), "up"]) == Exit.CONFIG
+    assert "other.toml" in capsys.readouterr().err
+
+
+def test_the_linked_supervisor_conf_is_the_shipped_one(tmp_path: Path) -> None:
+    for _ in range(2):
+        link = up.link_configuration(tmp_path)
+        assert link.parent == tmp_path
+        assert link.read_text() == up.SHIPPED.read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["supervisor.conf"]
+
+
+def test_down_asks_supervisord_only_when_it_really_is_one() -> None:
+    def holder(is_supervised: bool) -> Holder:
+        return Holder("ticker", 4_000_001, 1, "b", 1, is_supervised)
+
+    assert down.targets([holder(False)]) == {4_000_001}
+    assert down.targets([holder(True)]) == {4_000_001}  # the mark alone: pid 1 is no supervisord
+
+
+def test_instruments_are_found_in_the_dump(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["instruments", "find", "infy"]) == Exit.UNAVAILABLE
+    rows = [
+        Instrument(408065, 1594, "INFY", "INFOSYS", 0, "", 0, 0.05, 1, "EQ", "NSE", "NSE"),
+        Instrument(
+            1, 1, "NIFTY26DEC24000CE", "NIFTY", 0, "2026-12-29", 24000, 0.05, 75, "CE",
+            "NFO-OPT", "NFO",
+        ),
+    ]  # fmt: skip
+    instruments_db.write(home / "state" / "instruments.sqlite", rows, "2026-11-23")
+    capsys.readouterr()
+    assert main(["instruments", "find", "nifty", "24000", "CE"]) == 0
+    shown = capsys.readouterr().out
+    assert "NFO:NIFTY26DEC24000CE" in shown
+    assert "2026-12-29" in shown
+    assert main(["instruments", "find", "infosys", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["key"] == "NSE:INFY"
+    assert main(["instruments", "find", "zzzz"]) == Exit.BAD_INPUT
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code"),
+    [
+        (["confirmed"], 0),
+        (["dropped"], 0),
+        (["confirmed", "accepted"], 75),
+        (["accepted", "refused"], 65),
+    ],
+)
+def test_the_worst_answer_decides_the_exit_code(outcomes: list[str], code: int) -> None:
+    answers = tuple(m.Answer("NSE:X", outcome) for outcome in outcomes)  # type: ignore[arg-type]
+    assert subscribe.report(answers) == code
+
+
+def report() -> m.StatusReport:
+    return m.StatusReport(
+        feed="login_required", source="cache", session="refused", override="auto",
+        reason="token refused", since_utc_s=0.0, epoch=3, consecutive_403=2, retry_in_s=12.0,
+        user_id="AB1234", user_name="Asha Rao", standby="none", market={"NSE": "open"},
+        next_open=None, subscriptions=m.Subscriptions(3, 3, 2, {"NSE:NOPE": "does not exist"}),
+        subscribers=1, last_tick_age_s=65.0, last_outage=m.Outage("login", 0.0, 60.0, 61.0),
+        endpoints={}, actors=[m.ActorStatus("ticker", "up", 42, 0.3)], version="0.1.0",
+    )  # fmt: skip
+
+
+def test_status_shows_everything_a_person_looks_for() -> None:
+    shown = status.text(report())
+    for part in (
+        "login_required", "token refused", "Asha Rao (AB1234)", "in 12 s", "403 in a row: 2",
+        "3 wanted, 3 asked for, 2 confirmed", "NSE:NOPE: does not exist", "65 s ago", "ticker",
+        "pid 42", "live 1.0 s after the login",
+    ):  # fmt: skip
+        assert part in shown, part

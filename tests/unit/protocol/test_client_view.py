@@ -1,0 +1,344 @@
+"""How a reader numbers, orders and judges what it receives; no socket, virtual time."""
+
+from datetime import timedelta
+
+import msgspec
+import pytest
+
+from kitefeed.protocol import feed as f
+from kitefeed.protocol.client_tick import IST, Tick
+from kitefeed.protocol.client_view import LOST_NS, PENDING_MAX, View
+from kitefeed.protocol.feed import FeedMessage, Flag, Heartbeat, ShardHealth, Source
+from kitefeed.protocol.kite.ticks import FULL, DepthLevel, TickBody, pack_depth
+from kitefeed.protocol.topics import HEARTBEAT_TOPIC, STATE_TOPIC, snapshot_request, tick_topic
+
+S = 1_000_000_000
+UTC = 1_790_000_000 * S
+INFY = "NSE:INFY"
+DEPTH = pack_depth([DepthLevel(10, 150_000, 2)], [DepthLevel(20, 150_050, 3)])
+
+
+class Reader:
+    """A view with a clock, and the messages a broadcaster would send it."""
+
+    def __init__(self, wanted: frozenset[str] | None = None) -> None:
+        self.now_ns = 1_000 * S
+        self.gen = 1
+        self.view = View(lambda: (self.view, self.now_ns), wanted)
+        self._heartbeat_seq = 0
+
+    @property
+    def utc_ns(self) -> int:
+        return self.now_ns + UTC
+
+    def message(self, body: object, **fields: int) -> FeedMessage:
+        defaults = {
+            "gen": self.gen, "shard": 0, "epoch": 7, "seq": 1, "source": Source.WEBSOCKET,
+            "flags": 0, "t_rx_ns": self.utc_ns, "t_pub_ns": self.utc_ns,
+        }  # fmt: skip
+        raw = msgspec.Raw(f.encode(body))
+        return FeedMessage(v=f.VERSION, body=raw, **{**defaults, **fields})
+
+    def frame(self, key: str = INFY, price: int = 150_000, **fields: int) -> bytes:
+        body = TickBody(408065, FULL, 100, price, close=120_000, depth=DEPTH)
+        return f.feed_frame(tick_topic(key), self.message(body, **fields))
+
+    def tick(self, key: str = INFY, price: int = 150_000, **fields: int) -> None:
+        self.apply(self.frame(key, price, **fields))
+
+    def apply(self, frame: bytes) -> None:
+        self.view.apply(frame, self.now_ns, self.utc_ns)
+
+    def heartbeat(
+        self,
+        *,
+        feed: str = "live",
+        source: str = "websocket",
+        granted: Source = Source.WEBSOCKET,
+        epoch: int = 7,
+        is_alive: bool = True,
+        period_ns: int = 0,
+        sent_ago_ns: int = 0,
+    ) -> None:
+        self._heartbeat_seq += 1
+        health = ShardHealth(0, granted, epoch, is_alive, 0, -1, period_ns)
+        body = Heartbeat(self.gen, feed, source, "valid", "", [health], 0, 0, 0, 0, 0, 1, 0)
+        message = self.message(
+            body, seq=self._heartbeat_seq, source=0, t_pub_ns=self.utc_ns - sent_ago_ns
+        )
+        self.apply(f.feed_frame(HEARTBEAT_TOPIC, message))
+
+    def value(self, key: str = INFY) -> Tick:
+        return self.view.values[key]
+
+
+@pytest.fixture
+def reader() -> Reader:
+    made = Reader()
+    made.heartbeat()
+    return made
+
+
+# --- freshness --------------------------------------------------------------------------------
+
+
+def test_a_value_of_the_live_source_is_fresh_however_long_ago_it_traded(reader: Reader) -> None:
+    reader.tick()
+    for _ in range(600):
+        reader.now_ns += S
+        reader.heartbeat()
+    assert reader.value().is_fresh
+    assert reader.value().source == "websocket"
+    assert reader.value().age_s == 600
+
+
+def test_silence_makes_every_value_stale_and_the_status_lost(reader: Reader) -> None:
+    reader.tick()
+    reader.now_ns += LOST_NS
+    assert reader.value().is_fresh
+    reader.now_ns += 1
+    assert not reader.value().is_fresh
+    assert reader.value().source == "cache"
+    assert reader.value().origin == "websocket"
+    status = reader.view.status(reader.now_ns)
+    assert (status.feed, str(status), status.session) == ("lost", "lost", "unknown")
+
+
+def test_heartbeats_that_waited_in_a_queue_prove_nothing(reader: Reader) -> None:
+    reader.tick()
+    reader.now_ns += 60 * S
+    for seconds in range(60, 3, -1):
+        reader.heartbeat(sent_ago_ns=seconds * S)
+    assert not reader.value().is_fresh
+    assert reader.view.status(reader.now_ns).feed == "lost"
+    reader.heartbeat()
+    assert reader.value().is_fresh
+
+
+def test_a_value_of_another_epoch_or_source_is_cache(reader: Reader) -> None:
+    reader.tick()
+    reader.heartbeat(epoch=8)
+    assert (reader.value().is_fresh, reader.value().source) == (False, "cache")
+    reader.heartbeat(granted=Source.REST, source="rest")
+    assert (reader.value().is_fresh, reader.value().source) == (False, "cache")
+
+
+def test_a_dead_source_is_not_fresh_but_keeps_its_name(reader: Reader) -> None:
+    reader.tick()
+    reader.heartbeat(is_alive=False)
+    assert (reader.value().is_fresh, reader.value().source) == (False, "websocket")
+
+
+@pytest.mark.parametrize("feed", ["closed", "paused", "misconfigured", "stale", "no_entitlement"])
+def test_nothing_is_fresh_under_a_headline_that_denies_it(reader: Reader, feed: str) -> None:
+    reader.tick()
+    reader.heartbeat(feed=feed)
+    assert not reader.value().is_fresh
+
+
+def test_polled_values_are_fresh_under_login_required_for_two_periods() -> None:
+    reader = Reader()
+    words = {"feed": "login_required", "source": "rest", "granted": Source.REST}
+    reader.heartbeat(**words, period_ns=5 * S)  # type: ignore[arg-type]
+    reader.tick(source=Source.REST)
+    for _ in range(10):
+        reader.now_ns += S
+        reader.heartbeat(**words, period_ns=5 * S)  # type: ignore[arg-type]
+        assert reader.value().is_fresh
+    reader.now_ns += 1
+    assert not reader.value().is_fresh
+    assert reader.value().source == "rest"
+
+
+@pytest.mark.parametrize("flag", [Flag.CACHED, Flag.STALE])
+def test_a_flagged_value_is_never_fresh(reader: Reader, flag: Flag) -> None:
+    reader.tick(flags=Flag.REPLAY | flag)
+    assert (reader.value().is_fresh, reader.value().source) == (False, "cache")
+
+
+def test_a_tick_that_was_overtaken_is_not_fresh(reader: Reader) -> None:
+    reader.tick(seq=1)
+    old = reader.value()
+    reader.tick(seq=2)
+    assert not old.is_fresh
+    assert reader.value().is_fresh
+
+
+def test_values_of_the_broadcaster_before_are_cache_until_it_sends_them(reader: Reader) -> None:
+    reader.tick(seq=900)
+    reader.gen = 2
+    reader.heartbeat()
+    assert (reader.value().is_fresh, reader.value().source) == (False, "cache")
+    reader.tick(seq=1)
+    assert reader.value().is_fresh
+
+
+def test_age_counts_what_passed_before_publishing_on_the_way_and_here(reader: Reader) -> None:
+    reader.tick(t_rx_ns=reader.utc_ns - 7 * S, t_pub_ns=reader.utc_ns - 2 * S)
+    reader.now_ns += 3 * S
+    assert reader.value().age_s == 10
+
+
+def test_an_age_is_never_negative_when_clocks_disagree(reader: Reader) -> None:
+    reader.tick(t_rx_ns=reader.utc_ns + 5 * S, t_pub_ns=reader.utc_ns + 5 * S)
+    assert reader.value().age_s == 0
+
+
+# --- order, loss, repetition ------------------------------------------------------------------
+
+
+def test_a_hole_in_seq_is_counted_as_lost_messages_and_wants_a_snapshot(reader: Reader) -> None:
+    reader.tick(seq=5)
+    reader.tick(seq=9)
+    assert reader.view.gaps == 3
+    assert reader.view.is_incomplete
+
+
+def test_a_repetition_is_dropped_and_only_unasked_ones_are_counted(reader: Reader) -> None:
+    reader.tick(seq=5)
+    reader.tick(seq=5)
+    reader.tick(seq=5, flags=Flag.REPLAY)
+    reader.tick(seq=4, flags=Flag.SNAPSHOT)
+    assert (reader.view.duplicates, len(reader.view.arrived)) == (1, 1)
+
+
+def test_a_new_gen_starts_the_numbers_anew_without_a_gap(reader: Reader) -> None:
+    reader.tick(seq=500)
+    reader.gen = 2
+    reader.tick(seq=1)
+    assert (reader.view.gaps, reader.value().gen) == (0, 2)
+
+
+def test_a_value_from_disk_does_not_replace_a_newer_one(reader: Reader) -> None:
+    reader.tick(price=150_000)
+    reader.gen = 2
+    reader.tick(price=1, seq=0, flags=Flag.CACHED, t_rx_ns=reader.utc_ns - 9 * S)
+    assert reader.value().last_price == 1500.0
+
+
+def test_late_messages_are_counted(reader: Reader) -> None:
+    reader.tick(t_pub_ns=reader.utc_ns - 3 * S)
+    assert reader.view.late == 1
+
+
+def test_only_wanted_instruments_are_kept() -> None:
+    reader = Reader(frozenset({INFY}))
+    reader.tick()
+    reader.tick("NSE:TCS")
+    assert set(reader.view.values) == {INFY}
+
+
+def test_ticks_nobody_iterates_over_are_bounded(reader: Reader) -> None:
+    for seq in range(1, PENDING_MAX + 11):
+        reader.tick(seq=seq)
+    assert (len(reader.view.arrived), reader.view.overrun) == (PENDING_MAX, 10)
+    assert reader.view.arrived[0].seq == 11
+
+
+# --- snapshots --------------------------------------------------------------------------------
+
+REQUEST = snapshot_request("ab", b"tick/")
+
+
+def snapshot(reader: Reader, frames: list[bytes], count: int) -> None:
+    for seq, body in enumerate([frames, f.SnapshotEnd(count)], start=1):
+        message = reader.message(body, seq=seq, source=0, flags=Flag.SNAPSHOT)
+        reader.apply(f.feed_frame(REQUEST, message))
+
+
+def test_a_snapshot_brings_values_and_is_over_when_its_end_came(reader: Reader) -> None:
+    snapshot(reader, [reader.frame(flags=Flag.SNAPSHOT), reader.frame("NSE:TCS")], 2)
+    assert set(reader.view.values) == {INFY, "NSE:TCS"}
+    assert reader.view.ended == {REQUEST}
+    assert not reader.view.is_incomplete
+
+
+def test_a_short_snapshot_wants_another(reader: Reader) -> None:
+    snapshot(reader, [reader.frame()], 2)
+    assert reader.view.is_incomplete
+
+
+def test_a_snapshot_never_takes_a_live_value_back(reader: Reader) -> None:
+    old = reader.frame(price=1, seq=3, flags=Flag.SNAPSHOT)
+    reader.tick(price=2_00, seq=4)
+    snapshot(reader, [old], 1)
+    assert reader.value().last_price == 2.0
+
+
+def test_a_snapshot_inside_a_snapshot_is_not_followed(reader: Reader) -> None:
+    inner = f.feed_frame(REQUEST, reader.message([b"x"]))
+    snapshot(reader, [inner], 1)
+    assert reader.view.values == {}
+
+
+# --- rubbish ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        b"tick/NSE:INFY",
+        b"tick/NSE:INFY\0",
+        b"tick/NSE:INFY\0\xc1",
+        b"hb/feed\0\x91\x01",
+        b"\0" * 50,
+        b"tick/NSE:INFY\0" + b"\x91" * 100_000,
+        f.feed_frame(b"tick/\xff\xfe", Reader().message([1, 3, 100, 5])),
+        f.feed_frame(b"tick/A:B", Reader().message([1, 3, 0, 5])),
+        f.feed_frame(b"tick/A:B", Reader().message({"a": 1})),
+        f.feed_frame(HEARTBEAT_TOPIC, Reader().message([])),
+        f.feed_frame(STATE_TOPIC, Reader().message("x")),
+    ],
+)
+def test_rubbish_is_counted_and_never_raises(reader: Reader, frame: bytes) -> None:
+    reader.apply(frame)
+    assert reader.view.bad_messages == 1
+    assert reader.view.values == {}
+
+
+def test_a_higher_major_version_is_not_read(reader: Reader) -> None:
+    message = reader.message([1, 3, 100, 5])
+    message.v = 2
+    reader.apply(f.feed_frame(b"tick/A:B", message))
+    assert reader.view.bad_messages == 1
+
+
+def test_a_later_version_may_append_fields(reader: Reader) -> None:
+    body = [408065, FULL, 100, 150_000, *[None] * 14, DEPTH, "a field of tomorrow"]
+    fields = msgspec.structs.astuple(reader.message(body))
+    array = [*fields, "another"]
+    reader.apply(b"tick/NSE:INFY\0" + f.encode(array))
+    assert reader.value().last_price == 1500.0
+
+
+# --- what a tick offers -----------------------------------------------------------------------
+
+
+def test_a_tick_gives_rupees_levels_and_times_with_a_zone(reader: Reader) -> None:
+    body = TickBody(
+        408065, FULL, 100, 150_005, 10, 149_990, 1_000, 20, 30, 149_000, 151_000, 148_000, 120_000,
+        1_791_431_409, 5, 6, 4, 1_791_431_410, DEPTH,
+    )  # fmt: skip
+    reader.apply(f.feed_frame(tick_topic(INFY), reader.message(body)))
+    tick = reader.value()
+    assert (tick.exchange, tick.symbol, tick.mode) == ("NSE", "INFY", "full")
+    assert (tick.last_price, str(tick.last_price_decimal)) == (1500.05, "1500.05")
+    assert tick.ohlc == (1490.0, 1510.0, 1480.0, 1200.0)
+    assert tick.change == pytest.approx(25.004166)
+    assert tick.depth is not None
+    assert tick.depth.buy[0] == (10, 1500.0, 2)
+    assert tick.depth.sell[0] == (20, 1500.5, 3)
+    assert tick.exchange_timestamp is not None
+    assert tick.exchange_timestamp.utcoffset() == timedelta(hours=5, minutes=30)
+    assert tick.exchange_timestamp.timestamp() == 1_791_431_410
+    assert tick.received_at.tzinfo is IST
+    assert "NSE:INFY 1500.05" in repr(tick)
+
+
+def test_fields_the_mode_does_not_carry_are_none(reader: Reader) -> None:
+    body = TickBody(408065, 1, 100, 150_005)
+    reader.apply(f.feed_frame(tick_topic(INFY), reader.message(body)))
+    tick = reader.value()
+    assert (tick.depth, tick.ohlc, tick.change) == (None, (None,) * 4, None)
+    assert (tick.volume_traded, tick.exchange_timestamp) == (None, None)

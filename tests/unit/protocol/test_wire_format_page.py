@@ -1,0 +1,61 @@
+"""docs/wire-format.md says what the code does: another language's reader is written from it."""
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from kitefeed.protocol import feed as f
+from kitefeed.protocol import topics
+from kitefeed.protocol.feed import Flag, Source
+from kitefeed.protocol.kite.ticks import LTP, TickBody
+
+PAGE = (Path(__file__).parents[3] / "docs" / "wire-format.md").read_text("utf-8")
+STRUCTS: list[type[msgspec.Struct]] = [
+    f.FeedMessage, TickBody, f.Heartbeat, f.ShardHealth, f.SnapshotEnd, f.FeedState,
+    f.OrderUpdate, f.Notice,
+]  # fmt: skip
+
+
+def section(name: str) -> str:
+    return PAGE.partition(f"### `{name}`\n")[2].partition("\n#")[0]
+
+
+@pytest.mark.parametrize("kind", STRUCTS, ids=lambda kind: kind.__name__)
+def test_the_page_lists_exactly_the_fields_in_order(kind: type[msgspec.Struct]) -> None:
+    fields = [field.name for field in msgspec.structs.fields(kind)]
+    if kind.__struct_config__.array_like:
+        rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", section(kind.__name__), re.MULTILINE)
+        assert rows == [(str(n), name) for n, name in enumerate(fields)]
+    else:
+        assert re.findall(r"^\| `(\w+)` \|", section(kind.__name__), re.MULTILINE) == fields
+
+
+def test_the_page_lists_exactly_the_flags() -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (\d+) \|", PAGE, re.MULTILINE)
+    assert rows == [(flag.name, str(flag.value)) for flag in Flag]
+
+
+def test_the_page_names_sources_topics_and_version_as_they_are() -> None:
+    assert [f"{s.value} {s.name.lower()}" for s in Source] == ["0 none", "1 websocket", "2 rest"]
+    assert "0 none (the daemon itself), 1 websocket, 2 rest" in PAGE
+    assert f"version of this page: {f.VERSION}" in PAGE
+    for topic in (topics.HEARTBEAT_TOPIC, topics.STATE_TOPIC):
+        assert f"`{topic.decode()}\\0`" in PAGE
+    for prefix in (*topics.FAMILIES, topics.SNAPSHOT, topics.PRESENCE):
+        assert f"`{prefix.decode()}" in PAGE
+    assert f"longer than {topics.SUBSCRIPTION_BYTES_MAX} bytes" in PAGE
+
+
+def test_the_bytes_of_the_example_are_the_message_it_describes() -> None:
+    block = PAGE.partition("### Example")[2].split("```")[1]
+    frame = bytes.fromhex("".join(line[:62].rstrip() for line in block.splitlines()))
+    topic, array = f.split_frame(frame)
+    message = f.decode_feed_message(array)
+    assert topic == b"tick/NSE:INFY"
+    assert (message.v, message.shard, message.epoch, message.seq) == (1, 0, 41, 12)
+    assert (message.source, message.flags) == (Source.WEBSOCKET, 0)
+    body = msgspec.msgpack.decode(message.body, type=TickBody)
+    assert body == TickBody(408065, LTP, 100, 150_005)
+    assert f.feed_frame(topic, message) == frame

@@ -1,0 +1,191 @@
+"""The directions of imports, and the one place each for what a process shares with the world."""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("protocol", "actors", "cli", "simulator")
+ACTORS = (
+    "supervisor", "broadcaster", "ticker", "rest_poller", "token_validator", "auth_watcher",
+)  # fmt: skip
+PURE = {"zmq", "asyncio", "time", "random", "os", "logging", "threading"}
+
+
+class Module(NamedTuple):
+    """A source file under the name it is imported by."""
+
+    name: str
+    path: Path
+    tree: ast.Module
+
+
+@cache
+def modules() -> tuple[Module, ...]:
+    return tuple(_module(path) for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+
+
+def _module(path: Path) -> Module:
+    name = ".".join(("kitefeed", *path.relative_to(ROOT).with_suffix("").parts))
+    tree = ast.parse(path.read_text("utf-8"), str(path))
+    return Module(name.removesuffix(".__init__"), path, tree)
+
+
+def imports(module: Module) -> Iterator[str]:
+    """Every imported name, those inside functions and under TYPE_CHECKING included."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def attributes(module: Module) -> set[str]:
+    """`os.environ`, `time.time` and the like: every dotted access to a plain name."""
+    return {
+        f"{node.value.id}.{node.attr}"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    }
+
+
+def belongs(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def offenders(package: str, forbidden: tuple[str, ...], *, but: tuple[str, ...] = ()) -> list[str]:
+    return [
+        f"{module.name} imports {name}"
+        for module in modules()
+        if belongs(module.name, package) and not any(belongs(module.name, b) for b in but)
+        for name in imports(module)
+        if any(belongs(name, f) for f in forbidden)
+    ]
+
+
+def users_of(names: set[str]) -> set[str]:
+    """Modules that touch one of these attributes."""
+    return {module.name for module in modules() if attributes(module) & names}
+
+
+def test_the_wire_formats_of_kite_import_the_standard_library_and_msgspec_only() -> None:
+    allowed = ("msgspec", "kitefeed.protocol.kite")
+    third_party = ("zmq", "aiohttp", "kiteconnect", "click", "rich", "supervisor", "kitefeed")
+    found = [
+        f"{module.name} imports {name}"
+        for module in modules()
+        if belongs(module.name, "kitefeed.protocol.kite")
+        for name in imports(module)
+        if any(belongs(name, t) for t in third_party) and not any(belongs(name, a) for a in allowed)
+    ]
+    assert found == []
+
+
+def test_only_the_sockets_module_and_the_client_import_zmq() -> None:
+    users = {m.name for m in modules() if any(belongs(name, "zmq") for name in imports(m))}
+    assert users <= {"kitefeed.protocol.sockets", "kitefeed.protocol.client"}
+
+
+def test_protocol_imports_nothing_above_it() -> None:
+    above = ("kitefeed.actors", "kitefeed.cli", "kitefeed.simulator")
+    assert offenders("kitefeed.protocol", above) == []
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+def test_no_actor_imports_another_actor(actor: str) -> None:
+    others = tuple(f"kitefeed.actors.{other}" for other in ACTORS if other != actor)
+    assert offenders(f"kitefeed.actors.{actor}", others) == []
+
+
+def test_what_actors_share_imports_no_actor() -> None:
+    actors = tuple(f"kitefeed.actors.{actor}" for actor in ACTORS)
+    assert offenders("kitefeed.actors.policy", (*actors, "kitefeed.actors.runtime")) == []
+    assert offenders("kitefeed.actors.runtime", actors) == []
+
+
+def test_actors_do_not_import_the_simulator() -> None:
+    assert offenders("kitefeed.actors", ("kitefeed.simulator",)) == []
+
+
+def test_the_simulator_knows_the_formats_of_kite_and_nothing_else_of_ours() -> None:
+    ours = ("kitefeed.actors", "kitefeed.cli")
+    assert offenders("kitefeed.simulator", ours) == []
+    others = [
+        name
+        for module in modules()
+        if belongs(module.name, "kitefeed.simulator")
+        for name in imports(module)
+        if belongs(name, "kitefeed.protocol") and not belongs(name, "kitefeed.protocol.kite")
+    ]
+    assert others == []
+
+
+def test_nothing_imports_the_command_line_but_itself() -> None:
+    assert offenders("kitefeed", ("kitefeed.cli",), but=("kitefeed.cli",)) == []
+
+
+def test_machines_are_pure() -> None:
+    found = [
+        f"{module.name} imports {name}"
+        for module in modules()
+        if belongs(module.name, "kitefeed.actors") and module.path.name == "machine.py"
+        for name in imports(module)
+        if name.split(".")[0] in PURE or belongs(name, "kitefeed.actors.runtime")
+    ]
+    assert found == []
+
+
+def test_imports_are_absolute_through_the_package_name() -> None:
+    relative = [
+        module.name
+        for module in modules()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
+    bare = [
+        f"{module.name} imports {name}"
+        for module in modules()
+        for name in imports(module)
+        if name.split(".")[0] in FOLDERS
+    ]
+    assert relative == []
+    assert bare == []
+
+
+def test_settings_come_from_the_environment_in_one_module() -> None:
+    writers = {
+        "kitefeed.cli.environment",  # writes it for children
+        "kitefeed.actors.runtime.locks",  # asks whether supervisord is the parent
+    }
+    readers = users_of({"os.environ", "os.getenv", "os.environb"})
+    assert readers <= {"kitefeed.protocol.location", *writers}
+
+
+def test_clocks_are_read_in_one_module() -> None:
+    clocks = {
+        f"time.{name}{unit}"
+        for name in ("time", "monotonic", "perf_counter", "clock_gettime", "process_time")
+        for unit in ("", "_ns")
+    }
+    clocks |= {f"datetime.{name}" for name in ("now", "utcnow", "today")} | {"date.today"}
+    own = "kitefeed.simulator.server"  # a program apart, which imports nothing but wire formats
+    assert users_of(clocks) <= {"kitefeed.protocol.clock", own}
+
+
+def test_signals_are_handled_in_one_module_of_each_kind_of_process() -> None:
+    handlers = {
+        module.name
+        for module in modules()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Attribute)
+        and (node.attr == "add_signal_handler" or ast.unparse(node) == "signal.signal")
+    }
+    assert handlers <= {
+        "kitefeed.actors.runtime.process",
+        "kitefeed.cli.signals",
+        "kitefeed.simulator.run",
+    }
