@@ -84,9 +84,11 @@ def read(path: Path, api_key: str = "") -> Session | None:
         raise LoginNeeded(
             f"{path} cannot be opened ({error.strerror}); make it a plain file"
         ) from None
-    with os.fdopen(handle, "rb") as file:
-        _check_mode(path, os.fstat(file.fileno()))
-        data = file.read(FILE_BYTES_MAX + 1)
+    try:
+        _check_mode(path, os.fstat(handle))
+        data = os.read(handle, FILE_BYTES_MAX + 1)
+    finally:
+        os.close(handle)
     if len(data) > FILE_BYTES_MAX:
         raise LoginNeeded(f"{path} is larger than {FILE_BYTES_MAX} bytes; it is not a session")
     try:

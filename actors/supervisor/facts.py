@@ -20,6 +20,7 @@ MOVED_GRACE_NS = 1_500_000_000  # the ticker's next beat tells whether the strea
 SOCKET_REFUSED_RETRY_NS = 60 * S  # after REFUSALS_BEFORE_REST refusals in a row
 REFUSALS_BEFORE_REST = 3
 NETWORK_LADDER_S = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
+LOSSES_TOLERATED = 3  # reconnects that follow each other; beyond it the network is at fault
 STABLE_AFTER_NS = 10 * S  # live this long: the next loss is a new one, tried again at once
 CLOSED_RETRY_NS = 60 * S  # while the market is closed no attempt comes sooner than this
 BRIDGE_AFTER_NS = 15 * S  # without fresh data while REST answers: poll
@@ -66,6 +67,7 @@ class Link:
     next_until_ns: int = 0
     refused_status: int = 0
     closed_reason: str = ""
+    connect_failures: int = 0  # attempts in a row that never opened
 
 
 @dataclass

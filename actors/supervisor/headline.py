@@ -7,6 +7,7 @@ Both are derived from the facts after every step, so nothing can be said twice.
 from kitefeed.actors.policy import market
 from kitefeed.actors.supervisor import rest
 from kitefeed.actors.supervisor.facts import (
+    LOSSES_TOLERATED,
     REFUSALS_BEFORE_REST,
     LinkState,
     Say,
@@ -199,7 +200,8 @@ def _link_conditions(s: State) -> dict[str, str]:
             "Kite refuses a further socket (429): another program holds this key's three sockets; "
             "close it"
         )}  # fmt: skip
-    if s.link.cause == "network" and s.ladders.network.taken > 1:
+    is_failing = s.link.connect_failures or s.ladders.network.taken > LOSSES_TOLERATED
+    if s.link.cause == "network" and is_failing:
         return {"network": f"no connection to Kite: {s.link.closed_reason}"}
     return {}
 

@@ -121,6 +121,7 @@ def _connect(s: State) -> None:
         cause=s.link.cause,
         refused_status=s.link.refused_status,
         closed_reason=s.link.closed_reason,
+        connect_failures=s.link.connect_failures,
     )
 
 
@@ -144,6 +145,7 @@ def opened(s: State, epoch: int) -> None:
         _rotate(s)
     elif epoch == link.epoch and link.state is LinkState.CONNECTING:
         link.state = LinkState.PRIMING
+        link.connect_failures = 0
         link.until_ns = 0  # the ticker reports silence and doubt; `grant` repeats until heard
         link.is_subscribed = False
     else:
@@ -367,6 +369,7 @@ def _wait(s: State, cause: Cause, wait_ns: int) -> None:
 
 def _wait_network(s: State, reason: str) -> None:
     s.link.closed_reason = reason
+    s.link.connect_failures += s.link.state in (LinkState.PREFLIGHT, LinkState.CONNECTING)
     rung_ns = s.ladders.network.next_ns()
     jittered_ns = int(rung_ns * (0.8 + 0.4 * s.jitter()))
     _wait(s, "network", max(1, jittered_ns))

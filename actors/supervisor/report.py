@@ -1,5 +1,6 @@
 """The status report, built from the machine's state and what stands around it."""
 
+import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def status(
         else None,
         last_outage=s.outage,
         endpoints=endpoints(runtime_dir),
-        actors=[m.ActorStatus(Role.SUPERVISOR, "up", None), *roster.report(now_ns)],
+        actors=[m.ActorStatus(Role.SUPERVISOR, "up", os.getpid(), 0.0), *roster.report(now_ns)],
         version=_version(),
     )
 
