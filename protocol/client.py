@@ -223,7 +223,9 @@ class Feed:
             self.answers = reply.answers
             refused = [a for a in reply.answers if a.outcome == "refused"]
             if refused:
-                raise BadInput("; ".join(f"{a.instrument}: {a.detail or 'refused'}" for a in refused))
+                raise BadInput(
+                    "; ".join(f"{a.instrument}: {a.detail or 'refused'}" for a in refused)
+                )
 
     def _topics(self) -> list[bytes]:
         """Exact subscriptions, each with its NUL."""

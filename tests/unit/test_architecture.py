@@ -1,0 +1,68 @@
+"""ARCHITECTURE.md is kept in step with the code: its tables list what the code lists."""
+
+import re
+from pathlib import Path
+
+from kitefeed.actors.supervisor import facts
+from kitefeed.actors.supervisor.facts import LinkState
+from kitefeed.protocol.client_view import LOST_NS
+from kitefeed.protocol.topology import WIRES, Role
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the first table below `heading`, without its head."""
+    section = TEXT.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    start = section.index("\n|") + 1
+    lines = section[start:].split("\n\n", 1)[0].splitlines()
+    return [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_the_table_of_wires_is_the_one_in_the_code() -> None:
+    assert rows("Wires") == [
+        [
+            wire.name,
+            wire.path,
+            wire.binder,
+            f"{wire.binder_type}/{wire.peer_type}",
+            wire.peers,
+            f"{wire.binder_hwm}/{wire.peer_hwm}",
+            wire.when_full,
+        ]
+        for wire in WIRES
+    ]
+
+
+def test_every_process_is_described() -> None:
+    assert {row[0] for row in rows("Processes")} == set(Role)
+
+
+def test_the_headlines_are_those_of_the_code_in_its_order_of_precedence() -> None:
+    source = (ROOT / "actors/supervisor/headline.py").read_text("utf-8")
+    body = source.split("def _feed(", 1)[1].split("\ndef ", 1)[0]
+    returned = re.findall(r'return "(\w+)"', body)
+    assert [row[0] for row in rows("The headline")] == returned
+
+
+def test_every_state_of_the_link_is_described_in_the_order_of_the_code() -> None:
+    assert [row[0] for row in rows("The link's states")] == list(LinkState)
+
+
+def test_the_waits_are_those_of_the_code() -> None:
+    ladder = ", ".join(f"{s:g}" for s in facts.NETWORK_LADDER_S)
+    assert f"{ladder} s" in TEXT
+    assert f"tried every {facts.SOCKET_REFUSED_RETRY_NS // facts.S} s" in TEXT
+    assert f"after {facts.BRIDGE_AFTER_NS // facts.S} s without fresh data" in TEXT
+    assert f"no attempt sooner than {facts.CLOSED_RETRY_NS // facts.S} s" in TEXT
+    assert f"{facts.CONNECT_LIMIT_NS // facts.S} s" in TEXT
+    assert f"{facts.SETTLE_NS / facts.S} s" in TEXT
+    assert f"{LOST_NS / 1e9} s ago" in TEXT
+
+
+def test_every_folder_in_the_map_exists() -> None:
+    section = TEXT.split("## Where to find what", 1)[1]
+    folders = re.findall(r"^(\w+)/ ", section, re.M)
+    assert len(folders) == 6
+    assert all((ROOT / folder).is_dir() for folder in folders)
