@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# More than cores: the tests that start processes mostly wait.
+WORKERS ?= 4
 
 .PHONY: demo test check format clean
 
@@ -10,7 +12,7 @@ demo: $(STAMP)  ## live prices, a broken session, and the way back, narrated
 	@$(BIN)/kitefeed demo $(ARGS)
 
 test: $(STAMP)  ## the whole test suite
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: $(STAMP)  ## format, lint, strict types
 	$(BIN)/ruff format --check .
@@ -29,5 +31,6 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "kitefeed needs Python 3.11 or newer; $(PYTHON) is older. Name one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@echo "Setting up $(VENV) (once; about a minute) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[daemon,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  -e '.[daemon,dev]' >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log; exit 1; }
 	@touch $(STAMP)

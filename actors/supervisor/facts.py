@@ -94,7 +94,6 @@ class Rest:
 
     epoch: int = 0  # 0: not polling
     fingerprint: str = ""
-    slot: Literal["primary", "standby"] = "primary"
     is_started: bool = False  # StartPolling was sent (its grant was acknowledged)
     ok_ns: int = 0
     sweep_ns: int = 0
@@ -111,6 +110,7 @@ class ProbeFacts:
     """The one question to the poller under way; `request` None when there is none."""
 
     kind: ProbeKind = "classify"
+    epoch: int = 0  # of the link it is about
     request: m.Probe | None = None
     until_ns: int = 0
     asked_ns: int = 0

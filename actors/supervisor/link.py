@@ -80,7 +80,12 @@ def _advance_live(s: State) -> None:
         s.ladders.network.reset()
     if 0 < link.next_until_ns <= s.now_ns:
         _abandon_next(s)
-    is_new_login = s.session.word == "valid" and link.fingerprint != s.session.fingerprint
+
+
+def _open_next(s: State) -> None:
+    """Another session than the socket's has just been found good: begin to move over to it."""
+    link = s.link
+    is_new_login = link.fingerprint != s.session.fingerprint
     if is_new_login and not link.next_epoch and not link.next_until_ns:
         link.next_epoch = _order_open(s)
         link.next_until_ns = s.now_ns + CONNECT_LIMIT_NS
@@ -98,10 +103,13 @@ def _preflight(s: State) -> None:
 def _hear_verdict(s: State, verdict: m.Verdict) -> None:
     """The primary session was validated, or a quote found it dead."""
     link = s.link
+    is_good = verdict == "valid" or (verdict == "unverified" and session.was_valid_today(s))
     if verdict == "refused" and link.state in (LinkState.PREFLIGHT, LinkState.CLASSIFYING):
         _wait(s, "session", s.ladders.session.next_ns())
+    elif link.state is LinkState.LIVE and is_good:
+        _open_next(s)
     elif link.state is LinkState.PREFLIGHT:
-        if verdict == "valid" or session.was_valid_today(s):
+        if is_good:
             _connect(s)
         else:
             _wait_network(
@@ -123,6 +131,14 @@ def _connect(s: State) -> None:
         closed_reason=s.link.closed_reason,
         connect_failures=s.link.connect_failures,
     )
+
+
+def outdated(s: State) -> None:
+    """REST took a newer epoch than the attempt under way: the fence would refuse the socket, so the
+    attempt begins again."""
+    if s.link.state is LinkState.CONNECTING:
+        _order_close(s, s.link.epoch)
+        _preflight(s)
 
 
 def _order_open(s: State) -> int:
@@ -148,7 +164,7 @@ def opened(s: State, epoch: int) -> None:
         link.connect_failures = 0
         link.until_ns = 0  # the ticker reports silence and doubt; `grant` repeats until heard
         link.is_subscribed = False
-    else:
+    elif epoch != link.epoch or not s.is_link_open:
         _order_close(s, epoch)  # a socket nobody waits for any more
 
 
@@ -203,8 +219,10 @@ def became_live(s: State) -> None:
     s.link.cause = ""
     s.link.refused_status = 0
     s.fresh_ns = max(s.fresh_ns, s.now_ns)
+    s.has_no_entitlement = False
     _forget_refusals(s)
-    s.session.next_check_ns = s.session.next_check_ns or s.now_ns
+    is_new_login = s.link.fingerprint != s.session.fingerprint
+    s.session.next_check_ns = (not is_new_login and s.session.next_check_ns) or s.now_ns
 
 
 def silent(s: State, epoch: int) -> None:
@@ -241,31 +259,42 @@ def refused(s: State, epoch: int, status: int) -> None:
 
 def _hear_probe(s: State, kind: ProbeKind, outcome: m.ProbeOutcome) -> None:
     """What a quote said about a refused socket, a doubtful stream, or a plan without data."""
+    is_of_link = s.is_link_open and s.probe.epoch == s.link.epoch
     if outcome == "token":
-        _session_died(s)
+        _session_died(s, kind, is_of_link=is_of_link)
     elif kind == "classify":
         _classified(s, outcome)
     elif kind == "entitlement":
         if outcome in ("same", "moved"):
             s.has_no_entitlement = False
+            s.rest.parked.discard(s.session.fingerprint or "")
             retry_now(s)
-    elif s.is_link_open:
+    elif is_of_link:
         _doubt_resolved(s, kind, outcome)
 
 
-def _session_died(s: State) -> None:
-    """A quote met a dead session. A stream that was in doubt is no better, so it is closed."""
-    if s.is_link_open:
+def _session_died(s: State, kind: ProbeKind, *, is_of_link: bool) -> None:
+    """A quote met a dead session. A stream of that session that was in doubt is no better, so it is
+    closed; of one that uses another session (the new login is refused) the quote says nothing."""
+    session.refused_elsewhere(s, s.session.fingerprint, "a quote was refused")
+    if is_of_link and s.link.fingerprint != s.session.fingerprint:
+        _doubt_resolved(s, kind, "network")
+        return
+    if is_of_link:
         _order_close(s, s.link.epoch)
-        s.link = Link(LinkState.PREFLIGHT)
-    session.refused_elsewhere(s, s.session, "a quote was refused")
+    is_parked = s.link.state is LinkState.WAITING and s.link.cause == "entitlement"
+    if is_of_link or is_parked or s.link.state is LinkState.CLASSIFYING:
+        s.has_no_entitlement = False
+        _wait(s, "session", s.ladders.session.next_ns())
 
 
 def _classified(s: State, outcome: m.ProbeOutcome) -> None:
     """A 403 whose session is good: a plan without data, or a refusal of the socket alone."""
+    if s.link.state is not LinkState.CLASSIFYING:
+        return
     if outcome == "permission":
         no_entitlement(s)
-    elif s.link.state is LinkState.CLASSIFYING:
+    else:
         s.is_socket_refusal = True
         is_rest_due = s.consecutive_403 >= REFUSALS_BEFORE_REST
         wait_ns = SOCKET_REFUSED_RETRY_NS if is_rest_due else s.ladders.socket.next_ns()
@@ -275,6 +304,8 @@ def _classified(s: State, outcome: m.ProbeOutcome) -> None:
 def no_entitlement(s: State) -> None:
     """Neither source can work: say it once, ask again every 15 minutes."""
     s.has_no_entitlement = True
+    if s.link.state is LinkState.CONNECTING:
+        _order_close(s, s.link.epoch)
     if not s.is_link_open:
         _wait(s, "entitlement", 0)
 
@@ -318,8 +349,9 @@ def reported(s: State, links: tuple[m.LinkReport, ...]) -> None:
     for epoch, report in sorted(running.items(), reverse=True):
         s.raise_epoch(epoch)
         if epoch in (s.link.epoch, s.link.next_epoch):
-            continue
-        if s.is_link_open:
+            opened(s, epoch)  # its report may have been lost, as may the order to subscribe
+            instruments_changed(s)
+        elif s.is_link_open:
             _order_close(s, epoch)
         else:
             _adopt(s, report)
@@ -351,6 +383,7 @@ def _abandon_next(s: State) -> None:
         s.link.next_until_ns = s.now_ns + SOCKET_REFUSED_RETRY_NS
     else:
         s.link.next_until_ns = 0
+        session.request(s, s.session)  # found good, it is tried again (`_open_next`)
 
 
 # --- waits and resets ---------------------------------------------------------------------------
@@ -360,6 +393,8 @@ def _wait(s: State, cause: Cause, wait_ns: int) -> None:
     """Waits for `wait_ns`; 0 waits for something else to end it."""
     if not s.is_market_open and wait_ns:
         wait_ns = max(wait_ns, CLOSED_RETRY_NS)
+    if s.link.next_epoch:
+        _order_close(s, s.link.next_epoch)
     s.link.state = LinkState.WAITING
     s.link.cause = cause
     s.link.until_ns = s.now_ns + wait_ns if wait_ns else 0
@@ -369,6 +404,7 @@ def _wait(s: State, cause: Cause, wait_ns: int) -> None:
 
 def _wait_network(s: State, reason: str) -> None:
     s.link.closed_reason = reason
+    s.is_socket_refusal = False  # the network's turn: REST may bridge
     s.link.connect_failures += s.link.state in (LinkState.PREFLIGHT, LinkState.CONNECTING)
     rung_ns = s.ladders.network.next_ns()
     jittered_ns = int(rung_ns * (0.8 + 0.4 * s.jitter()))
@@ -390,7 +426,10 @@ def session_changed(s: State) -> None:
     """Another session file: a new chance. An open socket stays until the new one is proven."""
     _forget_refusals(s)
     s.has_no_entitlement = False
-    s.link.next_until_ns = 0 if not s.link.next_epoch else s.link.next_until_ns
+    probe.forget(s)
+    if s.link.next_epoch:  # on its way with a login that has been replaced
+        _order_close(s, s.link.next_epoch)
+    s.link.next_epoch = s.link.next_until_ns = 0
     retry_now(s)
     if s.link.state in (LinkState.CONNECTING, LinkState.CLASSIFYING, LinkState.PREFLIGHT):
         if s.link.state is LinkState.CONNECTING:

@@ -97,9 +97,11 @@ class Supervisor:
             case Operate(override):
                 s.persisted.override = override
                 s.order(Persist())
+                rest.unpark(s)
                 link.retry_now(s)
             case RetryNow():
                 rest.unpark(s)
+                s.has_no_entitlement = False
                 session.check_now(s)
                 link.retry_now(s)
             case Instruments(instruments):
@@ -138,12 +140,13 @@ class Supervisor:
 
     def _advance(self) -> None:
         """Moves the regions in the order in which they feed each other. Twice, because a timeout in
-        one (a validation) can start another (a connection) in the same step."""
+        one (a validation) can start another (a connection) in the same step. REST before the link:
+        when both start, the link must have the newer epoch, or the fence would refuse it."""
         for _ in range(2):
             session.advance(self.state)
             probe.advance(self.state)
-            link.advance(self.state)
             rest.advance(self.state)
+            link.advance(self.state)
             grant.advance(self.state)
 
     def _read_clock(self, utc_ns: int) -> None:
@@ -165,9 +168,10 @@ class Supervisor:
         elif hello.role is Role.BROADCASTER:
             grant.broadcaster_up(s, is_new)
             s.last_announced = None
-        elif hello.role is Role.REST_POLLER and is_new:
-            rest.stop(s)
-            probe.poller_lost(s)
+        elif hello.role is Role.REST_POLLER:
+            rest.reported(s, hello.links)
+            if is_new:
+                probe.poller_lost(s)
         elif hello.role is Role.TOKEN_VALIDATOR and is_new:
             session.validator_lost(s)
 

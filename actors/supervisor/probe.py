@@ -29,8 +29,9 @@ def ask(s: State, kind: ProbeKind, doubt: m.LinkDoubt | None = None) -> int:
         doubt.volume_traded if doubt else None,
     )
     until_ns = s.now_ns + PROBE_LIMIT_NS
-    failures = s.probe.failures if s.probe.kind == kind else 0
-    s.probe = ProbeFacts(kind, request, until_ns, s.now_ns, failures=failures)
+    is_same = (s.probe.kind, s.probe.epoch) == (kind, s.link.epoch)
+    failures = s.probe.failures if is_same else 0
+    s.probe = ProbeFacts(kind, s.link.epoch, request, until_ns, s.now_ns, failures=failures)
     s.send(Role.REST_POLLER, request)
     return until_ns
 
@@ -69,10 +70,14 @@ def poller_lost(s: State) -> None:
         s.send(Role.REST_POLLER, s.probe.request)
 
 
+def forget(s: State) -> None:
+    """Another session: an answer about the one before says nothing any more."""
+    s.probe = ProbeFacts()
+
+
 def _conclude(s: State, outcome: m.ProbeOutcome) -> None:
     probe = s.probe
     is_answer = outcome in ("moved", "same")
-    s.probe = ProbeFacts(
-        probe.kind, asked_ns=probe.asked_ns, failures=0 if is_answer else probe.failures + 1
-    )
+    failures = 0 if is_answer else probe.failures + 1
+    s.probe = ProbeFacts(probe.kind, probe.epoch, asked_ns=probe.asked_ns, failures=failures)
     s.probe_news = (probe.kind, outcome)

@@ -1,7 +1,5 @@
 """The REST region: when quotes are polled, and with which session."""
 
-from typing import NamedTuple
-
 from kitefeed.actors.supervisor import link, session
 from kitefeed.actors.supervisor.facts import (
     BRIDGE_AFTER_NS,
@@ -15,11 +13,6 @@ from kitefeed.protocol import messages as m
 from kitefeed.protocol.topology import Role
 
 
-class _Wish(NamedTuple):
-    slot: m.Slot
-    fingerprint: str
-
-
 def advance(s: State) -> None:
     """Starts and stops polling as the facts call for. Starting means: a new epoch, its grant, and
     only then (`granted`) the order to the poller."""
@@ -28,10 +21,11 @@ def advance(s: State) -> None:
     if wish is None:
         if s.rest.epoch:
             stop(s)
-    elif not s.rest.epoch or s.rest.fingerprint != wish.fingerprint:
+    elif not s.rest.epoch or s.rest.fingerprint != wish:
         if s.rest.is_started:
             s.send(Role.REST_POLLER, m.StopPolling(SHARD))
-        s.rest = Rest(s.next_epoch(), wish.fingerprint, wish.slot, parked=s.rest.parked)
+        s.rest = Rest(s.next_epoch(), wish, parked=s.rest.parked)
+        link.outdated(s)
 
 
 def stop(s: State) -> None:
@@ -39,6 +33,28 @@ def stop(s: State) -> None:
     if s.rest.is_started and Role.REST_POLLER in s.actors_up:
         s.send(Role.REST_POLLER, m.StopPolling(SHARD))
     s.rest = Rest(parked=s.rest.parked)
+
+
+def reported(s: State, links: tuple[m.LinkReport, ...]) -> None:
+    """What a poller that says hello is polling. Polling that nobody here knows of is adopted (this
+    supervisor is the new one) while the fence may still let it through; what was ordered and is
+    not polled, because the order or its refusal got lost, begins anew under another epoch."""
+    if s.rest.epoch in [running.epoch for running in links]:
+        return
+    if s.rest.is_started:
+        stop(s)
+    elif links and not s.rest.epoch and links[-1].epoch >= s.grant.epoch:
+        running = links[-1]
+        ok_ns = s.now_ns if running.is_streaming else 0
+        s.rest = Rest(
+            running.epoch,
+            running.fingerprint,
+            is_started=True,
+            ok_ns=ok_ns,
+            parked=s.rest.parked,
+        )
+    elif links:
+        s.send(Role.REST_POLLER, m.StopPolling(SHARD))
 
 
 def granted(s: State) -> None:
@@ -69,10 +85,10 @@ def polled(s: State, event: m.Polled) -> None:
         rest.ok_ns = s.now_ns
     elif event.outcome == "token":
         rest.parked.add(rest.fingerprint)
-        session.refused_elsewhere(s, session.slot(s, rest.slot), "a quote was refused")
+        session.refused_elsewhere(s, rest.fingerprint, "a quote was refused")
     elif event.outcome == "permission":
         rest.parked.add(rest.fingerprint)
-        if rest.slot == "primary":
+        if rest.fingerprint == s.session.fingerprint:
             link.no_entitlement(s)
 
 
@@ -90,8 +106,9 @@ def is_fresh(s: State) -> bool:
     return s.rest.ok_ns > 0 and s.now_ns - s.rest.ok_ns < fresh_for_ns(s)
 
 
-def _wish(s: State) -> _Wish | None:
-    """Who should be polled now, if anybody. The link comes first; a closed market needs no poll."""
+def _wish(s: State) -> str | None:
+    """Fingerprint of the session to poll with now, if any. The link comes first; a closed market
+    needs no poll."""
     is_needed = (
         s.override in ("auto", "rest")
         and s.is_market_open
@@ -102,6 +119,8 @@ def _wish(s: State) -> _Wish | None:
     )
     if not is_needed:
         return None
+    if s.rest.epoch and _is_kept(s):
+        return s.rest.fingerprint
     primary, standby = _candidate(s, "primary"), _candidate(s, "standby")
     if s.session.word in ("refused", "absent"):
         return standby or (primary if s.session.word == "refused" else None)
@@ -110,7 +129,19 @@ def _wish(s: State) -> _Wish | None:
     return None
 
 
-def _candidate(s: State, name: m.Slot) -> _Wish | None:
+def _is_kept(s: State) -> bool:
+    """While a new login is not judged, polling goes on with the standby that works; and while a
+    restarted supervisor has not been told the sessions, with whatever it adopted."""
+    is_primary = s.session.fingerprint in (None, s.rest.fingerprint)
+    facts = s.session if is_primary else s.standby
+    is_unheard = facts.fingerprint is None and facts.word == "unknown"
+    is_same = facts.fingerprint == s.rest.fingerprint and facts.word != "refused"
+    is_judged = s.session.word not in ("unknown", "unverified")
+    is_parked = s.rest.fingerprint in s.rest.parked
+    return (is_unheard or is_same) and not is_judged and not is_parked
+
+
+def _candidate(s: State, name: m.Slot) -> str | None:
     """The session of a slot, if polling it may work."""
     facts = session.slot(s, name)
     if facts.fingerprint is None or facts.fingerprint in s.rest.parked:
@@ -119,7 +150,7 @@ def _candidate(s: State, name: m.Slot) -> _Wish | None:
         return None
     if name == "primary" and s.has_no_entitlement:
         return None
-    return _Wish(name, facts.fingerprint)
+    return facts.fingerprint
 
 
 def _is_bridge_due(s: State) -> bool:

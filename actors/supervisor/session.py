@@ -88,6 +88,8 @@ def _conclude(s: State, facts: SessionFacts, verdict: m.Verdict, detail: str) ->
     if facts.slot == "primary":
         if verdict == "valid":
             _remember_valid(s, facts)
+        elif verdict == "refused":
+            _forget_valid(s, facts)
         s.verdict_news = verdict
 
 
@@ -102,11 +104,19 @@ def _remember_valid(s: State, facts: SessionFacts) -> None:
         s.order(Persist())
 
 
-def refused_elsewhere(s: State, facts: SessionFacts, detail: str) -> None:
-    """A poll or probe met a dead token: as good as the validator's own refusal."""
-    if facts.word != "refused":
-        facts.request_id = 0
-        _conclude(s, facts, "refused", detail)
+def _forget_valid(s: State, facts: SessionFacts) -> None:
+    """A restarted supervisor must not trust what this one saw refused."""
+    if s.persisted.valid_fingerprint == facts.fingerprint and s.persisted.valid_utc_ns:
+        s.persisted.valid_utc_ns = 0
+        s.order(Persist())
+
+
+def refused_elsewhere(s: State, fingerprint: str | None, detail: str) -> None:
+    """A poll or probe met a dead token: as good as the validator's own refusal of that session. By
+    fingerprint, because the slot may hold another session by now."""
+    for facts in (s.session, s.standby):
+        if facts.fingerprint and facts.fingerprint == fingerprint and facts.word != "refused":
+            _conclude(s, facts, "refused", detail)
 
 
 def was_valid_today(s: State) -> bool:

@@ -118,7 +118,7 @@ class State:
     @property
     def is_settled(self) -> bool:
         """Whether everybody who may hold a running link has had the chance to say so."""
-        has_heard = {Role.TICKER, Role.BROADCASTER} <= self.actors_up
+        has_heard = {Role.TICKER, Role.REST_POLLER, Role.BROADCASTER} <= self.actors_up
         return has_heard or self.now_ns >= self.settled_ns
 
     # --- questions --------------------------------------------------------------------------

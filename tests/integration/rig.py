@@ -174,6 +174,12 @@ class Rig:
     def output(self) -> str:
         return (self.root / "up.log").read_text(errors="replace")
 
+    def assert_no_token(self, path: Path) -> None:
+        """None of the simulator's tokens, of all logins so far, is in this file."""
+        data = path.read_bytes()
+        for token in self.simulator.tokens:
+            assert token.encode() not in data, f"a token is in {path.name}"
+
     def errors(self) -> list[str]:
         return re.findall(r"^.* (?:ERROR|CRITICAL|CRIT) .*$", self.output(), re.M)
 

@@ -61,6 +61,14 @@ class Bench:
     def utc_ns(self) -> int:
         return self.now_ns + self._utc_offset_ns
 
+    def step_clock(self, seconds: float) -> None:
+        """The wall clock is set; boot time goes on."""
+        self._utc_offset_ns += int(seconds * S)
+
+    def follow(self, other: "Bench") -> None:
+        """Takes both clocks from `other`: a restart happens at its time."""
+        self.now_ns, self._utc_offset_ns = other.now_ns, other._utc_offset_ns
+
     @property
     def state(self) -> FeedState:
         """The last picture that was announced to the feed."""

@@ -1,0 +1,443 @@
+"""The supervisor's machine in a small world where everything may happen at any moment.
+
+The world plays the other actors: it answers late, twice, in another order, or not at all; sessions
+come and go, actors die, the wall clock jumps, the operator plays with `source`. After every step
+the promises of the design are checked; in the end the faults stop and the feed must become live.
+"""
+
+import re
+from collections import Counter
+from typing import Literal
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from kitefeed.actors.policy.market import Hours
+from kitefeed.actors.supervisor.facts import (
+    ActorLost,
+    ActorUp,
+    Clock,
+    Command,
+    Instruments,
+    LinkState,
+    Operate,
+    Override,
+    Persist,
+    Persisted,
+    RetryNow,
+    Say,
+    Send,
+)
+from kitefeed.actors.supervisor.machine import Event
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.topology import Role
+from tests.unit.actors.supervisor.bench import INFY, NIFTY, OTHERS, Bench, S
+
+VALID_FOR_NS = 4 * S
+LIVE_WITHIN_S = 75
+SESSIONS = ("f1", "f2", "f3")
+SECRET_LIKE = re.compile(r"access_token|api_secret|enctoken|[A-Za-z0-9]{32}")
+CONDITION = re.compile(r"condition=(\w+)$")
+Answer = m.Validated | m.Probed | m.Granted | m.LinkOpened | m.LinkFresh | m.Polled
+Ending = Literal["opened", "refused", "limited", "closed"]
+
+
+class Watched(Bench):
+    """A bench that checks every command at the moment it is given."""
+
+    def __init__(self, hours: Hours, persisted: Persisted | None = None) -> None:
+        self.orders: list[m.Message] = []  # not yet answered by the world
+        self.valid_ns: dict[str, int] = {}
+        self.unverified_ns: dict[str, int] = {}
+        self.granted: set[tuple[str, int]] = set()
+        self.adopted: set[int] = set()
+        self.begun: Counter[str] = Counter()
+        self.highest_epoch = 0
+        super().__init__(hours=hours, persisted=persisted)
+
+    def feed(self, *events: Event) -> list[Command]:
+        commands: list[Command] = []
+        for event in events:
+            before_403 = self.machine.state.consecutive_403
+            done = super().feed(event)
+            self._hear(event)
+            is_refusal = isinstance(event, m.LinkRefused) and event.status == 403
+            assert self.machine.state.consecutive_403 <= before_403 + is_refusal
+            has_persisted = False
+            for command in done:
+                has_persisted |= isinstance(command, Persist)
+                self._check(command, has_persisted=has_persisted)
+            commands += done
+        return commands
+
+    def _hear(self, event: Event) -> None:
+        match event:
+            case m.Granted(_, epoch, source):
+                self.granted.add((source, epoch))
+            case ActorUp(hello) if hello.role is Role.REST_POLLER:
+                self.adopted |= {running.epoch for running in hello.links}
+            case m.Validated(request_id, fingerprint, "primary", "valid"):
+                if request_id in {v.request_id for v in self.all(m.Validate)}:
+                    self.valid_ns[fingerprint] = self.now_ns
+            case _:
+                pass
+
+    def _check(self, command: Command, *, has_persisted: bool) -> None:
+        match command:
+            case Send(role, message):
+                assert role in self.machine.state.actors_up or isinstance(message, m.Probe)
+                self.orders.append(message)
+                self._check_order(message, has_persisted=has_persisted)
+            case Say(level, text):
+                assert not SECRET_LIKE.search(text)
+                self._check_line(level, text)
+            case Persist():
+                pass
+
+    def _check_order(self, message: m.Message, *, has_persisted: bool) -> None:
+        s = self.machine.state
+        match message:
+            case m.OpenLink(_, epoch, fingerprint):
+                assert has_persisted
+                assert epoch > self.highest_epoch
+                self.highest_epoch = epoch
+                assert fingerprint == s.session.fingerprint
+                self._check_attempt(fingerprint)
+            case m.Grant(_, epoch, "websocket"):
+                assert s.is_link_open
+                assert epoch == s.link.epoch
+            case m.StartPolling(_, epoch):
+                assert epoch in self.adopted or ("rest", epoch) in self.granted
+                assert s.is_market_open
+                assert s.override in ("auto", "rest")
+                assert not s.is_link_open
+            case _:
+                pass
+
+    def _check_attempt(self, fingerprint: str) -> None:
+        is_valid = self.now_ns - self.valid_ns.get(fingerprint, -VALID_FOR_NS) < VALID_FOR_NS
+        s = self.machine.state
+        was_valid = s.session.word == "valid" and fingerprint in self.valid_ns
+        was_valid |= s.persisted.valid_fingerprint == fingerprint and s.persisted.valid_utc_ns > 0
+        assert is_valid or (was_valid and s.session.detail), "no validation before the attempt"
+
+    def _check_line(self, level: str, text: str) -> None:
+        found = CONDITION.search(text)
+        if found is None:
+            return
+        key = found.group(1)
+        self.begun[key] += -1 if level == "info" else 1
+        assert self.begun[key] in (0, 1), f"{key}: a condition is said once, and ended once"
+
+
+class World(RuleBasedStateMachine):
+    """Rules are what may go wrong, and answers to what was ordered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bench: Watched
+        self.down: set[Role] = set()
+        self.sent: list[Answer] = []  # what was answered before, to be heard twice
+        self.polled: m.StartPolling | None = None
+        self.links: dict[int, str] = {}  # what the ticker holds open
+        self.hours: Hours = "always"
+
+    @initialize(hours=st.sampled_from(["always", "always", "always", "calendar", "never"]))
+    def begin(self, hours: Hours) -> None:
+        self.hours = hours
+        self.bench = Watched(hours)
+        self.bench.up()
+        self.bench.login("f1")
+        self._take_orders()
+
+    # --- the other actors answer --------------------------------------------------------------
+
+    def _take_orders(self) -> None:
+        """What the actors do at once when they are told to; answers are left to the rules."""
+        for order in self.bench.orders:
+            match order:
+                case m.CloseLink(_, epoch):
+                    self.links.pop(epoch, None)
+                case m.StartPolling():
+                    self.polled = order
+                case m.StopPolling():
+                    self.polled = None
+                case _:
+                    pass
+        self.bench.orders.clear()
+
+    def _tell(self, *events: Event) -> None:
+        self.bench.feed(*events)
+        self._take_orders()
+
+    def _answer(self, answer: Answer) -> None:
+        self.sent = [*self.sent[-20:], answer]
+        self._tell(answer)
+
+    def _last(self, kind: type[m.Message]) -> m.Message | None:
+        found = self.bench.all(kind)
+        return found[-1] if found else None
+
+    @rule(
+        verdict=st.sampled_from(["valid", "valid", "valid", "refused", "unverified"]),
+        back=st.integers(1, 3),
+    )
+    def validator_answers(self, verdict: m.Verdict, back: int) -> None:
+        asked = self.bench.all(m.Validate)[-back:]
+        if asked and Role.TOKEN_VALIDATOR not in self.down:
+            ask = asked[0]
+            detail = "" if verdict == "valid" else "said so"
+            answer = m.Validated(ask.request_id, ask.fingerprint, ask.slot, verdict, detail=detail)
+            self._answer(answer)
+
+    @rule(ending=st.sampled_from(["opened", "opened", "refused", "refused", "limited", "closed"]))
+    def attempt_ends(self, ending: Ending) -> None:
+        order = self._last(m.OpenLink)
+        if not isinstance(order, m.OpenLink) or Role.TICKER in self.down:
+            return
+        match ending:
+            case "opened":
+                self.links[order.epoch] = order.fingerprint
+                self._answer(m.LinkOpened(0, order.epoch))
+            case "refused" | "limited":
+                self._tell(m.LinkRefused(0, order.epoch, 403 if ending == "refused" else 429))
+            case "closed":
+                self.links.pop(order.epoch, None)
+                self._tell(m.LinkClosed(0, order.epoch, 1006, "reset by peer"))
+
+    @rule(what=st.sampled_from(["fresh", "silent", "unproven", "canary", "beat"]))
+    def stream_reports(self, what: str) -> None:
+        if Role.TICKER in self.down:
+            return
+        for epoch in list(self.links):
+            match what:
+                case "fresh":
+                    self._answer(m.LinkFresh(0, epoch))
+                case "silent":
+                    self._tell(m.LinkSilent(0, epoch))
+                case "unproven" | "canary":
+                    kind: Literal["unproven", "canary"]
+                    kind = "unproven" if what == "unproven" else "canary"
+                    self._tell(m.LinkDoubt(0, epoch, kind, NIFTY.token, 100))
+                case _:
+                    self._tell(m.Beat(fresh_tick_age_ns=0))
+
+    @rule(
+        outcome=st.sampled_from(["same", "same", "moved", "token", "permission", "rate", "network"])
+    )
+    def quote_answers(self, outcome: m.ProbeOutcome) -> None:
+        probe = self._last(m.Probe)
+        if isinstance(probe, m.Probe) and Role.REST_POLLER not in self.down:
+            self._answer(m.Probed(probe.request_id, outcome))
+
+    @rule(outcome=st.sampled_from(["ok", "ok", "token", "permission", "network"]))
+    def sweep_ends(self, outcome: m.RestOutcome) -> None:
+        if self.polled is not None and Role.REST_POLLER not in self.down:
+            self._answer(m.Polled(0, self.polled.epoch, outcome, sweep_ns=S))
+
+    @rule(is_other=st.integers(0, 9))
+    def broadcaster_answers(self, is_other: int) -> None:
+        grant = self._last(m.Grant)
+        if not isinstance(grant, m.Grant) or Role.BROADCASTER in self.down:
+            return
+        if is_other == 0:
+            self._answer(m.Granted(0, grant.epoch + 3, "none"))
+        else:
+            self._answer(m.Granted(0, grant.epoch, grant.source))
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data())
+    def an_old_report_comes_again(self, data: st.DataObject) -> None:
+        again = data.draw(st.sampled_from(self.sent))
+        if not isinstance(again, m.LinkOpened):
+            self._tell(again)
+        elif again.epoch in self.links:
+            before = len(self.bench.all(m.CloseLink))
+            was_ours = again.epoch == self.bench.machine.state.link.epoch
+            self._tell(again)
+            assert not was_ours or len(self.bench.all(m.CloseLink)) == before
+
+    # --- things that happen -------------------------------------------------------------------
+
+    @rule(fingerprint=st.sampled_from([*SESSIONS, None]), problem=st.sampled_from([None, "torn"]))
+    def session_file_changes(self, fingerprint: str | None, problem: str | None) -> None:
+        seen = None if problem else fingerprint
+        self._tell(m.SessionSeen("primary", seen, problem))
+
+    @rule(fingerprint=st.sampled_from(["s1", "s2", None]))
+    def standby_changes(self, fingerprint: str | None) -> None:
+        self._tell(m.SessionSeen("standby", fingerprint))
+
+    @rule(seconds=st.sampled_from([0.05, 0.5, 2, 4, 9, 16, 61, 310]))
+    def time_passes(self, seconds: float) -> None:
+        self.bench.wait(seconds)
+        self._take_orders()
+
+    @rule(step_s=st.sampled_from([-90_000, -3_600, -30, 30, 3_600, 20_000]))
+    def wall_clock_jumps(self, step_s: int) -> None:
+        self.bench.step_clock(step_s)
+        self._tell(Clock(self.bench.utc_ns))
+
+    @rule(role=st.sampled_from(OTHERS))
+    def actor_is_lost(self, role: Role) -> None:
+        if role not in self.down:
+            self.down.add(role)
+            self._forget(role)
+            self._tell(ActorLost(role))
+
+    @rule(role=st.sampled_from(OTHERS))
+    def actor_says_hello(self, role: Role) -> None:
+        """A new process after a loss; else the same one again, as after a challenge."""
+        is_new = role in self.down
+        self.down.discard(role)
+        self._hello(role, is_new=is_new)
+
+    @rule()
+    def supervisor_restarts(self) -> None:
+        """All that survives is the state file, and what the actors report."""
+        before = self.bench
+        self.bench = Watched(self.hours, before.machine.state.persisted)
+        self.bench.follow(before)
+        self.bench.valid_ns = before.valid_ns
+        self.bench.highest_epoch = before.highest_epoch
+        self.sent = []
+        self._tell(Clock(self.bench.utc_ns))
+        for role in OTHERS:
+            if role not in self.down:
+                self._hello(role, is_new=True)
+
+    @rule(override=st.sampled_from(["auto", "auto", "websocket", "rest", "paused"]))
+    def operator_chooses(self, override: Override) -> None:
+        self._tell(Operate(override))
+
+    @rule()
+    def operator_retries(self) -> None:
+        self._tell(RetryNow())
+
+    @rule(wanted=st.sampled_from([(), (NIFTY,), (NIFTY, INFY)]))
+    def wants_change(self, wanted: tuple[m.Instrument, ...]) -> None:
+        self._tell(Instruments(wanted))
+
+    def _forget(self, role: Role) -> None:
+        if role is Role.TICKER:
+            self.links.clear()
+        elif role is Role.REST_POLLER:
+            self.polled = None
+
+    def _hello(self, role: Role, *, is_new: bool) -> None:
+        links: tuple[m.LinkReport, ...] = ()
+        if role is Role.TICKER:
+            links = tuple(
+                m.LinkReport(0, epoch, fingerprint, True, "websocket")
+                for epoch, fingerprint in self.links.items()
+            )
+        elif role is Role.REST_POLLER and self.polled is not None:
+            order = self.polled
+            links = (m.LinkReport(0, order.epoch, order.fingerprint, True, "rest"),)
+        highest = max((running.epoch for running in links), default=0)
+        self._tell(ActorUp(m.Hello(role, "b", 7, 7, "1", highest, links), is_new))
+
+    # --- what holds at any moment -------------------------------------------------------------
+
+    @invariant()
+    def every_wait_has_an_end(self) -> None:
+        s = self.bench.machine.state
+        link, probe = s.link, s.probe
+        match link.state:
+            case LinkState.WAITING:
+                assert link.until_ns > s.now_ns or link.cause == "entitlement"
+                assert link.until_ns or s.has_no_entitlement
+            case LinkState.CONNECTING:
+                assert link.until_ns > s.now_ns
+            case LinkState.PREFLIGHT:
+                is_unheard = s.session.fingerprint is None and s.session.word == "unknown"
+                assert s.session.request_until_ns > s.now_ns or is_unheard
+            case LinkState.CLASSIFYING:
+                assert probe.kind == "classify"
+                assert max(probe.until_ns, probe.moved_due_ns) > s.now_ns
+            case _:
+                pass
+        if link.state in (LinkState.WAITING, LinkState.CONNECTING) and link.until_ns:
+            assert self.bench.machine.deadline_ns is not None
+            assert self.bench.machine.deadline_ns <= link.until_ns
+
+    @invariant()
+    def one_source_at_most_holds_the_grant(self) -> None:
+        s = self.bench.machine.state
+        if s.grant.source == "websocket":
+            assert s.is_link_open
+            assert s.grant.epoch == s.link.epoch
+        elif s.grant.source == "rest":
+            assert not s.is_link_open
+            assert s.grant.epoch == s.rest.epoch
+        assert not (s.is_link_open and s.rest.epoch)
+
+    @invariant()
+    def nobody_polls_who_should_not(self) -> None:
+        """Also a poller that a former supervisor started."""
+        s = self.bench.machine.state
+        if self.polled is not None and Role.REST_POLLER not in self.down:
+            assert s.rest.epoch == self.polled.epoch
+            assert s.is_market_open
+            assert s.override in ("auto", "rest")
+
+    @invariant()
+    def nothing_works_while_paused(self) -> None:
+        s = self.bench.machine.state
+        if s.override == "paused":
+            assert s.link.state is LinkState.IDLE
+            assert not s.rest.epoch
+
+    # --- and in the end -----------------------------------------------------------------------
+
+    def teardown(self) -> None:
+        """The faults stop and everything answers well: the feed is live within 75 s."""
+        if not hasattr(self, "bench"):
+            return
+        bench = self.bench
+        for role in OTHERS:
+            self._hello(role, is_new=role in self.down)
+        self.down.clear()
+        self._tell(Operate("auto"), m.SessionSeen("primary", "f1"), Instruments((NIFTY, INFY)))
+        self._tell(Clock(bench.utc_ns))
+        start_ns = bench.now_ns
+        while not bench.machine.state.is_streaming:
+            took_s = (bench.now_ns - start_ns) / S
+            link = bench.machine.state.link
+            assert took_s <= self._patience_s(), f"not live after {took_s} s: {link}"
+            self._answer_well()
+            bench.wait(0.1)
+        assert self.hours != "always" or bench.state.feed == "live"
+
+    def _patience_s(self) -> float:
+        """A plan without data is asked for every quarter of an hour only."""
+        return 1_000 if self.bench.machine.state.has_no_entitlement else LIVE_WITHIN_S
+
+    def _answer_well(self) -> None:
+        """One turn of a world without faults."""
+        s = self.bench.machine.state
+        for facts in (s.session, s.standby):
+            if facts.request_id and facts.fingerprint:
+                args = (facts.request_id, facts.fingerprint, facts.slot)
+                self._tell(m.Validated(*args, "valid"))
+        if s.probe.request is not None:
+            self._tell(m.Probed(s.probe.request.request_id, "same"))
+        if not s.grant.is_acknowledged and s.grant.sent_ns:
+            self._tell(m.Granted(0, s.grant.epoch, s.grant.source))
+        if self.polled is not None:
+            self._tell(m.Polled(0, self.polled.epoch, "ok"))
+        if s.link.state is LinkState.CONNECTING:
+            self.links[s.link.epoch] = s.link.fingerprint
+            self._tell(m.LinkOpened(0, s.link.epoch))
+        elif s.link.state is LinkState.PRIMING and s.link.is_subscribed:
+            self._tell(m.LinkFresh(0, s.link.epoch))
+
+
+World.TestCase.settings = settings(
+    max_examples=60,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+TestSupervisorInASmallWorld = World.TestCase
