@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # More than cores: the tests that start processes mostly wait.
 WORKERS ?= 4
 
-.PHONY: demo test check format clean
+.PHONY: demo test check faults soak format clean
 
 demo: $(STAMP)  ## live prices, a broken session, and the way back, narrated
 	@$(BIN)/kitefeed demo $(ARGS)
@@ -18,6 +18,14 @@ check: $(STAMP)  ## format, lint, strict types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+faults: $(STAMP)  ## every row of the fault table on real processes: under half an hour
+	$(BIN)/python -m pytest -m faults -n 2 --dist loadscope tests/faults $(ARGS)
+
+MINUTES ?= 10
+SEED ?= 1
+soak: $(STAMP)  ## full rate under random faults for MINUTES; reports leaks
+	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) --seed $(SEED)
 
 format: $(STAMP)  ## rewrite files the way `make check` wants them
 	$(BIN)/ruff format .

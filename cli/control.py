@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TypeVar
 
+from kitefeed.actors.runtime import config
 from kitefeed.actors.runtime.locks import live_holders
 from kitefeed.protocol import location
 from kitefeed.protocol import messages as m
@@ -24,8 +25,15 @@ _REMEDY: dict[str, type[KitefeedError]] = {
 
 
 def runtime_dir() -> Path:
-    """Where the daemon's sockets and locks are; a broken configuration does not hide them."""
-    return location.runtime_dir(location.find_config())
+    """Where the daemon's sockets and locks are.
+
+    Raises ConfigError when the configuration in force is missing or no TOML: falling back to the
+    default directory would speak to (or stop) another daemon than the one that was meant.
+    """
+    path = location.find_config()
+    if path is not None:
+        config.read(path)
+    return location.runtime_dir(path)
 
 
 def ask(message: m.ControlRequest, wanted: type[Reply], *, timeout_s: float = ANSWER_S) -> Reply:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kitefeed.protocol.location import CONFIG_VARIABLE
+from kitefeed.protocol.location import CONFIG_VARIABLE, SECRET_VARIABLE, SUPERVISORD_VARIABLE
 
 
 def name_config(path: str | Path) -> None:
@@ -23,6 +23,17 @@ def prefer_own_programs() -> None:
     others = os.environ.get("PATH") or os.defpath
     if others.split(os.pathsep)[0] != own:
         os.environ["PATH"] = f"{own}{os.pathsep}{others}"
+
+
+def name_supervisord() -> None:
+    """Tells the programs who their parent is: one that dies before they look is missed by them."""
+    os.environ[SUPERVISORD_VARIABLE] = str(os.getpid())
+
+
+def forget_secrets() -> None:
+    """For what this process starts: only a login needs the app's secret, which other programs of
+    the same user could read in the environment of any process that has it."""
+    os.environ.pop(SECRET_VARIABLE, None)
 
 
 def temporary_directory_is(path: Path) -> dict[str, str]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from kitefeed.actors.policy.names import did_you_mean
 from kitefeed.actors.runtime import config
 from kitefeed.cli import output
 from kitefeed.protocol.errors import BadInput, Unavailable
@@ -51,7 +52,7 @@ def find(text: tuple[str, ...], limit: int, is_json: bool) -> None:
 
 
 def _hint(near: list[str]) -> str:
-    return f"; did you mean {', '.join(near)}?" if near else ": try fewer or shorter words"
+    return f"; {did_you_mean(near)}" if near else ": try fewer or shorter words"
 
 
 def _line(row: "Found") -> str:

@@ -11,9 +11,8 @@ from kitefeed.actors.runtime.session_file import Session
 from kitefeed.cli.session import default_api_key, standby_option, store
 from kitefeed.protocol.errors import BadInput, ConfigError, KitefeedError, LoginNeeded, Unavailable
 from kitefeed.protocol.kite.session import LOGIN_PAGE, login_url, request_token_from_redirect
-from kitefeed.protocol.location import secret_from_environment
+from kitefeed.protocol.location import SECRET_VARIABLE, secret_from_environment
 
-SECRET_VARIABLE = "KITEFEED_API_SECRET"
 EXCHANGE_S = 7.0  # per request, as the official client; a person waits for it
 
 
@@ -92,4 +91,9 @@ def exchange(kite: Kite, api_key: str, request_token: Secret, api_secret: Secret
 def _refusal(text: str, code: int) -> KitefeedError:
     if code >= 500 or code == 429:
         return Unavailable(f"Kite cannot answer now ({text}): try again")
+    if "checksum" in text.lower():
+        return LoginNeeded(
+            f"Kite refused the login ({text}): the api secret is not that of this app's api_key; "
+            "copy it from developers.kite.trade, then `kitefeed login --paste` again"
+        )
     return LoginNeeded(f"Kite refused the login ({text}): open the link and log in once more")

@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from kitefeed.actors.runtime import memory
 from kitefeed.actors.runtime.secrets import redact
 from kitefeed.cli import environment
 from kitefeed.protocol.errors import KitefeedError
@@ -26,6 +27,8 @@ COMMANDS = {
     "pause": "kitefeed.cli.source:pause",
     "retry": "kitefeed.cli.source:retry",
     "instruments": "kitefeed.cli.instruments:instruments",
+    "market": "kitefeed.cli.market:market",
+    "keys": "kitefeed.cli.keys:keys",
     "demo": "kitefeed.cli.demo:demo",
     "simulate": "kitefeed.cli.simulate:simulate",
     "actor": "kitefeed.cli.actor:actor",
@@ -80,6 +83,7 @@ def _version(ctx: click.Context, _: click.Parameter, is_asked: bool) -> None:
 )  # fmt: skip
 def cli(config: str | None) -> None:
     """One self-healing Kite Connect market-data feed for every program on the machine."""
+    memory.forbid_core_dumps()  # several commands hold a token, a secret or a key
     if config is not None:
         environment.name_config(config)
 

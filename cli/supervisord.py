@@ -10,7 +10,7 @@ import stat
 import subprocess
 from typing import Any
 
-from kitefeed.cli.environment import prefer_own_programs
+from kitefeed.cli.environment import name_supervisord, prefer_own_programs
 
 STDOUT = 1
 
@@ -22,6 +22,7 @@ class _Nothing:
 def prepare(supervisord: Any, **config: str) -> _Nothing:
     """The factory supervisord calls. Its real work is done on this process."""
     prefer_own_programs()
+    name_supervisord()
     make_stdout_reopenable()
     return _Nothing()
 

@@ -8,6 +8,7 @@ import click
 
 from kitefeed.actors.runtime import config, locks
 from kitefeed.actors.runtime.config import Settings
+from kitefeed.actors.runtime.directories import prepare_directory
 from kitefeed.cli import environment
 from kitefeed.cli.processes import is_running
 from kitefeed.cli.waiting import wait_until
@@ -21,14 +22,17 @@ SHIPPED = Path(__file__).parent.parent / "supervisor.conf"
 @click.command()
 def up() -> None:
     """Run the daemon in the foreground; Ctrl-C stops it."""
-    settings = config.load()
-    locks.prepare_directory(settings.runtime_dir)
+    settings = config.load_for_daemon()
+    for directory in (settings.runtime_dir, settings.state_dir):
+        prepare_directory(directory)
     wait_for_roles(settings.runtime_dir)
     if settings.source is not None:
         environment.name_config(settings.source)
     environment.prefer_own_programs()
+    environment.forget_secrets()
     click.echo(_announcement(settings))
     sys.stdout.flush()
+    os.umask(0o077)  # supervisord writes its pid file before it takes the umask of its settings
     command = supervisord_command(link_configuration(settings.runtime_dir))
     os.execv(command[0], command)  # noqa: S606 - the same process goes on as supervisord
 

@@ -11,6 +11,8 @@ import msgspec
 import zmq
 
 CACHED_OR_STALE = 4 | 8
+FIRST_PACKET = 16
+CLOSED_FRESH_NS = 60_000_000_000
 LOST_S = 2.5
 DENIED = {"misconfigured", "paused", "closed", "no_entitlement", "stale"}
 Message = list[Any]  # [v, gen, shard, epoch, seq, source, flags, t_rx_ns, t_pub_ns, body]
@@ -37,13 +39,19 @@ def is_fresh(tick: Message, beat: Message | None) -> bool:
     words = beat[9]
     if words["source"] not in ("websocket", "rest") or words["feed"] in DENIED:
         return False
-    if tick[6] & CACHED_OR_STALE:
+    if tick[6] & CACHED_OR_STALE or is_closed(tick, words.get("closed_segments", [])):
         return False
     for shard, source, epoch, is_alive, _, _, period_ns, *_ in words["shards"]:
         if (shard, source, epoch) == (tick[2], tick[5], tick[3]):
             is_old = source == 2 and time.time_ns() - tick[7] > 2 * period_ns
             return bool(is_alive) and not is_old
     return False
+
+
+def is_closed(tick: Message, closed_segments: list[int]) -> bool:
+    """Whether its market is closed; a value that has just come proves the opposite."""
+    is_news = not tick[6] & FIRST_PACKET and time.time_ns() - tick[7] <= CLOSED_FRESH_NS
+    return tick[9][0] & 0xFF in closed_segments and not is_news
 
 
 def main(endpoint: str, *instruments: str) -> None:

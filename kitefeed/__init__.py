@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kitefeed.protocol.client import Feed, Status
+    from kitefeed.protocol.client_async import AsyncFeed
     from kitefeed.protocol.client_tick import Tick
     from kitefeed.protocol.errors import BadInput, KitefeedError, TryLater, Unavailable
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsyncFeed",
     "BadInput",
     "Feed",
     "KitefeedError",
@@ -31,6 +33,7 @@ __all__ = [
 ]
 
 _PLACES = {
+    "AsyncFeed": "kitefeed.protocol.client_async",
     "Feed": "kitefeed.protocol.client",
     "Status": "kitefeed.protocol.client",
     "Tick": "kitefeed.protocol.client_tick",

@@ -6,12 +6,13 @@
             print(tick.instrument, tick.last_price, tick.source, tick.age_s)
 
 A Feed reconnects by itself: over a login, a restart of the daemon, a change of source. It is used
-by one thread.
+by one thread. Its twin for asyncio is AsyncFeed (`client_async`).
 """
 
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -24,6 +25,7 @@ from kitefeed.protocol.client_view import Status, View
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.errors import BadInput, Unavailable
 from kitefeed.protocol.feed import DECODE_ERRORS
+from kitefeed.protocol.keys import ClientKeys, read_client
 from kitefeed.protocol.sockets import connect_feed, request
 from kitefeed.protocol.topics import (
     HEARTBEAT_TOPIC,
@@ -44,20 +46,11 @@ RESYNC_NS = 2_000_000_000  # between two repairs of a gap
 REFRESH_NS = 30_000_000_000  # a quiet topic's last message may be lost without leaving a gap
 SINGLE_REQUESTS_MAX = 8  # up to here one snapshot per instrument, above it one for all
 REQUEST_TRIES = 2
+_TCP = "tcp://"
 
 
-class Feed:
-    """Reads the feed. No instruments: everything that streams.
-
-    endpoint, control: ZeroMQ addresses; by default those of the daemon that `config` (or the
-    configuration in force) describes. With `endpoint` alone, instruments are not asked for
-    upstream except by subscribing. on_status is called with a Status when headline or source
-    change, while the program waits for ticks.
-
-    Raises Unavailable when no heartbeat came within `timeout_s`, BadInput for an instrument that
-    does not exist or cannot be had. Afterwards nothing raises because the daemon went away:
-    `status.feed` reads "lost", values read stale, and waiting goes on.
-    """
+class Reader:
+    """What Feed and AsyncFeed share: all that does not wait. Their arguments are Feed's."""
 
     def __init__(
         self,
@@ -65,6 +58,7 @@ class Feed:
         endpoint: str | None = None,
         control: str | None = None,
         config: str | os.PathLike[str] | None = None,
+        keys: str | os.PathLike[str] | None = None,
         timeout_s: float = 5.0,
         on_status: Callable[[Status], None] | None = None,
     ) -> None:
@@ -81,33 +75,14 @@ class Feed:
         self._view = View(self._look, frozenset(self.instruments) or None)
         self._requests: list[bytes] = []
         self._requested_ns = 0
-        self._socket = connect_feed(endpoint)
-        try:
-            self._begin(boot_ns() + int(timeout_s * 1e9))
-        except BaseException:
-            self.close()
-            raise
+        self._timeout_ns = int(timeout_s * 1e9)
+        self._socket = connect_feed(endpoint, _keys_for(endpoint, keys))
+        self._start()
+
+    def _start(self) -> None:
+        """Called at the end of the constructor."""
 
     # --- reading ------------------------------------------------------------------------------
-
-    def __iter__(self) -> Iterator[Tick]:
-        """Ticks in order, for ever: while the daemon is away it waits. Ends with `close()`."""
-        while not self._socket.closed:
-            tick = self.next()
-            if tick is not None:
-                yield tick
-
-    def next(self, timeout_s: float | None = None) -> Tick | None:
-        """The next tick; None when none came within `timeout_s`, or after `close()`."""
-        deadline_ns = None if timeout_s is None else boot_ns() + int(timeout_s * 1e9)
-        while True:
-            if not self._view.arrived:
-                self._drain()
-                self._tell_status()
-            if self._view.arrived:
-                return self._view.arrived.popleft()
-            if self._socket.closed or not self._wait(deadline_ns):
-                return None
 
     def __getitem__(self, instrument: str) -> Tick:
         """The latest tick. KeyError when none has come yet (see `wait_for`)."""
@@ -118,15 +93,6 @@ class Feed:
         """The latest tick, or None when none has come yet. Never blocks."""
         self._drain()
         return self._view.values.get(instrument)
-
-    def wait_for(self, instrument: str, timeout_s: float) -> Tick | None:
-        """The latest tick, waiting for the first one if need be; None after `timeout_s`. What
-        arrives meanwhile is kept for iteration."""
-        deadline_ns = boot_ns() + int(timeout_s * 1e9)
-        while (tick := self.get(instrument)) is None:
-            if self._socket.closed or not self._wait(deadline_ns):
-                return None
-        return tick
 
     def snapshot(self) -> dict[str, Tick]:
         """The latest tick of every instrument."""
@@ -179,42 +145,39 @@ class Feed:
     def close(self) -> None:
         self._socket.close(0)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     # --- beginning ----------------------------------------------------------------------------
 
-    def _begin(self, deadline_ns: int) -> None:
+    def _ask(self) -> None:
+        """Subscribes to everything, and asks for the last values."""
         for topic in (HEARTBEAT_TOPIC, STATE_TOPIC):
             self._subscribe(topic + NUL)
         self._subscribe(presence(_nonce()))
         for subscription in self._topics() or [TICK]:
             self._subscribe(subscription)
         self._request_snapshot()
-        if not self._wait_until(lambda: self._view.heartbeats > 0, deadline_ns):
-            raise Unavailable(
-                f"No kitefeed daemon answers at {self.endpoint}: start it with `kitefeed up`"
-            )
-        if self.instruments and self._control:
-            self._want(self._control, deadline_ns)
-        # Values that are known already are there when the constructor returns.
-        self._wait_until(lambda: self._view.ended.issuperset(self._request_topics()), deadline_ns)
 
-    def _want(self, control: str, deadline_ns: int) -> None:
-        """Asks for the instruments upstream. Silence is no refusal: the supervisor may be
+    def _is_heard(self) -> bool:
+        return self._view.heartbeats > 0
+
+    def _is_answered(self) -> bool:
+        """Whether the values that are known already have all come."""
+        return self._view.ended.issuperset(asked.removesuffix(NUL) for asked in self._requests)
+
+    def _silence(self) -> Unavailable:
+        remedy = "start it with `kitefeed up`"
+        if self.endpoint.startswith(_TCP):  # ZeroMQ tells a refused client nothing
+            remedy += ", or ask there for a key: `kitefeed keys --client NAME`"
+        return Unavailable(f"No kitefeed daemon answers at {self.endpoint}: {remedy}")
+
+    def _want(self, deadline_ns: int) -> None:
+        """Asks for the instruments upstream, blocking. Silence is no refusal: the supervisor may be
         restarting, and subscribing has told it already."""
+        if not self.instruments or not self._control:
+            return
         wish = m.WantInstruments(self.instruments, is_kept=False, wait_s=0)
         timeout_s = max(0.05, (deadline_ns - boot_ns()) / 1e9)
         try:
-            reply = request(control, wish, timeout_s=timeout_s, tries=REQUEST_TRIES)
+            reply = request(self._control, wish, timeout_s=timeout_s, tries=REQUEST_TRIES)
         except (Unavailable, *DECODE_ERRORS):
             return
         if isinstance(reply, m.Refused) and reply.code == "bad_request":
@@ -237,36 +200,22 @@ class Feed:
         self._drain()
         return self._view, boot_ns()
 
-    def _drain(self) -> None:
-        """Takes in what is pending; repairs what is missing. Never blocks."""
+    def _drain(self, limit: int = DRAIN_MAX) -> int:
+        """Takes in what is pending, and says how many messages that was; repairs what is missing.
+        Never blocks."""
         if self._socket.closed:
-            return
+            return 0
         now_ns, now_utc_ns = boot_ns(), utc_ns()
         receive, apply = self._socket.recv, self._view.apply
+        taken = 0
         try:
-            for _ in range(DRAIN_MAX):
+            while taken < limit:
                 apply(receive(zmq.NOBLOCK), now_ns, now_utc_ns)
+                taken += 1
         except zmq.Again:
             pass
         self._maybe_resync(now_ns)
-
-    def _wait(self, deadline_ns: int | None) -> bool:
-        """Waits for a message, but never long; False when the deadline has passed."""
-        wait_s = WAIT_S_MAX
-        if deadline_ns is not None:
-            wait_s = min(wait_s, (deadline_ns - boot_ns()) / 1e9)
-        if wait_s <= 0:
-            return False
-        self._socket.poll(max(1, int(wait_s * 1_000)))
-        return True
-
-    def _wait_until(self, condition: Callable[[], bool], deadline_ns: int) -> bool:
-        while True:
-            self._drain()
-            if condition():
-                return True
-            if not self._wait(deadline_ns):
-                return False
+        return taken
 
     def _tell_status(self) -> None:
         if self._on_status is None or self._socket.closed:
@@ -300,8 +249,109 @@ class Feed:
         for new in self._requests:
             self._subscribe(new)
 
-    def _request_topics(self) -> list[bytes]:
-        return [asked.removesuffix(NUL) for asked in self._requests]
+
+class Feed(Reader):
+    """Reads the feed. No instruments: everything that streams.
+
+    endpoint, control: ZeroMQ addresses; by default those of the daemon that `config` (or the
+    configuration in force) describes. With `endpoint` alone, instruments are not asked for
+    upstream except by subscribing. keys: the file that `kitefeed keys --client NAME` made, for a
+    `tcp://` endpoint. on_status is called with a Status when headline or source
+    change, while the program waits for ticks.
+
+    Raises Unavailable when no heartbeat came within `timeout_s`, BadInput for an instrument that
+    does not exist or cannot be had, ConfigError for keys that cannot be used. Afterwards nothing
+    raises because the daemon went away: `status.feed` reads "lost", values read stale, and waiting
+    goes on.
+    """
+
+    def _start(self) -> None:
+        try:
+            self._begin(boot_ns() + self._timeout_ns)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, deadline_ns: int) -> None:
+        self._ask()
+        if not self._wait_until(self._is_heard, deadline_ns):
+            raise self._silence()
+        self._want(deadline_ns)
+        # Values that are known already are there when the constructor returns.
+        self._wait_until(self._is_answered, deadline_ns)
+
+    def __iter__(self) -> Iterator[Tick]:
+        """Ticks in order, for ever: while the daemon is away it waits. Ends with `close()`."""
+        while not self._socket.closed:
+            tick = self.next()
+            if tick is not None:
+                yield tick
+
+    def next(self, timeout_s: float | None = None) -> Tick | None:
+        """The next tick; None when none came within `timeout_s`, or after `close()`."""
+        deadline_ns = deadline_after(timeout_s)
+        while True:
+            if not self._view.arrived:
+                self._drain()
+                self._tell_status()
+            if self._view.arrived:
+                return self._view.arrived.popleft()
+            if self._socket.closed or not self._wait(deadline_ns):
+                return None
+
+    def wait_for(self, instrument: str, timeout_s: float | None = None) -> Tick | None:
+        """The latest tick, waiting for the first one if need be; None after `timeout_s`. What
+        arrives meanwhile is kept for iteration."""
+        deadline_ns = deadline_after(timeout_s)
+        while (tick := self.get(instrument)) is None:
+            if self._socket.closed or not self._wait(deadline_ns):
+                return None
+        return tick
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _wait(self, deadline_ns: int | None) -> bool:
+        """Waits for a message, but never long; False when the deadline has passed."""
+        wait_s = WAIT_S_MAX
+        if deadline_ns is not None:
+            wait_s = min(wait_s, (deadline_ns - boot_ns()) / 1e9)
+        if wait_s <= 0:
+            return False
+        self._socket.poll(max(1, int(wait_s * 1_000)))
+        return True
+
+    def _wait_until(self, condition: Callable[[], bool], deadline_ns: int) -> bool:
+        while True:
+            self._drain()
+            if condition():
+                return True
+            if not self._wait(deadline_ns):
+                return False
+
+
+def _keys_for(endpoint: str, named: str | os.PathLike[str] | None) -> ClientKeys | None:
+    """A tcp feed is read with keys or not at all: without, there would be silence for an answer."""
+    if not endpoint.startswith(_TCP):
+        return None
+    if named is None:
+        raise BadInput(
+            f"{endpoint} needs keys=FILE: `kitefeed keys --client NAME` beside the daemon makes it"
+        )
+    return read_client(Path(named).expanduser())
+
+
+def deadline_after(timeout_s: float | None) -> int | None:
+    """Boot time ns; None for no end."""
+    return None if timeout_s is None else boot_ns() + int(timeout_s * 1e9)
 
 
 def _nonce() -> str:
@@ -313,5 +363,8 @@ def _checked(instrument: str) -> str:
     exchange, _, symbol = instrument.partition(":")
     is_short = len(instrument.encode()) <= SUBSCRIPTION_BYTES_MAX - 64  # room for a request
     if not (exchange and symbol and is_short and instrument.isprintable()):
-        raise BadInput(f"{instrument!r} is not an instrument: write EXCHANGE:SYMBOL, as NSE:INFY")
+        raise BadInput(
+            f"{instrument!r} is not an instrument: write EXCHANGE:SYMBOL, as NSE:INFY; "
+            "`kitefeed instruments find TEXT` searches them"
+        )
     return instrument

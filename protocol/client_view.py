@@ -11,17 +11,20 @@ import msgspec
 from kitefeed.protocol import feed as f
 from kitefeed.protocol.client_tick import Look, Tick
 from kitefeed.protocol.feed import FeedMessage, Flag, Source
-from kitefeed.protocol.kite.ticks import DEPTH_BYTES, TickBody
+from kitefeed.protocol.kite.ticks import DEPTH_BYTES, TickBody, segment_of
 from kitefeed.protocol.topics import HEARTBEAT_TOPIC, SNAPSHOT, STATE_TOPIC, TICK, key_of
 
 LOST_NS = 2_500_000_000  # two heartbeats missed, and half a second for a busy host
 LATE_NS = 2_000_000_000
+# A value of a segment that the calendar has closed is believed this long: ticks overrule it.
+CLOSED_FRESH_NS = 60_000_000_000
 PENDING_MAX = 10_000  # ticks that wait for the iterating program, ~10 MB; the oldest go first
 # Headlines under which nothing may read fresh, whatever the sources say.
 NEVER_FRESH = frozenset({"misconfigured", "paused", "closed", "no_entitlement", "stale", "lost"})
 # Plain integers below: one operation on an IntFlag costs a microsecond, as much as decoding a tick.
 _CACHED = int(Flag.CACHED)
 _UNGRANTED = int(Flag.CACHED | Flag.STALE)
+_FIRST_PACKET = int(Flag.FIRST_PACKET)
 _SEEN = int(Flag.SNAPSHOT | Flag.REPLAY)  # sent again on purpose: not a duplicate, not an event
 
 _decode_tick = msgspec.msgpack.Decoder(TickBody).decode
@@ -213,10 +216,20 @@ class View:
             return False
         if self._state.source not in ("websocket", "rest") or self._state.feed in NEVER_FRESH:
             return False
+        if self._is_closed(tick, now_ns):
+            return False
         health = self._shards[tick.shard]
         if tick.source_code == Source.REST and tick.age_ns(now_ns) > 2 * health.period_ns:
             return False
         return health.is_alive
+
+    def _is_closed(self, tick: Tick, now_ns: int) -> bool:
+        """Whether its market is closed, as far as one can tell: another segment may be open, so
+        that the stream is alive. A cached packet after a subscribe proves no trading."""
+        state = self._heartbeat
+        if state is None or segment_of(tick.raw.instrument_token) not in state.closed_segments:
+            return False
+        return bool(tick.flags & _FIRST_PACKET) or tick.age_ns(now_ns) > CLOSED_FRESH_NS
 
     def status(self, now_ns: int) -> Status:
         age_ns = None if self._heartbeat is None else now_ns - self._heard_ns

@@ -21,7 +21,7 @@ MEANING: dict[Exit, str] = {
     Exit.OK: "done",
     Exit.BUG: "a fault in kitefeed itself; the traceback says where",
     Exit.USAGE: "the command line is wrong; `kitefeed COMMAND --help` shows it",
-    Exit.BAD_INPUT: "what you gave is wrong (an instrument, a token, a URL); nothing was changed",
+    Exit.BAD_INPUT: "what you gave is wrong (an instrument, a token, a URL); it was not applied",
     Exit.UNAVAILABLE: "nothing answers; start the daemon with `kitefeed up`",
     Exit.TRY_LATER: "already running, or not confirmed in time; `kitefeed status` says more",
     Exit.LOGIN: "a login is needed, or a file that holds a secret is readable by others",

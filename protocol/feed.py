@@ -29,12 +29,13 @@ class Flag(IntFlag):
     SNAPSHOT = 1  # part of the answer to a snapshot request
     REPLAY = 2  # sent again, with its old seq, because somebody subscribed
     CACHED = 4  # loaded from disk: older than this broadcaster
-    STALE = 8  # its source no longer held the grant when this was sent
+    STALE = 8  # its source no longer held the grant, or streamed it, when this was sent
     FIRST_PACKET = 16  # the exchange's cached packet after a subscribe, not a new event
 
 
 class Item(msgspec.Struct, array_like=True, gc=False):
-    """One message of a batch: its topic (no NUL), `Flag`s known at the source, its encoded body."""
+    """One message of a batch: its topic (no NUL), `Flag`s known at the source, its encoded body.
+    With STALE and no body (nil): this instrument is streamed no more."""
 
     topic: bytes
     flags: int
@@ -116,6 +117,9 @@ class Heartbeat(msgspec.Struct):
     values: int
     subscribers: int
     supervisor_age_ns: int  # since the supervisor was last heard; the words above are as old
+    # Segments (low byte of a token) closed by the calendar while another one is open: their values
+    # read fresh only for CLOSED_FRESH_NS after they were received, because ticks overrule it.
+    closed_segments: list[int] = []
 
 
 class FeedState(msgspec.Struct):
@@ -123,6 +127,7 @@ class FeedState(msgspec.Struct):
 
     feed, source, session, override: the closed lists of ARCHITECTURE.md. since_utc_ns: when `feed`
     took its value. retry_in_s: seconds from `at_utc_ns` to the next attempt, None when none is due.
+    closed_segments: see Heartbeat.
     """
 
     feed: str = "stale"
@@ -137,6 +142,7 @@ class FeedState(msgspec.Struct):
     retry_in_s: float | None = None
     user_id: str | None = None
     user_name: str | None = None
+    closed_segments: list[int] = []
 
 
 class OrderUpdate(msgspec.Struct):

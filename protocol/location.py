@@ -10,6 +10,8 @@ import tomllib
 from pathlib import Path
 
 CONFIG_VARIABLE = "KITEFEED_CONFIG"
+SECRET_VARIABLE = "KITEFEED_API_SECRET"  # for `kitefeed login`, and for nobody else
+SUPERVISORD_VARIABLE = "KITEFEED_SUPERVISORD"
 CONFIG_NAME = "kitefeed.toml"
 HOME_NAME = ".kitefeed"
 
@@ -27,11 +29,17 @@ def find_config(named: str | os.PathLike[str] | None = None) -> Path | None:
     """
     chosen = named or os.environ.get(CONFIG_VARIABLE)
     if chosen:
-        return Path(chosen).expanduser().absolute()
+        return Path(os.path.abspath(Path(chosen).expanduser()))
     for candidate in (Path.cwd() / CONFIG_NAME, home() / CONFIG_NAME):
         if candidate.is_file():
             return candidate
     return None
+
+
+def supervisord_pid() -> int | None:
+    """The supervisord that started this process, as it said itself; None when none did."""
+    value = os.environ.get(SUPERVISORD_VARIABLE, "")
+    return int(value) if value.isdecimal() else None
 
 
 def secret_from_environment(name: str) -> str | None:
@@ -57,6 +65,10 @@ def _directory(config: Path | None, key: str, default: Path) -> Path:
     if config is None:
         return default
     try:
+        # A ./kitefeed.toml of somebody else must not lead a program to his prices; the daemon and
+        # the commands that read the whole file refuse it with a sentence.
+        if config.stat().st_uid not in (os.geteuid(), 0):
+            return default
         value = tomllib.loads(config.read_text("utf-8")).get(key)
     except (OSError, ValueError):
         return default
@@ -65,4 +77,4 @@ def _directory(config: Path | None, key: str, default: Path) -> Path:
 
 def resolve(value: str, config: Path) -> Path:
     """A path of the configuration: `~` is expanded, relative ones start at the file's directory."""
-    return (config.parent / Path(value).expanduser()).absolute()
+    return Path(os.path.abspath(config.parent / Path(value).expanduser()))

@@ -6,16 +6,22 @@ until the reports agree; those with an epoch are refused when a newer one has be
 """
 
 import secrets
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from kitefeed.protocol.feed import FeedState
+from kitefeed.protocol.topics import SUBSCRIPTION_BYTES_MAX
 from kitefeed.protocol.topology import Role
 
 VERSION = 1
 LIST_MAX = 9_000  # three sockets of 3,000 instruments: the most that any list can mean
 
+ID_CHARS_MAX = 64
+Keys = Annotated[
+    tuple[Annotated[str, msgspec.Meta(max_length=SUBSCRIPTION_BYTES_MAX)], ...],
+    msgspec.Meta(max_length=LIST_MAX),
+]
 Slot = Literal["primary", "standby"]
 Mode = Literal["ltp", "quote", "full"]
 Verdict = Literal["valid", "refused", "unverified"]
@@ -34,7 +40,8 @@ class Instrument(msgspec.Struct, frozen=True, array_like=True):
     token: int
     key: str
     mode: Mode
-    is_canary: bool = False  # always active in market hours: its silence is a doubt
+    is_canary: bool = False  # always active, and trading now: its silence is a doubt
+    is_closed: bool = False  # its market is closed now: its quote proves nothing of a stream
 
 
 # --- any actor -> supervisor ------------------------------------------------------------------
@@ -292,7 +299,7 @@ class ListenersWant(Message, frozen=True):
     """All instruments (`NSE:INFY`) that at least one program subscribes to by exact topic; sent
     whole when it changes, and after every Hello."""
 
-    keys: tuple[str, ...]
+    keys: Keys
 
 
 # --- supervisor -> any actor ------------------------------------------------------------------
@@ -353,7 +360,7 @@ class WantInstruments(Message, frozen=True):
     configured.
     """
 
-    instruments: tuple[str, ...]
+    instruments: Keys
     mode: Mode | None = None
     is_kept: bool = True
     wait_s: float = 5.0
@@ -362,7 +369,7 @@ class WantInstruments(Message, frozen=True):
 class DropInstruments(Message, frozen=True):
     """-> Answers"""
 
-    instruments: tuple[str, ...]
+    instruments: Keys
 
 
 class SetSource(Message, frozen=True):
@@ -441,6 +448,8 @@ class StatusReport(msgspec.Struct):
     user_id: str | None
     user_name: str | None
     standby: str
+    # Segment of a wanted instrument -> its phase: closed, pre_open, pre_open_match, open,
+    # closing_auction, post_close, or break (between two phases of a session).
     market: dict[str, str]
     next_open: str | None
     subscriptions: Subscriptions
@@ -467,7 +476,7 @@ class Envelope(msgspec.Struct, frozen=True):
     """One control frame. The body stays raw until version and sender are known to be good."""
 
     v: int
-    id: str
+    id: Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX)]
     body: msgspec.Raw
     re: str | None = None  # id of the request this answers
 

@@ -7,13 +7,19 @@ otherwise hang the exit for ever.
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import zmq
+from zmq.utils import z85
 
+from kitefeed.protocol import zap
 from kitefeed.protocol.errors import Unavailable
+from kitefeed.protocol.keys import ClientKeys, KeyPair
 from kitefeed.protocol.messages import ControlReply, ControlRequest, new_id, open_reply, seal
+from kitefeed.protocol.secret import Secret
 from kitefeed.protocol.topology import BUS, CONTROL, FEED, INGEST, endpoint, socket_path
 from kitefeed.protocol.topology import Wire as WireRow
 
@@ -22,6 +28,8 @@ FRAMES_MAX = 8  # parts of one message; MAXMSGSIZE bounds a part, not their numb
 DEALER_BYTES_MAX = 4 * 1_048_576  # a Subscribe of 9,000 instruments is ~300 kB
 HEARTBEAT_MS = 1_000
 PEER_LOST_MS = 3_000
+HANDSHAKE_MS = 5_000  # a tcp connection that says nothing costs a descriptor no longer than this
+ZAP_ENDPOINT = "inproc://zeromq.zap.01"  # libzmq's own name for it
 
 OnMessage = Callable[[list[bytes]], None]
 
@@ -39,6 +47,7 @@ class Wire:
         self._on_message = on_message
         self._loop = asyncio.get_running_loop()
         self._is_drain_due = False
+        self.refused = 0  # messages of too many frames
         self._loop.add_reader(socket.fileno(), self._drain)
         self._schedule()
 
@@ -76,12 +85,66 @@ class Wire:
             if self.socket.closed:
                 return
             try:
-                frames = self.socket.recv_multipart(zmq.NOBLOCK)
+                self._take()
             except zmq.Again:
                 return
-            if len(frames) <= FRAMES_MAX:
-                self._on_message(frames)
         self._schedule()
+
+    def _take(self) -> None:
+        frames = self.socket.recv_multipart(zmq.NOBLOCK)
+        if len(frames) <= FRAMES_MAX:
+            self._on_message(frames)
+        else:
+            self.refused += 1
+
+
+class Peer(NamedTuple):
+    """The process at the other end of an `ipc` connection, as the kernel says it (SO_PEERCRED);
+    None where it does not."""
+
+    uid: int | None
+    pid: int | None
+
+    @property
+    def is_trusted(self) -> bool:
+        """Ours, or root's, who can do anything anyway. Where no uid is known (not on Linux) the
+        socket file's mode alone decides."""
+        if self.uid is None:
+            return sys.platform != "linux"
+        return self.uid in (os.geteuid(), 0)
+
+
+class GuardedWire(Wire):
+    """A wire of the control path, which asks the kernel who sent each message. Strangers' messages
+    go to `on_stranger`; they come only through a directory or socket file that was opened up."""
+
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        on_message: Callable[[list[bytes], Peer], None],
+        on_stranger: Callable[[list[bytes], Peer], None],
+    ) -> None:
+        self._on_known = on_message
+        self._on_stranger = on_stranger
+        super().__init__(socket, lambda frames: None)
+
+    def _take(self) -> None:
+        parts = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+        if len(parts) > FRAMES_MAX:
+            self.refused += 1
+            return
+        peer = _peer_of(parts[-1])
+        take = self._on_known if peer.is_trusted else self._on_stranger
+        take([part.bytes for part in parts], peer)
+
+
+def _peer_of(part: zmq.Frame) -> Peer:
+    """Libzmq says `localhost:<uid>:<gid>:<pid>`."""
+    try:
+        _, uid, _, pid = str(part.get("Peer-Address")).split(":")
+        return Peer(int(uid), int(pid) if pid else None)
+    except (zmq.ZMQError, ValueError):
+        return Peer(None, None)
 
 
 def _socket(kind: int, *, send_hwm: int, receive_hwm: int, bytes_max: int) -> zmq.Socket[bytes]:
@@ -162,6 +225,12 @@ def connect_ingest(runtime_dir: Path) -> zmq.Socket[bytes]:
 def bind_feed(runtime_dir: Path) -> zmq.Socket[bytes]:
     """The broadcaster's end of the feed. VERBOSER: every subscribe and unsubscribe is reported, so
     that listeners can be counted and each new one gets its last values."""
+    socket = _feed_socket()
+    _bind(socket, endpoint(runtime_dir, FEED))
+    return socket
+
+
+def _feed_socket() -> zmq.Socket[bytes]:
     socket = _socket(
         zmq.XPUB,
         send_hwm=FEED.binder_hwm,
@@ -169,12 +238,50 @@ def bind_feed(runtime_dir: Path) -> zmq.Socket[bytes]:
         bytes_max=FEED.message_bytes_max,
     )
     socket.setsockopt(zmq.XPUB_VERBOSER, 1)
-    _bind(socket, endpoint(runtime_dir, FEED))
     return socket
 
 
-def connect_feed(feed_endpoint: str) -> zmq.Socket[bytes]:
-    """A subscriber's end of the feed, not yet subscribed to anything.
+def bind_tcp_feed(address: str, own: KeyPair) -> zmq.Socket[bytes]:
+    """The broadcaster's end of the feed for other hosts: encrypted, and only for clients that the
+    ZAP wire, which is bound before, lets in. Raises OSError when `address` is taken or not
+    this host's."""
+    socket = _feed_socket()
+    try:
+        socket.setsockopt(zmq.IPV6, int("[" in address))
+        socket.setsockopt(zmq.CURVE_SERVER, 1)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, own.secret.reveal().encode())
+        socket.setsockopt(zmq.ZAP_DOMAIN, zap.DOMAIN)
+        # Without it a connection that no ZAP answers for would be let in.
+        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+        socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+        socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, PEER_LOST_MS)
+        _bind_plain(socket, address)
+    except BaseException:
+        socket.close(0)
+        raise
+    return socket
+
+
+def bind_zap() -> zmq.Socket[bytes]:
+    """Where libzmq asks this process whether a client may connect (`protocol.zap`)."""
+    socket = _socket(zmq.REP, send_hwm=0, receive_hwm=0, bytes_max=-1)
+    socket.bind(ZAP_ENDPOINT)
+    return socket
+
+
+def new_key_pair() -> KeyPair:
+    public, secret = zmq.curve_keypair()
+    return KeyPair(public.decode(), Secret(secret.decode()))
+
+
+def key_text(key: bytes) -> str:
+    """A key of 32 bytes as key files have it."""
+    return z85.encode(key).decode()
+
+
+def connect_feed(feed_endpoint: str, keys: ClientKeys | None = None) -> zmq.Socket[bytes]:
+    """A subscriber's end of the feed, not yet subscribed to anything. `keys`: for a tcp endpoint.
 
     SNDHWM 0: subscriptions are messages, and at the default of 1,000 libzmq silently drops the
     rest. HEARTBEAT_TTL: the broadcaster cuts us when we are frozen, and frees our queue.
@@ -184,6 +291,11 @@ def connect_feed(feed_endpoint: str) -> zmq.Socket[bytes]:
     socket.setsockopt(zmq.HEARTBEAT_TTL, PEER_LOST_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, PEER_LOST_MS)
     _set_reconnect(socket)
+    if keys is not None:
+        socket.setsockopt(zmq.IPV6, int("[" in feed_endpoint))
+        socket.setsockopt(zmq.CURVE_SERVERKEY, keys.server.encode())
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.own.public.encode())
+        socket.setsockopt(zmq.CURVE_SECRETKEY, keys.own.secret.reveal().encode())
     socket.connect(feed_endpoint)
     return socket
 
@@ -195,7 +307,8 @@ def _set_reconnect(socket: zmq.Socket[bytes]) -> None:
 
 def rebind_if_gone(socket: zmq.Socket[bytes], runtime_dir: Path, wire: WireRow) -> bool:
     """Binds `socket` anew when its file was deleted (by a cleaner of temporary files): peers that
-    are connected go on, but nobody else could reach it. True when that was done."""
+    are connected go on, but nobody else could reach it. True when that was done. Raises OSError
+    when the directory has gone, too."""
     if socket_path(runtime_dir, wire).exists():
         return False
     _bind(socket, endpoint(runtime_dir, wire))
@@ -203,12 +316,20 @@ def rebind_if_gone(socket: zmq.Socket[bytes], runtime_dir: Path, wire: WireRow) 
 
 
 def _bind(socket: zmq.Socket[bytes], address: str) -> None:
-    """Binds with a socket file that only its owner can connect to."""
+    """Binds with a socket file that only its owner can connect to. Raises OSError."""
     before = os.umask(0o177)
     try:
-        socket.bind(address)
+        _bind_plain(socket, address)
     finally:
         os.umask(before)
+
+
+def _bind_plain(socket: zmq.Socket[bytes], address: str) -> None:
+    """Raises OSError: zmq.ZMQError is none, and no other module knows it."""
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as error:
+        raise OSError(error.errno, error.strerror) from None
 
 
 def request(

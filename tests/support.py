@@ -31,11 +31,18 @@ class Processes:
         self._started: list[subprocess.Popen[bytes]] = []
 
     def start(
-        self, *arguments: str, env: Mapping[str, str], stdout: int | None = None
+        self,
+        *arguments: str,
+        env: Mapping[str, str],
+        stdout: int | None = None,
+        stderr: int | None = None,
     ) -> subprocess.Popen[bytes]:
         """`python ARGUMENTS`, with `env` added to the environment."""
         process = subprocess.Popen(
-            [sys.executable, *arguments], env={**os.environ, **env}, stdout=stdout
+            [sys.executable, *arguments],
+            env={**os.environ, **env},
+            stdout=stdout,
+            stderr=stderr,
         )
         self._started.append(process)
         return process

@@ -11,6 +11,7 @@ from kitefeed.actors.runtime.config import Settings
 from kitefeed.actors.runtime.driver import Driver
 from kitefeed.actors.runtime.hello import hello_of
 from kitefeed.actors.runtime.process import Runtime
+from kitefeed.actors.runtime.whole_file import clear_leftovers
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.errors import LoginNeeded
 from kitefeed.protocol.topology import Role
@@ -26,6 +27,8 @@ def main() -> int:
 
 async def live(runtime: Runtime) -> None:
     loop = asyncio.get_running_loop()
+    for path in (runtime.settings.session_path, runtime.settings.standby_path):
+        clear_leftovers(path)
 
     def look() -> None:
         for slot in get_args(m.Slot):

@@ -156,6 +156,9 @@ class Broadcaster:
             topic = item.topic
             flags = item.flags & SOURCE_FLAGS
             body = item.body.copy()  # a view would keep the whole batch alive
+            if item.flags & STALE:
+                frames += self._end(topic, now_ns, utc_ns)
+                continue
             if topic in values or (topic.startswith(TICK) and _is_topic(topic)):
                 value = Value(shard, epoch, 0, source, flags, received_ns, body)
                 seq = values.put(topic, value)
@@ -169,6 +172,16 @@ class Broadcaster:
             )
             frames.append(topic + NUL + encode(message))
         self.published += len(frames) - count
+
+    def _end(self, topic: bytes, now_ns: int, utc_ns: int) -> list[bytes]:
+        """The source streams this instrument no more: its last value is sent again as stale, and
+        stays so until a new packet comes. Nobody would know otherwise: the source is alive."""
+        value = self.values.get(topic)
+        if value is None or value.flags & STALE:
+            return []
+        ended = msgspec.structs.replace(value, flags=value.flags | STALE)
+        self.values.put(topic, ended)
+        return [self._repeat(topic, ended, 0, now_ns, utc_ns)]
 
     # --- subscribers --------------------------------------------------------------------------
 
@@ -286,7 +299,7 @@ class Broadcaster:
                 return []
 
     def _announce(self, state: f.FeedState, now_ns: int, utc_ns: int) -> list[bytes]:
-        is_new_headline = (state.feed, state.source) != (self._words.feed, self._words.source)
+        is_new_headline = _headline(state) != _headline(self._words)
         self._words = state
         seq = self._sequences.next(STATE_TOPIC)
         body = msgspec.Raw(f.encode(state))
@@ -333,6 +346,7 @@ class Broadcaster:
             values=len(self.values),
             subscribers=self.listeners.subscribers,
             supervisor_age_ns=now_ns - self._supervisor_heard_ns,
+            closed_segments=self._words.closed_segments,
         )
         seq = self._sequences.next(HEARTBEAT_TOPIC)
         return self._own(HEARTBEAT_TOPIC, body, utc_ns, seq=seq)
@@ -356,6 +370,11 @@ class Broadcaster:
         rows = self.rows(now_ns, utc_ns)
         self._saved_version = self.values.version
         return [Save(rows)]
+
+
+def _headline(state: f.FeedState) -> tuple[object, ...]:
+    """What readers judge freshness by: a heartbeat tells it at once."""
+    return (state.feed, state.source, state.closed_segments)
 
 
 def _is_topic(topic: bytes) -> bool:

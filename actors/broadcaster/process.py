@@ -2,18 +2,18 @@
 
 import asyncio
 import logging
-from pathlib import Path
 
 import msgspec
 
 from kitefeed.actors.broadcaster import events as e
 from kitefeed.actors.broadcaster import store
 from kitefeed.actors.broadcaster.machine import Broadcaster
+from kitefeed.actors.broadcaster.tcp_feed import TcpFeed
 from kitefeed.actors.runtime import process
 from kitefeed.actors.runtime.bus import Bus
 from kitefeed.actors.runtime.hello import hello_of
 from kitefeed.actors.runtime.process import Runtime
-from kitefeed.actors.runtime.session_file import write_atomically
+from kitefeed.actors.runtime.state_file import StateFile
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.sockets import Wire, bind_feed, bind_ingest, rebind_if_gone
@@ -32,16 +32,18 @@ class Shell:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._loop = asyncio.get_running_loop()
-        self._path = runtime.settings.state_dir / FILE_NAME
-        self._saving: asyncio.Future[None] | None = None
-        self._is_save_failing = False
-        gen, values = _load(self._path)
+        path = runtime.settings.state_dir / FILE_NAME
+        self._file = StateFile(path, "last values", store.FILE_BYTES_MAX, log)
+        self._saving: asyncio.Future[bool] | None = None
+        gen, values = _load(self._file)
         self._machine = Broadcaster(gen, boot_ns(), values, runtime.misconfigured)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due_ns = 0
         directory = runtime.settings.runtime_dir
         self._feed = Wire(bind_feed(directory), self._on_subscription)
         self._ingest = Wire(bind_ingest(directory), self._on_ingest)
+        is_open = bool(runtime.settings.config.feed.tcp)
+        self._tcp = TcpFeed(runtime.settings, self._on_subscription) if is_open else None
         self._bus = Bus(runtime, self._hello, self._beat, self._on_bus, self._on_welcome)
         self._files_timer = self._loop.call_later(FILES_CHECK_S, self._check_files)
         self._arm()
@@ -53,6 +55,8 @@ class Shell:
         self._bus.close()
         self._ingest.close()
         self._feed.close()
+        if self._tcp is not None:
+            self._tcp.close()
         await self._save_last()
 
     # --- events in ----------------------------------------------------------------------------
@@ -99,6 +103,8 @@ class Shell:
                 for frame in command.frames:
                     publish(frame)
                 self._feed.poke()
+                if self._tcp is not None:
+                    self._tcp.publish(command.frames)
             case e.Tell():
                 self._bus.send(command.message)
             case e.Save():
@@ -112,7 +118,7 @@ class Shell:
         return m.Beat(
             values=len(self._machine.values),
             subscribers=self._machine.listeners.subscribers,
-            counters=self._machine.counters(),
+            counters={**self._machine.counters(), "too_many_frames": self._ingest.refused},
         )
 
     def _check_files(self) -> None:
@@ -122,7 +128,7 @@ class Shell:
             try:
                 if rebind_if_gone(wire.socket, directory, row):
                     log.warning("a socket file was deleted; bound anew: wire=%s", row.name)
-            except OSError as error:  # ZMQError is one: the directory itself may be gone
+            except OSError as error:  # the directory itself may be gone
                 log.debug("cannot bind anew: wire=%s error=%s", row.name, error)
         self._files_timer = self._loop.call_later(FILES_CHECK_S, self._check_files)
 
@@ -134,18 +140,12 @@ class Shell:
             self._step(e.SaveFailed())
             return
         data = store.encode_file(self._machine.gen, rows)
-        self._saving = self._loop.run_in_executor(None, write_atomically, self._path, data)
+        self._saving = self._loop.run_in_executor(None, self._file.write, data)
         self._saving.add_done_callback(self._on_saved)
 
-    def _on_saved(self, saving: asyncio.Future[None]) -> None:
-        error = None if saving.cancelled() else saving.exception()
-        if error is None:
-            self._is_save_failing = False
-            return
-        if not self._is_save_failing:
-            log.error("last values cannot be written; make room or correct: error=%s", error)
-        self._is_save_failing = True
-        self._machine.handle(e.SaveFailed(), boot_ns())
+    def _on_saved(self, saving: asyncio.Future[bool]) -> None:
+        if saving.cancelled() or not saving.result():
+            self._machine.handle(e.SaveFailed(), boot_ns())
 
     async def _save_last(self) -> None:
         """Writes what is known at the end, unless the disk takes too long: the file of ten seconds
@@ -157,36 +157,19 @@ class Shell:
                 await asyncio.gather(*pending, return_exceptions=True)
                 if rows:
                     data = store.encode_file(self._machine.gen, rows)
-                    await asyncio.to_thread(write_atomically, self._path, data)
-        except (OSError, TimeoutError) as error:
-            log.warning("last values were not written: error=%r", error)
+                    await asyncio.to_thread(self._file.write, data)
+        except TimeoutError:
+            log.warning("last values were not written within %s s", SAVE_S_MAX)
 
 
-def _load(path: Path) -> tuple[int, store.LastValues]:
+def _load(file: StateFile) -> tuple[int, store.LastValues]:
     """This life's gen and what an earlier one left. The gen rises even if the clock was set back,
     because readers compare them."""
     values = store.LastValues()
     gen = utc_ns()
-    try:
-        with path.open("rb") as file:
-            data = file.read(store.FILE_BYTES_MAX + 1)
-        last_gen, rows = store.decode_file(data[: store.FILE_BYTES_MAX])
-    except FileNotFoundError:
-        return gen, values
-    except (OSError, store.Damaged) as error:
-        _set_aside(path, error)
-        return gen, values
+    last_gen, rows = file.read(store.decode_file) or (0, [])
     values.load(rows, now_ns=boot_ns(), utc_ns=gen)
     return max(gen, last_gen + 1), values
-
-
-def _set_aside(path: Path, error: Exception) -> None:
-    aside = path.with_name(path.name + ".damaged")
-    try:
-        path.replace(aside)
-    except OSError:
-        pass
-    log.warning("last values start empty, their file is set aside: file=%s error=%s", aside, error)
 
 
 async def _main(runtime: Runtime) -> None:

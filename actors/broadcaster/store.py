@@ -1,7 +1,8 @@
 """The last value of every instrument, in memory and as a file.
 
-File: msgpack array `[version, gen, blake2b-256 of the next, rows]`, rows being the encoded array of
-`Saved`. It is replaced as a whole; one that cannot be read is set aside, never repaired.
+File: msgpack array `[version, gen, checksum, rows]`, rows being the encoded array of `Saved`, the
+checksum blake2b-256 of all the rest. It is replaced as a whole; one that cannot be read is set
+aside, never repaired.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from kitefeed.protocol.feed import DECODE_ERRORS, Flag
 from kitefeed.protocol.messages import LIST_MAX
 from kitefeed.protocol.topics import NUL
 
-FILE_VERSION = 1
+FILE_VERSION = 2
 FILE_BYTES_MAX = 32 * 1_048_576  # 9,000 values take about 2 MB
 # Kept 24 h or until the next session's first tick, whichever is later: a value goes once another
 # one is newer by this much.
@@ -56,7 +57,7 @@ class _File(msgspec.Struct, array_like=True):
     rows: bytes
 
 
-class Damaged(Exception):
+class Damaged(ValueError):
     """A file that cannot be used; the text says why."""
 
 
@@ -165,7 +166,7 @@ class LastValues:
 
 def encode_file(gen: int, rows: list[Saved]) -> bytes:
     encoded = _encoder.encode(rows)
-    return _encoder.encode(_File(FILE_VERSION, gen, _checksum(encoded), encoded))
+    return _encoder.encode(_File(FILE_VERSION, gen, _checksum(gen, encoded), encoded))
 
 
 def decode_file(data: bytes) -> tuple[int, list[Saved]]:
@@ -174,12 +175,13 @@ def decode_file(data: bytes) -> tuple[int, list[Saved]]:
         file = _decode_file(data)
         if file.version != FILE_VERSION:
             raise Damaged(f"it has version {file.version}, this program knows {FILE_VERSION}")
-        if file.checksum != _checksum(file.rows):
+        if file.checksum != _checksum(file.gen, file.rows):
             raise Damaged("its checksum is wrong")
         return file.gen, _decode_rows(file.rows)
     except DECODE_ERRORS as error:
         raise Damaged(f"it is not a file of last values ({error})") from None
 
 
-def _checksum(data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=32).digest()
+def _checksum(gen: int, rows: bytes) -> bytes:
+    """Of the gen too: the next life counts on from it, and a wrong one might not fit the wire."""
+    return hashlib.blake2b(_encoder.encode([FILE_VERSION, gen]) + rows, digest_size=32).digest()

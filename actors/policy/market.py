@@ -1,19 +1,25 @@
-"""When the market is open, and the moments of the day that matter to a session. Pure: UTC
-nanoseconds in, answers out. India has no daylight saving, so IST is a fixed offset.
+"""When the segments of the market are open, and the moments of the day that matter to a session.
+Pure: UTC nanoseconds in, answers out. India has no daylight saving, so IST is a fixed offset.
 
-Here the table is one row: cash and equity derivatives, weekdays 09:15-15:30 IST. Exchange holidays
-are not in it; ticks that are observed overrule it either way (see the supervisor's machine).
+A segment is the low byte of an instrument's token. Ticks that are observed overrule the calendar
+(see the supervisor's state).
 """
 
-from datetime import UTC, date, datetime, time, timedelta, timezone
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
 
-IST = timezone(timedelta(hours=5, minutes=30), "IST")
-OPEN = time(9, 15)
-CLOSE = time(15, 30)
+from kitefeed.actors.policy.calendar import IST as IST
+from kitefeed.actors.policy.calendar import SEGMENTS, Calendar, PhaseWord
+from kitefeed.protocol.kite.ticks import EXCHANGE_NAMES
+
 READY_AT = time(8, 45)  # session, instruments and socket are looked at before the open
 TOKEN_FLUSH = time(7, 30)  # Kite kills tokens between 06:00 and 07:30 IST; after it, none is left
 CHECKS = (time(6, 5), time(7, 35), READY_AT)  # the session is validated at these, besides the rest
+NSE = 1  # the segment that stands for "the market" when nothing is wanted
+S = 1_000_000_000
+# Exchanges publish a year's holidays in the December before it.
+RUNS_OUT_FROM = (12, 1)
 
 Hours = Literal["calendar", "always", "never"]
 
@@ -26,29 +32,70 @@ def to_utc_ns(moment: datetime) -> int:
     return int(moment.astimezone(UTC).timestamp() * 1_000_000_000)
 
 
+def name_of(segment: int) -> str:
+    """`NSE`, `MCX`; a number that Kite has not documented is named as such."""
+    return EXCHANGE_NAMES.get(segment, f"segment {segment}")
+
+
 class Market:
     """The calendar as configured: "always" and "never" are for simulators and tests."""
 
-    def __init__(self, hours: Hours) -> None:
+    def __init__(self, hours: Hours, calendar: Calendar) -> None:
         self.hours = hours
+        self.calendar = calendar
+        self._second = -1
+        self._phases: dict[int, PhaseWord] = {}  # of that second: asked for many times in a step
 
-    def is_open(self, utc_ns: int) -> bool:
+    def phase(self, segment: int, utc_ns: int) -> PhaseWord:
         if self.hours != "calendar":
-            return self.hours == "always"
-        now = to_ist(utc_ns)
-        return _is_session_day(now.date()) and OPEN <= now.time() < CLOSE
+            return "open" if self.hours == "always" else "closed"
+        second = utc_ns // S  # phases begin and end on whole minutes
+        if second != self._second:
+            self._second, self._phases = second, {}
+        if segment not in self._phases:
+            self._phases[segment] = self.calendar.phase(_hours_of(segment), to_ist(second * S))
+        return self._phases[segment]
 
-    def is_session_day(self, utc_ns: int) -> bool:
-        return self.hours == "calendar" and _is_session_day(to_ist(utc_ns).date())
+    def is_open(self, segment: int, utc_ns: int) -> bool:
+        """Whether data may be expected: from the first phase of a session to its last."""
+        return self.phase(segment, utc_ns) != "closed"
 
-    def next_open(self, utc_ns: int) -> datetime | None:
-        """Start of the next session, IST; None when there is none to come (or no calendar)."""
+    def is_trading(self, segment: int, utc_ns: int) -> bool:
+        """Whether trading is continuous, so that silence of an active instrument means something.
+        Not so in the closing auction and before the open."""
+        return self.phase(segment, utc_ns) == "open"
+
+    def closed_segments(self, utc_ns: int) -> tuple[int, ...]:
+        """Those that are closed now by the calendar; none without one."""
+        if self.hours != "calendar":
+            return ()
+        return tuple(segment for segment in EXCHANGE_NAMES if not self.is_open(segment, utc_ns))
+
+    def next_open(self, segments: Iterable[int], utc_ns: int) -> datetime | None:
+        """Start of the next session of any of them, IST; None when none is known to come."""
         if self.hours != "calendar":
             return None
         now = to_ist(utc_ns)
-        days = (now.date() + timedelta(days=n) for n in range(8))
-        opens = (datetime.combine(day, OPEN, IST) for day in days if _is_session_day(day))
-        return next(moment for moment in opens if moment > now)
+        names = {_hours_of(segment) for segment in segments}
+        opens = (self.calendar.next_open(name, now) for name in names)
+        return min((moment for moment in opens if moment is not None), default=None)
+
+    def opens_today(self, segments: Iterable[int], utc_ns: int) -> datetime | None:
+        """The next session of any of them, if it starts before this day (IST) is over."""
+        moment = self.next_open(segments, utc_ns)
+        is_today = moment is not None and moment.date() == to_ist(utc_ns).date()
+        return moment if is_today else None
+
+    def warning(self, utc_ns: int) -> str:
+        """One sentence from December of the table's last year on, else empty."""
+        day = to_ist(utc_ns).date()
+        last_year = self.calendar.last_year
+        if self.hours != "calendar" or day < date(last_year or 1, *RUNS_OUT_FROM):
+            return ""
+        return (
+            f"the table of holidays ends with {last_year}: every later weekday counts as a "
+            "session; name a newer table in market.calendar, or install a newer kitefeed"
+        )
 
 
 def last_flush_utc_ns(utc_ns: int) -> int:
@@ -63,5 +110,8 @@ def last_utc_ns(utc_ns: int, at: time) -> int:
     return to_utc_ns(moment if moment <= now else moment - timedelta(days=1))
 
 
-def _is_session_day(day: date) -> bool:
-    return day.weekday() < 5
+def _hours_of(segment: int) -> str:
+    """Whose hours it follows. NSE for what Kite has not documented: a debt instrument of NSE was
+    seen under the number 10."""
+    name = name_of(segment)
+    return name if name in SEGMENTS else "NSE"

@@ -27,7 +27,7 @@ THREADS_MAX = 3  # one works; a hung one is left behind
 CLOCK_S = 5.0  # how often the machine is told the time of day
 DUMP_WITHIN_S = 120.0
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(Role.REST_POLLER)
 
 
 def main() -> int:

@@ -15,13 +15,13 @@ from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.exits import Exit
 from kitefeed.protocol.feed import DECODE_ERRORS
-from kitefeed.protocol.sockets import Wire, connect_bus
+from kitefeed.protocol.sockets import GuardedWire, Peer, connect_bus
 
 BEAT_S = 1.0
 HELLO_RETRY_S = 0.2
 SUPERVISOR_LOST_NS = 3_000_000_000
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("kitefeed")
 
 
 class Bus:
@@ -43,7 +43,9 @@ class Bus:
         self._beat = beat
         self._on_message = on_message
         self._on_welcome = on_welcome
-        self._wire = Wire(connect_bus(runtime.settings.runtime_dir), self._receive)
+        self._wire = GuardedWire(
+            connect_bus(runtime.settings.runtime_dir), self._receive, self._refuse
+        )
         self._loop = asyncio.get_running_loop()
         self._supervisor: str | None = None  # boot_id of the one that welcomed us
         self._heard_ns = 0
@@ -82,7 +84,13 @@ class Bus:
         self._due_s = self._loop.time() + delay_s
         self._timer = self._loop.call_later(delay_s, self._turn)
 
-    def _receive(self, frames: list[bytes]) -> None:
+    def _refuse(self, _: list[bytes], sender: Peer) -> None:
+        """Somebody else's process holds the supervisor's address: not a word of it counts."""
+        if self.bad_messages == 0:
+            log.error("the bus is held by another user: uid=%s pid=%s", sender.uid, sender.pid)
+        self.bad_messages += 1
+
+    def _receive(self, frames: list[bytes], _: Peer) -> None:
         try:
             message = m.open_bus(frames[-1])
         except DECODE_ERRORS:

@@ -4,20 +4,24 @@ Secrets are not in it: sessions live in 0600 files, the API secret in $KITEFEED_
 """
 
 import difflib
+import os
 import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
-from kitefeed.protocol import location
+from kitefeed.actors.runtime import calendar_file, directories
+from kitefeed.protocol import keys, location
 from kitefeed.protocol.errors import ConfigError
 from kitefeed.protocol.messages import Mode
 from kitefeed.protocol.topology import IPC_PATH_BYTES_MAX, has_room
 
 InstrumentName = Annotated[str, Meta(pattern=r"^[A-Z]{2,8}:\S.*$", max_length=80)]
+ApiKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9]{0,64}\Z")]
 Seconds = Annotated[float, Meta(ge=0.05, le=3600)]
 INSTRUMENTS_MAX = 3_000  # Kite's limit for one socket
 
@@ -29,7 +33,7 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Kite(_Table, frozen=True):
     """Where Kite is, and which app we are."""
 
-    api_key: str = ""
+    api_key: ApiKey = ""
     rest_url: Annotated[str, Meta(pattern=r"^https?://")] = "https://api.kite.trade"
     ws_url: Annotated[str, Meta(pattern=r"^wss?://")] = "wss://ws.kite.trade"
     login_url: Annotated[str, Meta(pattern=r"^https?://")] = (
@@ -40,7 +44,7 @@ class Kite(_Table, frozen=True):
 class Standby(_Table, frozen=True):
     """A second session that only REST polling uses, when the first is refused."""
 
-    api_key: str = ""
+    api_key: ApiKey = ""
     file: str = ""
 
 
@@ -53,9 +57,22 @@ class Session(_Table, frozen=True):
 
 
 class Market(_Table, frozen=True):
-    """hours: "calendar" follows the exchange, "always" and "never" are for simulators and tests."""
+    """hours: "calendar" follows the exchange, "always" and "never" are for simulators and tests.
+    calendar: a table of the user's own, behind the shipped one."""
 
     hours: Literal["calendar", "always", "never"] = "calendar"
+    calendar: str = ""
+
+
+class Feed(_Table, frozen=True):
+    """tcp: where programs on other hosts may read, empty for nowhere. An address of this host, no
+    name: what a name stands for can change."""
+
+    tcp: Annotated[
+        str, Meta(pattern=r"^(tcp://(\d+\.\d+\.\d+\.\d+|\[[0-9A-Fa-f:.]+\]):[1-9]\d{0,4})?\Z")
+    ] = ""
+    keys: str = ""
+    tcp_orders: bool = False
 
 
 class Config(_Table, frozen=True):
@@ -66,6 +83,7 @@ class Config(_Table, frozen=True):
     canaries: list[InstrumentName] = []
     kite: Kite = Kite()
     session: Session = Session()
+    feed: Feed = Feed()
     market: Market = Market()
     backoff_s: Annotated[list[Seconds], Meta(min_length=1, max_length=20)] = msgspec.field(
         default_factory=lambda: [5, 15, 30, 60]
@@ -100,6 +118,17 @@ class Settings(msgspec.Struct, frozen=True):
         """The instrument dump as an SQLite file, written by the poller, read by everybody."""
         return self.state_dir / "instruments.sqlite"
 
+    @property
+    def calendar_path(self) -> Path | None:
+        """The user's own table of sessions and holidays, if there is one."""
+        own = self.config.market.calendar
+        return self._path(own, Path()) if own else None
+
+    @property
+    def keys_path(self) -> Path:
+        """The directory of the tcp feed's keys."""
+        return self._path(self.config.feed.keys, self.state_dir / "keys")
+
     def _path(self, value: str, default: Path) -> Path:
         return location.resolve(value, self.source or Path.cwd() / "_") if value else default
 
@@ -117,13 +146,32 @@ def load(named: str | Path | None = None) -> Settings:
             f"{location.home() / location.CONFIG_NAME} exists. Copy kitefeed.example.toml there, "
             "or name yours with --config"
         )
-    config = parse(_read(path), path)
+    config = parse(read(path), path)
     settings = Settings(config, path, location.runtime_dir(path), location.state_dir(path))
     if not has_room(settings.runtime_dir):
         raise ConfigError(
             f"{path}: runtime_dir: {settings.runtime_dir} is too long for a socket "
             f"({IPC_PATH_BYTES_MAX} bytes with the file name); choose a shorter one"
         )
+    if settings.standby_path == settings.session_path:
+        raise ConfigError(
+            f"{path}: session.standby.file: is the file of the first session, too; the two would "
+            "overwrite each other: name another one"
+        )
+    if settings.calendar_path is not None:
+        calendar_file.check(settings.calendar_path)
+    return settings
+
+
+def load_for_daemon(named: str | Path | None = None) -> Settings:
+    """`load`, and the keys that its tcp feed needs. Raises ConfigError without them."""
+    settings = load(named)
+    if settings.config.feed.tcp:
+        try:
+            keys.read_server(settings.keys_path)
+            directories.verify_directory(settings.keys_path)
+        except ConfigError as error:
+            raise ConfigError(f"{settings.source}: feed.tcp is set, but {error}") from None
     return settings
 
 
@@ -133,12 +181,16 @@ def fallback(named: str | Path | None = None) -> Settings:
     return Settings(Config(), path, location.runtime_dir(path), location.state_dir(path))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        with path.open("rb") as file:
+            directories.check_owner(path, os.fstat(file.fileno()))
+            return tomllib.loads(file.read().decode())
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file; create it or correct the name") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not UTF-8 text; save it as such") from None
+    except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error}); correct its owner or mode") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: is not TOML: {error}; correct that line") from None
@@ -147,9 +199,26 @@ def _read(path: Path) -> dict[str, Any]:
 def parse(data: dict[str, Any], path: Path) -> Config:
     """`data` as a Config. Raises ConfigError naming file, key, and the nearest valid name."""
     try:
-        return msgspec.convert(data, Config)
+        config = msgspec.convert(data, Config)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {_explain(str(error), data)}") from None
+    for name in ("rest_url", "ws_url", "login_url"):
+        if not _is_private(getattr(config.kite, name)):
+            raise ConfigError(
+                f"{path}: kite.{name}: would send your session over the network unencrypted; "
+                "write https:// or wss:// (a simulator on this machine needs neither)"
+            )
+    return config
+
+
+def _is_private(url: str) -> bool:
+    """Whether nobody on the network can read along: encrypted, or not leaving this machine."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    return parts.scheme in ("https", "wss") or host in ("localhost", "127.0.0.1", "::1")
 
 
 def _explain(message: str, data: dict[str, Any]) -> str:
@@ -160,7 +229,7 @@ def _explain(message: str, data: dict[str, Any]) -> str:
     if not unknown:
         shown = _value_at(data, place)
         given = f" (is {shown!r})" if shown is not None else ""
-        return f"{place or 'top level'}: {reason}{given}; correct it"
+        return f"{place or 'top level'}: {_in_words(reason, place)}{given}"
     name = unknown.group(1)
     key = f"{place}.{name}" if place else name
     near = difflib.get_close_matches(name, _keys_of(place), n=1, cutoff=0.5)
@@ -168,13 +237,46 @@ def _explain(message: str, data: dict[str, Any]) -> str:
     return f"{key}: is not a setting; {hint}"
 
 
+# What to write where a value does not match its pattern, by the setting's last name.
+_FORMS = {
+    "instruments": "write EXCHANGE:SYMBOL, such as NSE:INFY",
+    "canaries": "write EXCHANGE:SYMBOL, such as NSE:NIFTY 50",
+    "api_key": "write the app's key, letters and digits only",
+    "rest_url": "write a URL that starts with https://",
+    "login_url": "write a URL that starts with https://",
+    "ws_url": "write a URL that starts with wss://",
+    "tcp": "write tcp://ADDRESS:PORT with an address of this host, such as tcp://127.0.0.1:5556",
+}
+
+
+def _in_words(reason: str, place: str) -> str:
+    """msgspec's reason with the remedy in it."""
+    name = re.sub(r"\[.*?\]", "", place).rpartition(".")[2]
+    if "matching regex" in reason:
+        return _FORMS.get(name, reason)
+    if "Invalid enum value" in reason:
+        return f"is none of {', '.join(map(str, _choices(place)))}; write one of them"
+    return f"{reason}; correct it"
+
+
+def _choices(place: str) -> tuple[object, ...]:
+    """The words that a setting may have."""
+    table, _, name = place.rpartition(".")
+    kinds = {field.name: field.type for field in msgspec.structs.fields(_table_of(table))}
+    return get_args(kinds[name])
+
+
 def _keys_of(place: str) -> list[str]:
+    return [field.name for field in msgspec.structs.fields(_table_of(place))]
+
+
+def _table_of(place: str) -> type[msgspec.Struct]:
     table: type[msgspec.Struct] = Config
     for name in filter(None, place.split(".")):
         field = next(f for f in msgspec.structs.fields(table) if f.name == name)
         options = [field.type, *get_args(field.type)]
         table = next(t for t in options if isinstance(t, type) and issubclass(t, msgspec.Struct))
-    return [field.name for field in msgspec.structs.fields(table)]
+    return table
 
 
 def _value_at(data: Any, place: str) -> object:

@@ -4,9 +4,7 @@ Readers open it for each question: a new dump replaces the file, it is never cha
 """
 
 import difflib
-import os
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from kitefeed.actors.runtime.whole_file import clear_leftovers, temporary_beside
 from kitefeed.protocol.kite.instruments import Instrument
 
 _SCHEMA = """
@@ -30,6 +29,9 @@ _COLUMNS = "token, key, exchange, symbol, name, expiry, strike, kind, segment, l
 WORDS_MAX = 8  # of a search
 KEYS_PER_QUERY = 500  # below SQLite's limit of variables
 NEAR_CANDIDATES_MAX = 2_000  # compared letter by letter: ~20 ms
+TAIL_FROM = 5  # letters: half of a shorter name ends too many others
+LIKENESS_MIN = 0.5  # below it, what is proposed was hardly meant
+LIKENESS_BELOW_BEST_MAX = 0.25  # what is so much less likely than the best is not worth reading
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -57,19 +59,18 @@ class Facts(msgspec.Struct, frozen=True):
 
 def write(path: Path, instruments: Iterable[Instrument], day_ist: str) -> Facts:
     """Replaces the file at `path` atomically, mode 0600. ValueError for a dump without rows."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    clear_leftovers(path)  # 20 MB each
+    temporary = temporary_beside(path)
     try:
         facts = _fill(temporary, instruments, day_ist)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     return facts
 
 
-def _fill(file: str, instruments: Iterable[Instrument], day_ist: str) -> Facts:
+def _fill(file: Path, instruments: Iterable[Instrument], day_ist: str) -> Facts:
     with closing(sqlite3.connect(file)) as db:
         # No journal beside a file that nobody can see yet; the rename makes it whole.
         db.execute("PRAGMA journal_mode = OFF")
@@ -141,14 +142,17 @@ class InstrumentsDb:
         """Keys that somebody may have meant who wrote `key`, the likeliest first."""
         exchange, _, symbol = key.upper().rpartition(":")
         symbol = symbol.strip()
+        half = (len(symbol) + 1) // 2
+        start, ends = _like(symbol[:2]), f"{_like(symbol[:1])}%{_like(symbol[-1:])}"
+        tail = f"%{_like(symbol[half:])}" if len(symbol) >= TAIL_FROM else ends
         rows = self._query(
-            "SELECT key, symbol FROM instruments WHERE symbol = ? OR (exchange = ? AND "
-            "(symbol LIKE ? ESCAPE '\\' OR name LIKE ? ESCAPE '\\')) LIMIT ?",
-            [symbol, exchange, f"{_like(symbol[:2])}%", f"{_like(symbol)}%", NEAR_CANDIDATES_MAX],
-        )
-        if not rows:
-            return [found.key for found in self.find(symbol, limit)]
-        return _closest(exchange, symbol, rows, limit)
+            _NEAR,
+            [symbol, exchange, f"{start}%", ends, tail, f"{_like(symbol)}%",
+             f"{_like(symbol)}%", f"{_like(symbol[:-half // 2])}%", f"{_like(symbol[:half])}%",
+             NEAR_CANDIDATES_MAX],
+        )  # fmt: skip
+        closest = _closest(exchange, symbol, rows, limit)
+        return closest or [found.key for found in self.find(symbol, limit)]
 
     def _query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         try:
@@ -165,6 +169,15 @@ class InstrumentsDb:
             yield db
 
 
+# The symbol elsewhere, or one of the exchange that starts alike, has its first and last letter,
+# ends alike, or whose name starts so. The more of the beginning is shared, the sooner: an index has
+# more options than are compared.
+_NEAR = (
+    "SELECT key, symbol FROM instruments WHERE symbol = ? OR (exchange = ? AND "
+    "(symbol LIKE ? ESCAPE '\\' OR symbol LIKE ? ESCAPE '\\' OR symbol LIKE ? ESCAPE '\\'"
+    " OR name LIKE ? ESCAPE '\\')) ORDER BY symbol LIKE ? ESCAPE '\\' DESC,"
+    " symbol LIKE ? ESCAPE '\\' DESC, symbol LIKE ? ESCAPE '\\' DESC LIMIT ?"
+)
 # One word of a search: five ways to match, each with its own parameter (see _values).
 _WORD = (
     "(symbol LIKE ? ESCAPE '\\' OR name LIKE ? ESCAPE '\\' OR strike = ? OR kind = ? "
@@ -199,11 +212,16 @@ def _like(text: str) -> str:
 
 
 def _closest(exchange: str, symbol: str, rows: list[tuple[Any, ...]], limit: int) -> list[str]:
-    def likeness(row: tuple[Any, ...]) -> tuple[float, str]:
-        key, other = str(row[0]), str(row[1])
-        ratio = difflib.SequenceMatcher(None, symbol, other).ratio()
-        is_start = other.startswith(symbol) or symbol.startswith(other)
-        is_here = key.startswith(f"{exchange}:")
-        return -(ratio + 0.3 * is_start + 0.1 * is_here), key
+    if not rows:
+        return []
+    likeness = {str(key): _likeness(exchange, symbol, str(key), str(other)) for key, other in rows}
+    ranked = sorted(likeness, key=lambda key: (-likeness[key], key))
+    least = max(LIKENESS_MIN, likeness[ranked[0]] - LIKENESS_BELOW_BEST_MAX)
+    return [key for key in ranked[:limit] if likeness[key] >= least]
 
-    return [str(key) for key, _ in sorted(rows, key=likeness)[:limit]]
+
+def _likeness(exchange: str, symbol: str, key: str, other: str) -> float:
+    ratio = difflib.SequenceMatcher(None, symbol, other).ratio()
+    is_start = other.startswith(symbol) or symbol.startswith(other)
+    is_here = key.startswith(f"{exchange}:")
+    return ratio + 0.3 * is_start + 0.1 * is_here

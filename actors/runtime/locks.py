@@ -10,7 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from kitefeed.protocol.errors import ConfigError, TryLater
+from kitefeed.actors.runtime.directories import prepare_directory
+from kitefeed.protocol.errors import TryLater
 from kitefeed.protocol.topology import Role
 
 
@@ -104,17 +105,3 @@ def start_ticks(pid: int) -> int:
 def is_same_process(pid: int, ticks: int) -> bool:
     """Whether `pid` still is the process that had `ticks`; only then may it be signalled."""
     return pid > 1 and start_ticks(pid) == ticks
-
-
-def prepare_directory(path: Path) -> None:
-    """Makes `path`, 0700, or raises ConfigError when it is not ours or others can write to it: its
-    sockets command a trading session. (What is in it is 0600, so others may look at its names.)"""
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        facts = path.stat()
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be made ({error.strerror}); correct its parent") from None
-    if facts.st_uid != os.geteuid():
-        raise ConfigError(f"{path} belongs to another user; choose another runtime_dir")
-    if facts.st_mode & 0o022:
-        raise ConfigError(f"{path} can be written by others: `chmod 700 {path}`")

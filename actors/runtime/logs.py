@@ -9,6 +9,7 @@ import logging
 import queue
 import sys
 import threading
+from typing import Any
 
 from kitefeed.actors.runtime.secrets import RedactingFormatter
 
@@ -70,7 +71,23 @@ def set_up(role: str) -> logging.Logger:
         silenced = logging.getLogger(name)
         silenced.handlers = [logging.NullHandler()]
         silenced.propagate = False
+    _redact_uncaught(logging.getLogger(role))
     return logging.getLogger(role)
+
+
+def _redact_uncaught(log: logging.Logger) -> None:
+    """Python itself would print the traceback as it is, with whatever secret its text repeats."""
+
+    def in_main(*info: Any) -> None:
+        log.critical("unexpected error", exc_info=info)
+        drain()
+
+    def in_thread(info: threading.ExceptHookArgs) -> None:
+        if info.exc_value is not None:
+            log.error("unexpected error in a thread", exc_info=info.exc_value)
+
+    sys.excepthook = in_main
+    threading.excepthook = in_thread
 
 
 def drain(timeout_s: float = 0.5) -> None:

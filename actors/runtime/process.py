@@ -7,15 +7,16 @@ holds its role, says so once, and goes on when the file is good.
 import asyncio
 import logging
 import os
-import resource
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from kitefeed.actors.runtime import config, locks, logs
+from kitefeed.actors.runtime import config, locks, logs, memory
 from kitefeed.actors.runtime.config import Settings
-from kitefeed.protocol.errors import ConfigError, KitefeedError
+from kitefeed.actors.runtime.directories import prepare_directory
+from kitefeed.protocol import location
+from kitefeed.protocol.errors import ConfigError, KitefeedError, TryLater
 from kitefeed.protocol.exits import Exit
 from kitefeed.protocol.messages import new_id
 from kitefeed.protocol.topology import Role
@@ -34,6 +35,7 @@ class Runtime:
         self.settings = settings
         self.misconfigured = misconfigured
         self.boot_id = new_id()
+        prepare_directory(settings.state_dir)
         self.lock = locks.RoleLock(settings.runtime_dir, role, self.boot_id)
         self.exit_code = Exit.OK
         self.stopped = asyncio.Event()
@@ -51,11 +53,15 @@ Main = Callable[[Runtime], Awaitable[None]]
 # These work on defaults when the configuration is broken: somebody must be there to say so.
 _SPEAKS_WHEN_MISCONFIGURED = (Role.SUPERVISOR, Role.BROADCASTER)
 
+_HOLDS_TOKENS = (Role.TICKER, Role.REST_POLLER, Role.TOKEN_VALIDATOR, Role.AUTH_WATCHER)
+
 
 def run(role: Role, main: Main) -> int:
     """Runs one actor to its end and returns its exit code."""
     os.umask(0o077)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the token
+    memory.forbid_core_dumps()
+    if role in _HOLDS_TOKENS:
+        memory.close_to_others()
     logs.set_up(role)
     try:
         return asyncio.run(_live(role, main))
@@ -75,8 +81,9 @@ async def _live(role: Role, main: Main) -> int:
     loop.set_exception_handler(lambda _, context: _on_loop_error(runtime, context))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, runtime.stop)
-    parent = os.getppid()
+    parent = _parent()
     watcher = asyncio.ensure_future(_watch(runtime, parent))
+    watcher.add_done_callback(lambda _: _on_watch_end(runtime, watcher))
     try:
         await main(runtime)
     finally:
@@ -87,11 +94,13 @@ async def _live(role: Role, main: Main) -> int:
 
 async def _prepare(role: Role) -> Runtime:
     """Settings and lock; waits for a usable configuration where the role cannot do without."""
-    parent = os.getppid()
+    parent = _parent()
     is_said = False
     while True:
+        if os.getppid() != parent:
+            raise TryLater("the parent process has gone; leaving")
         try:
-            return Runtime(role, config.load(), None)
+            return Runtime(role, config.load_for_daemon(), None)
         except ConfigError as error:
             if role in _SPEAKS_WHEN_MISCONFIGURED:
                 return Runtime(role, config.fallback(), str(error))
@@ -99,8 +108,6 @@ async def _prepare(role: Role) -> Runtime:
                 log.info("waiting for a usable configuration")
                 is_said = True
         await asyncio.sleep(WATCH_S)
-        if os.getppid() != parent:
-            raise KitefeedError("the parent process has gone")
 
 
 async def _watch(runtime: Runtime, parent: int) -> None:
@@ -120,16 +127,31 @@ async def _watch(runtime: Runtime, parent: int) -> None:
             runtime.stop(Exit.OK)
 
 
+def _parent() -> int:
+    """Who should be our parent: supervisord may have died before we first looked."""
+    return location.supervisord_pid() or os.getppid()
+
+
+def _on_watch_end(runtime: Runtime, watcher: asyncio.Task[None]) -> None:
+    """It ends only when it is cancelled; an actor that nobody watches must not live on."""
+    if not watcher.cancelled():
+        context = {"message": "the watch over this actor failed", "exception": watcher.exception()}
+        _on_loop_error(runtime, context)
+
+
 def _is_usable(path: Path | None) -> bool:
     try:
-        config.load(path)
+        config.load_for_daemon(path)
     except ConfigError:
         return False
     return True
 
 
 def _on_loop_error(runtime: Runtime, context: dict[str, Any]) -> None:
-    """An exception in a callback is a bug: a half-working actor is worse than a fresh one."""
+    """An exception in a callback is a bug: a half-working actor is worse than a fresh one. Those
+    that follow it on the way out are not said."""
+    if runtime.exit_code is Exit.BUG:
+        return
     error = context.get("exception")
     log.error("unexpected error: %s", context.get("message"), exc_info=error)
     runtime.stop(Exit.BUG)

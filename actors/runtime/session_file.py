@@ -10,16 +10,15 @@ file that somebody else could read is refused: its token can trade.
 """
 
 import json
-import os
-import stat
-import tempfile
 from pathlib import Path
 
 import msgspec
 
 from kitefeed.actors.runtime.config import Settings
 from kitefeed.actors.runtime.secrets import Secret, fingerprint_of, remember
-from kitefeed.protocol.errors import LoginNeeded
+from kitefeed.actors.runtime.whole_file import clear_leftovers, write_atomically
+from kitefeed.protocol import private_files
+from kitefeed.protocol.errors import LoginNeeded, TryLater
 from kitefeed.protocol.messages import Slot
 
 FILE_BYTES_MAX = 4_096
@@ -77,20 +76,11 @@ def read(path: Path, api_key: str = "") -> Session | None:
     ours, a link, or one that holds no session.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
+        data = private_files.read(path, FILE_BYTES_MAX)
+    except private_files.Unsafe as error:
+        raise LoginNeeded(str(error)) from None
+    if data is None:
         return None
-    except OSError as error:
-        raise LoginNeeded(
-            f"{path} cannot be opened ({error.strerror}); make it a plain file"
-        ) from None
-    try:
-        _check_mode(path, os.fstat(handle))
-        data = os.read(handle, FILE_BYTES_MAX + 1)
-    finally:
-        os.close(handle)
-    if len(data) > FILE_BYTES_MAX:
-        raise LoginNeeded(f"{path} is larger than {FILE_BYTES_MAX} bytes; it is not a session")
     try:
         text = data.decode()
         return parse(text, api_key) if text.strip() else None
@@ -99,18 +89,9 @@ def read(path: Path, api_key: str = "") -> Session | None:
         raise LoginNeeded(f"{path}: {what}; `kitefeed session set` writes a good one") from None
 
 
-def _check_mode(path: Path, facts: os.stat_result) -> None:
-    if not stat.S_ISREG(facts.st_mode):
-        raise LoginNeeded(f"{path} is not a plain file; remove it and log in again")
-    if facts.st_uid != os.geteuid():
-        raise LoginNeeded(f"{path} belongs to another user; remove it and log in again")
-    if facts.st_mode & 0o077:
-        mode = stat.S_IMODE(facts.st_mode)
-        raise LoginNeeded(f"{path} has mode {mode:04o}, others can read it: `chmod 600 {path}`")
-
-
 def write(path: Path, session: Session) -> None:
-    """Replaces `path` atomically, mode 0600; its directory is made 0700 when it is missing."""
+    """Replaces `path` atomically, mode 0600; its directory is made 0700 when it is missing. Raises
+    TryLater when the disk refuses; the old session is still there then."""
     record = {
         "version": 1,
         "api_key": session.api_key,
@@ -119,22 +100,14 @@ def write(path: Path, session: Session) -> None:
         "user_name": session.user_name,
         "login_time": session.login_time,
     }
-    write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Temp file, fsync, rename: whoever reads sees all of the old or all of the new. Mode 0600."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    clear_leftovers(path)  # each would hold a token
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
+    except OSError as error:
+        raise TryLater(
+            f"{path} cannot be written ({error.strerror or error}): make room there or correct its "
+            "mode, then log in again"
+        ) from None
 
 
 def candidates(settings: Settings, slot: Slot) -> list[tuple[Path, str]]:

@@ -14,6 +14,7 @@ from kitefeed.protocol import messages as m
 
 Ticket = tuple[bytes, str]  # peer and request id
 Reply = Callable[[Ticket, m.Message], None]
+SEARCHES_MAX = 10  # for near names in one request: each may cost ~20 ms of the loop
 KNOWN_REPLIES_MAX = 256  # a command repeats its request with the same id; it is carried out once
 
 
@@ -56,7 +57,10 @@ class Desk:
             case m.WantInstruments():
                 self._want(ticket, request, now_ns)
             case m.DropInstruments(instruments):
-                answers = tuple(self._subscriptions.drop(key) for key in instruments)
+                answers = tuple(
+                    self._subscriptions.drop(key, may_search=number < SEARCHES_MAX)
+                    for number, key in enumerate(instruments)
+                )
                 self._changed()
                 self._reply(ticket, m.Answers(answers))
             case m.SetSource(source):

@@ -116,6 +116,7 @@ class ProbeFacts:
     asked_ns: int = 0
     moved_due_ns: int = 0  # "moved" is believed then, unless a fresh tick came in between
     failures: int = 0
+    token: int = 0  # of the instrument that was last asked for
 
 
 @dataclass

@@ -54,7 +54,13 @@ def derive(s: State) -> FeedState:
         retry_in_s=retry_in_s(s),
         user_id=s.session.user_id,
         user_name=s.session.user_name,
+        closed_segments=closed_segments(s),
     )
+
+
+def closed_segments(s: State) -> list[int]:
+    """None while ticks say that the calendar is wrong."""
+    return [] if s.is_overruled else list(s.market.closed_segments(s.utc_ns))
 
 
 def retry_in_s(s: State) -> float | None:
@@ -68,7 +74,7 @@ def _facts_of(state: FeedState) -> tuple[object, ...]:
     """What makes two pictures different: everything but the running clocks."""
     return (
         state.feed, state.source, state.session, state.override, state.reason, state.epoch,
-        state.consecutive_403, state.user_id, state.user_name,
+        state.consecutive_403, state.user_id, state.user_name, state.closed_segments,
     )  # fmt: skip
 
 
@@ -79,14 +85,13 @@ def _feed(s: State) -> tuple[str, str]:
     if s.override == "paused":
         return "paused", "paused by the operator: `kitefeed source auto` resumes"
     if not s.is_market_open:
-        return "closed", "the market is closed; values keep their age"
+        return "closed", _closed_reason(s)
     if s.session.word in ("absent", "refused") and not s.is_streaming:
         return "login_required", _login_reason(s)
     if s.has_no_entitlement:
         return "no_entitlement", "the Kite plan of this app has no market data"
     if s.is_streaming:
-        is_dying = s.session.word == "refused"
-        return "live", "log in before the next reconnect" if is_dying else "streaming"
+        return "live", _live_reason(s)
     if rest.is_fresh(s):
         return "rest", _rest_reason(s)
     return "stale", _stale_reason(s)
@@ -98,6 +103,20 @@ def _source(s: State) -> str:
     if s.rest.epoch and rest.is_fresh(s):
         return "rest"
     return "cache" if s.values_held or s.fresh_ns else "none"
+
+
+def _live_reason(s: State) -> str:
+    if s.session.word != "refused":
+        return "streaming"
+    if s.link.fingerprint != s.session.fingerprint:
+        return "streaming with the session before; the new login is refused: log in again"
+    return "streaming, but Kite refuses the session: log in before the next reconnect"
+
+
+def _closed_reason(s: State) -> str:
+    moment = s.market.next_open(s.segments, s.utc_ns)
+    opens = f" and opens on {moment:%d %b at %H:%M} IST" if moment else ""
+    return f"the market is closed{opens}; values keep their age"
 
 
 def _login_reason(s: State) -> str:
@@ -147,6 +166,8 @@ def _conditions(s: State) -> dict[str, str]:
     found: dict[str, str] = {}
     if s.misconfigured:
         found["misconfigured"] = s.misconfigured
+    elif warning := s.market.warning(s.utc_ns):
+        found["calendar"] = warning
     if s.override == "paused" or s.misconfigured:
         return found
     found.update(_session_conditions(s))
@@ -212,7 +233,7 @@ def _say_conditions(s: State) -> None:
     for key, text in found.items():
         if key not in s.conditions:
             s.conditions[key] = s.now_ns
-            is_mild = key == "session_refused"
+            is_mild = key in ("session_refused", "calendar")
             s.order(Say("warning" if is_mild else "error", f"{text} condition={key}"))
     for key in [key for key in s.conditions if key not in found]:
         since_ns = s.conditions.pop(key)
@@ -248,7 +269,8 @@ def ready_check(s: State, before_utc_ns: int) -> None:
     """At 08:45 IST of a session day: is everything there for the open? If not, say so."""
     ready_utc_ns = market.last_utc_ns(s.utc_ns, market.READY_AT)
     is_due = before_utc_ns < ready_utc_ns and s.utc_ns - before_utc_ns < 60_000_000_000
-    if not is_due or not s.market.is_session_day(s.utc_ns):
+    opens = s.market.opens_today(s.segments, s.utc_ns)
+    if not is_due or opens is None:
         return
     missing = []
     if s.session.word != "valid":
@@ -258,6 +280,6 @@ def ready_check(s: State, before_utc_ns: int) -> None:
     if not s.instruments:
         missing.append("no instruments")
     if missing:
-        s.order(Say("warning", f"not ready for the open at 09:15: {', '.join(missing)}"))
+        s.order(Say("warning", f"not ready for the open at {opens:%H:%M}: {', '.join(missing)}"))
     else:
-        s.say("ready for the open at 09:15")
+        s.say(f"ready for the open at {opens:%H:%M}")

@@ -1,7 +1,8 @@
 """The link region: when the WebSocket is tried, and what its fate means.
 
 Every attempt is preceded by a validation of the session (`PREFLIGHT`); every refusal by a quote
-that tells a dead session, a plan without data and a socket-only refusal apart (`CLASSIFYING`).
+that tells a dead session, a plan without data and a socket-only refusal apart (`CLASSIFYING`; the
+answer is heard in `doubt.py`).
 """
 
 from kitefeed.actors.supervisor import probe, session
@@ -16,7 +17,6 @@ from kitefeed.actors.supervisor.facts import (
     Cause,
     Link,
     LinkState,
-    ProbeKind,
     S,
 )
 from kitefeed.actors.supervisor.state import State
@@ -31,7 +31,9 @@ LIMIT_WAIT_S = (30, 60)  # HTTP 429: a 4th socket; Kite says no time, users foun
 
 def advance(s: State) -> None:
     """Starts what is wanted and due, ends what is not wanted, gives up what took too long."""
-    _hear_news(s)
+    verdict, s.verdict_news = s.verdict_news, None
+    if verdict is not None:
+        _hear_verdict(s, verdict)
     if _must_end(s):
         if s.link.state is not LinkState.IDLE:
             _drop(s)
@@ -44,22 +46,12 @@ def advance(s: State) -> None:
         case LinkState.WAITING if is_over:
             _preflight(s)
         case LinkState.CONNECTING if is_over:
-            _order_close(s, link.epoch)
+            order_close(s, link.epoch)
             _wait_network(s, "no connection within 12 s")
         case LinkState.LIVE:
             _advance_live(s)
         case _:
             pass
-
-
-def _hear_news(s: State) -> None:
-    """Takes what session and probe left for this region in this step."""
-    verdict, s.verdict_news = s.verdict_news, None
-    if verdict is not None:
-        _hear_verdict(s, verdict)
-    answer, s.probe_news = s.probe_news, None
-    if answer is not None:
-        _hear_probe(s, *answer)
 
 
 def _may_start(s: State) -> bool:
@@ -93,7 +85,7 @@ def _open_next(s: State) -> None:
 
 def _preflight(s: State) -> None:
     if s.has_no_entitlement:
-        _wait(s, "entitlement", 0)
+        wait(s, "entitlement", 0)
         return
     s.link.state = LinkState.PREFLIGHT
     s.link.until_ns = 0  # the validation owns the deadline
@@ -105,7 +97,7 @@ def _hear_verdict(s: State, verdict: m.Verdict) -> None:
     link = s.link
     is_good = verdict == "valid" or (verdict == "unverified" and session.was_valid_today(s))
     if verdict == "refused" and link.state in (LinkState.PREFLIGHT, LinkState.CLASSIFYING):
-        _wait(s, "session", s.ladders.session.next_ns())
+        wait(s, "session", s.ladders.session.next_ns())
     elif link.state is LinkState.LIVE and is_good:
         _open_next(s)
     elif link.state is LinkState.PREFLIGHT:
@@ -137,7 +129,7 @@ def outdated(s: State) -> None:
     """REST took a newer epoch than the attempt under way: the fence would refuse the socket, so the
     attempt begins again."""
     if s.link.state is LinkState.CONNECTING:
-        _order_close(s, s.link.epoch)
+        order_close(s, s.link.epoch)
         _preflight(s)
 
 
@@ -148,7 +140,7 @@ def _order_open(s: State) -> int:
     return epoch
 
 
-def _order_close(s: State, epoch: int) -> None:
+def order_close(s: State, epoch: int) -> None:
     s.send(Role.TICKER, m.CloseLink(SHARD, epoch))
 
 
@@ -165,7 +157,7 @@ def opened(s: State, epoch: int) -> None:
         link.until_ns = 0  # the ticker reports silence and doubt; `grant` repeats until heard
         link.is_subscribed = False
     elif epoch != link.epoch or not s.is_link_open:
-        _order_close(s, epoch)  # a socket nobody waits for any more
+        order_close(s, epoch)  # a socket nobody waits for any more
 
 
 def _rotate(s: State) -> None:
@@ -177,7 +169,7 @@ def _rotate(s: State) -> None:
         fingerprint=s.session.fingerprint or "",
         live_since_ns=old.live_since_ns,
     )
-    _order_close(s, old.epoch)
+    order_close(s, old.epoch)
     s.say("new login: the feed has moved to it without a pause")
 
 
@@ -201,7 +193,7 @@ def refresh(s: State) -> None:
 
 def _subscribe(s: State) -> None:
     link = s.link
-    order = m.Subscribe(SHARD, link.epoch, s.instruments, link.is_refresh_due)
+    order = m.Subscribe(SHARD, link.epoch, s.streamed(), link.is_refresh_due)
     link.is_refresh_due = False
     s.send(Role.TICKER, order)
 
@@ -234,7 +226,7 @@ def silent(s: State, epoch: int) -> None:
 def restart(s: State) -> None:
     """Drops an open socket that is of no use, and tries again at once."""
     if s.is_link_open:
-        _order_close(s, s.link.epoch)
+        order_close(s, s.link.epoch)
         _wait_network(s, "the stream stood still")
 
 
@@ -252,82 +244,9 @@ def refused(s: State, epoch: int, status: int) -> None:
         probe.ask(s, "classify")
     elif status == 429:
         low, high = LIMIT_WAIT_S
-        _wait(s, "limit", int((low + (high - low) * s.jitter()) * S))
+        wait(s, "limit", int((low + (high - low) * s.jitter()) * S))
     else:
         _wait_network(s, f"Kite answered the connection with HTTP {status}")
-
-
-def _hear_probe(s: State, kind: ProbeKind, outcome: m.ProbeOutcome) -> None:
-    """What a quote said about a refused socket, a doubtful stream, or a plan without data."""
-    is_of_link = s.is_link_open and s.probe.epoch == s.link.epoch
-    if outcome == "token":
-        _session_died(s, kind, is_of_link=is_of_link)
-    elif kind == "classify":
-        _classified(s, outcome)
-    elif kind == "entitlement":
-        if outcome in ("same", "moved"):
-            s.has_no_entitlement = False
-            s.rest.parked.discard(s.session.fingerprint or "")
-            retry_now(s)
-    elif is_of_link:
-        _doubt_resolved(s, kind, outcome)
-
-
-def _session_died(s: State, kind: ProbeKind, *, is_of_link: bool) -> None:
-    """A quote met a dead session. A stream of that session that was in doubt is no better, so it is
-    closed; of one that uses another session (the new login is refused) the quote says nothing."""
-    session.refused_elsewhere(s, s.session.fingerprint, "a quote was refused")
-    if is_of_link and s.link.fingerprint != s.session.fingerprint:
-        _doubt_resolved(s, kind, "network")
-        return
-    if is_of_link:
-        _order_close(s, s.link.epoch)
-    is_parked = s.link.state is LinkState.WAITING and s.link.cause == "entitlement"
-    if is_of_link or is_parked or s.link.state is LinkState.CLASSIFYING:
-        s.has_no_entitlement = False
-        _wait(s, "session", s.ladders.session.next_ns())
-
-
-def _classified(s: State, outcome: m.ProbeOutcome) -> None:
-    """A 403 whose session is good: a plan without data, or a refusal of the socket alone."""
-    if s.link.state is not LinkState.CLASSIFYING:
-        return
-    if outcome == "permission":
-        no_entitlement(s)
-    else:
-        s.is_socket_refusal = True
-        is_rest_due = s.consecutive_403 >= REFUSALS_BEFORE_REST
-        wait_ns = SOCKET_REFUSED_RETRY_NS if is_rest_due else s.ladders.socket.next_ns()
-        _wait(s, "socket", wait_ns)
-
-
-def no_entitlement(s: State) -> None:
-    """Neither source can work: say it once, ask again every 15 minutes."""
-    s.has_no_entitlement = True
-    if s.link.state is LinkState.CONNECTING:
-        _order_close(s, s.link.epoch)
-    if not s.is_link_open:
-        _wait(s, "entitlement", 0)
-
-
-def doubted(s: State, doubt: m.LinkDoubt) -> None:
-    """Frames arrive but nothing proves them new: one quote decides. While the market is closed
-    nothing is expected, so nothing is doubted."""
-    is_ours = doubt.epoch == s.link.epoch and s.is_link_open
-    is_asking = s.probe.request is not None or s.probe.moved_due_ns
-    if is_ours and s.is_market_open and not is_asking:
-        probe.ask(s, doubt.kind, doubt)
-
-
-def _doubt_resolved(s: State, kind: ProbeKind, outcome: m.ProbeOutcome) -> None:
-    if outcome == "same":
-        if s.link.state is LinkState.PRIMING:
-            became_live(s)  # quiet: the exchange has nothing newer than what we show
-    elif outcome == "moved":
-        s.say("the market moves and the stream does not: connecting anew")
-        restart(s)
-    elif kind == "canary" and s.probe.failures >= 2:
-        restart(s)
 
 
 def closed(s: State, epoch: int, code: int | None, reason: str) -> None:
@@ -352,14 +271,14 @@ def reported(s: State, links: tuple[m.LinkReport, ...]) -> None:
             opened(s, epoch)  # its report may have been lost, as may the order to subscribe
             instruments_changed(s)
         elif s.is_link_open:
-            _order_close(s, epoch)
+            order_close(s, epoch)
         else:
             _adopt(s, report)
 
 
 def _adopt(s: State, report: m.LinkReport) -> None:
     if s.link.state is LinkState.CONNECTING:
-        _order_close(s, s.link.epoch)
+        order_close(s, s.link.epoch)
     state = LinkState.LIVE if report.is_streaming else LinkState.PRIMING
     s.link = Link(state, epoch=report.epoch, fingerprint=report.fingerprint,
                   live_since_ns=s.now_ns)  # fmt: skip
@@ -378,7 +297,7 @@ def ticker_lost(s: State) -> None:
 def _abandon_next(s: State) -> None:
     """The replacement did not come up: the old socket goes on, and is replaced a minute later."""
     if s.link.next_epoch:
-        _order_close(s, s.link.next_epoch)
+        order_close(s, s.link.next_epoch)
         s.link.next_epoch = 0
         s.link.next_until_ns = s.now_ns + SOCKET_REFUSED_RETRY_NS
     else:
@@ -389,12 +308,12 @@ def _abandon_next(s: State) -> None:
 # --- waits and resets ---------------------------------------------------------------------------
 
 
-def _wait(s: State, cause: Cause, wait_ns: int) -> None:
+def wait(s: State, cause: Cause, wait_ns: int) -> None:
     """Waits for `wait_ns`; 0 waits for something else to end it."""
     if not s.is_market_open and wait_ns:
         wait_ns = max(wait_ns, CLOSED_RETRY_NS)
     if s.link.next_epoch:
-        _order_close(s, s.link.next_epoch)
+        order_close(s, s.link.next_epoch)
     s.link.state = LinkState.WAITING
     s.link.cause = cause
     s.link.until_ns = s.now_ns + wait_ns if wait_ns else 0
@@ -408,7 +327,9 @@ def _wait_network(s: State, reason: str) -> None:
     s.link.connect_failures += s.link.state in (LinkState.PREFLIGHT, LinkState.CONNECTING)
     rung_ns = s.ladders.network.next_ns()
     jittered_ns = int(rung_ns * (0.8 + 0.4 * s.jitter()))
-    _wait(s, "network", max(1, jittered_ns))
+    # Network trouble does not end a series of refusals: the socket's one attempt a minute is spent.
+    is_spent = s.consecutive_403 >= REFUSALS_BEFORE_REST and s.link.state is not LinkState.PREFLIGHT
+    wait(s, "network", SOCKET_REFUSED_RETRY_NS if is_spent else max(1, jittered_ns))
 
 
 def retry_now(s: State) -> None:
@@ -428,12 +349,12 @@ def session_changed(s: State) -> None:
     s.has_no_entitlement = False
     probe.forget(s)
     if s.link.next_epoch:  # on its way with a login that has been replaced
-        _order_close(s, s.link.next_epoch)
+        order_close(s, s.link.next_epoch)
     s.link.next_epoch = s.link.next_until_ns = 0
     retry_now(s)
     if s.link.state in (LinkState.CONNECTING, LinkState.CLASSIFYING, LinkState.PREFLIGHT):
         if s.link.state is LinkState.CONNECTING:
-            _order_close(s, s.link.epoch)
+            order_close(s, s.link.epoch)
         s.link = Link()
 
 
@@ -446,7 +367,7 @@ def _forget_refusals(s: State) -> None:
 
 def _drop(s: State) -> None:
     if s.link.state in (LinkState.CONNECTING, *OPEN_STATES):
-        _order_close(s, s.link.epoch)
+        order_close(s, s.link.epoch)
     if s.link.next_epoch:
-        _order_close(s, s.link.next_epoch)
+        order_close(s, s.link.next_epoch)
     s.link = Link()

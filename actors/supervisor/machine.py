@@ -2,8 +2,9 @@
 
 `handle` applies one event to the facts, then moves every region as far as the facts allow
 (`_advance`), then derives headline and log lines. Regions: session and standby (`session.py`),
-the WebSocket link (`link.py`), REST polling and probes (`rest.py`), the grant (`grant.py`), and
-what is said (`headline.py`). They share one `State`; each changes only its own part of it.
+the WebSocket link (`link.py`) and what quotes tell about it (`probe.py`, `doubt.py`), REST polling
+(`rest.py`), the grant (`grant.py`), the market's hours (`hours.py`), and what is said
+(`headline.py`). They share one `State`; each changes only its own part of it.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import assert_never
 from kitefeed.actors.policy.backoff import Ladder
 from kitefeed.actors.policy.machine import Wake
 from kitefeed.actors.policy.market import Market
-from kitefeed.actors.supervisor import grant, headline, link, probe, rest, session
+from kitefeed.actors.supervisor import doubt, grant, headline, hours, link, probe, rest, session
 from kitefeed.actors.supervisor.facts import (
     NETWORK_LADDER_S,
     SETTLE_NS,
@@ -70,6 +71,7 @@ class Supervisor:
             s.standby.next_check_ns,
             s.probe.until_ns,
             s.probe.moved_due_ns,
+            probe.recheck_ns(s),
             s.rest_due_ns,
         )
         return min((t for t in due if t > s.now_ns), default=None)
@@ -79,6 +81,7 @@ class Supervisor:
         s = self.state
         s.begin(now_ns)
         self._apply(event)
+        hours.advance(s)
         self._advance()
         headline.announce(s)
         return s.commands
@@ -105,9 +108,7 @@ class Supervisor:
                 session.check_now(s)
                 link.retry_now(s)
             case Instruments(instruments):
-                s.instruments = instruments
-                link.instruments_changed(s)
-                rest.instruments_changed(s)
+                hours.want(s, instruments)
             case m.Beat():
                 self._beat(event)
             case m.SessionSeen():
@@ -122,7 +123,7 @@ class Supervisor:
             case m.LinkFresh(_, epoch):
                 link.fresh(s, epoch)
             case m.LinkDoubt():
-                link.doubted(s, event)
+                doubt.doubted(s, event)
             case m.LinkSilent(_, epoch):
                 link.silent(s, epoch)
             case m.LinkRefused(_, epoch, status):
@@ -145,6 +146,7 @@ class Supervisor:
         for _ in range(2):
             session.advance(self.state)
             probe.advance(self.state)
+            doubt.advance(self.state)
             rest.advance(self.state)
             link.advance(self.state)
             grant.advance(self.state)
@@ -161,7 +163,7 @@ class Supervisor:
 
     def _actor_up(self, hello: m.Hello, is_new: bool) -> None:
         s = self.state
-        s.actors_up.add(hello.role)
+        s.heard(hello.role)
         s.raise_epoch(hello.highest_epoch)
         if hello.role is Role.TICKER:
             link.reported(s, hello.links)

@@ -31,7 +31,9 @@ def ask(s: State, kind: ProbeKind, doubt: m.LinkDoubt | None = None) -> int:
     until_ns = s.now_ns + PROBE_LIMIT_NS
     is_same = (s.probe.kind, s.probe.epoch) == (kind, s.link.epoch)
     failures = s.probe.failures if is_same else 0
-    s.probe = ProbeFacts(kind, s.link.epoch, request, until_ns, s.now_ns, failures=failures)
+    s.probe = ProbeFacts(
+        kind, s.link.epoch, request, until_ns, s.now_ns, failures=failures, token=token
+    )
     s.send(Role.REST_POLLER, request)
     return until_ns
 
@@ -56,12 +58,14 @@ def advance(s: State) -> None:
         _conclude(s, "network")
     elif 0 < probe.moved_due_ns <= s.now_ns:
         _conclude(s, "moved" if s.fresh_ns < probe.asked_ns else "same")
-    elif s.has_no_entitlement and probe.request is None and _is_recheck_due(s):
+    elif 0 < recheck_ns(s) <= s.now_ns:
         ask(s, "entitlement")
 
 
-def _is_recheck_due(s: State) -> bool:
-    return s.now_ns - s.probe.asked_ns >= ENTITLEMENT_CHECK_NS
+def recheck_ns(s: State) -> int:
+    """When a plan without data is asked for again, 0 for never."""
+    is_due = s.has_no_entitlement and s.probe.request is None and not s.probe.moved_due_ns
+    return s.probe.asked_ns + ENTITLEMENT_CHECK_NS if is_due else 0
 
 
 def poller_lost(s: State) -> None:
@@ -79,5 +83,7 @@ def _conclude(s: State, outcome: m.ProbeOutcome) -> None:
     probe = s.probe
     is_answer = outcome in ("moved", "same")
     failures = 0 if is_answer else probe.failures + 1
-    s.probe = ProbeFacts(probe.kind, probe.epoch, asked_ns=probe.asked_ns, failures=failures)
+    s.probe = ProbeFacts(
+        probe.kind, probe.epoch, asked_ns=probe.asked_ns, failures=failures, token=probe.token
+    )
     s.probe_news = (probe.kind, outcome)

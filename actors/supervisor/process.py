@@ -6,17 +6,15 @@ import os
 import random
 import signal
 from collections.abc import Sequence
-from pathlib import Path
-
-import msgspec
 
 from kitefeed.actors.policy.market import Market
-from kitefeed.actors.runtime import locks, process
+from kitefeed.actors.policy.names import did_you_mean
+from kitefeed.actors.runtime import calendar_file, locks, process
 from kitefeed.actors.runtime.driver import Driver
 from kitefeed.actors.runtime.instruments_db import InstrumentsDb
 from kitefeed.actors.runtime.process import Runtime
-from kitefeed.actors.runtime.session_file import write_atomically
-from kitefeed.actors.supervisor import report
+from kitefeed.actors.runtime.state_file import StateFile
+from kitefeed.actors.supervisor import memory, report
 from kitefeed.actors.supervisor.desk import Desk, Ticket
 from kitefeed.actors.supervisor.facts import (
     ActorLost,
@@ -35,12 +33,15 @@ from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.feed import DECODE_ERRORS
-from kitefeed.protocol.sockets import Wire, bind_bus, bind_control
-from kitefeed.protocol.topology import Role
+from kitefeed.protocol.sockets import GuardedWire, Peer, bind_bus, bind_control
+from kitefeed.protocol.topology import BUS, CONTROL, Role, socket_path
+from kitefeed.protocol.topology import Wire as WireRow
 
 TURN_S = 1.0
+STRANGERS_MAX = 100  # users that are named in the log, once each
 NEAR_MAX = 10  # unknown names that get near matches: each costs ~20 ms of this loop
-NOT_LISTED = "not in today's instrument list: `kitefeed instruments find TEXT` searches it"
+NOT_LISTED = "not in today's instrument list"
+FIND_IT = f"{NOT_LISTED}: `kitefeed instruments find TEXT` searches it"
 _LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
 
 log = logging.getLogger(Role.SUPERVISOR)
@@ -53,12 +54,15 @@ class Shell:
         self._runtime = runtime
         settings = runtime.settings
         config = settings.config
-        self._state_path = settings.state_dir / "supervisor.json"
-        persisted = _load(self._state_path)
+        path = settings.state_dir / memory.FILE_NAME
+        self._file = StateFile(
+            path, "subscriptions and choices of the operator", memory.FILE_BYTES_MAX, log
+        )
+        persisted = self._file.read(memory.decode) or Persisted()
         self._machine = Supervisor(
             now_ns=boot_ns(),
             utc_ns=utc_ns(),
-            market=Market(config.market.hours),
+            market=Market(config.market.hours, calendar_file.load(settings.calendar_path)),
             backoff_s=config.backoff_s,
             persisted=persisted,
             jitter=random.random,
@@ -70,7 +74,8 @@ class Shell:
         self._roster = Roster(boot_ns())
         self._db = InstrumentsDb(settings.instruments_path)
         self._driver = Driver(self._machine, self._perform)
-        self._bus = Wire(bind_bus(settings.runtime_dir), self._on_bus)
+        self._strangers: set[int | None] = set()
+        self._bus = GuardedWire(bind_bus(settings.runtime_dir), self._on_bus, self._on_bus_stranger)
         self._desk = Desk(
             self._machine,
             self._subscriptions,
@@ -80,8 +85,11 @@ class Shell:
             self._on_wants_changed,
             self._status,
         )
-        self._control = Wire(bind_control(settings.runtime_dir), self._on_control)
+        self._control = GuardedWire(
+            bind_control(settings.runtime_dir), self._on_control, self._on_control_stranger
+        )
         self.bad_messages = 0
+        self.strangers = 0
 
     async def run(self) -> None:
         """Turns once a second until stopped."""
@@ -108,10 +116,12 @@ class Shell:
         if self._subscriptions.unresolved(self._subscriptions.wanted()):
             self._on_wants_changed()
         self._desk.turn(now_ns)
+        if self._file.is_failing:
+            self._persist()
 
     # --- bus ------------------------------------------------------------------------------------
 
-    def _on_bus(self, frames: list[bytes]) -> None:
+    def _on_bus(self, frames: list[bytes], _: Peer) -> None:
         try:
             message = m.open_bus(frames[-1])
         except DECODE_ERRORS:
@@ -161,20 +171,52 @@ class Shell:
 
     # --- control --------------------------------------------------------------------------------
 
-    def _on_control(self, frames: list[bytes]) -> None:
+    def _on_control(self, frames: list[bytes], sender: Peer) -> None:
         peer = frames[0]
         try:
             frame_id, request = m.open_request(frames[-1])
-        except DECODE_ERRORS:
+        except DECODE_ERRORS as error:
             self.bad_messages += 1
-            text = "this is not a request this version knows: install one version everywhere"
+            text = (
+                f"this is not a request this version knows ({str(error)[:200]}): "
+                "install one version everywhere"
+            )
             self._control.send([peer, m.seal(m.Refused("bad_request", text))])
             return
+        if _is_change(request):
+            name = type(request).__name__
+            log.info("asked to change: request=%s uid=%s pid=%s", name, sender.uid, sender.pid)
         self._desk.handle(peer, frame_id, request, boot_ns())
 
     def _reply(self, ticket: Ticket, message: m.Message) -> None:
         peer, frame_id = ticket
         self._control.send([peer, m.seal(message, re=frame_id)])
+
+    # --- strangers ------------------------------------------------------------------------------
+
+    def _on_bus_stranger(self, frames: list[bytes], sender: Peer) -> None:
+        self._note_stranger(sender, BUS)
+        self._bus.send([frames[0], m.seal(m.Leave(_forbidden(sender)))])
+
+    def _on_control_stranger(self, frames: list[bytes], sender: Peer) -> None:
+        """Answered without a look at what was asked, but under the id it was asked with."""
+        self._note_stranger(sender, CONTROL)
+        try:
+            asked = m.open_envelope(frames[-1]).id
+        except DECODE_ERRORS:
+            return
+        refusal = m.Refused("forbidden", _forbidden(sender))
+        self._control.send([frames[0], m.seal(refusal, re=asked)])
+
+    def _note_stranger(self, sender: Peer, wire: WireRow) -> None:
+        self.strangers += 1
+        if sender.uid not in self._strangers and len(self._strangers) < STRANGERS_MAX:
+            self._strangers.add(sender.uid)
+            where = socket_path(self._runtime.settings.runtime_dir, wire)
+            log.warning(
+                "another user's process spoke and was refused: `chmod 700 %s`; "
+                "wire=%s uid=%s pid=%s", where.parent, wire.name, sender.uid, sender.pid,
+            )  # fmt: skip
 
     def _status(self) -> m.StatusReport:
         return report.status(
@@ -183,7 +225,15 @@ class Shell:
             self._roster,
             self._runtime.settings.runtime_dir,
             boot_ns(),
+            self._counters(),
         )
+
+    def _counters(self) -> dict[str, int]:
+        return {
+            "bad_messages": self.bad_messages,
+            "too_many_frames": self._bus.refused + self._control.refused,
+            "strangers": self.strangers,
+        }
 
     # --- instruments ----------------------------------------------------------------------------
 
@@ -204,12 +254,14 @@ class Shell:
         tokens = self._db.resolve(unresolved)
         missing = [key for key in unresolved if key not in tokens]
         explained = {key: self._explain(key) for key in missing[:NEAR_MAX]}
-        explained |= dict.fromkeys(missing[NEAR_MAX:], NOT_LISTED)
+        explained |= dict.fromkeys(missing[NEAR_MAX:], FIND_IT)
         self._subscriptions.resolved(tokens, explained)
+        for key in self._subscriptions.configured & explained.keys():
+            log.warning("%s, in the configuration, cannot be had: %s", key, explained[key])
 
     def _explain(self, key: str) -> str:
         near = self._db.near(key)
-        return f"did you mean {' or '.join(near)}? It is {NOT_LISTED}" if near else NOT_LISTED
+        return f"{NOT_LISTED}; {did_you_mean(near)}" if near else FIND_IT
 
     # --- commands of the machine ------------------------------------------------------------------
 
@@ -231,20 +283,25 @@ class Shell:
 
     def _persist(self) -> None:
         """A full disk costs the memory of a restart, not the feed."""
-        try:
-            write_atomically(self._state_path, msgspec.json.encode(self._machine.state.persisted))
-        except OSError as error:
-            log.error("%s cannot be written (%s): free the disk", self._state_path, error.strerror)
+        self._file.write(memory.encode(self._machine.state.persisted))
 
 
-def _load(path: Path) -> Persisted:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Persisted)
-    except FileNotFoundError:
-        return Persisted()
-    except (OSError, msgspec.DecodeError):
-        log.warning("%s is damaged; starting without it: subscriptions are to be made again", path)
-        return Persisted()
+def _is_change(request: m.ControlRequest) -> bool:
+    """Whether an operator changes what the daemon does: one line in the log, with who asked."""
+    match request:
+        case m.WantInstruments():
+            return request.is_kept
+        case m.GetStatus():
+            return False
+        case _:
+            return True
+
+
+def _forbidden(sender: Peer) -> str:
+    return (
+        f"user {sender.uid} may not speak to the daemon of user {os.geteuid()}: "
+        "run the command as that user"
+    )
 
 
 def _kill(pid: int, ticks: int) -> None:

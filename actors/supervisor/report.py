@@ -4,6 +4,7 @@ import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from kitefeed.actors.policy.market import name_of
 from kitefeed.actors.supervisor import headline
 from kitefeed.actors.supervisor.roster import Roster
 from kitefeed.actors.supervisor.state import State
@@ -13,14 +14,20 @@ from kitefeed.protocol.topology import Role, endpoints
 
 
 def status(
-    s: State, subscriptions: Subscriptions, roster: Roster, runtime_dir: Path, now_ns: int
+    s: State,
+    subscriptions: Subscriptions,
+    roster: Roster,
+    runtime_dir: Path,
+    now_ns: int,
+    counters: dict[str, int] | None = None,
 ) -> m.StatusReport:
-    """`kitefeed status --json`. `now_ns`: boot time; the machine's clock stands between events."""
+    """`kitefeed status --json`. `now_ns`: boot time; the machine's clock stands between events.
+    `counters`: the supervisor's own."""
     s.begin(now_ns)
     state = headline.derive(s)
     broadcaster = roster.members.get(Role.BROADCASTER)
     ticker = roster.members.get(Role.TICKER)
-    next_open = s.market.next_open(s.utc_ns)
+    next_open = s.market.next_open(s.segments, s.utc_ns)
     return m.StatusReport(
         feed=state.feed,
         source=state.source,
@@ -34,7 +41,7 @@ def status(
         user_id=state.user_id,
         user_name=state.user_name,
         standby=s.standby.word,
-        market={"NSE": "open" if s.is_market_open else "closed"},
+        market=_market(s),
         next_open=next_open.isoformat() if next_open else None,
         subscriptions=subscriptions.counts(),
         subscribers=broadcaster.beat.subscribers if broadcaster else 0,
@@ -43,9 +50,20 @@ def status(
         else None,
         last_outage=s.outage,
         endpoints=endpoints(runtime_dir),
-        actors=[m.ActorStatus(Role.SUPERVISOR, "up", os.getpid(), 0.0), *roster.report(now_ns)],
+        actors=[
+            m.ActorStatus(Role.SUPERVISOR, "up", os.getpid(), 0.0, counters=counters or {}),
+            *roster.report(now_ns),
+        ],
         version=_version(),
     )
+
+
+def _market(s: State) -> dict[str, str]:
+    """Segment of a wanted instrument -> its phase; "open" where ticks overrule the calendar."""
+    return {
+        name_of(segment): "open" if s.is_overruled else s.market.phase(segment, s.utc_ns)
+        for segment in sorted(s.segments)
+    }
 
 
 def _age_s(age_ns: int, since_ns: int) -> float | None:

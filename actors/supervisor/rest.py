@@ -1,6 +1,6 @@
 """The REST region: when quotes are polled, and with which session."""
 
-from kitefeed.actors.supervisor import link, session
+from kitefeed.actors.supervisor import doubt, link, session
 from kitefeed.actors.supervisor.facts import (
     BRIDGE_AFTER_NS,
     POLL_PERIOD_NS,
@@ -58,19 +58,19 @@ def reported(s: State, links: tuple[m.LinkReport, ...]) -> None:
 
 
 def granted(s: State) -> None:
-    if s.rest.epoch and not s.rest.is_started:
+    if s.rest.epoch and not s.rest.is_started and s.is_market_open:
         s.rest.is_started = True
         _order(s)
 
 
 def instruments_changed(s: State) -> None:
-    if s.rest.is_started:
+    if s.rest.is_started and s.polled():  # else `advance` ends the polling
         _order(s)
 
 
 def _order(s: State) -> None:
     rest = s.rest
-    order = m.StartPolling(SHARD, rest.epoch, rest.fingerprint, POLL_PERIOD_NS, s.instruments)
+    order = m.StartPolling(SHARD, rest.epoch, rest.fingerprint, POLL_PERIOD_NS, s.polled())
     s.send(Role.REST_POLLER, order)
 
 
@@ -89,7 +89,7 @@ def polled(s: State, event: m.Polled) -> None:
     elif event.outcome == "permission":
         rest.parked.add(rest.fingerprint)
         if rest.fingerprint == s.session.fingerprint:
-            link.no_entitlement(s)
+            doubt.no_entitlement(s)
 
 
 def unpark(s: State) -> None:

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
-from kitefeed.actors.policy.market import Market
+import msgspec
+
+from kitefeed.actors.policy.market import NSE, Market
 from kitefeed.actors.supervisor.facts import (
     OBSERVED_OPEN_NS,
     OPEN_STATES,
@@ -23,6 +25,7 @@ from kitefeed.actors.supervisor.facts import (
 )
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import FeedState
+from kitefeed.protocol.kite.ticks import segment_of
 from kitefeed.protocol.topology import Role
 
 
@@ -56,6 +59,9 @@ class State:
         self.probe = ProbeFacts()
         self.grant = GrantFacts()
         self.instruments: tuple[m.Instrument, ...] = ()
+        self.segments: frozenset[int] = frozenset({NSE})  # of the instruments
+        self.open_segments: frozenset[int] = frozenset()  # as the sources were last told
+        self.trading_segments: frozenset[int] = frozenset()
         self.actors_up: set[Role] = set()
         self.consecutive_403 = 0
         self.is_socket_refusal = False  # the refusals are the socket's alone: the session is good
@@ -69,7 +75,7 @@ class State:
         self._request_id = 0
         # Left by one region for another, within one step.
         self.verdict_news: m.Verdict | None = None  # session -> link
-        self.probe_news: tuple[ProbeKind, m.ProbeOutcome] | None = None  # probe -> link
+        self.probe_news: tuple[ProbeKind, m.ProbeOutcome] | None = None  # probe -> doubt
         self.last_announced: FeedState | None = None
         self.announced_until_ns = 0
         self.login_fingerprint: str | None = None  # the session whose end `login_required` is about
@@ -108,18 +114,62 @@ class State:
     def to_utc_ns(self, boot_ns: int) -> int:
         return boot_ns + self._utc_offset_ns
 
+    # --- the market -------------------------------------------------------------------------
+
+    def want(self, instruments: tuple[m.Instrument, ...]) -> None:
+        self.instruments = instruments
+        self.segments = frozenset(segment_of(i.token) for i in instruments) or frozenset({NSE})
+
     @property
     def is_market_open(self) -> bool:
-        """The calendar, unless ticks are observed: data flowing on a holiday is an open market."""
+        """Whether any wanted segment is open."""
+        return self.is_calendar_open or self.is_overruled
+
+    @property
+    def is_calendar_open(self) -> bool:
+        return any(self.market.is_open(segment, self.utc_ns) for segment in self.segments)
+
+    @property
+    def is_overruled(self) -> bool:
+        """Ticks flow while the calendar has every wanted segment closed: then the calendar is
+        wrong, and for want of better knowledge all of them are open."""
         is_observed = self.fresh_ns > 0 and self.now_ns - self.fresh_ns < OBSERVED_OPEN_NS
         may_overrule = self.market.hours == "calendar"
-        return self.market.is_open(self.utc_ns) or (may_overrule and is_observed)
+        return may_overrule and is_observed and not self.is_calendar_open
+
+    def is_open(self, segment: int) -> bool:
+        return self.is_overruled or self.market.is_open(segment, self.utc_ns)
+
+    def is_trading(self, segment: int) -> bool:
+        """By the calendar, in whose doubtful hours silence means nothing; or by ticks, in a session
+        that it does not know: there a mute socket would else never be found out."""
+        return self.is_overruled or self.market.is_trading(segment, self.utc_ns)
+
+    def streamed(self) -> tuple[m.Instrument, ...]:
+        """All that is wanted; canaries only where trading is continuous."""
+        return tuple(self._as_streamed(i) for i in self.instruments)
+
+    def _as_streamed(self, instrument: m.Instrument) -> m.Instrument:
+        segment = segment_of(instrument.token)
+        if segment in self.trading_segments:
+            return instrument
+        is_closed = segment not in self.open_segments
+        return msgspec.structs.replace(instrument, is_canary=False, is_closed=is_closed)
+
+    def polled(self) -> tuple[m.Instrument, ...]:
+        """Those of open segments."""
+        return tuple(i for i in self.instruments if segment_of(i.token) in self.open_segments)
 
     @property
     def is_settled(self) -> bool:
         """Whether everybody who may hold a running link has had the chance to say so."""
-        has_heard = {Role.TICKER, Role.REST_POLLER, Role.BROADCASTER} <= self.actors_up
-        return has_heard or self.now_ns >= self.settled_ns
+        return self.now_ns >= self.settled_ns
+
+    def heard(self, role: Role) -> None:
+        """Who is up; once all that may hold something have spoken, nobody is waited for."""
+        self.actors_up.add(role)
+        if {Role.TICKER, Role.REST_POLLER, Role.BROADCASTER} <= self.actors_up:
+            self.settled_ns = min(self.settled_ns, self.now_ns)
 
     # --- questions --------------------------------------------------------------------------
 

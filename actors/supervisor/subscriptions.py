@@ -7,10 +7,12 @@ for. Names are resolved by the shell (the instrument list is a file); what it fo
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from kitefeed.actors.policy.names import did_you_mean, nearest
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.ticks import is_index
 
 INSTRUMENTS_MAX = 3_000  # of one socket
+OVER_LIMIT = f"over Kite's {INSTRUMENTS_MAX:,} of one socket"
 LISTENER_GRACE_NS = 30_000_000_000  # after the last listener left: it may only be restarting
 PENDING_MAX = 256  # requests that wait for a first packet at the same time
 WAIT_S_MAX = 30.0
@@ -34,7 +36,7 @@ class Subscriptions:
         default_mode: m.Mode,
         operator: Mapping[str, str | None],
     ) -> None:
-        self._configured = tuple(dict.fromkeys(configured))
+        self._configured = dict.fromkeys(configured)  # ordered, and quick to ask
         self._canaries = frozenset(canaries)
         self._default_mode: m.Mode = default_mode
         self.operator: dict[str, str | None] = dict(operator)
@@ -48,6 +50,10 @@ class Subscriptions:
 
     # --- wants --------------------------------------------------------------------------------
 
+    @property
+    def configured(self) -> frozenset[str]:
+        return frozenset(self._configured)
+
     def wanted(self) -> dict[str, m.Mode]:
         """Every wanted key with its mode, the configured ones first."""
         keys = dict.fromkeys([*self._configured, *self._canaries, *self.operator, *self._listeners])
@@ -56,8 +62,9 @@ class Subscriptions:
     def _mode_of(self, key: str) -> m.Mode:
         asked = self.operator.get(key)
         is_base = key in self._configured or key in self._listeners or key in self._canaries
-        modes = [self._default_mode] if is_base or asked is None else []
-        modes += [mode for mode in _RANK if mode == asked]
+        modes: list[m.Mode] = [mode for mode in _RANK if mode == asked]
+        if is_base or not modes:  # the state file may hold a mode that this version does not know
+            modes.append(self._default_mode)
         return max(modes, key=_RANK.__getitem__)
 
     def want(self, keys: Iterable[str], mode: m.Mode | None) -> None:
@@ -65,20 +72,25 @@ class Subscriptions:
         for key in keys:
             self.operator[key] = mode
 
-    def drop(self, key: str) -> m.Answer:
-        """The operator's `unsubscribe`; others may still want it, and then it stays."""
+    def drop(self, key: str, *, may_search: bool = True) -> m.Answer:
+        """The operator's `unsubscribe`; others may still want it, and then it stays. `may_search`:
+        for near names, if it is not one that was subscribed; that takes its time."""
         was_wanted = self.operator.pop(key, "no") != "no"
+        if key in self._configured and was_wanted:
+            return m.Answer(key, "dropped", "the configuration file wants it, so it streams on")
         if key in self._configured:
             return m.Answer(key, "refused", "it is in the configuration file: remove it there")
         if key in self._listeners:
             return m.Answer(key, "dropped", "a program still listens to it, so it streams on")
         if not was_wanted:
-            return m.Answer(key, "refused", "it is not subscribed: `kitefeed status`")
+            near = did_you_mean(nearest(key, self.operator)) if may_search else ""
+            why = f"; {near}" if near else ": `kitefeed tail` shows what streams"
+            return m.Answer(key, "refused", f"it is not subscribed{why}")
         return m.Answer(key, "dropped")
 
     def listen(self, keys: Iterable[str], now_ns: int) -> None:
         """What programs subscribe to on the feed, whole."""
-        present = set(keys)
+        present = dict.fromkeys(keys)  # in order: the same events give the same commands
         for key in present:
             self._listeners[key] = 0
         for key, until_ns in self._listeners.items():
@@ -121,8 +133,10 @@ class Subscriptions:
             if token is None:
                 continue
             if len(found) >= INSTRUMENTS_MAX:
-                self.unknown.setdefault(key, f"over Kite's {INSTRUMENTS_MAX:,} of one socket")
+                self.unknown.setdefault(key, OVER_LIMIT)
                 continue
+            if self.unknown.get(key) == OVER_LIMIT:
+                del self.unknown[key]  # there is room now
             is_canary = key in self._canaries if self._canaries else is_index(token)
             found.append(m.Instrument(token, key, mode, is_canary))
         return tuple(found)

@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 from autobahn.twisted.websocket import connectWS
 from kiteconnect import KiteTicker
 from kiteconnect.ticker import KiteTickerClientFactory, KiteTickerClientProtocol
-from OpenSSL.SSL import Error as TlsError
-from twisted.internet import ssl
 
 from kitefeed.actors.runtime.secrets import redact
 from kitefeed.actors.runtime.session_file import Session
 from kitefeed.actors.ticker.subscriptions import Ask
+from kitefeed.actors.ticker.tls import VerifiedTls
 
 CONNECT_TIMEOUT_S = 5
 HANDSHAKE_TIMEOUT_S = 5
@@ -47,8 +46,8 @@ class _Protocol(KiteTickerClientProtocol):  # type: ignore[misc]
 
     def connectionLost(self, reason: Any) -> None:
         # A failed certificate check is otherwise told as "peer dropped the TCP connection".
-        if reason.check(TlsError):
-            self.factory.tls_error = f"TLS failed: {reason.getErrorMessage()}"
+        if self.factory.tls is not None:
+            self.factory.tls_error = self.factory.tls.explain(reason)
         super().connectionLost(reason)
 
 
@@ -56,6 +55,7 @@ class _Factory(KiteTickerClientFactory):  # type: ignore[misc]
     """One connection; its end, also of a TCP connect that fails, goes to `on_gone`."""
 
     protocol = _Protocol
+    tls: VerifiedTls | None = None
     tls_error: str | None = None
     connector: Any = None
 
@@ -78,8 +78,8 @@ class _Ticker(KiteTicker):  # type: ignore[misc]
         )
         factory = self.factory
         factory.on_gone = on_gone
-        tls = ssl.optionsForClientTLS(factory.host) if factory.isSecure else None
-        connectWS(factory, contextFactory=tls, timeout=CONNECT_TIMEOUT_S)
+        factory.tls = VerifiedTls(factory.host) if factory.isSecure else None
+        connectWS(factory, contextFactory=factory.tls, timeout=CONNECT_TIMEOUT_S)
 
     def _create_connection(self, url: str, **options: Any) -> None:
         factory = self.factory = _Factory(url, **options)

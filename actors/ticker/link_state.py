@@ -27,6 +27,7 @@ COALESCE_NS = 100_000_000  # a burst after a subscribe comes in a dozen frames: 
 FRESH_WITHIN_S = 5
 ITEMS_MAX = 3_000  # of one batch: what a socket may carry, and ingest takes in one message (1 MiB)
 ORDER_ID_CHARS_MAX = 64
+_NOTHING = msgspec.Raw(encode(None))
 
 
 class Received(msgspec.Struct):
@@ -63,16 +64,21 @@ class Link:
 
     def subscribe(
         self, instruments: Iterable[m.Instrument], now_ns: int, *, is_refresh: bool
-    ) -> list[Ask]:
-        """Takes over the desired set; returns what to ask of Kite."""
+    ) -> tuple[list[Ask], list[IngestBatch]]:
+        """Takes over the desired set; returns what to ask of Kite, and what the broadcaster is told:
+        the values of instruments that stream no more are stale from here on."""
+        before = self.asked.topics
         asks = self.asked.change(instruments, is_refresh=is_refresh)
         self.liveness.subscribed(self.asked.instruments.values(), now_ns)
-        return asks
+        ended = [topic for token, topic in before.items() if token not in self.asked.topics]
+        items = [Item(topic, Flag.STALE.value, _NOTHING) for topic in ended]
+        return asks, [self._batch(items, now_ns)] if items else []
 
     def receive(self, payload: bytes, is_binary: bool, now_ns: int, utc_s: float) -> Received:
         """One message of Kite, whatever its bytes are."""
-        self.liveness.frame(now_ns)
         received = Received(Counter(frames=1))
+        if not self.liveness.frame(now_ns):
+            return received
         if is_binary:
             items = self._ticks(payload, now_ns, utc_s, received)
         else:
@@ -100,6 +106,8 @@ class Link:
         if self.asked.confirmed:
             tokens = tuple(sorted(self.asked.confirmed))
             reports.append(m.Confirmed(self.shard, self.epoch, tokens))
+        if self.liveness.is_silence_said:
+            reports.append(m.LinkSilent(self.shard, self.epoch))
         return reports
 
     def _ticks(self, payload: bytes, now_ns: int, utc_s: float, received: Received) -> list[Item]:

@@ -22,7 +22,7 @@ LOOK_AGAIN_NS = 1_000_000_000
 
 
 class Silent(NamedTuple):
-    """No frame for SILENT_NS; said once per silence."""
+    """No frame for SILENT_NS: the end of this link. Said once."""
 
 
 class Doubt(NamedTuple):
@@ -48,16 +48,17 @@ class Liveness:
         self.last_frame_ns = now_ns
         self.canary_ns = 0
         self.is_fresh = False
-        self._is_silence_said = False
+        self.is_silence_said = False
         self._tokens: set[int] = set()
         self._canaries: set[int] = set()
+        self._open: set[int] = set()
         self._seen: dict[int, _Seen] = {}
         self._unproven_due_ns: int | None = None
         self._canary_due_ns: int | None = None
 
     @property
     def deadline_ns(self) -> int | None:
-        silent_ns = None if self._is_silence_said else self.last_frame_ns + SILENT_NS
+        silent_ns = None if self.is_silence_said else self.last_frame_ns + SILENT_NS
         dues = (silent_ns, self._unproven_due_ns, self._canary_due_ns)
         return min((due for due in dues if due is not None), default=None)
 
@@ -66,6 +67,7 @@ class Liveness:
         instruments = list(instruments)
         self._tokens = {i.token for i in instruments}
         self._canaries = {i.token for i in instruments if i.is_canary}
+        self._open = {i.token for i in instruments if not i.is_closed}
         self._seen = {token: seen for token, seen in self._seen.items() if token in self._tokens}
         if not self._tokens:
             self._unproven_due_ns = None
@@ -76,10 +78,14 @@ class Liveness:
         elif self._canary_due_ns is None:
             self.canary_ns, self._canary_due_ns = now_ns, now_ns + CANARY_NS
 
-    def frame(self, now_ns: int) -> None:
-        """Any frame, heartbeats included."""
+    def frame(self, now_ns: int) -> bool:
+        """Any frame, heartbeats included. False after a silence of SILENT_NS, for good: what comes
+        then lay in a buffer (of a host that slept, of a process that stood still), and nobody knows
+        how old it is."""
+        if now_ns - self.last_frame_ns >= SILENT_NS:
+            return False
         self.last_frame_ns = now_ns
-        self._is_silence_said = False
+        return True
 
     def tick(self, tick: TickBody, now_ns: int, *, is_fresh: bool) -> bool:
         """A packet of a known token; True for the first fresh one of this link."""
@@ -97,8 +103,8 @@ class Liveness:
     def wake(self, now_ns: int) -> list[Silent | Doubt]:
         """What the clocks say by now."""
         said: list[Silent | Doubt] = []
-        if not self._is_silence_said and now_ns - self.last_frame_ns >= SILENT_NS:
-            self._is_silence_said = True
+        if not self.is_silence_said and now_ns - self.last_frame_ns >= SILENT_NS:
+            self.is_silence_said = True
             said.append(Silent())
         if self._unproven_due_ns is not None and now_ns >= self._unproven_due_ns:
             said += self._doubts("unproven", now_ns)
@@ -123,11 +129,11 @@ class Liveness:
         return [Doubt(kind, token, seen.last_price, seen.volume_traded)]
 
     def _witness(self) -> int:
-        """The token to ask about: a canary if there is one, the one that ticked last among them;
-        lowest number first where none ever ticked."""
+        """The token to ask about: a canary if there is one, else one whose market is open; the one
+        that ticked last among them, lowest number first where none ever ticked."""
 
         def order(token: int) -> tuple[int, int]:
             seen = self._seen.get(token)
             return (-seen.at_ns if seen else 0, token)
 
-        return min(self._canaries or self._tokens, key=order)
+        return min(self._canaries or self._open or self._tokens, key=order)

@@ -176,8 +176,8 @@ class Ticker:
         link = self._open.get(key)
         if link is None:
             return self._unknown(key)
-        asks = link.subscribe(order.instruments, now_ns, is_refresh=order.is_refresh)
-        return [Send(key, ask) for ask in asks]
+        asks, ended = link.subscribe(order.instruments, now_ns, is_refresh=order.is_refresh)
+        return [*(Send(key, ask) for ask in asks), *ended]
 
     def _close(self, key: LinkId) -> list[Command]:
         if key not in self._states:

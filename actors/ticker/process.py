@@ -29,7 +29,7 @@ from kitefeed.protocol.feed import IngestBatch, encode
 from kitefeed.protocol.sockets import Wire, connect_ingest
 from kitefeed.protocol.topology import Role
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(Role.TICKER)
 
 
 def main() -> int:

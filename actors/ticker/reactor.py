@@ -14,7 +14,7 @@ from typing import Any
 from twisted.internet import asyncioreactor
 from twisted.logger import globalLogBeginner
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("ticker")
 
 
 def install(loop: asyncio.AbstractEventLoop, on_error: Callable[[], None]) -> None:

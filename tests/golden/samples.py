@@ -11,7 +11,7 @@ which appends the samples that are missing (new types, and types whose encoding 
 import enum
 import types
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import msgspec
 
@@ -47,6 +47,8 @@ def make(kind: Any) -> Any:
     if kind in _SIMPLE:
         return _SIMPLE[kind]
     origin, args = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return make(args[0])
     if origin is Literal:
         return args[0]
     if origin in (Union, types.UnionType):

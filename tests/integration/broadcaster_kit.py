@@ -152,8 +152,10 @@ class Stage:
         self.processes = Processes()
         self._closers: list[Callable[[], None]] = []
 
-    def start(self) -> subprocess.Popen[bytes]:
-        return self.processes.start("-c", MAIN, env={"KITEFEED_CONFIG": str(self.config)})
+    def start(self, before: str = "", main: str = MAIN) -> subprocess.Popen[bytes]:
+        """A broadcaster, or another `main`; `before` is code that it runs first."""
+        env = {"KITEFEED_CONFIG": str(self.config)}
+        return self.processes.start("-c", f"{before}\n{main}", env=env)
 
     def source(self, epoch: int, source: Source = Source.WEBSOCKET) -> FakeSource:
         made = FakeSource(self.run, epoch, source)

@@ -27,9 +27,10 @@ PYTHON_ENV = {"PYTHONFAULTHANDLER": "1"}
 class Simulator:
     """A simulated Kite in a process of its own."""
 
-    def __init__(self, apps: int = 2) -> None:
+    def __init__(self, *options: str) -> None:
+        command = [sys.executable, "-m", "kitefeed.simulator", "--port", "0", "--apps", "2"]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "kitefeed.simulator", "--port", "0", "--apps", str(apps)],
+            [*command, *options],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -68,8 +69,14 @@ class Simulator:
 class Rig:
     """A simulator, a directory, and the daemon in it. Everything it wrote is in `output`."""
 
-    def __init__(self, *, settings: str = "", standby: bool = False) -> None:
-        self.simulator = Simulator()
+    def __init__(
+        self,
+        *,
+        settings: str = "",
+        standby: bool = False,
+        simulator_options: tuple[str, ...] = (),
+    ) -> None:
+        self.simulator = Simulator(*simulator_options)
         self.root = Path(tempfile.mkdtemp(dir="/tmp", prefix="kf-"))  # short: sockets
         self.config = self.root / "kitefeed.toml"
         ready = self.simulator.ready

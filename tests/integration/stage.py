@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 import zmq
 
-from kitefeed.actors.runtime import locks, session_file
+from kitefeed.actors.runtime import session_file
+from kitefeed.actors.runtime.directories import prepare_directory
 from kitefeed.actors.runtime.secrets import Secret, fingerprint_of
 from kitefeed.actors.runtime.session_file import Session
 from kitefeed.protocol import messages as m
@@ -44,7 +45,7 @@ class Stage:
         self.api_key = api_key
         self.set_ws_url(ws_url)
         self.run_dir, self.state_dir = self.root / "run", self.root / "state"
-        locks.prepare_directory(self.run_dir)
+        prepare_directory(self.run_dir)
         self.reports: list[m.Message] = []
         self.batches: list[IngestBatch] = []
         self.beats: list[m.Beat] = []

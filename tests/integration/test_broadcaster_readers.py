@@ -61,6 +61,14 @@ def test_the_example_strategy_prints_fresh_prices(stage: Stage) -> None:
     assert output.has("-- feed live")
 
 
+def test_the_example_for_asyncio_prints_fresh_prices(stage: Stage) -> None:
+    stage.start()
+    _, source = stage.live()
+    output = Output(stage, str(EXAMPLES / "async_reader.py"), INFY)
+    send_until(source, output, INFY, "1500.05", "websocket\n")
+    assert output.has("-- feed ", " instruments")
+
+
 def test_the_raw_reader_needs_no_kitefeed_and_agrees_on_freshness(stage: Stage) -> None:
     stage.start()
     _, source = stage.live()
@@ -71,7 +79,7 @@ def test_the_raw_reader_needs_no_kitefeed_and_agrees_on_freshness(stage: Stage) 
 
 
 def test_importing_the_client_loads_none_of_the_daemons_packages() -> None:
-    code = "import sys; from kitefeed import Feed, Tick, Unavailable; print(*sys.modules)"
+    code = "import sys; from kitefeed import AsyncFeed, Feed, Tick; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert {"kitefeed", "msgspec", "zmq"} <= loaded

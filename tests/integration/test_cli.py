@@ -14,6 +14,7 @@ from urllib.request import HTTPRedirectHandler, build_opener
 
 import pytest
 
+from kitefeed import BadInput, Feed
 from kitefeed.actors.runtime import locks, session_file
 from kitefeed.simulator.thread import RunningSimulator
 from tests.integration.cli_kit import BIN, KITEFEED, STOPPED_S, Home, home_beside_simulator
@@ -85,6 +86,23 @@ def test_subscribing_is_answered_per_instrument(daemon: Home) -> None:
     assert "NSE:NOPE refused" in done.stderr
     done = daemon.run("unsubscribe", "NSE:SBIN")
     assert (done.returncode, done.stdout.strip()) == (0, "NSE:SBIN dropped")
+
+
+def test_a_name_that_is_nearly_right_is_answered_with_the_right_one(daemon: Home) -> None:
+    said = "not in today's instrument list; did you mean NSE:RELIANCE?"
+    assert said in daemon.run("subscribe", "NSE:RELIANC").stderr
+    assert daemon.run("tail", "NSE:RELIANC").stderr == f"kitefeed: NSE:RELIANC: {said}\n"
+    with pytest.raises(BadInput, match="did you mean NSE:RELIANCE"):
+        Feed("NSE:RELIANC", config=daemon.config)
+    assert "did you mean NSE:INFY" in daemon.run("tail", "nse:infy").stderr
+    assert daemon.run("subscribe", "NSE:SBIN").returncode == 0
+    done = daemon.run("unsubscribe", "NSE:SBINN")
+    assert done.returncode == 65
+    assert "NSE:SBINN refused: it is not subscribed; did you mean NSE:SBIN?" in done.stderr
+    assert "did you mean" not in daemon.run("unsubscribe", "NSE:WHATEVER").stderr
+    assert daemon.run("unsubscribe", "NSE:SBIN").returncode == 0
+    found = daemon.run("instruments", "find", "NSE:RELIANX").stderr
+    assert "did you mean NSE:RELIANCE?" in found
 
 
 def test_the_operator_chooses_the_source(daemon: Home) -> None:

@@ -5,8 +5,6 @@ come and go, actors die, the wall clock jumps, the operator plays with `source`.
 the promises of the design are checked; in the end the faults stop and the feed must become live.
 """
 
-import re
-from collections import Counter
 from typing import Literal
 
 from hypothesis import HealthCheck, settings
@@ -18,117 +16,22 @@ from kitefeed.actors.supervisor.facts import (
     ActorLost,
     ActorUp,
     Clock,
-    Command,
     Instruments,
     LinkState,
     Operate,
     Override,
-    Persist,
-    Persisted,
     RetryNow,
-    Say,
-    Send,
 )
 from kitefeed.actors.supervisor.machine import Event
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.topology import Role
-from tests.unit.actors.supervisor.bench import INFY, NIFTY, OTHERS, Bench, S
+from tests.unit.actors.supervisor.bench import CRUDE, INFY, NIFTY, OTHERS, S
+from tests.unit.actors.supervisor.watched import Watched
 
-VALID_FOR_NS = 4 * S
 LIVE_WITHIN_S = 75
 SESSIONS = ("f1", "f2", "f3")
-SECRET_LIKE = re.compile(r"access_token|api_secret|enctoken|[A-Za-z0-9]{32}")
-CONDITION = re.compile(r"condition=(\w+)$")
 Answer = m.Validated | m.Probed | m.Granted | m.LinkOpened | m.LinkFresh | m.Polled
 Ending = Literal["opened", "refused", "limited", "closed"]
-
-
-class Watched(Bench):
-    """A bench that checks every command at the moment it is given."""
-
-    def __init__(self, hours: Hours, persisted: Persisted | None = None) -> None:
-        self.orders: list[m.Message] = []  # not yet answered by the world
-        self.valid_ns: dict[str, int] = {}
-        self.unverified_ns: dict[str, int] = {}
-        self.granted: set[tuple[str, int]] = set()
-        self.adopted: set[int] = set()
-        self.begun: Counter[str] = Counter()
-        self.highest_epoch = 0
-        super().__init__(hours=hours, persisted=persisted)
-
-    def feed(self, *events: Event) -> list[Command]:
-        commands: list[Command] = []
-        for event in events:
-            before_403 = self.machine.state.consecutive_403
-            done = super().feed(event)
-            self._hear(event)
-            is_refusal = isinstance(event, m.LinkRefused) and event.status == 403
-            assert self.machine.state.consecutive_403 <= before_403 + is_refusal
-            has_persisted = False
-            for command in done:
-                has_persisted |= isinstance(command, Persist)
-                self._check(command, has_persisted=has_persisted)
-            commands += done
-        return commands
-
-    def _hear(self, event: Event) -> None:
-        match event:
-            case m.Granted(_, epoch, source):
-                self.granted.add((source, epoch))
-            case ActorUp(hello) if hello.role is Role.REST_POLLER:
-                self.adopted |= {running.epoch for running in hello.links}
-            case m.Validated(request_id, fingerprint, "primary", "valid"):
-                if request_id in {v.request_id for v in self.all(m.Validate)}:
-                    self.valid_ns[fingerprint] = self.now_ns
-            case _:
-                pass
-
-    def _check(self, command: Command, *, has_persisted: bool) -> None:
-        match command:
-            case Send(role, message):
-                assert role in self.machine.state.actors_up or isinstance(message, m.Probe)
-                self.orders.append(message)
-                self._check_order(message, has_persisted=has_persisted)
-            case Say(level, text):
-                assert not SECRET_LIKE.search(text)
-                self._check_line(level, text)
-            case Persist():
-                pass
-
-    def _check_order(self, message: m.Message, *, has_persisted: bool) -> None:
-        s = self.machine.state
-        match message:
-            case m.OpenLink(_, epoch, fingerprint):
-                assert has_persisted
-                assert epoch > self.highest_epoch
-                self.highest_epoch = epoch
-                assert fingerprint == s.session.fingerprint
-                self._check_attempt(fingerprint)
-            case m.Grant(_, epoch, "websocket"):
-                assert s.is_link_open
-                assert epoch == s.link.epoch
-            case m.StartPolling(_, epoch):
-                assert epoch in self.adopted or ("rest", epoch) in self.granted
-                assert s.is_market_open
-                assert s.override in ("auto", "rest")
-                assert not s.is_link_open
-            case _:
-                pass
-
-    def _check_attempt(self, fingerprint: str) -> None:
-        is_valid = self.now_ns - self.valid_ns.get(fingerprint, -VALID_FOR_NS) < VALID_FOR_NS
-        s = self.machine.state
-        was_valid = s.session.word == "valid" and fingerprint in self.valid_ns
-        was_valid |= s.persisted.valid_fingerprint == fingerprint and s.persisted.valid_utc_ns > 0
-        assert is_valid or (was_valid and s.session.detail), "no validation before the attempt"
-
-    def _check_line(self, level: str, text: str) -> None:
-        found = CONDITION.search(text)
-        if found is None:
-            return
-        key = found.group(1)
-        self.begun[key] += -1 if level == "info" else 1
-        assert self.begun[key] in (0, 1), f"{key}: a condition is said once, and ended once"
 
 
 class World(RuleBasedStateMachine):
@@ -138,6 +41,8 @@ class World(RuleBasedStateMachine):
         super().__init__()
         self.bench: Watched
         self.down: set[Role] = set()
+        self.deaf: set[Role] = set()  # orders do not reach them until their next hello
+        self.files: dict[m.Slot, str | None] = {"primary": "f1", "standby": None}
         self.sent: list[Answer] = []  # what was answered before, to be heard twice
         self.polled: m.StartPolling | None = None
         self.links: dict[int, str] = {}  # what the ticker holds open
@@ -155,7 +60,9 @@ class World(RuleBasedStateMachine):
 
     def _take_orders(self) -> None:
         """What the actors do at once when they are told to; answers are left to the rules."""
-        for order in self.bench.orders:
+        for role, order in self.bench.orders:
+            if role in self.deaf:
+                continue
             match order:
                 case m.CloseLink(_, epoch):
                     self.links.pop(epoch, None)
@@ -223,6 +130,13 @@ class World(RuleBasedStateMachine):
                 case _:
                     self._tell(m.Beat(fresh_tick_age_ns=0))
 
+    @rule(turns=st.integers(3, 30))
+    def all_goes_well_for_a_while(self, turns: int) -> None:
+        for _ in range(turns):
+            self._answer_well()
+            self.bench.wait(0.1)
+            self._take_orders()
+
     @rule(
         outcome=st.sampled_from(["same", "same", "moved", "token", "permission", "rate", "network"])
     )
@@ -263,10 +177,13 @@ class World(RuleBasedStateMachine):
     @rule(fingerprint=st.sampled_from([*SESSIONS, None]), problem=st.sampled_from([None, "torn"]))
     def session_file_changes(self, fingerprint: str | None, problem: str | None) -> None:
         seen = None if problem else fingerprint
+        if not problem:
+            self.files["primary"] = fingerprint
         self._tell(m.SessionSeen("primary", seen, problem))
 
     @rule(fingerprint=st.sampled_from(["s1", "s2", None]))
     def standby_changes(self, fingerprint: str | None) -> None:
+        self.files["standby"] = fingerprint
         self._tell(m.SessionSeen("standby", fingerprint))
 
     @rule(seconds=st.sampled_from([0.05, 0.5, 2, 4, 9, 16, 61, 310]))
@@ -285,6 +202,10 @@ class World(RuleBasedStateMachine):
             self.down.add(role)
             self._forget(role)
             self._tell(ActorLost(role))
+
+    @rule(role=st.sampled_from([Role.TICKER, Role.REST_POLLER]))
+    def orders_get_lost(self, role: Role) -> None:
+        self.deaf.add(role)
 
     @rule(role=st.sampled_from(OTHERS))
     def actor_says_hello(self, role: Role) -> None:
@@ -306,6 +227,9 @@ class World(RuleBasedStateMachine):
         for role in OTHERS:
             if role not in self.down:
                 self._hello(role, is_new=True)
+        if Role.AUTH_WATCHER not in self.down:
+            for slot, fingerprint in self.files.items():
+                self._tell(m.SessionSeen(slot, fingerprint))
 
     @rule(override=st.sampled_from(["auto", "auto", "websocket", "rest", "paused"]))
     def operator_chooses(self, override: Override) -> None:
@@ -315,7 +239,7 @@ class World(RuleBasedStateMachine):
     def operator_retries(self) -> None:
         self._tell(RetryNow())
 
-    @rule(wanted=st.sampled_from([(), (NIFTY,), (NIFTY, INFY)]))
+    @rule(wanted=st.sampled_from([(), (NIFTY,), (NIFTY, INFY), (INFY, CRUDE), (CRUDE,)]))
     def wants_change(self, wanted: tuple[m.Instrument, ...]) -> None:
         self._tell(Instruments(wanted))
 
@@ -326,6 +250,7 @@ class World(RuleBasedStateMachine):
             self.polled = None
 
     def _hello(self, role: Role, *, is_new: bool) -> None:
+        self.deaf.discard(role)
         links: tuple[m.LinkReport, ...] = ()
         if role is Role.TICKER:
             links = tuple(
@@ -377,7 +302,7 @@ class World(RuleBasedStateMachine):
     def nobody_polls_who_should_not(self) -> None:
         """Also a poller that a former supervisor started."""
         s = self.bench.machine.state
-        if self.polled is not None and Role.REST_POLLER not in self.down:
+        if self.polled is not None and not {Role.REST_POLLER} & (self.down | self.deaf):
             assert s.rest.epoch == self.polled.epoch
             assert s.is_market_open
             assert s.override in ("auto", "rest")
@@ -415,28 +340,40 @@ class World(RuleBasedStateMachine):
         return 1_000 if self.bench.machine.state.has_no_entitlement else LIVE_WITHIN_S
 
     def _answer_well(self) -> None:
-        """One turn of a world without faults."""
+        """One turn of a world without faults; who is down or deaf says nothing."""
         s = self.bench.machine.state
-        for facts in (s.session, s.standby):
-            if facts.request_id and facts.fingerprint:
-                args = (facts.request_id, facts.fingerprint, facts.slot)
-                self._tell(m.Validated(*args, "valid"))
-        if s.probe.request is not None:
-            self._tell(m.Probed(s.probe.request.request_id, "same"))
-        if not s.grant.is_acknowledged and s.grant.sent_ns:
-            self._tell(m.Granted(0, s.grant.epoch, s.grant.source))
-        if self.polled is not None:
-            self._tell(m.Polled(0, self.polled.epoch, "ok"))
-        if s.link.state is LinkState.CONNECTING:
-            self.links[s.link.epoch] = s.link.fingerprint
-            self._tell(m.LinkOpened(0, s.link.epoch))
-        elif s.link.state is LinkState.PRIMING and s.link.is_subscribed:
-            self._tell(m.LinkFresh(0, s.link.epoch))
+        away = self.down | self.deaf
+        if Role.TOKEN_VALIDATOR not in away:
+            for facts in (s.session, s.standby):
+                if facts.request_id and facts.fingerprint:
+                    args = (facts.request_id, facts.fingerprint, facts.slot)
+                    self._tell(m.Validated(*args, "valid"))
+        if Role.BROADCASTER not in away and not s.grant.is_acknowledged and s.grant.sent_ns:
+            self._answer(m.Granted(0, s.grant.epoch, s.grant.source))
+        if Role.REST_POLLER not in away:
+            if s.probe.request is not None:
+                self._answer(m.Probed(s.probe.request.request_id, "same"))
+            if self.polled is not None:
+                self._tell(m.Polled(0, self.polled.epoch, "ok"))
+        if Role.TICKER not in away:
+            self._stream_well()
+
+    def _stream_well(self) -> None:
+        link = self.bench.machine.state.link
+        epoch = link.next_epoch or link.epoch
+        if link.state is LinkState.CONNECTING or link.next_epoch:
+            order = self._last(m.OpenLink)
+            assert isinstance(order, m.OpenLink)
+            assert order.epoch == epoch
+            self.links[epoch] = order.fingerprint
+            self._answer(m.LinkOpened(0, epoch))
+        elif link.state is LinkState.PRIMING and link.is_subscribed:
+            self._answer(m.LinkFresh(0, epoch))
 
 
 World.TestCase.settings = settings(
-    max_examples=60,
-    stateful_step_count=40,
+    max_examples=150,
+    stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

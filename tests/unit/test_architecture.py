@@ -61,6 +61,16 @@ def test_the_waits_are_those_of_the_code() -> None:
     assert f"{LOST_NS / 1e9} s ago" in TEXT
 
 
+def test_every_test_that_the_fault_table_names_exists() -> None:
+    page = (ROOT / "docs/faults.md").read_text("utf-8")
+    tests = "\n".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    named = re.findall(r"`(test_\w+)`", page)
+    assert len(named) > 35
+    assert [name for name in named if f"def {name}(" not in tests] == []
+    numbers = re.findall(r"^\| (\d+)(?:, (\d+))? \|", page, re.M)
+    assert [int(n) for pair in numbers for n in pair if n] == list(range(1, 38))
+
+
 def test_every_folder_in_the_map_exists() -> None:
     section = TEXT.split("## Where to find what", 1)[1]
     folders = re.findall(r"^(\w+)/ ", section, re.M)

@@ -133,6 +133,22 @@ def test_without_a_daemon_status_and_down_say_how_to_start_it(home: Path) -> Non
     assert main(["down"]) == Exit.UNAVAILABLE
 
 
+@pytest.mark.parametrize("content", [None, "instruments = [", "\xff"])
+def test_a_named_configuration_that_cannot_be_read_never_stands_for_the_default_one(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    content: str | None,
+) -> None:
+    path = tmp_path / "typo.toml"
+    if content is not None:
+        path.write_bytes(content.encode("latin-1"))
+    monkeypatch.setenv("KITEFEED_CONFIG", "")
+    for command in (["down"], ["status"], ["retry"]):
+        assert main(["--config", str(path), *command]) == Exit.CONFIG
+        assert "typo.toml" in capsys.readouterr().err
+
+
 def test_a_broken_configuration_stops_up_before_anything_runs(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -218,3 +234,14 @@ def test_status_shows_everything_a_person_looks_for() -> None:
         "pid 42", "live 1.0 s after the login",
     ):  # fmt: skip
         assert part in shown, part
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("Invalid `checksum`.", "the api secret is not that of this app"),
+        ("Token is invalid or has expired.", "open the link"),
+    ],
+)
+def test_a_refused_login_names_the_remedy_that_helps(said: str, remedy: str) -> None:
+    assert remedy in str(login._refusal(said, 403))

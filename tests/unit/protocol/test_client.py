@@ -89,3 +89,11 @@ def test_no_subscription_is_lost_above_a_thousand(
         reader.setsockopt(zmq.SUBSCRIBE, b"tick/NSE:%d\0" % n)
     assert len(subscriptions(publisher, 3_000)) == 3_000
     reader.close(0)
+
+
+def test_a_bind_that_cannot_be_is_an_os_error_also_when_the_directory_has_gone(
+    directory: Path, publisher: "zmq.Socket[bytes]"
+) -> None:
+    assert not sockets.rebind_if_gone(publisher, directory, FEED)
+    with pytest.raises(OSError, match="No such file"):
+        sockets.rebind_if_gone(publisher, directory / "gone", FEED)

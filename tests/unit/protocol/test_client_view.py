@@ -59,10 +59,12 @@ class Reader:
         is_alive: bool = True,
         period_ns: int = 0,
         sent_ago_ns: int = 0,
+        closed: list[int] | None = None,
     ) -> None:
         self._heartbeat_seq += 1
         health = ShardHealth(0, granted, epoch, is_alive, 0, -1, period_ns)
-        body = Heartbeat(self.gen, feed, source, "valid", "", [health], 0, 0, 0, 0, 0, 1, 0)
+        body = Heartbeat(self.gen, feed, source, "valid", "", [health], 0, 0, 0, 0, 0, 1, 0,
+                         closed or [])  # fmt: skip
         message = self.message(
             body, seq=self._heartbeat_seq, source=0, t_pub_ns=self.utc_ns - sent_ago_ns
         )
@@ -133,6 +135,25 @@ def test_a_dead_source_is_not_fresh_but_keeps_its_name(reader: Reader) -> None:
 def test_nothing_is_fresh_under_a_headline_that_denies_it(reader: Reader, feed: str) -> None:
     reader.tick()
     reader.heartbeat(feed=feed)
+    assert not reader.value().is_fresh
+
+
+def test_a_value_of_a_closed_segment_is_fresh_for_a_minute_after_it_came(reader: Reader) -> None:
+    reader.tick()
+    reader.heartbeat(closed=[1, 9])
+    assert reader.value().is_fresh  # ticks overrule the calendar
+    for _ in range(61):
+        reader.now_ns += S
+        reader.heartbeat(closed=[1, 9])
+    assert (reader.value().is_fresh, reader.value().source) == (False, "websocket")
+    reader.heartbeat(closed=[7])
+    assert reader.value().is_fresh
+
+
+def test_a_cached_packet_of_a_closed_segment_is_not_fresh(reader: Reader) -> None:
+    reader.tick(flags=Flag.FIRST_PACKET)
+    assert reader.value().is_fresh
+    reader.heartbeat(closed=[1])
     assert not reader.value().is_fresh
 
 

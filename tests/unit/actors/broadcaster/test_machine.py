@@ -483,6 +483,14 @@ def test_an_announced_state_is_published_kept_and_repeated_in_heartbeats(world: 
     assert (replay.seq, replay.flags) == (sent.seq, Flag.REPLAY)
 
 
+def test_a_segment_that_closes_is_told_in_a_heartbeat_at_once(world: World) -> None:
+    world.give(e.Told(m.Announce(f.FeedState(feed="live", source="websocket")), world.utc_ns))
+    world.take(HEARTBEAT_TOPIC)
+    state = f.FeedState(feed="live", source="websocket", closed_segments=[1, 9])
+    world.give(e.Told(m.Announce(state), world.utc_ns))
+    assert world.heartbeat().closed_segments == [1, 9]
+
+
 def test_a_broken_configuration_is_the_headline_until_somebody_decides() -> None:
     world = World(misconfigured="kite.api_kee: is not a setting")
     world.turn()
@@ -503,3 +511,20 @@ def test_values_are_saved_every_ten_seconds_when_there_is_something_new(world: W
     world.give(e.SaveFailed())
     world.run(SAVE_NS)
     assert len(world.saves) == 2
+
+
+def test_a_value_whose_instrument_streams_no_more_is_sent_again_as_stale(world: World) -> None:
+    world.batch(INFY)
+    live = world.take(INFY)[0]
+    world.now_ns += 5 * S
+    world.batch(INFY, flags=Flag.STALE)
+    (ended,) = world.take(INFY)
+    assert (ended.seq, ended.flags, ended.epoch) == (live.seq + 1, Flag.STALE, live.epoch)
+    assert ended.t_pub_ns - ended.t_rx_ns == 5 * S
+    assert ended.body == live.body
+    world.subscribe(INFY + NUL)
+    assert world.take(INFY)[0].flags == Flag.REPLAY | Flag.STALE
+    world.batch(INFY, flags=Flag.STALE)
+    assert world.take(INFY) == []
+    world.batch(INFY)
+    assert world.take(INFY)[0].flags == 0

@@ -6,6 +6,7 @@ import pytest
 
 from kitefeed.actors.runtime import config
 from kitefeed.actors.runtime.config import Config
+from kitefeed.protocol import topology
 from kitefeed.protocol.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[4] / "kitefeed.example.toml"
@@ -25,8 +26,10 @@ def refusal(directory: Path, text: str) -> str:
 
 def test_the_example_holds_every_setting_with_its_default() -> None:
     text = EXAMPLE.read_text()
-    assert config.load(EXAMPLE).config == Config()
-    for struct in (Config, config.Kite, config.Session, config.Standby, config.Market):
+    assert config.parse(tomllib.loads(text), EXAMPLE) == Config()
+    for struct in (
+        Config, config.Kite, config.Session, config.Standby, config.Feed, config.Market
+    ):  # fmt: skip
         for field in msgspec.structs.fields(struct):
             assert field.name in text, field.name
 
@@ -62,11 +65,7 @@ def test_a_value_out_of_bounds_is_refused_with_its_key_and_value(tmp_path: Path)
 @pytest.mark.parametrize(
     "line",
     [
-        'mode = "all"',
         "backoff_s = []",
-        'instruments = ["INFY"]',
-        '[kite]\nrest_url = "ftp://x"',
-        '[market]\nhours = "sometimes"',
         "instruments = 5",
     ],
 )
@@ -108,3 +107,68 @@ def test_a_broken_file_still_says_where_the_sockets_are(tmp_path: Path) -> None:
 def test_the_environment_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KITEFEED_CONFIG", str(write(tmp_path, 'mode = "ltp"\n')))
     assert config.load().config.mode == "ltp"
+
+
+@pytest.mark.parametrize("name", ["rest_url", "ws_url", "login_url"])
+@pytest.mark.parametrize("host", ["api.kite.trade", "10.0.0.1", "localhost.evil.com", "127.0.0.1x"])
+def test_a_session_is_not_sent_over_the_network_unencrypted(
+    tmp_path: Path, name: str, host: str
+) -> None:
+    scheme = "ws" if name == "ws_url" else "http"
+    sentence = refusal(tmp_path, f'[kite]\n{name} = "{scheme}://{host}/"\n')
+    assert "unencrypted" in sentence
+    config.load(write(tmp_path, f'[kite]\n{name} = "{scheme}s://{host}/"\n'))
+    config.load(write(tmp_path, f'[kite]\n{name} = "{scheme}://127.0.0.1:8787"\n'))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1:5556", "tcp://*:5556", "tcp://localhost:5556", "tcp://127.0.0.1",
+        "tcp://127.0.0.1:0", "ipc:///tmp/x", "tcp://127.0.0.1:5556,tcp://0.0.0.0:1",
+        "tcp://127.0.0.1:5556\\n",
+    ],
+)  # fmt: skip
+def test_what_is_no_address_of_a_tcp_feed_is_refused(tmp_path: Path, address: str) -> None:
+    assert "feed.tcp" in refusal(tmp_path, f'[feed]\ntcp = "{address}"\n')
+
+
+@pytest.mark.parametrize("address", ["", "tcp://127.0.0.1:5556", "tcp://[::1]:5556"])
+def test_an_address_of_a_tcp_feed_is_taken_as_it_is(tmp_path: Path, address: str) -> None:
+    settings = config.load(write(tmp_path, f'state_dir = "s"\n[feed]\ntcp = "{address}"\n'))
+    assert settings.config.feed.tcp == address
+    assert settings.keys_path == tmp_path / "s" / "keys"
+
+
+@pytest.mark.parametrize("value", ["tcp://127.0.0.1:5555", "tcp://*:1", "/run/x"])
+def test_no_configuration_puts_a_wire_on_the_network(tmp_path: Path, value: str) -> None:
+    """Only the feed has a second address, and that one is `feed.tcp`."""
+    settings = config.load(write(tmp_path, f'runtime_dir = "{value}"\n'))
+    for address in topology.endpoints(settings.runtime_dir).values():
+        assert address.startswith("ipc:///")
+    for name in ("control", "bus", "ingest"):
+        assert "not a setting" in refusal(tmp_path, f'[feed]\n{name} = "tcp://127.0.0.1:5555"\n')
+        assert "not a setting" in refusal(tmp_path, f'{name} = "tcp://127.0.0.1:5555"\n')
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ('instruments = ["INFY"]', "write EXCHANGE:SYMBOL"),
+        ('canaries = ["nifty"]', "write EXCHANGE:SYMBOL"),
+        ('mode = "Full"', "none of ltp, quote, full"),
+        ('[market]\nhours = "open"', "none of calendar, always, never"),
+        ('[kite]\napi_key = " x y&"', "letters and digits"),
+        ('[kite]\nrest_url = "api.kite.trade"', "starts with https://"),
+        ('[session]\nfile = "a"\n[session.standby]\nfile = "a"', "overwrite each other"),
+    ],
+)
+def test_a_wrong_value_is_refused_in_words_that_say_what_to_write(
+    tmp_path: Path, text: str, remedy: str
+) -> None:
+    path = tmp_path / "kitefeed.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        config.load(path)
+    assert remedy in str(caught.value)
+    assert "regex" not in str(caught.value)

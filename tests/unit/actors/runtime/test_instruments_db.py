@@ -103,12 +103,38 @@ def test_every_word_has_to_match_and_the_sooner_expiry_comes_first(
         ("NFO:INFY", "BSE:INFY"),
         ("NSE:INFOSYS", "NSE:INFY"),
         ("NFO:NIFTY26NOV24000C", "NFO:NIFTY26NOV24000CE"),
+        ("NFO:NIFTY26NVO24000PE", "NFO:NIFTY26NOV24000PE"),
+        ("nse:infy", "NSE:INFY"),
+        ("INFY", "BSE:INFY"),
+        ("NSE:MAHINDRA", "NSE:M&M"),
+        ("NSE:IFNY", "NSE:INFY"),
+        ("NSE:ERLIANCE", "NSE:RELIANCE"),
+        ("NSE:RELIANCE.NS", "NSE:RELIANCE"),
     ],
 )
 def test_a_wrong_key_brings_suggestions(database: InstrumentsDb, key: str, meant: str) -> None:
     near = database.near(key)
     assert near[0] == meant
     assert len(near) <= 3
+
+
+def test_what_was_hardly_meant_is_not_proposed(database: InstrumentsDb) -> None:
+    assert database.near("NSE:RELIANC") == ["NSE:RELIANCE"]
+    assert database.near("NFO:NIFTY26NOV24000C") == ["NFO:NIFTY26NOV24000CE"]
+    for nonsense in ("NSE:IQQQQQQQY", "NSE:ZZZZ", "NSE:", "", ":"):
+        assert database.near(nonsense) == []
+
+
+def test_the_meant_one_is_found_among_more_options_than_are_compared(tmp_path: Path) -> None:
+    path = tmp_path / "instruments.sqlite"
+    strikes = range(10_000, 10_000 + instruments_db.NEAR_CANDIDATES_MAX)
+    chain = [
+        row(strike << 8 | 2, "NFO", f"NIFTY{month}{strike}CE", "NIFTY", "2026-11-24", strike, "CE")
+        for month in ("26DEC", "26NOV")
+        for strike in strikes
+    ]
+    instruments_db.write(path, chain, DAY)
+    assert InstrumentsDb(path).near("NFO:NIFTY26NOV10500C")[0] == "NFO:NIFTY26NOV10500CE"
 
 
 def test_a_missing_or_damaged_file_answers_like_an_empty_one(tmp_path: Path) -> None:

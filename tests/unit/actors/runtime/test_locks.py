@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kitefeed.actors.runtime import locks
-from kitefeed.protocol.errors import ConfigError, TryLater
+from kitefeed.protocol.errors import TryLater
 from kitefeed.protocol.topology import Role
 
 
@@ -76,16 +76,3 @@ def test_a_damaged_lock_file_is_nobody(tmp_path: Path) -> None:
     path.write_text("{")
     assert locks.read_holder(path) is None
     assert locks.live_holder(tmp_path, Role.TICKER) is None
-
-
-def test_a_runtime_directory_others_can_write_to_is_refused(tmp_path: Path) -> None:
-    loose = tmp_path / "loose"
-    loose.mkdir()
-    loose.chmod(0o777)
-    with pytest.raises(ConfigError, match="chmod 700"):
-        locks.prepare_directory(loose)
-
-
-def test_a_missing_runtime_directory_is_made_private(tmp_path: Path) -> None:
-    locks.prepare_directory(tmp_path / "a" / "b")
-    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700

@@ -52,3 +52,22 @@ def test_draining_ends_in_time_when_nobody_reads() -> None:
         assert child.stdout is not None
         assert child.stdout.readline() == b"done\n"
         child.kill()
+
+
+def test_what_nobody_caught_is_redacted_too() -> None:
+    code = SET_UP + (
+        "import threading\n"
+        "from kitefeed.actors.runtime.secrets import Secret, remember\n"
+        "remember(Secret('tok3nTok3n'))\n"
+        "def fail():\n"
+        "    raise ValueError('tok3n' 'Tok3n in a thread')\n"
+        "thread = threading.Thread(target=fail)\n"
+        "thread.start()\n"
+        "thread.join()\n"
+        "raise ValueError('tok3n' 'Tok3n in the end')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "*** in a thread" in done.stderr
+    assert "*** in the end" in done.stderr
+    assert "tok3nTok3n" not in done.stderr

@@ -1,3 +1,4 @@
+import errno
 import os
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 from kitefeed.actors.runtime import config, session_file
 from kitefeed.actors.runtime.secrets import Secret
 from kitefeed.actors.runtime.session_file import Session
-from kitefeed.protocol.errors import LoginNeeded
+from kitefeed.protocol.errors import LoginNeeded, TryLater
 
 TOKEN = "abcdefgh12345678ABCDEFGH12345678"
 SESSION = Session("key", Secret(TOKEN), "AB1234", "Asha Rao", "2026-11-23 08:31:02")
@@ -102,11 +103,11 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(
 ) -> None:
     path = private(tmp_path / "session.json", TOKEN)
 
-    def fail(source: object, target: object) -> None:
-        raise OSError("no")
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="no"):
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(TryLater, match=r"No space left.*log in again"):
         session_file.write(path, SESSION)
     assert path.read_text() == TOKEN
     assert os.listdir(tmp_path) == ["session.json"]

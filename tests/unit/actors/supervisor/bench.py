@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from kitefeed.actors.policy.machine import Wake
 from kitefeed.actors.policy.market import IST, Hours, Market, to_utc_ns
+from kitefeed.actors.runtime import calendar_file
 from kitefeed.actors.supervisor.facts import (
     ActorLost,
     ActorUp,
@@ -24,7 +25,9 @@ from kitefeed.protocol.topology import Role
 S = 1_000_000_000
 NIFTY = m.Instrument(256265, "NSE:NIFTY 50", "full", True)
 INFY = m.Instrument(408065, "NSE:INFY", "full")
+CRUDE = m.Instrument(109_129_479, "MCX:CRUDEOIL26DECFUT", "full")
 OTHERS = tuple(role for role in Role if role is not Role.SUPERVISOR)
+CALENDAR = calendar_file.load()
 MONDAY = datetime(2026, 11, 23, 10, 0, tzinfo=IST)
 
 M = TypeVar("M", bound=m.Message)
@@ -48,7 +51,7 @@ class Bench:
         self.machine = Supervisor(
             now_ns=self.now_ns,
             utc_ns=self.utc_ns,
-            market=Market(hours),
+            market=Market(hours, CALENDAR),
             backoff_s=[5, 15, 30, 60],
             persisted=persisted or Persisted(),
             jitter=lambda: 0.5,

@@ -1,5 +1,7 @@
 """The rows of the supervisor's decision table that are about session and socket."""
 
+import itertools
+
 import pytest
 
 from kitefeed.actors.supervisor.facts import (
@@ -194,7 +196,22 @@ def test_after_three_refusals_the_socket_is_tried_once_a_minute() -> None:
         bench.wait(wait_s)
     bench.validate("valid")
     times = bench.times(m.OpenLink)
-    assert [round(b - a) for a, b in zip(times, times[1:], strict=False)] == [5, 15, 60, 60]
+    assert [round(b - a) for a, b in itertools.pairwise(times)] == [5, 15, 60, 60]
+
+
+def test_network_trouble_after_three_refusals_does_not_speed_the_socket_up() -> None:
+    bench = Bench()
+    bench.up()
+    bench.login()
+    for _ in range(3):
+        bench.until(m.Validate) if bench.all(m.OpenLink) else None
+        bench.validate("valid")
+        bench.refuse()
+    bench.until(m.Validate)
+    bench.validate("valid")
+    bench.feed(m.LinkClosed(0, bench.last(m.OpenLink).epoch, None, "connection refused"))
+    assert bench.until(m.Validate) >= 59
+    assert bench.machine.state.consecutive_403 == 3
 
 
 def test_the_first_fresh_tick_ends_the_count_of_refusals_and_the_polling() -> None:
@@ -532,7 +549,7 @@ def test_ticks_that_are_observed_overrule_the_calendar() -> None:
 
 
 def test_the_open_of_the_market_ends_every_wait() -> None:
-    bench = Bench(hours="calendar", at=MONDAY.replace(hour=9, minute=14, second=50))
+    bench = Bench(hours="calendar", at=MONDAY.replace(hour=8, minute=59, second=50))
     bench.up()
     bench.login()
     bench.validate("refused")

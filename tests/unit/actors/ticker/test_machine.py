@@ -312,6 +312,16 @@ def test_a_canary_is_asked_about_rather_than_what_ticked_last(stage: Stage) -> N
     assert doubts == [m.LinkDoubt(0, 1, "unproven", NIFTY.token, 2_401_060)]
 
 
+def test_an_instrument_whose_market_is_closed_is_no_witness(stage: Stage) -> None:
+    closed = m.Instrument(INFY.token, INFY.key, INFY.mode, is_closed=True)
+    stage.open(closed, TCS)
+    stage.frame(tick(TCS, 222))
+    stage.at_ns += 1
+    stage.frame(tick(INFY, 111))
+    doubts = [said for said in stage.run(3.5) if isinstance(said, m.LinkDoubt)]
+    assert doubts == [m.LinkDoubt(0, 1, "unproven", TCS.token, 222, 7)]
+
+
 def test_a_feed_that_never_gave_a_packet_is_doubted_with_price_zero(stage: Stage) -> None:
     stage.open(INFY)
     doubts = [said for said in stage.run(3.5) if isinstance(said, m.LinkDoubt)]
@@ -351,13 +361,26 @@ def test_without_canaries_there_is_no_canary_time_and_no_such_doubt(stage: Stage
     assert not [said for said in stage.run(40) if isinstance(said, m.LinkDoubt)]
 
 
-def test_silence_is_reported_once_each_time_it_falls(stage: Stage) -> None:
+def test_silence_is_reported_once_and_ends_the_link(stage: Stage) -> None:
     stage.open(INFY)
     assert stage.run(9.9, heartbeat_s=None) == []
     assert stage.run(30, heartbeat_s=None) == [m.LinkSilent(0, 1)]
     stage.heartbeat()
-    said = stage.run(15, heartbeat_s=None)
-    assert [each for each in said if isinstance(each, m.LinkSilent)] == [m.LinkSilent(0, 1)]
+    assert stage.run(15, heartbeat_s=None) == []
+
+
+def test_what_a_buffer_held_while_the_host_slept_is_no_news(stage: Stage) -> None:
+    stage.open(INFY)
+    stage.frame(tick(INFY))
+    stage.at_ns += 3_600 * S
+    assert batches(stage.frame(tick(INFY), tick(INFY))) == []
+    assert [said for said in stage.run(1) if isinstance(said, m.LinkSilent)] == [m.LinkSilent(0, 1)]
+
+
+def test_a_new_supervisor_hears_of_a_silence_that_the_last_one_missed(stage: Stage) -> None:
+    stage.open(INFY)
+    stage.run(11, heartbeat_s=None)
+    assert m.LinkSilent(0, 1) in stage.tell(Welcomed())
 
 
 def test_a_refresh_asks_anew_and_its_packets_are_first_packets(stage: Stage) -> None:
@@ -379,3 +402,16 @@ def test_packets_in_ltp_mode_count_like_others(stage: Stage) -> None:
     stage.open(ltp)
     assert reports(stage.frame(TickBody(INFY.token, LTP, 100, 5))) == []
     assert reports(stage.frame(TickBody(INFY.token, LTP, 100, 6))) == [m.LinkFresh(0, 1)]
+
+
+def test_instruments_that_stream_no_more_are_told_to_be_stale(stage: Stage) -> None:
+    stage.open(INFY, NIFTY)
+    (batch,) = batches(stage.tell(m.Subscribe(0, 1, (NIFTY,))))
+    (item,) = batch.items
+    assert (item.topic, item.flags) == (b"tick/NSE:INFY", Flag.STALE)
+    assert msgspec.msgpack.decode(item.body) is None
+
+
+def test_a_refresh_ends_no_instrument(stage: Stage) -> None:
+    stage.open(INFY, NIFTY)
+    assert batches(stage.tell(m.Subscribe(0, 1, (INFY, NIFTY), True))) == []

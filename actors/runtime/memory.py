@@ -1,0 +1,20 @@
+"""A process's memory holds the token: it goes into no file, and to no other program."""
+
+import ctypes
+import resource
+import sys
+
+_PR_SET_DUMPABLE = 4  # linux/prctl.h
+
+
+def forbid_core_dumps() -> None:
+    """Soft and hard limit, so that no child can raise it again."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def close_to_others() -> None:
+    """Other programs of the same user can no longer attach to this process or read its memory
+    (prctl(2), PR_SET_DUMPABLE); root can. It also covers core dumps that are piped to a program,
+    which no size limit stops. Linux only: elsewhere nothing is done."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)

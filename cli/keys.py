@@ -1,0 +1,60 @@
+"""`kitefeed keys`: who may read the tcp feed."""
+
+import re
+from pathlib import Path
+
+import click
+
+from kitefeed.actors.runtime import config
+from kitefeed.actors.runtime.directories import prepare_directory
+from kitefeed.protocol import keys as files
+from kitefeed.protocol import private_files
+from kitefeed.protocol.errors import BadInput
+
+
+@click.command()
+@click.option("--client", "name", metavar="NAME", help="Make a key for one program or host.")
+def keys(name: str | None) -> None:
+    """Make the keys of the tcp feed: the daemon's own, and one for each client.
+
+    Existing keys are never replaced: remove the file first. A client's file holds all that
+    `Feed(endpoint="tcp://…", keys=FILE)` needs; take it there by a safe way, such as scp.
+    """
+    if name is not None and not re.fullmatch(files.NAME_PATTERN, name):
+        raise BadInput(f"{name!r} is no name for a key: letters, digits, - and _, at most 64")
+    directory = config.load().keys_path
+    for path in (directory, directory / files.CLIENTS_NAME):
+        prepare_directory(path)
+    if name is None:
+        _make_server(directory)
+    else:
+        _make_client(directory, name)
+
+
+def _make_server(directory: Path) -> None:
+    # Imported here: `--help` does without ZeroMQ.
+    from kitefeed.protocol.sockets import new_key_pair
+
+    path = files.server_path(directory)
+    _create(path, files.server_text(new_key_pair()))
+    click.echo(f"the daemon's key is in {path}; next: `kitefeed keys --client NAME`")
+
+
+def _make_client(directory: Path, name: str) -> None:
+    from kitefeed.protocol.sockets import new_key_pair
+
+    if not files.server_path(directory).exists():
+        _make_server(directory)
+    server = files.read_server(directory)
+    path = files.client_path(directory, name)
+    _create(path, files.client_text(files.ClientKeys(server.public, new_key_pair())))
+    click.echo(f"{name} may read the feed with {path}; removing that file ends it")
+
+
+def _create(path: Path, text: str) -> None:
+    try:
+        private_files.create(path, text.encode())
+    except FileExistsError:
+        raise BadInput(
+            f"{path} exists and is not replaced: who uses it would be locked out; remove it first"
+        ) from None

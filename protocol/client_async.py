@@ -1,0 +1,160 @@
+"""The client for asyncio programs.
+
+async with AsyncFeed("NSE:INFY", "NSE:NIFTY 50") as feed:
+    async for tick in feed:            # last values first, then live ones, for ever
+        if tick.is_fresh:
+            print(tick.instrument, tick.last_price, tick.source, tick.age_s)
+"""
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from kitefeed.protocol.client import DRAIN_MAX, WAIT_S_MAX, Reader, deadline_after
+from kitefeed.protocol.client_tick import Tick
+from kitefeed.protocol.clock import boot_ns
+
+READ_MAX = 256  # messages per turn of the loop, ~2 ms, so that the program's other tasks get theirs
+TICKS_PER_TURN = 100  # given out in a row before the other tasks get a turn
+
+__all__ = ["AsyncFeed"]
+
+
+class AsyncFeed(Reader):
+    """Feed on an asyncio loop: the same arguments, properties and errors, but it is opened by
+    `async with` (which connects, and raises what Feed's constructor raises), and its waiting
+    methods are awaited. Any number of tasks of that loop may use it; each tick goes to one of them.
+
+    It reads while the loop runs, also while nobody waits. on_status is called by the loop.
+    """
+
+    def _start(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._news = asyncio.Event()  # something came in
+        self._is_look_due = False
+        self._is_begun = False
+        self._given = 0
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def __aiter__(self) -> Self:
+        """Ticks in order, for ever: while the daemon is away it waits. Ends with `close()`."""
+        return self
+
+    async def __anext__(self) -> Tick:
+        tick = None if self._socket.closed else await self.next()
+        if tick is None:
+            raise StopAsyncIteration
+        return tick
+
+    async def next(self, timeout_s: float | None = None) -> Tick | None:
+        """The next tick; None when none came within `timeout_s`, or after `close()`."""
+        deadline_ns = deadline_after(timeout_s)
+        self._given += 1
+        if self._given >= TICKS_PER_TURN:
+            self._given = 0
+            await asyncio.sleep(0)
+        arrived = self._view.arrived
+        if not arrived:
+            self._drain()
+        await self._wait_until(lambda: bool(arrived) or self._socket.closed, deadline_ns)
+        return arrived.popleft() if arrived else None
+
+    async def wait_for(self, instrument: str, timeout_s: float | None = None) -> Tick | None:
+        """The latest tick, waiting for the first one if need be; None after `timeout_s`. What
+        arrives meanwhile is kept for iteration."""
+        await self._wait_until(
+            lambda: instrument in self or self._socket.closed, deadline_after(timeout_s)
+        )
+        return self.get(instrument)
+
+    # --- beginning and end --------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        self._loop = loop = asyncio.get_running_loop()
+        loop.add_reader(self._socket.fileno(), self._read)
+        self._turn(loop)
+        try:
+            await self._begin(boot_ns() + self._timeout_ns)
+        except BaseException:
+            self.close()
+            raise
+        self._is_begun = True
+        self._look_again()
+        return self
+
+    async def _begin(self, deadline_ns: int) -> None:
+        self._ask()
+        if not await self._wait_until(self._is_heard, deadline_ns):
+            raise self._silence()
+        await asyncio.to_thread(self._want, deadline_ns)
+        await self._wait_until(self._is_answered, deadline_ns)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends all waiting and iterating. May be called twice."""
+        if self._loop is not None and not self._socket.closed and not self._loop.is_closed():
+            self._loop.remove_reader(self._socket.fileno())
+        if self._timer is not None:
+            self._timer.cancel()
+        self._news.set()
+        super().close()
+
+    # --- the socket ---------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        self._is_look_due = False
+        if not self._socket.closed:
+            self._drain(READ_MAX)
+            if self._is_begun:
+                self._tell_status()
+
+    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Notices silence: that the daemon is lost, that a snapshot is due."""
+        self._timer = loop.call_later(WAIT_S_MAX, self._turn, loop)
+        self._read()
+
+    def _drain(self, limit: int = DRAIN_MAX) -> int:
+        """ZeroMQ's descriptor is edge-triggered: it stays silent about messages that were not taken
+        after it spoke, or that came in beside another call. So one look follows another, until one
+        finds nothing; also when it was the program that looked, by `get` or `is_fresh`."""
+        taken = super()._drain(limit)
+        if taken:
+            self._news.set()
+            self._look_again()
+        return taken
+
+    def _subscribe(self, subscription: bytes) -> None:
+        super()._subscribe(subscription)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        if self._loop is not None and not self._is_look_due:
+            self._is_look_due = True
+            self._loop.call_soon(self._read)
+
+    async def _wait_until(self, condition: Callable[[], bool], deadline_ns: int | None) -> bool:
+        """Whether `condition` came true before the deadline; None waits for ever."""
+        while not condition():
+            if self._loop is None:
+                raise RuntimeError("an AsyncFeed is opened by `async with AsyncFeed(...) as feed`")
+            left_s = None if deadline_ns is None else (deadline_ns - boot_ns()) / 1e9
+            if left_s is not None and left_s <= 0:
+                return False
+            self._given = 0
+            self._news.clear()
+            try:
+                async with asyncio.timeout(left_s):
+                    await self._news.wait()
+            except TimeoutError:
+                continue
+        return True

@@ -1,0 +1,188 @@
+from kitefeed.actors.supervisor.desk import KNOWN_REPLIES_MAX, Desk, Ticket
+from kitefeed.actors.supervisor.facts import Operate, RetryNow
+from kitefeed.actors.supervisor.subscriptions import PENDING_MAX, Subscriptions
+from kitefeed.protocol import messages as m
+from tests.unit.actors.supervisor.bench import Bench, S
+
+INFY, TOKEN = "NSE:INFY", 408065
+
+
+class Office:
+    """A desk with everything around it played by hand."""
+
+    def __init__(self, bench: Bench | None = None) -> None:
+        self.bench = bench or Bench()
+        self.subscriptions = Subscriptions((), (), "quote", {})
+        self.replies: list[tuple[Ticket, m.Message]] = []
+        self.fed: list[object] = []
+        self.looked_up: list[str] = []
+        self.changes = 0
+        self.desk = Desk(
+            self.bench.machine,
+            self.subscriptions,
+            lambda ticket, message: self.replies.append((ticket, message)),
+            self.fed.append,
+            self.looked_up.extend,
+            self._changed,
+            self._status,
+        )
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    def _status(self) -> m.StatusReport:
+        raise AssertionError("nobody asked")
+
+    def ask(self, request: m.ControlRequest, frame_id: str = "1", peer: bytes = b"p") -> None:
+        self.desk.handle(peer, frame_id, request, 0)
+
+    def answers(self) -> list[m.Answer]:
+        reply = self.replies[-1][1]
+        assert isinstance(reply, m.Answers)
+        return list(reply.answers)
+
+
+def live_office() -> Office:
+    bench = Bench()
+    bench.live()
+    office = Office(bench)
+    office.subscriptions.resolved({INFY: TOKEN}, {"NSE:NOPE": "not listed"})
+    return office
+
+
+def test_a_wish_is_answered_when_its_first_packet_came() -> None:
+    office = live_office()
+    office.ask(m.WantInstruments((INFY,)))
+    assert office.replies == []
+    office.subscriptions.ordered(1, office.subscriptions.instruments())
+    office.subscriptions.confirm(1, [TOKEN])
+    office.desk.turn(S)
+    assert office.answers() == [m.Answer(INFY, "confirmed")]
+    assert office.replies[-1][0] == (b"p", "1")
+
+
+def test_a_wish_is_answered_at_its_deadline_with_what_it_waits_for() -> None:
+    office = live_office()
+    office.ask(m.WantInstruments((INFY,), wait_s=2))
+    office.desk.turn(2 * S - 1)
+    assert office.replies == []
+    office.desk.turn(2 * S)
+    assert office.answers()[0].outcome == "accepted"
+    assert "no packet came yet" in office.answers()[0].detail
+
+
+def test_a_wish_does_not_wait_in_silence_while_nothing_can_stream() -> None:
+    bench = Bench()
+    bench.up()
+    bench.feed(m.SessionSeen("primary", None))
+    office = Office(bench)
+    office.subscriptions.resolved({INFY: TOKEN}, {})
+    office.ask(m.WantInstruments((INFY,), wait_s=30))
+    assert office.answers()[0].detail.startswith("login_required: ")
+
+
+def test_an_unknown_instrument_is_refused_at_once_and_not_kept() -> None:
+    office = live_office()
+    office.ask(m.WantInstruments(("NSE:NOPE",)))
+    assert office.looked_up == ["NSE:NOPE"]
+    assert office.answers() == [m.Answer("NSE:NOPE", "refused", "not listed")]
+    assert office.subscriptions.operator == {}
+
+
+def test_only_a_kept_wish_is_remembered() -> None:
+    office = live_office()
+    office.ask(m.WantInstruments((INFY,), is_kept=False), "1")
+    assert (office.subscriptions.operator, office.changes) == ({}, 0)
+    office.ask(m.WantInstruments((INFY,), mode="full"), "2")
+    assert (office.subscriptions.operator, office.changes) == ({INFY: "full"}, 1)
+
+
+def test_a_wish_named_twice_is_answered_once() -> None:
+    office = live_office()
+    office.ask(m.WantInstruments(("NSE:NOPE", "NSE:NOPE")))
+    assert len(office.answers()) == 1
+
+
+def test_a_wait_without_measure_is_none() -> None:
+    office = live_office()
+    office.ask(m.WantInstruments((INFY,), wait_s=float("nan")))
+    assert office.answers()[0].outcome == "accepted"
+
+
+def test_too_many_waiting_requests_are_refused() -> None:
+    office = live_office()
+    for n in range(PENDING_MAX):
+        office.ask(m.WantInstruments((INFY,)), str(n))
+    assert office.replies == []
+    office.ask(m.WantInstruments((INFY,)), "one more")
+    reply = office.replies[-1][1]
+    assert isinstance(reply, m.Refused)
+    assert reply.code == "not_ready"
+
+
+def test_a_request_that_is_repeated_is_carried_out_once_and_answered_again() -> None:
+    office = live_office()
+    for peer in (b"p", b"q"):
+        office.ask(m.Retry(), peer=peer)
+    assert office.fed == [RetryNow()]
+    assert [ticket for ticket, _ in office.replies] == [(b"p", "1"), (b"q", "1")]
+
+
+def test_a_repetition_of_a_waiting_request_moves_its_answer_to_the_new_connection() -> None:
+    office = live_office()
+    for peer in (b"p", b"q"):
+        office.ask(m.WantInstruments((INFY,), wait_s=1), peer=peer)
+    office.desk.turn(S)
+    assert [ticket for ticket, _ in office.replies] == [(b"q", "1")]
+
+
+def test_old_replies_are_forgotten() -> None:
+    office = live_office()
+    for n in range(KNOWN_REPLIES_MAX + 1):
+        office.ask(m.Retry(), str(n))
+    office.ask(m.Retry(), "0")
+    assert len(office.fed) == KNOWN_REPLIES_MAX + 2
+
+
+def test_a_drop_is_answered_for_each_instrument() -> None:
+    office = live_office()
+    office.subscriptions.want([INFY], None)
+    office.ask(m.DropInstruments((INFY, "NSE:SBIN")))
+    assert [answer.outcome for answer in office.answers()] == ["dropped", "refused"]
+    assert office.changes == 1
+
+
+def test_the_source_is_set_and_the_reply_says_so() -> None:
+    office = live_office()
+    office.ask(m.SetSource("rest"))
+    assert office.fed == [Operate("rest")]
+    reply = office.replies[-1][1]
+    assert isinstance(reply, m.Done)
+    assert "rest" in reply.text
+
+
+def test_the_websocket_with_a_refused_session_is_forbidden_with_the_reason() -> None:
+    bench = Bench()
+    bench.up()
+    bench.login()
+    bench.validate("refused")
+    office = Office(bench)
+    office.ask(m.SetSource("websocket"))
+    reply = office.replies[-1][1]
+    assert isinstance(reply, m.Refused)
+    assert reply.code == "forbidden"
+    assert "Kite refuses the session" in reply.text
+    assert office.fed == []
+
+
+def test_a_retry_while_paused_is_a_conflict_that_names_the_way_out() -> None:
+    bench = Bench()
+    bench.live()
+    bench.feed(Operate("paused"))
+    office = Office(bench)
+    office.ask(m.Retry())
+    reply = office.replies[-1][1]
+    assert isinstance(reply, m.Refused)
+    assert reply.code == "conflict"
+    assert "kitefeed source auto" in reply.text
+    assert office.fed == []

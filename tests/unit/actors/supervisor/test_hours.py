@@ -1,0 +1,208 @@
+"""Each instrument follows the hours of its segment. Monday is 23 November 2026; Tuesday is a
+holiday on which MCX has an evening."""
+
+from pathlib import Path
+
+from kitefeed.actors.supervisor import report
+from kitefeed.actors.supervisor.facts import Instruments, Operate
+from kitefeed.actors.supervisor.roster import Roster
+from kitefeed.actors.supervisor.subscriptions import Subscriptions
+from kitefeed.protocol import messages as m
+from tests.unit.actors.supervisor.bench import CRUDE, INFY, MONDAY, NIFTY, Bench
+
+GOLD_CANARY = m.Instrument(109_129_735, "MCX:GOLD26DECFUT", "full", True)
+USD = m.Instrument(1_041_155, "CDS:USDINR26DECFUT", "full")
+MIXED = (NIFTY, INFY, USD, CRUDE)
+
+
+def at(
+    hour: int, minute: int = 0, second: int = 0, *, day: int = 23,
+    instruments: tuple[m.Instrument, ...] = MIXED,
+) -> Bench:  # fmt: skip
+    when = MONDAY.replace(day=day, hour=hour, minute=minute, second=second)
+    return Bench(hours="calendar", at=when, instruments=instruments)
+
+
+def connected(bench: Bench) -> int:
+    bench.up()
+    bench.login()
+    bench.validate("valid")
+    return bench.open()
+
+
+def poll(bench: Bench) -> m.StartPolling:
+    bench.up()
+    bench.login()
+    bench.feed(Operate("rest"))
+    bench.validate("valid")
+    bench.grant()
+    return bench.last(m.StartPolling)
+
+
+def keys(order: m.StartPolling | m.Subscribe) -> list[str]:
+    return [instrument.key for instrument in order.instruments]
+
+
+def status(bench: Bench) -> m.StatusReport:
+    wants = Subscriptions((), (), "full", {})
+    return report.status(bench.machine.state, wants, Roster(0), Path("/run"), bench.now_ns)
+
+
+def test_a_list_of_commodities_is_open_at_ten_in_the_evening() -> None:
+    bench = at(22, instruments=(CRUDE,))
+    epoch = connected(bench)
+    bench.feed(m.LinkFresh(0, epoch))
+    assert bench.state.feed == "live"
+    bench.wait(120)
+    assert bench.state.feed == "live"  # by the calendar, without a fresh tick for two minutes
+
+
+def test_a_list_of_shares_is_closed_at_ten_in_the_evening() -> None:
+    bench = at(22, instruments=(NIFTY, INFY))
+    connected(bench)
+    assert bench.state.feed == "closed"
+    assert "25 Nov at 09:00" in bench.state.reason
+
+
+def test_only_open_instruments_are_polled() -> None:
+    assert keys(poll(at(16, 30))) == [USD.key, CRUDE.key]
+    assert keys(poll(at(22))) == [CRUDE.key]
+    assert keys(poll(at(12))) == [i.key for i in MIXED]
+
+
+def test_a_segment_that_closes_leaves_the_polling_and_one_that_opens_joins_it() -> None:
+    bench = at(16, 59, 50)
+    first = poll(bench)
+    bench.wait(20)
+    order = bench.last(m.StartPolling)
+    assert (keys(first), keys(order)) == ([USD.key, CRUDE.key], [CRUDE.key])
+    assert order.epoch == first.epoch
+    assert not bench.all(m.StopPolling)
+    evening = at(16, 59, 50, day=24)
+    evening.up()
+    evening.login()
+    evening.feed(Operate("rest"))
+    evening.validate("valid")
+    assert not evening.machine.state.rest.epoch
+    evening.wait(20)
+    evening.grant()
+    assert keys(evening.last(m.StartPolling)) == [CRUDE.key]
+
+
+def test_the_last_segment_that_closes_ends_the_polling() -> None:
+    bench = at(23, 54, 50)
+    poll(bench)
+    bench.wait(20)
+    assert bench.all(m.StopPolling)
+    assert bench.state.feed == "closed"
+
+
+def test_everything_wanted_is_streamed_whatever_is_open() -> None:
+    bench = at(22)
+    connected(bench)
+    order = bench.last(m.Subscribe)
+    assert keys(order) == [i.key for i in MIXED]
+    assert [i.is_closed for i in order.instruments] == [True, True, True, False]
+
+
+def test_canaries_sing_only_while_their_segment_trades_continuously() -> None:
+    bench = at(15, 14, 55, instruments=(NIFTY, GOLD_CANARY))
+    bench.live()
+    assert [i.is_canary for i in bench.last(m.Subscribe).instruments] == [True, True]
+    bench.wait(10, fresh=True)
+    assert [i.is_canary for i in bench.last(m.Subscribe).instruments] == [False, True]
+    assert not any(i.is_closed for i in bench.last(m.Subscribe).instruments)
+    before = len(bench.all(m.Subscribe))
+    bench.wait(60, fresh=True)
+    assert len(bench.all(m.Subscribe)) == before
+
+
+def test_canaries_sing_again_at_the_open() -> None:
+    bench = at(9, 14, 50, instruments=(NIFTY,))
+    bench.live()
+    assert not bench.last(m.Subscribe).instruments[0].is_canary
+    bench.wait(10, fresh=True)
+    assert bench.last(m.Subscribe).instruments[0].is_canary
+
+
+def test_silence_in_the_closing_auction_is_no_doubt() -> None:
+    bench = at(15, 20, instruments=(NIFTY,))
+    epoch = bench.live()
+    bench.feed(m.LinkDoubt(0, epoch, "canary", NIFTY.token, 100))
+    assert not bench.all(m.Probe)
+
+
+def test_a_quote_that_moved_in_the_closing_auction_is_no_reason_to_reconnect() -> None:
+    bench = at(15, 20, instruments=(NIFTY,))
+    epoch = connected(bench)
+    bench.feed(m.LinkDoubt(0, epoch, "unproven", NIFTY.token, 100))
+    bench.feed(m.Probed(bench.last(m.Probe).request_id, "moved"))
+    bench.wait(3)
+    assert not bench.all(m.CloseLink)
+
+
+def test_a_quiet_stream_is_live_before_the_open_once_a_quote_says_so() -> None:
+    bench = at(9, 5, instruments=(INFY,))
+    epoch = connected(bench)
+    bench.feed(m.LinkDoubt(0, epoch, "unproven", INFY.token, 100))
+    bench.feed(m.Probed(bench.last(m.Probe).request_id, "same"))
+    assert bench.state.feed == "live"
+
+
+def test_a_quote_of_a_closed_segment_proves_nothing() -> None:
+    bench = at(22)
+    epoch = connected(bench)
+    bench.feed(m.LinkDoubt(0, epoch, "unproven", INFY.token, 100))
+    assert not bench.all(m.Probe)
+
+
+def test_ticks_on_a_holiday_open_every_wanted_segment() -> None:
+    bench = at(12, day=24, instruments=(NIFTY, INFY))
+    epoch = connected(bench)
+    assert bench.state.feed == "closed"
+    assert status(bench).market == {"NSE": "closed", "INDICES": "closed"}
+    bench.feed(m.LinkFresh(0, epoch))
+    assert bench.state.feed == "live"
+    assert bench.state.closed_segments == []
+    assert status(bench).market == {"NSE": "open", "INDICES": "open"}
+    bench.wait(61)
+    assert bench.state.feed == "closed"
+
+
+def test_the_feed_is_told_which_segments_are_closed() -> None:
+    bench = at(15, 59, 55)
+    bench.live()
+    assert not {1, 3, 7, 9} & set(bench.state.closed_segments)
+    bench.wait(10, fresh=True)
+    assert bench.state.feed == "live"
+    assert {1, 4, 9} <= set(bench.state.closed_segments)
+    assert not {3, 7} & set(bench.state.closed_segments)
+
+
+def test_the_report_has_a_word_for_each_wanted_segment_and_the_earliest_open() -> None:
+    found = status(at(15, 20))
+    assert found.market == {
+        "NSE": "closing_auction", "CDS": "open", "MCX": "open", "INDICES": "closing_auction",
+    }  # fmt: skip
+    assert status(at(8)).next_open == "2026-11-23T09:00:00+05:30"
+    assert status(at(22)).next_open == "2026-11-24T17:00:00+05:30"
+    assert status(at(22, instruments=())).market == {"NSE": "closed"}
+
+
+def test_another_list_is_judged_by_its_own_segments() -> None:
+    bench = at(22, instruments=(INFY,))
+    connected(bench)
+    assert bench.state.feed == "closed"
+    bench.feed(Instruments((INFY, CRUDE)))
+    assert bench.state.feed == "stale"
+
+
+def test_a_table_that_runs_out_is_said_once() -> None:
+    when = MONDAY.replace(month=12, day=31, hour=23, minute=59, second=30)
+    bench = Bench(hours="calendar", at=when)
+    bench.up()
+    bench.login()
+    bench.wait(60)
+    said = [say for say in bench.said if "condition=calendar" in say.text]
+    assert [say.level for say in said] == ["warning"]
+    assert "ends with 2026" in said[0].text

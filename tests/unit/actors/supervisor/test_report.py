@@ -1,0 +1,86 @@
+from pathlib import Path
+
+from kitefeed.actors.supervisor import report
+from kitefeed.actors.supervisor.roster import Roster
+from kitefeed.actors.supervisor.subscriptions import Subscriptions
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.topology import WIRES, Role
+from tests.unit.actors.supervisor.bench import MONDAY, Bench, S
+
+
+def status(bench: Bench, roster: Roster | None = None) -> m.StatusReport:
+    subscriptions = Subscriptions(("NSE:INFY",), (), "full", {})
+    return report.status(
+        bench.machine.state, subscriptions, roster or Roster(0), Path("/run"), bench.now_ns
+    )
+
+
+def beating(role: Role, beat: m.Beat, heard_ns: int) -> Roster:
+    roster = Roster(0)
+    roster.hello(m.Hello(role, "boot", 7, 7, "1"), b"p", heard_ns)
+    roster.members[role].beat = beat
+    return roster
+
+
+def test_a_live_feed_is_reported_as_it_was_announced() -> None:
+    bench = Bench()
+    epoch = bench.live()
+    found = status(bench)
+    assert (found.feed, found.source, found.session) == ("live", "websocket", "valid")
+    assert (found.epoch, found.user_id, found.user_name) == (epoch, "AB1", "Asha")
+    assert found.since_utc_s == bench.state.since_utc_ns / 1e9
+    assert found.subscriptions.wanted == 1
+
+
+def test_the_seconds_to_the_next_attempt_run_between_events() -> None:
+    bench = Bench()
+    bench.up()
+    bench.login()
+    bench.validate("refused")
+    assert status(bench).retry_in_s == 5.0
+    bench.now_ns += 2 * S
+    assert status(bench).retry_in_s == 3.0
+
+
+def test_the_age_of_the_last_tick_grows_with_the_age_of_the_beat() -> None:
+    bench = Bench()
+    beat = m.Beat(last_tick_age_ns=S // 4)
+    roster = beating(Role.TICKER, beat, bench.now_ns - S)
+    assert status(bench, roster).last_tick_age_s == 1.25
+
+
+def test_a_tick_that_never_came_has_no_age() -> None:
+    bench = Bench()
+    assert status(bench, beating(Role.TICKER, m.Beat(), bench.now_ns)).last_tick_age_s is None
+    assert status(bench).last_tick_age_s is None
+
+
+def test_subscribers_are_counted_by_the_broadcaster() -> None:
+    bench = Bench()
+    roster = beating(Role.BROADCASTER, m.Beat(subscribers=3), bench.now_ns)
+    assert status(bench, roster).subscribers == 3
+    assert status(bench).subscribers == 0
+
+
+def test_all_actors_and_endpoints_are_listed_also_absent_ones() -> None:
+    found = status(Bench())
+    assert [row.role for row in found.actors] == list(Role)
+    assert [row.state for row in found.actors] == ["up"] + ["absent"] * 5
+    assert set(found.endpoints) == {wire.name for wire in WIRES}
+
+
+def test_the_market_is_told_with_its_next_open() -> None:
+    found = status(Bench(hours="calendar", at=MONDAY))
+    assert found.market == {"NSE": "open", "INDICES": "open"}
+    assert found.next_open == "2026-11-25T09:00:00+05:30"  # Tuesday is a holiday
+    closed = status(Bench(hours="never", instruments=()))
+    assert (closed.market, closed.next_open) == ({"NSE": "closed"}, None)
+
+
+def test_the_standby_has_a_word_of_its_own() -> None:
+    bench = Bench()
+    bench.up()
+    bench.login("spare", "standby")
+    bench.validate("refused", "standby")
+    found = status(bench)
+    assert (found.session, found.standby) == ("unknown", "refused")

@@ -1,0 +1,222 @@
+"""Sessions that are replaced, refused or without data while something else is under way."""
+
+from kitefeed.actors.supervisor.facts import LinkState, Operate
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.topology import Role
+from tests.unit.actors.supervisor.bench import NIFTY, Bench
+
+
+def polling(bench: Bench) -> m.StartPolling:
+    """The operator chose REST, and it is polled."""
+    bench.up()
+    bench.login()
+    bench.feed(Operate("rest"))
+    bench.validate("valid")
+    bench.grant()
+    bench.poll()
+    return bench.last(m.StartPolling)
+
+
+def refuse_three_times(bench: Bench) -> None:
+    for wait_s in (5, 15, 0):
+        bench.validate("valid")
+        bench.refuse()
+        bench.wait(wait_s)
+
+
+def test_a_quote_of_the_former_session_says_nothing_about_the_new_login() -> None:
+    bench = Bench()
+    bench.up()
+    bench.login()
+    bench.validate("valid")
+    bench.feed(m.LinkRefused(0, bench.last(m.OpenLink).epoch, 403))
+    asked = bench.last(m.Probe).request_id
+    bench.login("second")
+    bench.feed(m.Probed(asked, "token"))
+    assert bench.state.session == "unknown"
+    bench.validate("valid")
+    assert bench.last(m.OpenLink).fingerprint == "second"
+
+
+def test_a_refused_new_login_whose_quotes_fail_does_not_drop_the_socket_of_the_old_one() -> None:
+    bench = Bench()
+    epoch = bench.live()
+    bench.login("second")
+    bench.validate("refused")
+    bench.feed(m.LinkDoubt(0, epoch, "canary", NIFTY.token, 100))
+    bench.feed(m.Probed(bench.last(m.Probe).request_id, "token"))
+    assert bench.state.feed == "live"
+    assert not bench.all(m.CloseLink)
+
+
+def test_a_stalled_stream_of_a_refused_session_is_followed_by_validations_on_the_ladder() -> None:
+    bench = Bench()
+    epoch = bench.live()
+    bench.wait(300.5, fresh=True)
+    bench.validate("refused")
+    bench.feed(m.LinkDoubt(0, epoch, "canary", NIFTY.token, 100))
+    bench.feed(m.Probed(bench.last(m.Probe).request_id, "token"))
+    assert bench.last(m.CloseLink).epoch == epoch
+    assert bench.state.feed == "login_required"
+    bench.forget()
+    bench.wait(5.1)
+    assert len(bench.all(m.Validate)) == 1
+
+
+def test_a_socket_refused_after_a_poll_met_the_dead_session_waits_on_the_ladder() -> None:
+    bench = Bench()
+    bench.up()
+    bench.login()
+    refuse_three_times(bench)
+    bench.grant()
+    bench.wait(60)
+    bench.validate("valid")
+    bench.poll("token")
+    bench.refuse(quote="token")
+    assert bench.machine.state.link.state is LinkState.WAITING
+    assert bench.until(m.Validate) <= 60
+
+
+def test_a_third_login_while_the_second_is_being_connected_replaces_it() -> None:
+    bench = Bench()
+    bench.live()
+    bench.login("second")
+    bench.validate("valid")
+    second = bench.last(m.OpenLink).epoch
+    bench.login("third")
+    assert bench.last(m.CloseLink).epoch == second
+    bench.validate("valid")
+    assert bench.last(m.OpenLink).fingerprint == "third"
+    bench.feed(m.LinkOpened(0, bench.last(m.OpenLink).epoch))
+    assert bench.machine.state.link.fingerprint == "third"
+
+
+def test_a_login_that_was_good_before_the_socket_was_proven_is_used_at_once_after_it() -> None:
+    bench = Bench()
+    bench.up()
+    bench.login()
+    bench.validate("valid")
+    epoch = bench.open()
+    bench.login("second")
+    bench.validate("valid")
+    bench.feed(m.LinkFresh(0, epoch))
+    bench.validate("valid")
+    assert bench.last(m.OpenLink).fingerprint == "second"
+
+
+def test_what_was_seen_refused_is_not_trusted_after_a_restart() -> None:
+    first = Bench()
+    first.live()
+    first.wait(300.5, fresh=True)
+    first.validate("refused")
+    second = Bench(persisted=first.machine.state.persisted)
+    second.up()
+    second.login()
+    second.validate("unverified")
+    assert not second.all(m.OpenLink)
+
+
+def test_a_session_file_that_is_removed_and_restored_connects_again() -> None:
+    bench = Bench()
+    epoch = bench.live()
+    bench.feed(m.SessionSeen("primary", None))
+    bench.login("first")
+    bench.validate("valid")
+    assert bench.last(m.OpenLink).epoch > epoch
+
+
+def test_a_late_answer_about_the_same_session_is_no_answer_to_the_next_question() -> None:
+    bench = Bench()
+    bench.up()
+    bench.login()
+    late = bench.last(m.Validate)
+    bench.until(m.Validate)
+    bench.feed(m.Validated(late.request_id, "first", "primary", "refused"))
+    assert bench.state.session == "unverified"
+    bench.validate("valid")
+    assert bench.state.session == "valid"
+
+
+def test_a_plan_without_data_met_by_a_poll_ends_the_attempt_under_way() -> None:
+    bench = Bench()
+    bench.up()
+    bench.login()
+    refuse_three_times(bench)
+    bench.grant()
+    bench.wait(60)
+    bench.validate("valid")
+    attempt = bench.last(m.OpenLink).epoch
+    bench.poll("permission")
+    assert bench.last(m.CloseLink).epoch == attempt
+    bench.feed(m.LinkOpened(0, attempt))
+    assert bench.state.feed == "no_entitlement"
+    assert not bench.machine.state.is_link_open
+
+
+def test_a_plan_without_data_met_by_a_poll_ends_the_question_why_a_socket_was_refused() -> None:
+    bench = Bench()
+    bench.up()
+    bench.login()
+    refuse_three_times(bench)
+    bench.grant()
+    bench.wait(60)
+    bench.validate("valid")
+    bench.feed(m.LinkRefused(0, bench.last(m.OpenLink).epoch, 403))
+    bench.poll("permission")
+    assert bench.state.feed == "no_entitlement"
+    bench.feed(m.Probed(bench.last(m.Probe).request_id, "same"))
+    bench.until(m.Probe, 1_000)
+    bench.feed(m.Probed(bench.last(m.Probe).request_id, "same"))
+    bench.wait(0.1)
+    bench.validate("valid")
+    bench.feed(m.LinkFresh(0, bench.open()))
+    assert bench.state.feed == "live"
+
+
+def test_a_plan_that_has_data_again_is_polled_again() -> None:
+    bench = Bench()
+    polling(bench)
+    bench.poll("permission")
+    bench.until(m.Probe, 1_000)
+    bench.feed(m.Probed(bench.last(m.Probe).request_id, "same"))
+    bench.grant()
+    bench.poll()
+    assert bench.state.feed == "rest"
+
+
+def test_a_session_that_dies_while_its_plan_has_no_data_is_validated_on_the_ladder() -> None:
+    bench = Bench()
+    bench.up()
+    bench.login()
+    bench.validate("valid")
+    bench.refuse(quote="permission")
+    bench.until(m.Probe, 1_000)
+    bench.feed(m.Probed(bench.last(m.Probe).request_id, "token"))
+    assert bench.state.feed == "login_required"
+    assert bench.until(m.Validate) <= 60
+
+
+def test_a_question_that_nobody_answers_is_given_up_after_eight_seconds() -> None:
+    bench = Bench()
+    bench.up()
+    bench.login()
+    bench.validate("valid")
+    bench.feed(m.LinkRefused(0, bench.last(m.OpenLink).epoch, 403))
+    bench.wait(7.9)
+    assert bench.state.reason == "the WebSocket was refused; asking why"
+    bench.wait(0.2)
+    assert bench.machine.state.link.state is LinkState.WAITING
+    assert bench.machine.state.link.cause == "socket"
+
+
+def test_fresh_ticks_disprove_that_the_plan_has_no_data() -> None:
+    bench = Bench()
+    bench.up()
+    bench.login()
+    bench.validate("valid")
+    bench.refuse(quote="permission")
+    epoch = bench.last(m.OpenLink).epoch + 1
+    running = m.LinkReport(0, epoch, "first", False, "websocket")
+    bench.up(Role.TICKER, links=(running,), is_new=False)
+    bench.feed(m.LinkFresh(0, epoch))
+    assert bench.state.feed == "live"

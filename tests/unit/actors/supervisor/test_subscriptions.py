@@ -1,0 +1,195 @@
+import pytest
+
+from kitefeed.actors.supervisor import subscriptions
+from kitefeed.actors.supervisor.subscriptions import LISTENER_GRACE_NS, Pending, Subscriptions
+from kitefeed.protocol import messages as m
+
+INFY, SBIN, NIFTY = "NSE:INFY", "NSE:SBIN", "NSE:NIFTY 50"
+TOKENS = {INFY: 408065, SBIN: 779521, NIFTY: 256265}
+
+
+def make(
+    configured: tuple[str, ...] = (),
+    canaries: tuple[str, ...] = (),
+    operator: dict[str, str | None] | None = None,
+) -> Subscriptions:
+    made = Subscriptions(configured, canaries, "quote", operator or {})
+    made.resolved(TOKENS, {"NSE:NOPE": "not listed"})
+    return made
+
+
+def keys(made: Subscriptions) -> list[str]:
+    return [instrument.key for instrument in made.instruments()]
+
+
+def test_wants_are_the_union_of_configuration_operator_and_listeners() -> None:
+    made = make((INFY,), (NIFTY,))
+    made.want([SBIN], None)
+    made.listen([INFY, "BSE:X"], 0)
+    assert list(made.wanted()) == [INFY, NIFTY, SBIN, "BSE:X"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_configured", "mode"),
+    [
+        ("full", True, "full"),
+        ("ltp", True, "quote"),
+        ("ltp", False, "ltp"),
+        (None, False, "quote"),
+        ("no such mode", False, "quote"),
+    ],
+)
+def test_the_highest_mode_that_anybody_asked_for_wins(
+    asked: str | None, is_configured: bool, mode: str
+) -> None:
+    made = make((INFY,) if is_configured else (), operator={INFY: asked})
+    assert made.wanted() == {INFY: mode}
+
+
+def test_what_the_operator_drops_is_not_wanted_any_more() -> None:
+    made = make()
+    made.want([INFY], None)
+    assert made.drop(INFY) == m.Answer(INFY, "dropped")
+    assert made.wanted() == {}
+    assert made.drop(INFY).outcome == "refused"
+
+
+def test_what_the_configuration_wants_cannot_be_dropped() -> None:
+    made = make((INFY,))
+    assert made.drop(INFY).outcome == "refused"
+    assert INFY in made.wanted()
+
+
+def test_what_a_program_listens_to_streams_on_after_a_drop() -> None:
+    made = make()
+    made.want([INFY], "full")
+    made.listen([INFY], 0)
+    answer = made.drop(INFY)
+    assert answer.outcome == "dropped"
+    assert "still listens" in answer.detail
+    assert made.wanted() == {INFY: "quote"}
+
+
+def test_an_instrument_is_kept_for_a_grace_after_its_last_listener_left() -> None:
+    made = make()
+    made.listen([INFY], 0)
+    made.listen([], 1_000)
+    assert not made.expire(999 + LISTENER_GRACE_NS)
+    assert INFY in made.wanted()
+    assert made.expire(1_000 + LISTENER_GRACE_NS)
+    assert made.wanted() == {}
+
+
+def test_repeated_reports_of_nobody_do_not_extend_the_grace() -> None:
+    made = make()
+    made.listen([INFY], 0)
+    made.listen([], 1_000)
+    made.listen([], LISTENER_GRACE_NS)
+    assert made.expire(1_000 + LISTENER_GRACE_NS)
+
+
+def test_a_listener_that_comes_back_within_the_grace_keeps_its_instrument() -> None:
+    made = make()
+    made.listen([INFY], 0)
+    made.listen([], 1_000)
+    made.listen([INFY], 2_000)
+    assert not made.expire(10 * LISTENER_GRACE_NS)
+
+
+def test_only_resolved_instruments_are_asked_for() -> None:
+    made = make((INFY, "NSE:NOPE", "NSE:NEW"))
+    assert keys(made) == [INFY]
+    assert made.unresolved(made.wanted()) == ["NSE:NEW"]
+
+
+def test_a_new_instrument_list_has_every_name_looked_up_again() -> None:
+    made = make((INFY, "NSE:NOPE"))
+    made.forget_names()
+    assert made.unresolved(made.wanted()) == [INFY, "NSE:NOPE"]
+
+
+def test_unknown_names_do_not_pile_up_without_end() -> None:
+    made = make()
+    made.resolved({}, {f"X:{n}": "no" for n in range(m.LIST_MAX + 1)})
+    made.resolved({}, {"X:last": "no"})
+    assert list(made.unknown) == ["X:last"]
+
+
+def test_an_index_is_always_active_unless_canaries_are_named() -> None:
+    def canaries(made: Subscriptions) -> list[str]:
+        return [i.key for i in made.instruments() if i.is_canary]
+
+    assert canaries(make((INFY, NIFTY))) == [NIFTY]
+    assert canaries(make((INFY, NIFTY), canaries=(INFY,))) == [INFY]
+
+
+def test_more_than_one_socket_takes_is_refused_until_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(subscriptions, "INSTRUMENTS_MAX", 1)
+    made = make((INFY,))
+    made.want([NIFTY, SBIN], None)
+    assert keys(made) == [INFY]
+    assert made.answer(SBIN, "").outcome == "refused"
+    assert set(made.counts().refused) == {NIFTY, SBIN}
+    monkeypatch.setattr(subscriptions, "INSTRUMENTS_MAX", 2)
+    assert keys(made) == [INFY, NIFTY]
+    assert made.answer(NIFTY, "").outcome == "accepted"
+
+
+def test_confirmations_count_for_the_epoch_that_was_ordered() -> None:
+    made = make((INFY, SBIN))
+    made.ordered(5, made.instruments())
+    made.confirm(4, [TOKENS[INFY]])
+    assert not made.is_confirmed(INFY)
+    made.confirm(5, [TOKENS[INFY]])
+    assert made.is_confirmed(INFY)
+    assert made.counts() == m.Subscriptions(wanted=2, asked=2, confirmed=1)
+    made.ordered(6, made.instruments())
+    assert not made.is_confirmed(INFY)
+
+
+def test_what_is_no_longer_ordered_is_no_longer_confirmed() -> None:
+    made = make((INFY, SBIN))
+    made.ordered(5, made.instruments())
+    made.confirm(5, [TOKENS[INFY], TOKENS[SBIN]])
+    made.ordered(5, made.instruments()[:1])
+    assert made.counts().confirmed == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "outcome", "detail"),
+    [
+        (INFY, "confirmed", ""),
+        (SBIN, "accepted", "connecting"),
+        ("NSE:NOPE", "refused", "not listed"),
+        ("NSE:NEW", "accepted", "waiting for today's instrument list"),
+    ],
+)
+def test_an_answer_says_what_became_of_the_instrument(key: str, outcome: str, detail: str) -> None:
+    made = make((INFY, SBIN))
+    made.ordered(5, made.instruments())
+    made.confirm(5, [TOKENS[INFY]])
+    answer = made.answer(key, "connecting")
+    assert (answer.outcome, answer.detail) == (outcome, detail)
+
+
+def test_a_request_is_due_when_all_is_known_or_time_is_over_or_nothing_will_come() -> None:
+    def waiting(*wanted: str) -> Subscriptions:
+        made = make((INFY, SBIN))
+        made.ordered(5, made.instruments())
+        made.confirm(5, [TOKENS[INFY]])
+        made.pending.append(Pending((b"p", "id"), wanted, 100))
+        return made
+
+    assert waiting(INFY, "NSE:NOPE").due(0, can_stream=True)
+    assert not waiting(INFY, SBIN).due(99, can_stream=True)
+    assert waiting(INFY, SBIN).due(100, can_stream=True)
+    assert waiting(INFY, SBIN).due(0, can_stream=False)
+
+
+def test_a_request_is_answered_once() -> None:
+    made = make((INFY,))
+    made.pending.append(Pending((b"p", "id"), (INFY,), 100))
+    assert len(made.due(100, can_stream=True)) == 1
+    assert made.due(100, can_stream=True) == []

@@ -1,0 +1,145 @@
+"""Who is calling, as the kernel says it, and how much one message may be."""
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from kitefeed.protocol import messages as m
+from kitefeed.protocol import sockets
+from kitefeed.protocol.sockets import FRAMES_MAX, GuardedWire, Peer, Wire
+from kitefeed.protocol.topology import CONTROL, WIRES, endpoint, socket_path
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="kf") as made:  # a socket path is short
+        yield Path(made)
+
+
+async def wait_until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - the wire has no event to wait for
+            await asyncio.sleep(0)
+
+
+def test_a_guarded_wire_knows_the_uid_and_pid_of_every_sender(directory: Path) -> None:
+    heard: list[tuple[bytes, Peer]] = []
+    strangers: list[object] = []
+
+    async def converse() -> None:
+        wire = GuardedWire(
+            sockets.bind_control(directory),
+            lambda frames, peer: heard.append((frames[-1], peer)),
+            lambda frames, peer: strangers.append(peer),
+        )
+        sender = sockets.connect_control(endpoint(directory, CONTROL))
+        try:
+            sender.send(b"hello")
+            await wait_until(lambda: heard)
+            sender.send_multipart([b"x"] * FRAMES_MAX)  # one more with the sender's address
+            await wait_until(lambda: wire.refused)
+        finally:
+            sender.close(0)
+            wire.close()
+
+    asyncio.run(converse())
+    assert heard == [(b"hello", Peer(os.geteuid(), os.getpid()))]
+    assert strangers == []
+
+
+def test_a_strangers_message_goes_nowhere_else(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Peer, "is_trusted", False)
+    heard: list[object] = []
+    strangers: list[Peer] = []
+
+    async def converse() -> None:
+        wire = GuardedWire(
+            sockets.bind_control(directory),
+            lambda frames, peer: heard.append(frames),
+            lambda frames, peer: strangers.append(peer),
+        )
+        sender = sockets.connect_control(endpoint(directory, CONTROL))
+        try:
+            sender.send(b"hello")
+            await wait_until(lambda: strangers)
+        finally:
+            sender.close(0)
+            wire.close()
+
+    asyncio.run(converse())
+    assert heard == []
+    assert strangers[0].uid == os.geteuid()
+
+
+def test_ours_and_root_are_trusted_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1_000)
+    assert Peer(1_000, 1).is_trusted
+    assert Peer(0, 1).is_trusted
+    assert not Peer(1_001, 1).is_trusted
+    assert Peer(None, None).is_trusted == (sys.platform != "linux")
+
+
+def test_a_message_of_too_many_frames_is_counted_and_dropped(directory: Path) -> None:
+    heard: list[list[bytes]] = []
+
+    async def converse() -> None:
+        wire = Wire(sockets.bind_ingest(directory), heard.append)
+        sender = sockets.connect_ingest(directory)
+        try:
+            while not wire.refused:  # the connection takes a moment, and XPUB drops until then
+                sender.send_multipart([b"x"] * (FRAMES_MAX + 1))
+                await asyncio.sleep(0)
+            sender.send_multipart([b"y"] * FRAMES_MAX)
+            await wait_until(lambda: heard)
+        finally:
+            sender.close(0)
+            wire.close()
+
+    asyncio.run(asyncio.wait_for(converse(), 10))
+    assert heard == [[b"y"] * FRAMES_MAX]
+
+
+def test_every_socket_file_can_be_connected_to_by_its_owner_only(directory: Path) -> None:
+    before = os.umask(0)
+    made = [
+        bind(directory)
+        for bind in (
+            sockets.bind_bus, sockets.bind_control, sockets.bind_ingest, sockets.bind_feed,
+        )
+    ]  # fmt: skip
+    os.umask(before)
+    try:
+        for wire in WIRES:
+            assert socket_path(directory, wire).stat().st_mode & 0o177 == 0
+        for socket, wire in zip(made, WIRES, strict=True):
+            assert socket.maxmsgsize == wire.message_bytes_max
+            assert socket.getsockopt(zmq.LAST_ENDPOINT).startswith(b"ipc://")
+    finally:
+        for socket in made:
+            socket.close(0)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        m.WantInstruments(("NSE:INFY",) * (m.LIST_MAX + 1)),
+        m.DropInstruments(("NSE:INFY",) * (m.LIST_MAX + 1)),
+        m.DropInstruments(("NSE:" + "X" * 300,)),
+    ],
+)
+def test_a_request_longer_than_its_limits_is_no_request(message: m.ControlRequest) -> None:
+    with pytest.raises(Exception, match="length <="):
+        m.open_request(m.seal(message))
+
+
+def test_an_id_is_short() -> None:
+    with pytest.raises(Exception, match="length <= 64"):
+        m.open_request(m.seal(m.GetStatus(), id="x" * 65))
