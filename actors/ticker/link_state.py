@@ -65,8 +65,8 @@ class Link:
     def subscribe(
         self, instruments: Iterable[m.Instrument], now_ns: int, *, is_refresh: bool
     ) -> tuple[list[Ask], list[IngestBatch]]:
-        """Takes over the desired set; returns what to ask of Kite, and what the broadcaster is told:
-        the values of instruments that stream no more are stale from here on."""
+        """Takes over the desired set; returns what to ask of Kite, and what to tell readers: the
+        values of instruments that stream no more are stale from here on."""
         before = self.asked.topics
         asks = self.asked.change(instruments, is_refresh=is_refresh)
         self.liveness.subscribed(self.asked.instruments.values(), now_ns)
