@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # More than cores: the tests that start processes mostly wait.
 WORKERS ?= 4
 
-.PHONY: demo test check faults soak format clean
+.PHONY: demo test check faults soak simulate-days format clean
 
 demo: $(STAMP)  ## live prices, a broken session, and the way back, narrated
 	@$(BIN)/kitefeed demo $(ARGS)
@@ -26,6 +26,10 @@ MINUTES ?= 10
 SEED ?= 1
 soak: $(STAMP)  ## full rate under random faults for MINUTES; reports leaks
 	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) --seed $(SEED)
+
+DAYS ?= 1000
+simulate-days: $(STAMP)  ## simulated days against all promises; a failing seed is printed
+	$(BIN)/python -m tests.simulation.days --days $(DAYS) --seed $(SEED)
 
 format: $(STAMP)  ## rewrite files the way `make check` wants them
 	$(BIN)/ruff format .

@@ -26,6 +26,7 @@ CLOSED_RETRY_NS = 60 * S  # while the market is closed no attempt comes sooner t
 BRIDGE_AFTER_NS = 15 * S  # without fresh data while REST answers: poll
 POLL_PERIOD_NS = 5 * S
 LIVE_CHECK_NS = 300 * S
+UNVERIFIED_CHECK_NS = 15 * S  # a login that could not be judged, while another one streams
 ENTITLEMENT_CHECK_NS = 900 * S
 OBSERVED_OPEN_NS = 60 * S  # a fresh tick keeps the market open this long against the calendar
 SETTLE_NS = 1_500_000_000  # a restarted supervisor listens this long before it closes a fence

@@ -243,6 +243,7 @@ def refused(s: State, epoch: int, status: int) -> None:
         link.until_ns = 0  # the probe owns the deadline
         probe.ask(s, "classify")
     elif status == 429:
+        s.is_socket_refusal = False  # a 403 before it must not keep REST from bridging
         low, high = LIMIT_WAIT_S
         wait(s, "limit", int((low + (high - low) * s.jitter()) * S))
     else:

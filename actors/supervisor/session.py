@@ -4,6 +4,7 @@ from kitefeed.actors.policy import market
 from kitefeed.actors.supervisor.facts import (
     CLOSED_RETRY_NS,
     LIVE_CHECK_NS,
+    UNVERIFIED_CHECK_NS,
     VALIDATION_LIMIT_NS,
     Persist,
     SessionFacts,
@@ -80,7 +81,8 @@ def _conclude(s: State, facts: SessionFacts, verdict: m.Verdict, detail: str) ->
     # Trouble on the way to Kite says nothing about a session that was seen to be good or bad.
     if verdict != "unverified" or facts.word == "unknown":
         facts.word = verdict
-    facts.next_check_ns = s.now_ns + LIVE_CHECK_NS
+    is_open_question = facts.word == "unverified"
+    facts.next_check_ns = s.now_ns + (UNVERIFIED_CHECK_NS if is_open_question else LIVE_CHECK_NS)
     if verdict == "valid" and facts.fingerprint:
         facts.valid_fingerprint, facts.valid_utc_ns = facts.fingerprint, s.utc_ns
     elif verdict == "refused":

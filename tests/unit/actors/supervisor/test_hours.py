@@ -206,3 +206,15 @@ def test_a_table_that_runs_out_is_said_once() -> None:
     said = [say for say in bench.said if "condition=calendar" in say.text]
     assert [say.level for say in said] == ["warning"]
     assert "ends with 2026" in said[0].text
+
+
+def test_a_mute_stream_is_doubted_in_a_session_the_calendar_does_not_know() -> None:
+    bench = at(10, day=22)  # a Sunday
+    epoch = connected(bench)
+    bench.feed(m.LinkFresh(0, epoch))
+    assert NIFTY in bench.last(m.Subscribe).instruments  # its silence counts
+    bench.wait(11)
+    bench.feed(m.LinkDoubt(0, epoch, "canary", NIFTY.token, 100))
+    bench.feed(m.Probed(bench.last(m.Probe).request_id, "moved"))
+    bench.wait(3)
+    assert bench.last(m.CloseLink).epoch == epoch

@@ -214,6 +214,19 @@ def test_network_trouble_after_three_refusals_does_not_speed_the_socket_up() -> 
     assert bench.machine.state.consecutive_403 == 3
 
 
+def test_a_429_after_a_403_is_bridged_by_rest() -> None:
+    bench = Bench()
+    bench.up()
+    bench.login()
+    bench.validate("valid")
+    bench.refuse()
+    bench.until(m.Validate)
+    bench.validate("valid")
+    bench.refuse(429)
+    bench.wait(15)
+    assert bench.last(m.Grant).source == "rest"
+
+
 def test_the_first_fresh_tick_ends_the_count_of_refusals_and_the_polling() -> None:
     bench = Bench()
     bench.up()

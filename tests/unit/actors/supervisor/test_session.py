@@ -220,3 +220,13 @@ def test_fresh_ticks_disprove_that_the_plan_has_no_data() -> None:
     bench.up(Role.TICKER, links=(running,), is_new=False)
     bench.feed(m.LinkFresh(0, epoch))
     assert bench.state.feed == "live"
+
+
+def test_a_new_login_that_could_not_be_judged_while_live_is_asked_about_again_soon() -> None:
+    bench = Bench()
+    bench.live()
+    bench.login("second")
+    bench.validate("unverified")
+    assert bench.until(m.Validate) <= 15.1
+    bench.validate("valid")
+    assert bench.last(m.OpenLink).fingerprint == "second"

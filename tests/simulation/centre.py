@@ -1,0 +1,282 @@
+"""The two stable centres: the supervisor with its roster, desk and file, and the broadcaster with
+its disk. Beside them the subscriber who believes what the feed says, and is checked for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from kitefeed.actors.broadcaster import events as e
+from kitefeed.actors.broadcaster.machine import Broadcaster
+from kitefeed.actors.broadcaster.store import LastValues, Saved
+from kitefeed.actors.supervisor.desk import Desk
+from kitefeed.actors.supervisor.facts import (
+    ActorLost,
+    ActorUp,
+    Clock,
+    Command,
+    Instruments,
+    Persist,
+    Persisted,
+    Say,
+    Send,
+)
+from kitefeed.actors.supervisor.machine import Supervisor
+from kitefeed.actors.supervisor.roster import Member, Roster
+from kitefeed.actors.supervisor.subscriptions import Subscriptions
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.client_view import View
+from kitefeed.protocol.topology import Role
+from tests.simulation.exchange import TOKENS, S
+from tests.simulation.hosts import Host
+from tests.simulation.life import require
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+CONFIGURED = ("NSE:NIFTY 50", "NSE:INFY")
+BACKOFF_S = [5.0, 15.0, 30.0, 60.0]
+
+
+class Centre(Host):
+    """The supervisor's shell. It has no end of the bus: it is the bus."""
+
+    role = Role.SUPERVISOR
+    machine: Supervisor
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.disk = msgspec.json.encode(Persisted())
+        self.crash_in = 0  # dies before it performs this many more commands; 0: it does not
+
+    def start(self) -> None:
+        world = self.world
+        persisted = msgspec.json.decode(self.disk, type=Persisted)
+        self.machine = Supervisor(
+            now_ns=world.now_ns,
+            utc_ns=world.utc_ns,
+            market=world.calendar,
+            backoff_s=BACKOFF_S,
+            persisted=persisted,
+            jitter=world.rng.random,
+        )
+        self.subscriptions = Subscriptions(CONFIGURED, (), "full", persisted.subscriptions)
+        self.roster = Roster(world.now_ns)
+        self.desk = Desk(
+            self.machine, self.subscriptions, lambda *_: None, self.feed, self._look_up,
+            self._wants_changed, self._status,
+        )  # fmt: skip
+        self.crash_in = 0
+        world.checker.on_supervisor_start(self.machine)
+
+    def _status(self) -> m.StatusReport:
+        raise NotImplementedError
+
+    # --- turns and frames ---------------------------------------------------------------------
+
+    def turn(self) -> None:
+        now_ns = self.world.now_ns
+        self.turn_due_ns = now_ns + S
+        for member in self.roster.lost(now_ns):
+            self.world.kill_process(member.hello.boot_id)
+            self.feed(ActorLost(member.hello.role))
+        self.feed(Clock(self.world.utc_ns))
+        if not self.is_up:
+            return
+        is_changed = self.subscriptions.expire(now_ns)
+        if is_changed or self.subscriptions.unresolved(self.subscriptions.wanted()):
+            self._wants_changed()
+        self.desk.turn(now_ns)
+
+    def hear(self, message: m.BusMessage, peer: str) -> None:
+        if isinstance(message, m.Hello):
+            self._hello(message, peer)
+            return
+        member = self.roster.heard(peer.encode(), self.world.now_ns)
+        if member is None:
+            self.world.command(peer, m.Challenge())
+        elif isinstance(message, m.SPEAKS[member.hello.role]):
+            self._report(message, member)
+
+    def _hello(self, hello: m.Hello, peer: str) -> None:
+        arrival = self.roster.hello(hello, peer.encode(), self.world.now_ns)
+        if arrival.replaced is not None:
+            self.world.command(arrival.replaced.peer.decode(), m.Leave("another holds the role"))
+            self.feed(ActorLost(hello.role))
+        self.world.command(peer, m.Welcome(self.boot_id))
+        self.feed(ActorUp(hello, arrival.is_new))
+
+    def _report(self, message: m.BusMessage, member: Member) -> None:
+        match message:
+            case m.Beat():
+                self.world.acknowledge(member.hello.boot_id)
+                if member.hello.role in (Role.TICKER, Role.BROADCASTER):
+                    self.feed(message)
+            case m.ListenersWant(keys):
+                self.subscriptions.listen(keys, self.world.now_ns)
+                self._wants_changed()
+            case m.Confirmed(_, epoch, tokens):
+                self.subscriptions.confirm(epoch, tokens)
+                self.desk.turn(self.world.now_ns)
+            case m.InstrumentsReady():
+                self.subscriptions.forget_names()
+                self._wants_changed()
+            case _:
+                self.feed(message)
+
+    def _wants_changed(self) -> None:
+        self._look_up(list(self.subscriptions.wanted()))
+        persisted = self.machine.state.persisted
+        if self.subscriptions.operator != persisted.subscriptions:
+            persisted.subscriptions = dict(self.subscriptions.operator)
+            self.perform(Persist())
+        instruments = self.subscriptions.instruments()
+        if instruments != self.machine.state.instruments:
+            self.feed(Instruments(instruments))
+
+    def _look_up(self, keys: Sequence[str]) -> None:
+        missing = self.subscriptions.unresolved(keys)
+        if missing and self.world.dump[0]:
+            known = {key: TOKENS[key] for key in missing if key in TOKENS}
+            unknown = {key: "not in today's list" for key in missing if key not in TOKENS}
+            self.subscriptions.resolved(known, unknown)
+
+    def operate(self, request: m.ControlRequest) -> None:
+        """A command of the operator."""
+        self.world.checker.on_operator(request)
+        ident = f"cli{self.world.number()}"
+        self.do(lambda: self.desk.handle(b"cli", ident, request, self.world.now_ns))
+
+    # --- the machine --------------------------------------------------------------------------
+
+    def feed(self, event: object) -> None:
+        if self.is_up:
+            super().feed(event)
+
+    def handle(self, event: Any) -> list[Command]:
+        if not self.is_up:
+            return []
+        checker = self.world.checker
+        self.world.note(event)
+        checker.before(self.machine, event)
+        commands = self.machine.handle(event, self.world.now_ns)
+        checker.after(self.machine, event, commands)
+        return commands
+
+    def perform(self, command: Command) -> None:
+        if self.crash_in:
+            self.crash_in -= 1
+            if not self.crash_in:
+                self.world.killed(self, 1.0)
+        if not self.is_up:
+            return  # the rest of this step's commands died with it
+        match command:
+            case Send(role, message):
+                self._note(message)
+                peer = self.roster.peer_of(role)
+                if peer is not None:
+                    self.world.command(peer.decode(), message)
+            case Persist():
+                self.disk = msgspec.json.encode(self.machine.state.persisted)
+            case Say():
+                self.world.checker.on_line(command)
+        self.world.note(command)
+
+    def _note(self, message: m.Message) -> None:
+        if isinstance(message, m.Subscribe | m.StartPolling):
+            self.subscriptions.ordered(message.epoch, message.instruments)
+        if isinstance(message, m.OpenLink):
+            stored = msgspec.json.decode(self.disk, type=Persisted).epoch
+            require(stored >= message.epoch, "epoch used before it was stored")
+
+
+class Mouth(Host):
+    """The broadcaster's shell, with the disk that outlives it."""
+
+    role = Role.BROADCASTER
+    machine: Broadcaster
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.rows: list[Saved] = []
+        self.gen = 0
+
+    def start(self) -> None:
+        world = self.world
+        values = LastValues()
+        values.load(self.rows, now_ns=world.now_ns, utc_ns=world.utc_ns)
+        self.gen = max(world.utc_ns, self.gen + 1)
+        self.machine = Broadcaster(self.gen, world.now_ns, values)
+        self.later(0.15, self.world.reader.subscribe)  # ZeroMQ connects anew, and repeats them
+
+    def waking(self) -> object:
+        return e.Turn(self.world.utc_ns, self.world.now_ns - self.heard_ns)
+
+    def perform(self, command: e.Command) -> None:
+        match command:
+            case e.Publish(frames):
+                for frame in frames:
+                    self.world.reader.apply(frame)
+            case e.Tell(message):
+                self.send(message)
+            case e.Save(rows):
+                self.rows = rows
+
+    def command(self, message: m.Message) -> None:
+        self.feed(e.Told(message, self.world.utc_ns))  # type: ignore[arg-type]
+
+    def welcomed(self) -> None:
+        self.feed(e.Introduced())
+
+    def hello(self) -> m.Hello:
+        machine = self.machine
+        return m.Hello(
+            self.role, self.boot_id, self.life, 1, "sim", machine.fence.highest_epoch,
+            grants=machine.grants(),
+        )  # fmt: skip
+
+    def beat(self) -> m.Beat:
+        return m.Beat(values=len(self.machine.values), subscribers=1)
+
+
+class Reader:
+    """A program with a Feed: the real view of it, without the socket."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.view = View(lambda: (self.view, self.world.now_ns))
+        self.keys = {"NSE:NIFTY 50", "NSE:RELIANCE"}
+
+    def subscribe(self) -> None:
+        """What libzmq sends again to every broadcaster it finds."""
+        self._send(b"\1", b"hb/", b"state/feed\0", *(self._topic(key) for key in sorted(self.keys)))
+
+    def want(self, key: str) -> None:
+        if key not in self.keys:
+            self.keys.add(key)
+            self._send(b"\1", self._topic(key))
+
+    def drop(self, key: str) -> None:
+        if key in self.keys:
+            self.keys.discard(key)
+            self._send(b"\0", self._topic(key))
+
+    def apply(self, frame: bytes) -> None:
+        self.view.apply(frame, self.world.now_ns, self.world.utc_ns)
+        self.view.arrived.clear()
+
+    @property
+    def fresh(self) -> set[str]:
+        now_ns = self.world.now_ns
+        return {k for k, tick in self.view.values.items() if self.view.is_fresh(tick, now_ns)}
+
+    def _topic(self, key: str) -> bytes:
+        return b"tick/" + key.encode() + b"\0"
+
+    def _send(self, verb: bytes, *topics: bytes) -> None:
+        mouth = self.world.mouth
+        for topic in topics:
+            event = e.Subscription(verb + topic, self.world.utc_ns)
+            mouth.do(lambda event=event: mouth.feed(event))  # type: ignore[misc]

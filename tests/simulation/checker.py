@@ -1,0 +1,362 @@
+"""What must hold after every event. `Broken` names the promise; the design's section 4 has the
+words, and each check says what it is about."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from kitefeed.actors.policy import market
+from kitefeed.actors.supervisor.facts import (
+    Command,
+    LinkState,
+    Persist,
+    Say,
+    Send,
+)
+from kitefeed.actors.supervisor.machine import Supervisor
+from kitefeed.actors.supervisor.state import State
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.feed import Flag, Source
+from tests.simulation.exchange import S
+from tests.simulation.life import (
+    CLOSED_RETRY_NS,
+    EPOCH,
+    NEXT_EPOCH,
+    PROBE,
+    REQUEST,
+    REST_EPOCH,
+    SESSION,
+    STANDBY_REQUEST,
+    Before,
+    Life,
+    picture_of,
+    require,
+)
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+VALID_FOR_NS = 4 * S
+QUOTES_APART_NS = S
+SOCKET_RETRY_NS = 60 * S
+HALF_OPEN_SEEN_NS = 12 * S
+# A stream may be called fresh this long after the market has left its value behind: a canary's
+# silence (5 s), the pace of heartbeats (1 s), a broadcaster that stands still (2.5 s).
+FRESH_LAG_NS = {int(Source.WEBSOCKET): 9 * S, int(Source.REST): 14 * S}
+TRADED_NS = 75 * S  # a tick keeps the market open for a minute
+REST_DUE_NS = 60 * S  # three refusals (5 and 15 s apart), or 15 s without fresh data
+AGE_SLACK_NS = 1_500_000_000  # what the way to Kite may take
+LINES_PER_LIFE_MAX = 100  # of one supervisor in one (very bad) day
+SECRET_LIKE = re.compile(r"access_token|api_secret|enctoken|[A-Za-z0-9]{32}")
+CONDITION = re.compile(r"condition=(\w+)$")
+LOOK_NS = S // 5
+
+
+class Checker:
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.epoch = 0  # the highest that was ever issued
+        self.lines: Counter[str] = Counter()
+        self.lines_of_day = 0
+        self._valid_ns: dict[str, int] = {}
+        self._valid_utc_ns: dict[str, int] = {}
+        self._unverified_ns: dict[str, int] = {}
+        self._life = Life()
+        self._quoted_ns = -QUOTES_APART_NS
+        self._fence_epoch = 0
+        self._looked_ns = 0
+        self._before: Before | None = None
+
+    # --- the supervisor's steps ---------------------------------------------------------------
+
+    def on_supervisor_start(self, machine: Supervisor) -> None:
+        self.lines.clear()
+        self._life = Life()
+
+    def before(self, machine: Supervisor, event: Any) -> None:
+        s = machine.state
+        due_ns = machine.deadline_ns
+        self._before = Before(
+            picture_of(s), s.consecutive_403,
+            due_ns is not None and due_ns <= self.world.now_ns, s.is_market_open,
+            s.session.request_id,
+        )  # fmt: skip
+        if isinstance(event, m.Validated):
+            self._hear_verdict(s, event)
+
+    def after(self, machine: Supervisor, event: Any, commands: list[Command]) -> None:
+        s, before, life = machine.state, self._before, self._life
+        assert before is not None
+        is_refusal = isinstance(event, m.LinkRefused) and event.status == 403
+        require(
+            s.consecutive_403 <= before.consecutive_403 + is_refusal, "only a 403 counts as a 403"
+        )
+        self._check_stale(s, event, before)
+        life.hear(s, event, before)
+        if s.consecutive_403 > before.consecutive_403 and s.consecutive_403 >= 3:
+            life.blocked_until_ns = s.now_ns + SOCKET_RETRY_NS
+        self._check_login(s, event, commands)
+        has_persisted = False
+        for command in commands:
+            has_persisted |= isinstance(command, Persist)
+            if isinstance(command, Send):
+                self._check_order(s, command.message, has_persisted=has_persisted)
+        self._check_state(s)
+        self._check_waits(machine)
+
+    def _hear_verdict(self, s: State, event: m.Validated) -> None:
+        if event.slot != "primary" or event.request_id != s.session.request_id:
+            return
+        if event.verdict == "valid":
+            self._valid_ns[event.fingerprint] = self.world.now_ns
+            self._valid_utc_ns[event.fingerprint] = s.utc_ns
+        elif event.verdict == "refused":
+            self._valid_utc_ns.pop(event.fingerprint, None)
+
+    def _check_stale(self, s: State, event: Any, before: Before) -> None:
+        """A report about another epoch, or the answer to another question, changes nothing."""
+        if before.is_due:
+            return  # time itself may have changed something
+        picture = before.picture
+        epochs = (picture[EPOCH], picture[NEXT_EPOCH])
+        match event:
+            case (
+                m.LinkOpened(_, epoch) | m.LinkFresh(_, epoch) | m.LinkSilent(_, epoch)
+                | m.LinkRefused(_, epoch) | m.LinkClosed(_, epoch)
+            ):  # fmt: skip
+                is_stale = epoch not in epochs
+            case m.LinkDoubt(_, epoch):
+                is_stale = epoch not in epochs
+            case m.Polled(_, epoch):
+                is_stale = epoch != picture[REST_EPOCH]
+            case m.Validated(request_id):
+                is_stale = request_id not in (picture[REQUEST], picture[STANDBY_REQUEST])
+            case m.Probed(request_id):
+                is_stale = request_id != picture[PROBE]
+            case _:
+                return
+        require(
+            not is_stale or picture_of(s) == picture,
+            f"a late {type(event).__name__} changes nothing",
+        )
+
+    def _check_login(self, s: State, event: Any, commands: list[Command]) -> None:
+        """A new login is validated in the very step in which it is seen."""
+        if not isinstance(event, m.SessionSeen) or event.slot != "primary":
+            return
+        before = self._before
+        is_new = before is not None and event.fingerprint not in (before.picture[SESSION], None)
+        if is_new and not event.problem:
+            asked = [
+                c.message for c in commands
+                if isinstance(c, Send) and isinstance(c.message, m.Validate)
+            ]  # fmt: skip
+            fingerprints = [question.fingerprint for question in asked]
+            require(event.fingerprint in fingerprints, "a new login is validated at once")
+            require(s.consecutive_403 == 0, "a new login begins at zero")
+            require(s.link.state is not LinkState.WAITING, "a new login ends every wait")
+
+    # --- orders -------------------------------------------------------------------------------
+
+    def _check_order(self, s: State, message: m.Message, *, has_persisted: bool) -> None:
+        if not isinstance(message, m.Announce):
+            require(not SECRET_LIKE.search(repr(message)), "no secret in a command")
+        match message:
+            case m.OpenLink():
+                require(has_persisted, "an epoch is written down before it is used")
+                self._check_attempt(s, message)
+            case m.Grant(_, epoch, source):
+                self._check_grant(s, epoch, source)
+            case m.StartPolling(_, epoch, fingerprint):
+                require(s.is_market_open, "no polling while the market is closed")
+                require(s.override in ("auto", "rest"), "no polling against the operator")
+                require(not s.is_link_open, "no polling beside an open socket")
+                require(fingerprint not in self._life.parked, "a refused poll parks its session")
+                self.epoch = max(self.epoch, epoch)
+            case m.Probe() if s.probe.kind == "entitlement":
+                self._life.check_entitlement(s)
+            case m.Validate(_, fingerprint, "primary"):
+                self._life.check_validation(s, fingerprint)
+            case _:
+                pass
+
+    def _check_attempt(self, s: State, order: m.OpenLink) -> None:
+        fingerprint, life = order.fingerprint, self._life
+        require(order.epoch > self.epoch, "epochs rise, over restarts too")
+        self.epoch = order.epoch
+        require(fingerprint == s.session.fingerprint, "the attempt uses the session in force")
+        require(s.override in ("auto", "websocket"), "no socket against the operator")
+        now_ns = s.now_ns
+        is_valid = now_ns - self._valid_ns.get(fingerprint, -VALID_FOR_NS) < VALID_FOR_NS
+        flush_ns = market.last_flush_utc_ns(s.utc_ns)
+        was_valid_today = self._valid_utc_ns.get(fingerprint, 0) >= flush_ns
+        require(is_valid or was_valid_today, "no socket without a validated session")
+        is_rotation = order.epoch == s.link.next_epoch
+        if not is_rotation:
+            require(now_ns >= life.blocked_until_ns, "after three 403s one attempt in 60 s at most")
+            is_too_soon = now_ns - life.closed_attempt_ns < CLOSED_RETRY_NS
+            require(s.is_market_open or not is_too_soon, "market closed: attempts 60 s apart")
+            life.closed_attempt_ns = now_ns if not s.is_market_open else -CLOSED_RETRY_NS
+            if s.consecutive_403 >= 3:
+                life.blocked_until_ns = now_ns + SOCKET_RETRY_NS
+
+    def _check_grant(self, s: State, epoch: int, source: str) -> None:
+        if source == "websocket":
+            require(s.is_link_open and epoch == s.link.epoch, "the grant is the open link's")
+        elif source == "rest":
+            require(not s.is_link_open and epoch == s.rest.epoch, "the grant is the poll's")
+
+    # --- state --------------------------------------------------------------------------------
+
+    def _check_state(self, s: State) -> None:
+        link = s.link
+        self._check_grant(s, s.grant.epoch, s.grant.source) if s.is_settled else None
+        require(not (s.is_link_open and s.rest.epoch), "one source at a time")
+        require(s.is_market_open or not s.rest.epoch, "market closed: no polling")
+        is_parked = s.rest.epoch and s.rest.fingerprint in self._life.parked
+        require(not is_parked, "a refused poll parks its session")
+        if s.override == "paused":
+            require(link.state is LinkState.IDLE and not s.rest.epoch, "nothing runs while paused")
+        require(
+            s.link.epoch <= s.persisted.epoch and s.rest.epoch <= s.persisted.epoch,
+            "no epoch is in use that was not issued",
+        )
+        state = s.last_announced
+        if state is not None and state.feed == "live":
+            require(s.is_streaming or not s.is_settled, "live means a stream")
+
+    def _check_waits(self, machine: Supervisor) -> None:
+        """Every state that waits owns a deadline, and the machine asks to be woken for it."""
+        s = machine.state
+        link, now_ns = s.link, s.now_ns
+        match link.state:
+            case LinkState.WAITING:
+                is_parked = link.cause == "entitlement" and s.has_no_entitlement
+                until_ns = link.until_ns if not is_parked else now_ns + 1
+            case LinkState.CONNECTING:
+                until_ns = link.until_ns
+            case LinkState.PREFLIGHT:
+                is_unheard = s.session.fingerprint is None and s.session.word == "unknown"
+                until_ns = now_ns + 1 if is_unheard else s.session.request_until_ns
+            case LinkState.CLASSIFYING:
+                until_ns = max(s.probe.until_ns, s.probe.moved_due_ns)
+            case _:
+                return
+        require(until_ns > now_ns, f"{link.state} waits for something ({link.cause})")
+        if until_ns > now_ns + 1:
+            deadline_ns = machine.deadline_ns
+            require(deadline_ns is not None and deadline_ns <= until_ns, f"{link.state} is woken")
+
+    # --- the others ---------------------------------------------------------------------------
+
+    def on_line(self, line: Say) -> None:
+        require(not SECRET_LIKE.search(line.text), "no secret in a log line")
+        self.lines_of_day += 1
+        self._life.lines += 1
+        require(self._life.lines <= LINES_PER_LIFE_MAX, "a day is told in few lines")
+        found = CONDITION.search(line.text)
+        if found is not None:
+            key = found.group(1)
+            self.lines[key] += -1 if line.level == "info" else 1
+            require(self.lines[key] in (0, 1), f"{key} is said once, and ended once")
+
+    def on_verdict(self, verdict: m.Validated) -> None:
+        account = self.world.kite.accounts.get(verdict.fingerprint)
+        is_dead = account is not None and not account.is_alive
+        require(verdict.verdict != "refused" or is_dead, "only Kite refuses a session")
+
+    def on_connect(self, fingerprint: str) -> None:
+        sockets = len(self.world.kite.sockets)
+        require(sockets <= 2, "two sockets of ours at once are the most")
+
+    def on_quote(self, fingerprint: str) -> None:
+        now_ns = self.world.now_ns
+        require(
+            now_ns - self._quoted_ns >= QUOTES_APART_NS or self.world.is_instant,
+            "quote requests are a second apart",
+        )
+        self._quoted_ns = now_ns
+
+    def on_operator(self, request: m.ControlRequest) -> None:
+        self._life.reset()
+
+    def look(self) -> None:
+        """What a program reads between two events, and whether the stream is watched."""
+        world = self.world
+        if world.now_ns - self._looked_ns < LOOK_NS:
+            return
+        self._looked_ns = world.now_ns
+        view, exchange, now_ns = world.reader.view, world.exchange, world.now_ns
+        for tick in view.values.values():
+            if tick.flags & int(Flag.CACHED):
+                require(not view.is_fresh(tick, now_ns), "a value from disk is not fresh")
+                continue
+            gone_ns = exchange.superseded_ns(tick.raw.instrument_token, tick.raw.last_price)
+            if gone_ns is None or gone_ns > world.true_utc_ns:
+                continue
+            lag_ns = world.true_utc_ns - gone_ns
+            age_ns = tick.age_ns(now_ns)
+            require(
+                lag_ns <= age_ns + AGE_SLACK_NS,
+                f"a value is no older than it says ({tick.instrument}: {lag_ns / S:.1f} s after it "
+                f"was superseded it says {age_ns / S:.1f} s)",
+            )
+            if lag_ns > 2 * S and view.is_fresh(tick, now_ns):
+                require(
+                    lag_ns <= FRESH_LAG_NS[tick.source_code],
+                    f"{tick.instrument} reads fresh {lag_ns / S:.1f} s after it was superseded",
+                )
+        self._check_watch()
+        self._check_fence()
+        if world.centre.is_running:
+            self._check_headline(world.centre.machine.state)
+
+    def _check_headline(self, s: State) -> None:
+        """Not live for packets that Kite had in its cache; by REST where only that is left."""
+        world = self.world
+        state = s.last_announced
+        if state is None:
+            return
+        if state.feed == "live" and not s.is_calendar_open:
+            traded = world.exchange.is_trading(world.true_utc_ns - TRADED_NS)
+            is_traded = traded or world.exchange.is_trading(world.true_utc_ns)
+            require(is_traded, "cached packets open no market")
+        kite = world.kite
+        is_rest_left = (
+            kite.socket in ("403", "502") and kite.rest == "ok" and kite.net == "ok"
+            and not kite.sockets and kite.latency_s == 1.0
+            and kite.is_alive(s.session.fingerprint) and s.session.word == "valid"
+            and s.override == "auto" and s.is_calendar_open and s.instruments
+            and not s.has_no_entitlement and world.is_undisturbed(REST_DUE_NS)
+        )  # fmt: skip
+        if is_rest_left and world.exchange.is_trading(world.true_utc_ns):
+            require(state.feed in ("rest", "live"), "REST bridges a refused socket")
+
+    def _check_fence(self) -> None:
+        mouth = self.world.mouth
+        if mouth.is_up:
+            for held in mouth.machine.fence.holdings.values():
+                is_rising = held.epoch >= self._fence_epoch
+                require(is_rising or mouth.life != self._fence_life, "the fence only rises")
+                self._fence_epoch, self._fence_life = held.epoch, mouth.life
+
+    _fence_life = 0
+
+    def _check_watch(self) -> None:
+        """Live in a session: the ticker's watchdog is armed, and a dead transport is noticed."""
+        world = self.world
+        if not (world.ticker.is_running and world.centre.is_running):
+            return
+        link = world.centre.machine.state.link
+        for key, running in world.ticker.machine._open.items():
+            if key.epoch == link.epoch and link.state is LinkState.LIVE:
+                due_ns = running.liveness.deadline_ns
+                is_said = running.liveness.is_silence_said
+                require(due_ns is not None or is_said, "a live link is watched")
+        for socket in world.kite.sockets.values():
+            is_old = world.now_ns - socket.faulty_since_ns > HALF_OPEN_SEEN_NS
+            if socket.fault == "half_open" and is_old and world.is_undisturbed(HALF_OPEN_SEEN_NS):
+                is_held = socket.link in world.ticker.machine._open
+                require(not is_held, "a dead transport is noticed within 10 s")

@@ -1,0 +1,400 @@
+"""Processes of the simulated machine: the real machines behind modelled shells.
+
+What a shell does in `process.py` (hello, beats, the bus, its calls to Kite) is played here on the
+world's clock. A host can be killed (its inbox is lost) or frozen (its inbox waits).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from kitefeed.actors.auth_watcher import machine as watcher
+from kitefeed.actors.policy.machine import Wake
+from kitefeed.actors.rest_poller import machine as poller
+from kitefeed.actors.rest_poller.dump_schedule import ClockRead, DumpEnded, FetchDump
+from kitefeed.actors.ticker import machine as ticker
+from kitefeed.actors.ticker.subscriptions import Ask
+from kitefeed.actors.token_validator import machine as validator
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.feed import IngestBatch, encode
+from kitefeed.protocol.topology import Role
+from tests.simulation.exchange import S
+from tests.simulation.kite import DROPPED, Socket
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+BEAT_NS = S
+HELLO_RETRY_NS = S // 5
+SUPERVISOR_LOST_NS = 3 * S
+TIMER_NS = 1_000_000  # the driver never arms a shorter one
+CLOCK_READ_NS = 5 * S
+LOOK_NS = S // 4
+NEVER = 1 << 62
+
+
+class Host:
+    """One actor: its process (`life` counts them), its end of the bus, its one timer."""
+
+    role: Role
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.life = 0
+        self.is_up = False
+        self.is_frozen = False
+        self.machine: Any = None
+        self.supervisor: str | None = None  # boot id of the one that welcomed us
+        self.heard_ns = 0
+        self.turn_due_ns = 0
+        self.wake_due_ns = 0
+        self.inbox: list[Callable[[], None]] = []
+        self._due_ns: int | None = None  # kept until something is fed
+        self._events: list[object] = []
+        self._is_stepping = False
+
+    @property
+    def boot_id(self) -> str:
+        return f"{self.role}-{self.life}"
+
+    @property
+    def is_running(self) -> bool:
+        return self.is_up and not self.is_frozen
+
+    def boot(self) -> None:
+        self.life += 1
+        self.is_up, self.is_frozen = True, False
+        self.supervisor = None
+        self.heard_ns = self.turn_due_ns = self.wake_due_ns = self.world.now_ns
+        self.inbox.clear()
+        self._events.clear()
+        self._due_ns = None
+        self.start()
+
+    def start(self) -> None:
+        raise NotImplementedError
+
+    def kill(self) -> None:
+        self.is_up = False
+        self.inbox.clear()
+        self._events.clear()
+
+    def thaw(self) -> None:
+        """SIGCONT: everything that waited happens now."""
+        self.is_frozen = False
+        waiting, self.inbox = self.inbox, []
+        for act in waiting:
+            act()
+
+    def do(self, act: Callable[[], None]) -> None:
+        """Something reaches this process: now, when it runs again, or never."""
+        if self.is_frozen:
+            self.inbox.append(act)
+        elif self.is_up:
+            act()
+
+    def in_this_life(self, act: Callable[[], None]) -> Callable[[], None]:
+        """`act`, unless the process is another one by then."""
+        life = self.life
+
+        def fire() -> None:
+            if self.life == life:
+                act()
+
+        return fire
+
+    def later(self, delay_s: float, act: Callable[[], None]) -> None:
+        """A callback of this life of the process."""
+        self.world.after(delay_s, self.in_this_life(lambda: self.do(act)))
+
+    # --- machine ------------------------------------------------------------------------------
+
+    def feed(self, event: object) -> None:
+        self._events.append(event)
+        self._due_ns = None
+        if self._is_stepping:
+            return
+        self._is_stepping = True
+        try:
+            while self._events:
+                for command in self.handle(self._events.pop(0)):
+                    self.perform(command)
+        finally:
+            self._is_stepping = False
+
+    def handle(self, event: object) -> list[Any]:
+        commands: list[Any] = self.machine.handle(event, self.world.now_ns)
+        return commands
+
+    def perform(self, command: Any) -> None:
+        raise NotImplementedError
+
+    @property
+    def deadline_ns(self) -> int:
+        due_ns: int | None = self.machine.deadline_ns
+        return NEVER if due_ns is None else max(due_ns, self.wake_due_ns)
+
+    @property
+    def due_ns(self) -> int:
+        """When it wants the processor next."""
+        if self._due_ns is None:
+            self._due_ns = min(self.turn_due_ns, self.deadline_ns)
+        return self._due_ns
+
+    def tick(self) -> None:
+        """Does what is due."""
+        now_ns = self.world.now_ns
+        self._due_ns = None
+        if now_ns >= self.turn_due_ns:
+            self.turn()
+        if now_ns >= self.deadline_ns:
+            self.wake_due_ns = now_ns + TIMER_NS
+            self.feed(self.waking())
+
+    def waking(self) -> object:
+        return Wake()
+
+    # --- bus ----------------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """Hello until welcome, then a beat a second."""
+        now_ns = self.world.now_ns
+        if now_ns - self.heard_ns > SUPERVISOR_LOST_NS:
+            self.supervisor = None
+        if self.supervisor is None:
+            self.send(self.hello())
+            self.turn_due_ns = now_ns + HELLO_RETRY_NS
+        else:
+            self.turn_due_ns = now_ns + BEAT_NS
+            self.world.beat(self, self.beat())
+
+    def send(self, message: m.Message) -> None:
+        self.world.report(self, message)
+
+    def receive(self, message: m.Message) -> None:
+        self.heard_ns = self.world.now_ns
+        match message:
+            case m.Welcome(boot_id):
+                is_repetition = self.supervisor == boot_id
+                self.supervisor = boot_id
+                if not is_repetition:
+                    self.welcomed()
+            case m.Challenge():
+                self.supervisor = None
+                self._due_ns = None
+                self.send(self.hello())
+            case m.Leave():
+                self.world.killed(self, 1.5)
+            case _:
+                self.command(message)
+
+    def hello(self) -> m.Hello:
+        return m.Hello(self.role, self.boot_id, self.life, 1, "sim")
+
+    def beat(self) -> m.Beat:
+        return m.Beat()
+
+    def welcomed(self) -> None:
+        pass
+
+    def command(self, message: m.Message) -> None:
+        self.feed(message)
+
+
+class Ticker(Host):
+    role = Role.TICKER
+    machine: ticker.Ticker
+
+    def start(self) -> None:
+        self.machine = ticker.Ticker()
+
+    def kill(self) -> None:
+        super().kill()
+        self.world.kite.sockets.clear()
+
+    def perform(self, command: Any) -> None:
+        match command:
+            case IngestBatch():
+                self.world.ingest(encode(command))
+            case ticker.Connect(link, fingerprint):
+                self._connect(link, fingerprint)
+            case ticker.Disconnect(link):
+                if link in self.world.kite.sockets:
+                    self.later(0.05, lambda: self._ended(link, 1000, ""))
+            case ticker.Send(link, ask):
+                socket = self.world.kite.sockets.get(link)
+                if socket is not None and socket.is_open:
+                    self._asked(socket, ask)
+            case m.Message():
+                self.send(command)
+
+    def _asked(self, socket: Socket, ask: Ask) -> None:
+        packets = self.world.kite.asked(socket, ask)
+        if packets is not None and not socket.fault:
+            life = self.life
+            self.world.after(0.03, lambda: self._packets(life, socket, packets))
+
+    def _packets(self, life: int, socket: Socket, packets: bytes) -> None:
+        if self.life == life and not socket.fault and self.world.kite.sockets.get(socket.link):
+            self.do(lambda: self.frame(socket.link, packets))
+
+    def _connect(self, link: ticker.LinkId, fingerprint: str) -> None:
+        self.world.checker.on_connect(fingerprint)
+        if fingerprint not in [seen for seen, _ in self.world.files.values()]:
+            self.feed(ticker.Ended(link, None, "session changed"))
+            return
+        delay_s, failure = self.world.kite.connect(link, fingerprint)
+        if failure:
+            self.later(delay_s, lambda: self.feed(ticker.Ended(link, 1006, failure)))
+        else:
+            self.later(delay_s, lambda: self._opened(link))
+
+    def _opened(self, link: ticker.LinkId) -> None:
+        socket = self.world.kite.sockets.get(link)
+        if socket is None:
+            return
+        if self.world.kite.net != "ok":
+            self._ended(link, 1006, DROPPED)
+            return
+        socket.is_open = True
+        socket.faulty_since_ns = self.world.now_ns  # no one could notice before
+        socket.frame_due_ns = self.world.now_ns + S // 5
+        self.feed(ticker.Upgraded(link))
+
+    def _ended(self, link: ticker.LinkId, code: int | None, reason: str) -> None:
+        if self.world.kite.sockets.pop(link, None) is not None:
+            self.feed(ticker.Ended(link, code, reason))
+
+    def drop(self, link: ticker.LinkId, code: int, reason: str) -> None:
+        """Kite, or the network, ends a connection."""
+        self.do(lambda: self._ended(link, code, reason))
+
+    def frame(self, link: ticker.LinkId, payload: bytes, *, is_binary: bool = True) -> None:
+        self.feed(ticker.Frame(link, payload, is_binary, self.world.utc_ns / S))
+
+    def hello(self) -> m.Hello:
+        machine = self.machine
+        return m.Hello(
+            self.role, self.boot_id, self.life, 1, "sim", machine.highest_epoch, machine.links
+        )
+
+    def beat(self) -> m.Beat:
+        now_ns = self.world.now_ns
+        tick_ns, fresh_ns = self.machine.last_tick_ns, self.machine.fresh_tick_ns
+        return m.Beat(
+            last_tick_age_ns=-1 if tick_ns is None else now_ns - tick_ns,
+            fresh_tick_age_ns=-1 if fresh_ns is None else now_ns - fresh_ns,
+        )
+
+    def welcomed(self) -> None:
+        self.feed(ticker.Welcomed())
+
+
+class Poller(Host):
+    role = Role.REST_POLLER
+    machine: poller.RestPoller
+
+    def start(self) -> None:
+        self.machine = poller.RestPoller()
+        self._clock_due_ns = self.world.now_ns
+
+    def perform(self, command: Any) -> None:
+        match command:
+            case IngestBatch():
+                self.world.ingest(encode(command))
+            case poller.Ask(request, fingerprint, tokens):
+                self._ask(request, fingerprint, tokens)
+            case FetchDump(day_ist):
+                self.later(2.0, lambda: self._fetched(day_ist))
+            case m.Message():
+                self.send(command)
+
+    def _ask(self, request: int, fingerprint: str, tokens: tuple[int, ...]) -> None:
+        world = self.world
+        world.checker.on_quote(fingerprint)
+        if fingerprint not in [seen for seen, _ in world.files.values()]:
+            self.feed(poller.Answered(request, "network", detail="session changed"))
+            return
+        delay_s, answer = world.kite.quotes(request, fingerprint, tokens)
+        if world.is_instant:
+            self.feed(answer)
+        else:
+            self.later(delay_s, lambda: self.feed(answer))
+
+    def _fetched(self, day_ist: str) -> None:
+        is_reachable = self.world.kite.rest == "ok" and self.world.kite.net == "ok"
+        if is_reachable:
+            self.world.dump = (90_000, day_ist)
+        self.feed(DumpEnded(90_000 if is_reachable else 0, day_ist))
+
+    @property
+    def due_ns(self) -> int:
+        return min(super().due_ns, self._clock_due_ns)
+
+    def tick(self) -> None:
+        if self.world.now_ns >= self._clock_due_ns:
+            self._clock_due_ns = self.world.now_ns + CLOCK_READ_NS
+            self.feed(ClockRead(self.world.utc_ns / S, *self.world.dump))
+        super().tick()
+
+    def hello(self) -> m.Hello:
+        machine = self.machine
+        return m.Hello(
+            self.role, self.boot_id, self.life, 1, "sim", machine.highest_epoch, machine.links
+        )
+
+    def welcomed(self) -> None:
+        self.feed(poller.Welcomed())
+
+
+class Validator(Host):
+    role = Role.TOKEN_VALIDATOR
+    machine: validator.TokenValidator
+
+    def start(self) -> None:
+        self.machine = validator.TokenValidator()
+
+    def perform(self, command: Any) -> None:
+        match command:
+            case validator.Ask(request_id, fingerprint):
+                self._ask(request_id, fingerprint)
+            case m.Validated():
+                self.world.checker.on_verdict(command)
+                self.send(command)
+
+    def _ask(self, request_id: int, fingerprint: str) -> None:
+        if fingerprint not in [seen for seen, _ in self.world.files.values()]:
+            detail = "session changed"
+            self.feed(validator.Answered(request_id, "unverified", detail=detail))
+            return
+        delay_s, answer = self.world.kite.profile(request_id, fingerprint)
+        self.later(delay_s, lambda: self.feed(answer))
+
+
+class Watcher(Host):
+    role = Role.AUTH_WATCHER
+    machine: watcher.AuthWatcher
+
+    def start(self) -> None:
+        self.machine = watcher.AuthWatcher()
+        self._looked: object = None
+        self._look_due_ns = 0
+
+    def perform(self, command: Any) -> None:
+        self.send(command)
+
+    @property
+    def due_ns(self) -> int:
+        return min(super().due_ns, self._look_due_ns)
+
+    def tick(self) -> None:
+        super().tick()
+        now_ns = self.world.now_ns
+        if self._looked != self.world.files or now_ns >= self._look_due_ns:
+            self._looked, self._look_due_ns = dict(self.world.files), now_ns + LOOK_NS
+            for slot, (fingerprint, problem) in self.world.files.items():
+                self.feed(watcher.Observed(slot, fingerprint, problem))
+
+    def welcomed(self) -> None:
+        self.feed(watcher.Welcomed())

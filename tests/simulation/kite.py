@@ -1,0 +1,205 @@
+"""Kite as a daemon meets it: sessions and their deaths, REST answers, sockets, limits, faults.
+
+What is switched by a fault is a plain attribute; `heal` sets all of them back.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Literal
+
+from kitefeed.actors.rest_poller.machine import Answered as Quoted
+from kitefeed.actors.ticker.machine import LinkId
+from kitefeed.actors.ticker.subscriptions import Ask
+from kitefeed.actors.token_validator.machine import Answered as Profiled
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.kite.ticks import FULL, QUOTE, encode_frame, mode_from_name
+from tests.simulation.exchange import Exchange, S
+
+SOCKETS_MAX = 3  # of one key
+HEARTBEAT = b"\0"
+
+RestMode = Literal["ok", "down", "5xx", "html", "hang", "slow", "rate"]
+NetMode = Literal["ok", "down", "silent"]
+SocketMode = Literal["ok", "403", "429", "502", "slow"]
+_TEXTS: dict[RestMode, str] = {
+    "down": "Kite cannot be reached (ConnectionError)",
+    "5xx": "HTTP 503: Request failed (kitetrade-oms)",
+    "html": "HTTP 502: Unknown Content-Type (text/html)",
+    "hang": "Kite did not answer (ReadTimeout)",
+    "rate": "HTTP 429: Too many requests",
+}
+# As the official client words them (autobahn's reasons).
+UPGRADE_FAILED = "connection was closed uncleanly (WebSocket connection upgrade failed ({}))"
+HANDSHAKE_TIMEOUT = (
+    "connection was closed uncleanly (WebSocket opening handshake timeout "
+    "(peer did not finish the opening handshake in time))"
+)
+DROPPED = (
+    "connection was closed uncleanly (peer dropped the TCP connection without previous "
+    "WebSocket closing handshake)"
+)
+
+
+@dataclass
+class Account:
+    """One token, known to the daemon by its fingerprint."""
+
+    fingerprint: str
+    slot: m.Slot
+    is_alive: bool = True
+    has_data: bool = True
+
+
+@dataclass
+class Socket:
+    """Kite's end of one connection. `fault`: half_open (nothing comes, no FIN), mute (heartbeats
+    only)."""
+
+    link: LinkId
+    account: Account
+    is_open: bool = False
+    fault: Literal["", "half_open", "mute"] = ""
+    faulty_since_ns: int = 0
+    modes: dict[int, int] = field(default_factory=dict)
+    sent: dict[int, int] = field(default_factory=dict)  # token -> last version
+    frame_due_ns: int = 0
+
+
+class Kite:
+    def __init__(self, exchange: Exchange, rng: Random, utc_ns: Callable[[], int]) -> None:
+        self.exchange = exchange
+        self.accounts: dict[str, Account] = {}
+        self.sockets: dict[LinkId, Socket] = {}  # of the ticker that lives now
+        self.ghosts = 0  # sockets of other programs of the same key
+        self.rest: RestMode = "ok"
+        self.net: NetMode = "ok"
+        self.socket: SocketMode = "ok"
+        self.latency_s = 1.0  # factor
+        self._rng = rng
+        self._utc_ns = utc_ns
+        self._quoted_ns = -S
+        self._logins = 0
+
+    def heal(self) -> None:
+        """Everything answers again. What is half open stays so, as it would."""
+        self.rest, self.net, self.socket, self.ghosts, self.latency_s = "ok", "ok", "ok", 0, 1.0
+        for account in self.accounts.values():
+            account.has_data = True
+
+    # --- sessions -----------------------------------------------------------------------------
+
+    def login(self, slot: m.Slot = "primary") -> Account:
+        """A new token; the one before of the same app dies."""
+        for account in self.accounts.values():
+            if account.slot == slot:
+                account.is_alive = False
+        self._logins += 1
+        account = Account(f"{slot[0]}{self._logins}", slot)
+        self.accounts[account.fingerprint] = account
+        return account
+
+    def flush(self) -> None:
+        """The daily end of all tokens. Open sockets stream on."""
+        for account in self.accounts.values():
+            account.is_alive = False
+
+    def is_alive(self, fingerprint: str | None) -> bool:
+        account = self.accounts.get(fingerprint or "")
+        return account is not None and account.is_alive
+
+    # --- REST ---------------------------------------------------------------------------------
+
+    def profile(self, request: int, fingerprint: str) -> tuple[float, Profiled]:
+        """Seconds until the answer, and the answer."""
+        fault = self._rest_fault()
+        if fault is not None:
+            return fault[0], Profiled(request, "unverified", detail=fault[1])
+        delay_s = self._delay_s()
+        if not self.is_alive(fingerprint):
+            detail = "Kite: the token is invalid or has expired"
+            return delay_s, Profiled(request, "refused", detail=detail)
+        return delay_s, Profiled(request, "valid", "AB1234", "Asha")
+
+    def quotes(self, request: int, fingerprint: str, tokens: Sequence[int]) -> tuple[float, Quoted]:
+        fault = self._rest_fault()
+        if fault is not None:
+            outcome: m.RestOutcome = "rate" if self.rest == "rate" else "network"
+            return fault[0], Quoted(request, outcome, detail=fault[1])
+        delay_s, now_ns = self._delay_s(), self._utc_ns()
+        if now_ns - self._quoted_ns < S:
+            return delay_s, Quoted(request, "rate", detail=_TEXTS["rate"])
+        self._quoted_ns = now_ns
+        account = self.accounts.get(fingerprint)
+        if account is None or not account.is_alive:
+            return delay_s, Quoted(request, "token", detail="the token is invalid")
+        if not account.has_data:
+            return delay_s, Quoted(request, "permission", detail="Insufficient permission")
+        quotes = {token: self.exchange.quote(token, now_ns) for token in tokens}
+        return delay_s, Quoted(request, "ok", quotes)
+
+    def _rest_fault(self) -> tuple[float, str] | None:
+        if self.net != "ok":
+            return (0.02 if self.net == "down" else 4.0), _TEXTS["down"]
+        if self.rest in ("ok", "slow"):
+            return None
+        seconds = self._rng.uniform(3, 20) if self.rest == "hang" else self._delay_s()
+        return seconds, _TEXTS[self.rest]
+
+    def _delay_s(self) -> float:
+        low, high = (1.5, 2.9) if self.rest == "slow" else (0.05, 0.4)
+        return self._rng.uniform(low, high) * self.latency_s
+
+    # --- sockets ------------------------------------------------------------------------------
+
+    def connect(self, link: LinkId, fingerprint: str) -> tuple[float, str]:
+        """Seconds until the attempt is decided, and why it failed; "" when the upgrade succeeds
+        (then `opened` is to be called)."""
+        if self.net == "down":
+            return 0.02, "connection refused"
+        if self.net == "silent":
+            return 5.0, HANDSHAKE_TIMEOUT
+        delay_s = self._rng.uniform(0.05, 0.5) * self.latency_s
+        if self.socket == "502":
+            return delay_s, UPGRADE_FAILED.format("502 - BadGateway")
+        is_crowded = self.ghosts + len(self.sockets) >= SOCKETS_MAX
+        if self.socket == "429" or is_crowded:
+            return delay_s, UPGRADE_FAILED.format("429 - TooManyRequests")
+        account = self.accounts.get(fingerprint)
+        is_good = account is not None and account.is_alive and account.has_data
+        if self.socket == "403" or not is_good:
+            return delay_s, UPGRADE_FAILED.format("403 - Forbidden")
+        assert account is not None
+        self.sockets[link] = Socket(link, account)
+        return (self._rng.uniform(2, 16) if self.socket == "slow" else delay_s), ""
+
+    def asked(self, socket: Socket, ask: Ask) -> bytes | None:
+        """Kite answers a subscription with the cached packet of every token."""
+        if ask.action == "unsubscribe":
+            for token in ask.tokens:
+                socket.modes.pop(token, None)
+            return None
+        mode = QUOTE if ask.action == "subscribe" else mode_from_name(ask.action)
+        for token in ask.tokens:
+            socket.modes[token] = mode
+        return self._packets(socket, list(ask.tokens))
+
+    def frame(self, socket: Socket) -> bytes:
+        """What has changed since the last frame, else a heartbeat."""
+        now_ns = self._utc_ns()
+        if socket.fault == "mute":
+            return HEARTBEAT
+        versions = {t: self.exchange.version(t, now_ns) for t in socket.modes}
+        changed = [t for t, version in versions.items() if version != socket.sent.get(t)]
+        return self._packets(socket, changed) if changed else HEARTBEAT
+
+    def everything(self, socket: Socket) -> bytes:
+        """A frame with all that it streams."""
+        return self._packets(socket, list(socket.modes))
+
+    def _packets(self, socket: Socket, tokens: list[int]) -> bytes:
+        now_ns = self._utc_ns()
+        for token in tokens:
+            socket.sent[token] = self.exchange.version(token, now_ns)
+        modes = socket.modes
+        return encode_frame([self.exchange.body(t, modes.get(t, FULL), now_ns) for t in tokens])

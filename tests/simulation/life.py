@@ -1,0 +1,118 @@
+"""What the checker remembers of one supervisor, and what it compares before and after a step."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from kitefeed.actors.policy import market
+from kitefeed.actors.supervisor.facts import (
+    ActorLost,
+    ActorUp,
+    Clock,
+    LinkState,
+    Operate,
+    RetryNow,
+)
+from kitefeed.actors.supervisor.state import State
+from kitefeed.protocol import messages as m
+from tests.simulation.exchange import S
+
+CLOSED_RETRY_NS = 60 * S
+ENTITLEMENT_RETRY_NS = 900 * S
+# The first rung is 5 s, counted from the first refusal; another answer may come up to 3 s later.
+REFUSED_APART_NS = 3 * S // 2
+
+
+class Broken(AssertionError):
+    """A promise is broken."""
+
+
+def require(holds: object, promise: str) -> None:
+    if not holds:
+        raise Broken(promise)
+
+
+class Before(NamedTuple):
+    """What the step under way found."""
+
+    picture: tuple[object, ...]
+    consecutive_403: int
+    is_due: bool
+    is_market_open: bool
+    request_id: int
+
+
+class Life:
+    """What is remembered of one supervisor's life: moments before which nothing may be tried."""
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self.reset()
+        self.parked: set[str] = set()
+
+    def reset(self) -> None:
+        """The operator's word, or a new login: everything may be tried at once."""
+        self.blocked_until_ns = 0
+        self.closed_attempt_ns = -CLOSED_RETRY_NS
+        self.refused_ns: dict[str, int] = {}
+        self.entitlement_ns = -ENTITLEMENT_RETRY_NS
+        self.parked = set()
+
+    def hear(self, s: State, event: Any, before: Before) -> None:
+        match event:
+            case m.SessionSeen(slot="primary") | Operate() | RetryNow() | ActorLost():
+                self.reset()
+            case m.LinkClosed() | m.LinkSilent() | m.LinkRefused() | m.Probed(_, "token"):
+                self.refused_ns.clear()  # another reason to ask
+            case ActorUp(_, True):
+                self.closed_attempt_ns = -CLOSED_RETRY_NS
+                self.refused_ns.clear()
+            case m.SessionSeen():
+                self.parked.discard(event.fingerprint or "")
+            case m.Polled(_, epoch, "token" | "permission") if epoch == s.rest.epoch:
+                self.parked.add(s.rest.fingerprint)
+            case m.Probed(_, "same" | "moved"):
+                self.parked.clear()
+            case m.Validated(request_id, fingerprint, "primary", "refused") if (
+                request_id == before.request_id
+            ):
+                self.refused_ns[fingerprint] = s.now_ns
+            case Clock():
+                self.refused_ns.clear() if _is_check(s) else None
+        is_opening = s.is_market_open and not before.is_market_open
+        if is_opening or s.link.state is LinkState.LIVE:
+            self.blocked_until_ns = 0
+            self.refused_ns.clear()
+
+    def check_validation(self, s: State, fingerprint: str) -> None:
+        """A refused session is asked about again on the ladder, not in a storm."""
+        refused_ns = self.refused_ns.get(fingerprint)
+        if refused_ns is not None:
+            require(s.now_ns - refused_ns >= REFUSED_APART_NS, "a refused session is left alone")
+
+    def check_entitlement(self, s: State) -> None:
+        require(
+            s.now_ns - self.entitlement_ns >= ENTITLEMENT_RETRY_NS,
+            "a plan without data is asked about every quarter of an hour",
+        )
+        self.entitlement_ns = s.now_ns
+
+
+def _is_check(s: State) -> bool:
+    """Around the fixed validations of the day."""
+    return any(s.utc_ns - market.last_utc_ns(s.utc_ns, at) < 90 * S for at in market.CHECKS)
+
+
+EPOCH, NEXT_EPOCH, REST_EPOCH, REQUEST, STANDBY_REQUEST, PROBE, SESSION = range(7)
+
+
+def picture_of(s: State) -> tuple[object, ...]:
+    """Everything a late report might wrongly move."""
+    link, probe = s.link, s.probe
+    return (
+        link.epoch, link.next_epoch, s.rest.epoch, s.session.request_id, s.standby.request_id,
+        probe.request.request_id if probe.request else None, s.session.fingerprint,
+        link.state, link.cause, link.until_ns, link.next_until_ns, link.refused_status,
+        s.session.word, s.standby.word, s.grant.source, s.grant.epoch, s.consecutive_403,
+        s.has_no_entitlement, probe.moved_due_ns, s.rest.ok_ns, len(s.rest.parked),
+    )  # fmt: skip

@@ -1,0 +1,265 @@
+"""What happens on a simulated day, drawn from its seed: when the market truly trades, when tokens
+die and people log in, and a few bad quarters of an hour, each ended by a demand: the faults are
+over, now be live."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from random import Random
+
+from kitefeed.actors.policy.market import IST
+from kitefeed.protocol import messages as m
+from tests.simulation.exchange import TOKENS, Exchange, S, at_ist
+from tests.simulation.faults import FAULTS, half_open
+from tests.simulation.kite import DROPPED, Socket
+from tests.simulation.life import Broken, require
+from tests.simulation.world import World
+
+LIVE_WITHIN_S = 75
+MOMENTS = (
+    (6, 5),
+    (7, 35),
+    (8, 45),
+    (9, 0),
+    (9, 15),
+    (15, 15),
+    (15, 30),
+    (15, 40),
+    (15, 50),
+    (16, 0),
+)
+QUARTERS = 3  # bad quarters of an hour in a day
+NORMAL = datetime(2026, 6, 15, tzinfo=IST)
+AUCTION = datetime(2026, 11, 23, tzinfo=IST)  # continuous to 15:15, the closing auction at 15:30
+BUDGET = datetime(2026, 2, 1, tzinfo=IST)  # a full session on a Sunday, which the table knows
+SECRET_SUNDAY = datetime(2026, 7, 12, tzinfo=IST)  # one that it does not know
+HOLIDAY = datetime(2026, 11, 24, tzinfo=IST)
+SURPRISE = datetime(2026, 6, 16, tzinfo=IST)  # a holiday that the table does not know
+SATURDAY = datetime(2026, 6, 13, tzinfo=IST)
+MUHURAT = datetime(2026, 11, 8, tzinfo=IST)  # a Sunday; the table's window is provisional
+
+
+def sessions_of(rng: Random) -> tuple[datetime, list[tuple[int, int]]]:
+    """The day and the hours in which the exchange truly trades. The calendar is often right."""
+    kind = rng.choices(
+        ["full", "auction", "half", "muhurat", "holiday"], [62, 15, 8, 5, 10]
+    )[0]  # fmt: skip
+    match kind:
+        case "full":
+            day = rng.choices([NORMAL, BUDGET, SECRET_SUNDAY], [6, 1, 1])[0]
+            opens, closes = at_ist(day, 9, 15), at_ist(day, 15, 30)
+            if rng.random() < 0.3:  # a halt: open, and nothing moves
+                halt_ns = opens + int(rng.uniform(600, 20_000) * S)
+                again_ns = halt_ns + int(rng.uniform(20, 240) * S)
+                return day, [(opens, halt_ns), (again_ns, closes)]
+            return day, [(opens, closes)]
+        case "auction":
+            opens, closes = at_ist(AUCTION, 9, 15), at_ist(AUCTION, 15, 15)
+            return AUCTION, [(opens, closes), (at_ist(AUCTION, 15, 30), at_ist(AUCTION, 15, 31))]
+        case "half":
+            start = rng.choice([(9, 15, 12, 30), (12, 0, 15, 30)])
+            return NORMAL, [(at_ist(NORMAL, *start[:2]), at_ist(NORMAL, *start[2:]))]
+        case "muhurat":
+            return MUHURAT, [(at_ist(MUHURAT, 13, 45), at_ist(MUHURAT, 14, 45))]
+    return rng.choice([HOLIDAY, SURPRISE, SATURDAY]), []
+
+
+class Story:
+    """One day in one world. `trouble` draws the faults; everything comes from the world's rng."""
+
+    def __init__(self, seed: int) -> None:
+        rng = Random(seed)
+        self.day, sessions = sessions_of(rng)
+        # One day in four is played from before the flush to the close; of the others only what
+        # leads to trouble, in market hours if there are any.
+        self.is_whole = seed % 4 == 0
+        self.start_ns = at_ist(self.day, 5, 50)
+        if not self.is_whole:
+            opens, closes = (sessions[0][0], sessions[-1][1]) if sessions else (0, 0)
+            early_ns, late_ns = opens - 300 * S, max(opens, closes - 3_600 * S)
+            anywhere = at_ist(self.day, 8) + int(rng.uniform(0, 7 * 3_600) * S)
+            self.start_ns = rng.randint(early_ns, late_ns) if sessions else anywhere
+        self.world = World(rng.getrandbits(48), self.start_ns, Exchange(sessions))
+        self.rng = self.world.rng
+        self.told: list[str] = []
+        self._turn = seed * QUARTERS  # neighbouring seeds together go through all the faults
+        self.has_standby = self.rng.random() < 0.3
+        self.converged_s: list[float] = []
+
+    # --- the day ------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        world, rng = self.world, self.rng
+        if self.is_whole:
+            self._start()
+            self._night()
+        else:
+            self._start()
+        for _ in range(QUARTERS):
+            self._bad_quarter()
+            self.wait(rng.choice([60.0, rng.uniform(60, 1_200)]))
+        if self.is_whole:
+            self._until(15, 45)
+            s = world.centre.machine.state
+            require(not s.rest.epoch or s.is_market_open, "the day is over")
+
+    def _start(self) -> None:
+        """Yesterday's session is still good; whoever boots first boots first."""
+        self.login(by_file=True)
+        if self.has_standby:
+            self.login("standby", by_file=True)
+        for host in self.world.hosts:
+            self.world.after(self.rng.uniform(0, 2), host.boot)
+        for hour, minute in MOMENTS:  # of the calendar and of the fixed validations
+            at_ns = at_ist(self.day, hour, minute) - self.start_ns + self.world.now_ns
+            if at_ns > self.world.now_ns:
+                self.world.at(at_ns - S // 2, lambda: self.world.alert(2))
+        self.world.alert(8)
+        self.wait(5)
+
+    def _night(self) -> None:
+        """The flush of all tokens between 06:00 and 07:30, and the login of the day."""
+        world, rng = self.world, self.rng
+        self._until(6, rng.uniform(0, 89))
+        self.tell("token flush")
+        world.kite.flush()
+        if rng.random() < 0.2:  # a login inside the window: flushed as well
+            self._until(7, rng.uniform(0, 25))
+            self.login(by_file=True)
+            self._until(7, 30)
+            world.kite.flush()
+        self._until(7, 31)
+        self._until(7, 35 + rng.choice([rng.uniform(0, 80), rng.uniform(0, 140)]))
+        self.login(by_file=True)
+        if self.has_standby:
+            self.login("standby", by_file=True)
+        self._until(7, 35 + rng.uniform(110, 400))
+
+    def _until(self, hour: int, minute: float) -> None:
+        at_ns = at_ist(self.day, hour) + int(minute * 60 * S) - self.start_ns + 1_000 * S
+        if at_ns > self.world.now_ns:
+            self.world.run(at_ns)
+
+    def wait(self, seconds: float) -> None:
+        self.world.run(self.world.now_ns + int(seconds * S))
+
+    def _bad_quarter(self) -> None:
+        """A few faults that overlap, an end to all of them, and the demand to recover."""
+        world, rng = self.world, self.rng
+        ends_ns = world.now_ns
+        self._turn += 1
+        first = FAULTS[self._turn % len(FAULTS)]
+        others = rng.choices(FAULTS, k=rng.choice([0, 0, 0, 1, 1, 2]))
+        for fault in (first, *others):
+            self.tell(fault.__name__)
+            world.alert(12)
+            if fault is not half_open:
+                world.disturbed_ns = world.now_ns
+            lasts_s = fault(self)
+            if fault is not half_open:
+                world.disturbed_ns = max(world.disturbed_ns, world.now_ns)
+            ends_ns = max(ends_ns, world.now_ns + int(lasts_s * S))
+            self.wait(rng.choice([0.0, rng.uniform(0, 3), rng.uniform(3, 20)]))
+        world.run(max(ends_ns, world.now_ns + 1))
+        self.heal()
+        self.converge()
+
+    # --- the demand ---------------------------------------------------------------------------
+
+    def heal(self) -> None:
+        world, rng = self.world, self.rng
+        self.tell("healed")
+        world.kite.heal()
+        world.bus_delay_s, world.is_echoing = (0.0003, 0.003), False
+        for host in world.hosts:
+            if host.is_frozen:
+                host.thaw()
+            elif not host.is_up:
+                host.boot()
+        world.centre.crash_in = 0
+        state = world.centre.machine.state
+        if state.override != "auto":
+            world.centre.operate(m.SetSource("auto"))
+        if state.has_no_entitlement:
+            world.centre.operate(m.Retry())  # else it is asked for every quarter of an hour
+        current = world.files["primary"][0]
+        if not world.kite.is_alive(current):
+            self.login(by_file=True)
+        if self.has_standby and rng.random() < 0.5:
+            self.login("standby", by_file=True)
+        world.alert(5)
+
+    def converge(self) -> None:
+        """Live within 75 s if the market trades, and nothing that was wanted is lost."""
+        world = self.world
+        start_ns, limit_ns = world.now_ns, LIVE_WITHIN_S * S
+        while not self._is_well():
+            if world.now_ns - start_ns > limit_ns:
+                link = world.centre.machine.state.link
+                raise Broken(f"healed, and not well after {LIVE_WITHIN_S} s: {self._ill()} {link}")
+            world.alert(1)
+            self.wait(0.5)
+        self.converged_s.append((world.now_ns - start_ns) / S)
+        self.wait(3)
+
+    def _is_well(self) -> bool:
+        return not self._ill()
+
+    def _ill(self) -> str:
+        world = self.world
+        s = world.centre.machine.state
+        if not all(host.is_running for host in world.hosts):
+            return "a process is down"
+        if not world.exchange.is_trading(world.true_utc_ns) or world.true_utc_ns > self._last_ns():
+            return ""
+        state = s.last_announced
+        if state is None or state.feed != "live":
+            return f"headline {state}"
+        if "NSE:NIFTY 50" not in world.reader.fresh:
+            return "the reader has no fresh value"
+        is_awaited = s.link.next_until_ns or s.session.word == "unverified"  # asked in 300 s
+        if s.link.fingerprint != world.files["primary"][0] and not is_awaited:
+            return "the new login is not in use"
+        return self._lost()
+
+    def _last_ns(self) -> int:
+        """Too late in the session to demand anything: it ends before it could be met."""
+        ends = [end for _, end in self.world.exchange.sessions]
+        return (ends[-1] if ends else 0) - 90 * S
+
+    def _lost(self) -> str:
+        """Every instrument that is wanted is asked for, at Kite too."""
+        world = self.world
+        wanted = set(world.centre.subscriptions.wanted()) & TOKENS.keys()
+        missing = world.reader.keys - wanted
+        if missing:
+            return f"listened to and not wanted: {missing}"
+        if len(world.kite.sockets) > 1 and not world.centre.machine.state.link.next_until_ns:
+            return f"sockets are left open: {list(world.kite.sockets)}"
+        epoch = world.centre.machine.state.link.epoch
+        for key, socket in world.kite.sockets.items():
+            if key.epoch == epoch and set(socket.modes) != {TOKENS[k] for k in wanted}:
+                return f"Kite streams {sorted(socket.modes)} instead of {sorted(wanted)}"
+        return ""
+
+    # --- people -------------------------------------------------------------------------------
+
+    def login(self, slot: m.Slot = "primary", *, by_file: bool) -> None:
+        account = self.world.kite.login(slot)
+        if by_file:
+            self.world.files[slot] = (account.fingerprint, None)
+            self.tell(f"login {account.fingerprint}")
+            self.world.alert(4)
+
+    def tell(self, text: str) -> None:
+        ist = datetime.fromtimestamp(self.world.true_utc_ns / S, IST)
+        self.told.append(f"{ist:%H:%M:%S} {text}")
+        self.world.note(f"--- {text}")
+
+    @property
+    def sockets(self) -> list[Socket]:
+        return [s for s in self.world.kite.sockets.values() if s.is_open]
+
+    def drop_all(self, code: int = 1006, reason: str = DROPPED) -> None:
+        for socket in self.sockets:
+            self.world.ticker.drop(socket.link, code, reason)

@@ -1,0 +1,27 @@
+"""Simulated days in the ordinary run; `make simulate-days DAYS=n SEED=s` runs as many as wanted."""
+
+import pytest
+
+from tests.simulation.days import simulate
+
+DAYS = 200
+BLOCK = 25  # days of one test: enough of them to be spread over workers
+
+
+@pytest.mark.parametrize("first", range(1, DAYS + 1, BLOCK))
+def test_every_promise_is_kept_on_simulated_days(first: int) -> None:
+    for seed in range(first, first + BLOCK):
+        failure = simulate(seed)
+        assert failure is None, f"\n{failure}\nagain: make simulate-days DAYS=1 SEED={seed}"
+
+
+def test_a_seed_is_one_story() -> None:
+    """The same day twice: else a failing seed could not be looked at again."""
+    from tests.simulation.story import Story
+
+    def told() -> tuple[list[str], int]:
+        story = Story(7)
+        story.run()
+        return story.told, story.world.steps
+
+    assert told() == told()

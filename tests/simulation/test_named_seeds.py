@@ -1,0 +1,23 @@
+"""Days that once broke a promise, by the name of what they found. The world has grown since, so a
+seed need not tell its old story; each finding also has a unit test, named here."""
+
+import pytest
+
+from tests.simulation.days import simulate
+
+FOUND = {
+    # actors/ticker: test_what_a_buffer_held_while_the_host_slept_is_no_news
+    "frames of a kernel buffer read as new after a suspend": 66,
+    # actors/supervisor: test_network_trouble_after_three_refusals_does_not_speed_the_socket_up
+    "network trouble after three 403s sped the socket up": 182,
+    # actors/supervisor: test_a_429_after_a_403_is_bridged_by_rest
+    "a 429 after a 403 kept REST from bridging": 41,
+    # actors/supervisor: test_a_mute_stream_is_doubted_in_a_session_the_calendar_does_not_know
+    "a mute stream went unnoticed in a session the calendar does not know": 165,
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_this_day_is_well_now(name: str) -> None:
+    failure = simulate(FOUND[name])
+    assert failure is None, f"{name}\n{failure}"

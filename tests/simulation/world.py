@@ -1,0 +1,314 @@
+"""One machine, one Kite, one virtual clock: everything that happens is an event of one heap.
+
+Two paces. Where something is going on, every timer fires when it is due. Where nothing is (all
+processes run, no socket is sick, no alert), the clock jumps to the next moment at which a machine
+or the world wants something, and everybody catches up there: sources first, so that the stretch
+reads as what it was, a quiet one.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from random import Random
+from typing import Any, ClassVar, cast
+
+from kitefeed.actors.broadcaster.events import Ingest
+from kitefeed.actors.policy.calendar import PhaseWord
+from kitefeed.actors.policy.machine import Wake
+from kitefeed.actors.policy.market import Market
+from kitefeed.actors.runtime import calendar_file
+from kitefeed.actors.supervisor.facts import Clock, LinkState, Send
+from kitefeed.protocol import messages as m
+from tests.simulation.centre import Centre, Mouth, Reader
+from tests.simulation.checker import Checker
+from tests.simulation.exchange import Exchange, S
+from tests.simulation.hosts import NEVER, Host, Poller, Ticker, Validator, Watcher
+from tests.simulation.kite import Kite
+
+MINUTE_NS = 60 * S
+SKIP_NS = 240 * S  # the longest jump
+CALM_GAP_NS = 1_500_000_000  # a jump longer than this is a skipped stretch
+GRID_NS = S // 4  # timers of the sources fire on it, up to this late: a loop that is a bit busy
+BOOT_NS = 1_000 * S
+EVENTS_KEPT = 50
+ECHOES_S = ((0.3, 2.0), (1.0, 8.0))
+CALENDAR = calendar_file.load()
+UNSETTLED = (LinkState.CONNECTING, LinkState.CLASSIFYING, LinkState.PREFLIGHT)
+
+
+class Remembered(Market):
+    """The same answers, looked up once a minute: phases begin and end on whole minutes."""
+
+    _answers: ClassVar[dict[tuple[object, ...], Any]] = {}
+
+    def phase(self, segment: int, utc_ns: int) -> PhaseWord:
+        key = (segment, utc_ns // MINUTE_NS)
+        if key not in self._answers:
+            self._answers[key] = super().phase(segment, utc_ns)
+        return cast(PhaseWord, self._answers[key])
+
+    def closed_segments(self, utc_ns: int) -> tuple[int, ...]:
+        key = ("closed", utc_ns // MINUTE_NS)
+        if key not in self._answers:
+            self._answers[key] = super().closed_segments(utc_ns)
+        return cast(tuple[int, ...], self._answers[key])
+
+    def next_open(self, segments: Iterable[int], utc_ns: int) -> datetime | None:
+        key = ("next", frozenset(segments), utc_ns // MINUTE_NS)
+        if key not in self._answers:
+            self._answers[key] = super().next_open(segments, utc_ns)
+        return cast("datetime | None", self._answers[key])
+
+
+def make_calendar() -> Market:
+    """What the supervisor believes about market hours."""
+    return Remembered("calendar", CALENDAR)
+
+
+class World:
+    def __init__(self, seed: int, start_utc_ns: int, exchange: Exchange) -> None:
+        self.rng = Random(seed)
+        self.now_ns = BOOT_NS
+        self._true_offset_ns = start_utc_ns - BOOT_NS
+        self.step_ns = 0  # by how much the host's wall clock is wrong
+        self.exchange = exchange
+        self.calendar = make_calendar()
+        self.kite = Kite(exchange, self.rng, lambda: self.true_utc_ns)
+        self.files: dict[m.Slot, tuple[str | None, str | None]] = {
+            "primary": (None, None), "standby": (None, None),
+        }  # fmt: skip
+        self.dump = (0, "")
+        self.events: deque[tuple[int, object]] = deque(maxlen=EVENTS_KEPT)
+        self.steps = 0
+        self.is_instant = False
+        self.disturbed_ns = 0  # when something last went wrong that may hide something else
+        self.bus_delay_s = (0.0003, 0.003)
+        self.is_echoing = False  # old reports come again
+        self._heap: list[tuple[int, int, Callable[[], None]]] = []
+        self._number = 0
+        self._alert_until_ns = 0
+        self._sent: dict[str, int] = {}  # peer and direction -> last delivery: pipes keep order
+        self.checker = Checker(self)
+        self.reader = Reader(self)
+        self.centre = Centre(self)
+        self.mouth = Mouth(self)
+        self.ticker = Ticker(self)
+        self.poller = Poller(self)
+        self.validator = Validator(self)
+        self.watcher = Watcher(self)
+        self.actors: list[Host] = [
+            self.ticker, self.poller, self.validator, self.watcher, self.mouth,
+        ]  # fmt: skip
+        self.hosts: list[Host] = [*self.actors, self.centre]
+        for at_ns in exchange.moments():  # no quiet stretch goes on over one of these
+            if at_ns > start_utc_ns:
+                self.at(at_ns - self._true_offset_ns, lambda: self.alert(2))
+
+    @property
+    def true_utc_ns(self) -> int:
+        return self.now_ns + self._true_offset_ns
+
+    @property
+    def utc_ns(self) -> int:
+        """The wall clock of the host."""
+        return self.true_utc_ns + self.step_ns
+
+    def number(self) -> int:
+        self._number += 1
+        return self._number
+
+    def note(self, what: object) -> None:
+        """For the story that is printed when a promise is broken."""
+        self.steps += 1
+        is_announcement = isinstance(what, Send) and isinstance(what.message, m.Announce)
+        if not isinstance(what, m.Beat | Clock | Wake) and not is_announcement:
+            self.events.append((self.now_ns, what))
+
+    # --- time ---------------------------------------------------------------------------------
+
+    def at(self, now_ns: int, act: Callable[[], None]) -> None:
+        heapq.heappush(self._heap, (now_ns, self.number(), act))
+
+    def after(self, delay_s: float, act: Callable[[], None]) -> None:
+        self.at(self.now_ns + int(delay_s * S), act)
+
+    def alert(self, seconds: float) -> None:
+        """Something happens: every timer counts for a while."""
+        self._alert_until_ns = max(self._alert_until_ns, self.now_ns + int(seconds * S))
+
+    def run(self, until_ns: int) -> None:
+        while self.now_ns < until_ns:
+            self._move(min(self._next_ns(), until_ns))
+
+    def _move(self, next_ns: int) -> None:
+        gap_ns = next_ns - self.now_ns
+        if gap_ns < CALM_GAP_NS:
+            self.now_ns = next_ns
+            self.checker.look()
+        else:
+            self.now_ns = next_ns
+            self._catch_up()
+        while self._heap and self._heap[0][0] <= self.now_ns:
+            heapq.heappop(self._heap)[2]()
+        for socket in list(self.kite.sockets.values()):
+            if socket.is_open and socket.frame_due_ns <= self.now_ns:
+                self._stream(socket.link)
+        for host in self.hosts:
+            if host.is_running and host.due_ns <= self.now_ns:
+                host.tick()
+
+    def _next_ns(self) -> int:
+        dues = [self._heap[0][0]] if self._heap else []
+        if self._is_calm():
+            dues += [self.now_ns + SKIP_NS, self.centre.deadline_ns, self.validator.deadline_ns]
+        else:
+            dues += [h.due_ns for h in (self.centre, self.validator) if h.is_running]
+            timers = [host.due_ns for host in self.actors if host.is_running]
+            timers += [s.frame_due_ns for s in self.kite.sockets.values() if s.is_open]
+            dues.append(-(-min(timers, default=NEVER) // GRID_NS) * GRID_NS)
+        return max(min(dues, default=self.now_ns + S), self.now_ns + 1)
+
+    def _is_calm(self) -> bool:
+        if self.now_ns < self._alert_until_ns or not all(h.is_running for h in self.hosts):
+            return False
+        s = self.centre.machine.state
+        is_settled = s.link.state not in UNSETTLED and not s.probe.moved_due_ns
+        is_primed = s.link.state is not LinkState.PRIMING or not s.is_market_open
+        is_known = all(host.supervisor == self.centre.boot_id for host in self.actors)
+        is_sound = not any(socket.fault for socket in self.kite.sockets.values())
+        return is_settled and is_primed and is_known and is_sound and self._is_steady()
+
+    def _is_steady(self) -> bool:
+        """Nobody waits for an acknowledgement, or for a poll that fails."""
+        s = self.centre.machine.state
+        is_answering = self.kite.rest == "ok" and self.kite.net == "ok"
+        is_polling_well = is_answering and self.kite.is_alive(s.rest.fingerprint)
+        return s.grant.is_acknowledged and (not s.rest.epoch or is_polling_well)
+
+    def _catch_up(self) -> None:
+        """A quiet stretch is over: all beats, frames and polls that it held come down to one."""
+        self.is_instant = True
+        for host in self.actors:
+            host.heard_ns = self.now_ns
+        for running in self.ticker.machine._open.values():
+            running.liveness.last_frame_ns = self.now_ns  # a heartbeat a second came all the while
+        for socket in list(self.kite.sockets.values()):
+            if socket.is_open:
+                self._stream(socket.link)
+        self.poller.tick()
+        for host in (self.ticker, self.mouth):
+            host.turn()
+        self.mouth.tick()
+        self.centre.tick()
+        self.is_instant = False
+
+    def suspend(self, seconds: float) -> None:
+        """The lid is closed: boot time goes on, nobody runs, connections die meanwhile."""
+        self.note(f"suspended for {seconds:.0f} s")
+        streams = [s for s in self.kite.sockets.values() if s.is_open and s.modes]
+        buffered = [(s.link, self.kite.everything(s)) for s in streams]
+        self.now_ns += int(seconds * S)
+        for socket in self.kite.sockets.values():
+            self.sicken(socket.link, "half_open")
+        # What the kernel held while nobody read it. After a shorter sleep than the watchdog's 10 s
+        # the machines believe it: then a value may be that much older than it says.
+        if seconds > 10:
+            for link, frame in buffered:
+                self.ticker.do(lambda link=link, frame=frame: self.ticker.frame(link, frame))  # type: ignore[misc]
+        self.rng.shuffle(self.hosts)
+        self.alert(30)
+
+    # --- the wires ----------------------------------------------------------------------------
+
+    def report(self, host: Host, message: m.Message) -> None:
+        """An actor speaks to the supervisor."""
+        peer, centre = host.boot_id, self.centre
+        if not centre.is_up:
+            return  # nothing is queued for an absent peer
+
+        def deliver() -> None:
+            centre.hear(message, peer)  # type: ignore[arg-type]
+
+        self._deliver(f"{peer}>", centre, deliver)
+        is_final = isinstance(message, m.Hello | m.SessionSeen | m.ListenersWant)
+        if self.is_echoing and not is_final:
+            for low_s, high_s in ECHOES_S:
+                centre.later(self.rng.uniform(low_s, high_s), deliver)
+
+    def command(self, peer: str, message: m.Message) -> None:
+        """The supervisor speaks to the actor that has this boot id."""
+        host = next((h for h in self.actors if h.boot_id == peer), None)
+        if host is None or not host.is_up:
+            return
+        if isinstance(message, m.OpenLink | m.CloseLink | m.Grant | m.StartPolling | m.Subscribe):
+            self.alert(3)
+        self._deliver(f">{peer}", host, lambda: host.receive(message))
+
+    def _deliver(self, pipe: str, host: Host, act: Callable[[], None]) -> None:
+        if self.is_instant:
+            host.do(act)
+            return
+        delay_ns = int(self.rng.uniform(*self.bus_delay_s) * S)
+        at_ns = max(self.now_ns + delay_ns, self._sent.get(pipe, 0))
+        self._sent[pipe] = at_ns
+        self.at(at_ns, host.in_this_life(lambda: host.do(act)))
+
+    def beat(self, host: Host, beat: m.Beat) -> None:
+        peer = host.boot_id
+        self.centre.do(lambda: self.centre.hear(beat, peer))
+
+    def acknowledge(self, peer: str) -> None:
+        for host in self.actors:
+            if host.boot_id == peer and host.is_running:
+                host.heard_ns = self.now_ns
+
+    def ingest(self, frame: bytes) -> None:
+        mouth = self.mouth
+        mouth.do(lambda: mouth.feed(Ingest(frame, self.utc_ns)))
+
+    def _stream(self, link: object) -> None:
+        socket = self.kite.sockets[link]  # type: ignore[index]
+        socket.frame_due_ns = self.now_ns + S
+        if socket.fault != "half_open":
+            frame = self.kite.frame(socket)
+            self.ticker.do(lambda: self.ticker.frame(socket.link, frame))
+
+    # --- processes ----------------------------------------------------------------------------
+
+    def killed(self, host: Host, back_in_s: float) -> None:
+        """Ends a process; supervisord starts another."""
+        self.note(f"{host.boot_id} is killed")
+        self.disturbed_ns = self.now_ns
+        host.kill()
+        self.alert(back_in_s + 5)
+        self.after(back_in_s, host.in_this_life(host.boot))
+
+    def kill_process(self, boot_id: str) -> None:
+        """The supervisor actor kills one that hangs: proven to be that very process."""
+        for host in self.actors:
+            if host.boot_id == boot_id and host.is_up:
+                self.killed(host, 1.2)
+
+    def freeze(self, host: Host, seconds: float) -> None:
+        if not host.is_running:
+            return
+        self.note(f"{host.boot_id} hangs for {seconds:.1f} s")
+        host.is_frozen, life = True, host.life
+        self.alert(seconds + 5)
+
+        def back() -> None:
+            if host.life == life and host.is_up:
+                self.note(f"{host.boot_id} runs again")
+                host.thaw()
+
+        self.after(seconds, back)
+
+    def is_undisturbed(self, for_ns: int) -> bool:
+        return self.now_ns - self.disturbed_ns > for_ns
+
+    def sicken(self, link: object, fault: str) -> None:
+        socket = self.kite.sockets[link]  # type: ignore[index]
+        socket.fault, socket.faulty_since_ns = fault, self.now_ns  # type: ignore[assignment]
