@@ -168,7 +168,8 @@ class World(RuleBasedStateMachine):
             self._tell(again)
         elif again.epoch in self.links:
             before = len(self.bench.all(m.CloseLink))
-            was_ours = again.epoch == self.bench.machine.state.link.epoch
+            state = self.bench.machine.state
+            was_ours = state.is_link_open and again.epoch == state.link.epoch
             self._tell(again)
             assert not was_ours or len(self.bench.all(m.CloseLink)) == before
 

@@ -1,0 +1,9 @@
+"""For every test."""
+
+from hypothesis import settings
+
+# The ordinary run is the same each time, so that a red one is the change's fault. To look for more:
+# `make test ARGS='--hypothesis-profile=search tests/property'`.
+settings.register_profile("ordinary", derandomize=True)
+settings.register_profile("search", max_examples=1_000)
+settings.load_profile("ordinary")
