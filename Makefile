@@ -1,4 +1,4 @@
-# The five commands. Each makes the virtual environment it needs; only Python 3.11+ and make must be there.
+# The commands. Each makes the virtual environment it needs; only Python 3.11+ and make must be there.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
