@@ -1,5 +1,7 @@
 """Who listens: subscriptions counted from what XPUB_VERBOSER reports, one by one."""
 
+from itertools import islice
+
 from kitefeed.protocol.messages import LIST_MAX
 from kitefeed.protocol.topics import (
     NUL,
@@ -13,47 +15,67 @@ SUBSCRIPTIONS_MAX = 50_000  # distinct ones, ~10 MB; more are served by ZeroMQ b
 
 
 class Listeners:
-    """Subscriptions with the number of subscribers of each. `ignored`: too long, or above the
-    limit."""
+    """Subscriptions with the number of subscribers of each.
+
+    wanted_topics: instruments' topics (no NUL) that somebody subscribes to exactly -> by how many,
+    in the order in which they were first wanted. ignored: how many subscriptions ever were too
+    long, or above the limit.
+    """
 
     def __init__(self) -> None:
-        self._counts: dict[bytes, int] = {}
-        self._presences = 0
-        self._keys: tuple[str, ...] | None = ()
-        self._widest: int | None = 0
+        self.wanted_topics: dict[bytes, int] = {}
         self.ignored = 0
+        self._counts: dict[bytes, int] = {}
+        self._prefixes: dict[bytes, int] = {}
+        self._sorted_prefixes: tuple[bytes, ...] | None = ()
+        self._uncounted = 0
+        self._presences = 0
+        self._widest: int | None = 0
+
+    @property
+    def is_overflowing(self) -> bool:
+        """Whether there are subscriptions that are not counted: they may match anything."""
+        return self._uncounted > 0
 
     def add(self, subscription: bytes) -> None:
         is_known = subscription in self._counts
-        if not is_known and len(self._counts) >= SUBSCRIPTIONS_MAX:
+        is_full = not is_known and len(self._counts) >= SUBSCRIPTIONS_MAX
+        if is_full or not is_usable(subscription):
             self.ignored += 1
+            self._uncounted += 1
             return
-        self._count(subscription, self._counts.get(subscription, 0) + 1)
+        self._count(subscription, 1)
 
     def remove(self, subscription: bytes) -> None:
-        count = self._counts.get(subscription)
-        if count is not None:
-            self._count(subscription, count - 1)
+        if subscription in self._counts:
+            self._count(subscription, -1)
+        elif self._uncounted:
+            self._uncounted -= 1
 
-    def _count(self, subscription: bytes, count: int) -> None:
-        before = self._counts.get(subscription, 0)
-        if count > 0:
-            self._counts[subscription] = count
-        else:
-            del self._counts[subscription]
-        if subscription.startswith(PRESENCE):
-            self._presences += (count > 0) - (before > 0)
+    def _count(self, subscription: bytes, step: int) -> None:
         self._widest = None
-        if (before > 0) != (count > 0) and is_exact_tick(subscription):
-            self._keys = None
+        is_change = _step(self._counts, subscription, step)
+        topic = exact_topic(subscription)
+        if topic is not None:
+            _step(self.wanted_topics, topic, step)
+        elif is_change and subscription.startswith(PRESENCE):
+            self._presences += step
+        elif is_change and (subscription.startswith(TICK) or TICK.startswith(subscription)):
+            _step(self._prefixes, subscription, step)
+            self._sorted_prefixes = None
+
+    @property
+    def prefixes(self) -> tuple[bytes, ...]:
+        """Subscriptions without a NUL that match topics of instruments, sorted."""
+        if self._sorted_prefixes is None:
+            self._sorted_prefixes = tuple(sorted(self._prefixes))
+        return self._sorted_prefixes
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Instruments somebody subscribes to by their exact topic, sorted."""
-        if self._keys is None:
-            found = (_key_of(s) for s in self._counts if is_exact_tick(s))
-            self._keys = tuple(sorted(key for key in found if key))[:LIST_MAX]
-        return self._keys
+        """Instruments somebody subscribes to by their exact topic, the first ones if too many."""
+        found = (key_of(topic) for topic in self.wanted_topics)
+        return tuple(islice((key for key in found if key), LIST_MAX))
 
     @property
     def subscribers(self) -> int:
@@ -66,19 +88,31 @@ class Listeners:
         return max(self._presences, self._widest)
 
 
-def is_exact_tick(subscription: bytes) -> bool:
-    return subscription.startswith(TICK) and subscription.endswith(NUL)
+def exact_topic(subscription: bytes) -> bytes | None:
+    """`tick/NSE:INFY` of a subscription to exactly that; None for any other one."""
+    topic, nul, _ = subscription.partition(NUL)
+    return topic if nul and topic.startswith(TICK) else None
 
 
 def is_usable(subscription: bytes) -> bool:
     return 0 < len(subscription) <= SUBSCRIPTION_BYTES_MAX
 
 
-def _key_of(subscription: bytes) -> str | None:
-    """`NSE:INFY` of `tick/NSE:INFY` NUL; None for what no instrument is called."""
+def key_of(topic: bytes) -> str | None:
+    """`NSE:INFY` of `tick/NSE:INFY`; None for what no instrument is called."""
     try:
-        key = subscription[len(TICK) : -1].decode()
+        key = topic[len(TICK) :].decode()
     except UnicodeDecodeError:
         return None
     exchange, _, symbol = key.partition(":")
     return key if exchange and symbol and key.isprintable() else None
+
+
+def _step(counts: dict[bytes, int], of: bytes, step: int) -> bool:
+    """Counts up or down; whether `of` came or went by it."""
+    before = counts.get(of, 0)
+    if before + step > 0:
+        counts[of] = before + step
+    else:
+        counts.pop(of, None)
+    return (before > 0) != (before + step > 0)

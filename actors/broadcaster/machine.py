@@ -21,7 +21,7 @@ from kitefeed.actors.broadcaster.events import (
     Turn,
 )
 from kitefeed.actors.broadcaster.fence import Fence
-from kitefeed.actors.broadcaster.listeners import Listeners, is_exact_tick, is_usable
+from kitefeed.actors.broadcaster.listeners import Listeners, exact_topic, is_usable
 from kitefeed.actors.broadcaster.sequences import Sequences
 from kitefeed.actors.broadcaster.store import SOURCE_FLAGS, LastValues, Saved, Value
 from kitefeed.protocol import feed as f
@@ -187,9 +187,6 @@ class Broadcaster:
 
     def _on_subscription(self, frame: bytes, now_ns: int, utc_ns: int) -> list[Command]:
         verb, subscription = frame[:1], frame[1:]
-        if verb == b"\1" and not is_usable(subscription):
-            self.listeners.ignored += 1
-            return []
         if verb == b"\0":
             self.listeners.remove(subscription)
             self._snapshots.pop(subscription, None)
@@ -199,10 +196,10 @@ class Broadcaster:
             return []
         self.listeners.add(subscription)
         self._note_listeners(subscription, now_ns)
-        return self._welcome(subscription, now_ns, utc_ns)
+        return self._welcome(subscription, now_ns, utc_ns) if is_usable(subscription) else []
 
     def _note_listeners(self, subscription: bytes, now_ns: int) -> None:
-        if self._listeners_due_ns is None and is_exact_tick(subscription):
+        if self._listeners_due_ns is None and exact_topic(subscription) is not None:
             self._listeners_due_ns = now_ns + LISTENERS_DELAY_NS
 
     def _welcome(self, subscription: bytes, now_ns: int, utc_ns: int) -> list[Command]:

@@ -366,7 +366,7 @@ def test_listeners_are_told_whole_once_a_burst_is_over(world: World) -> None:
     world.subscribe(b"tick/NSE:")
     assert world.told == []
     world.run(LISTENERS_DELAY_NS)
-    assert world.told == [m.ListenersWant(("NSE:INFY", "NSE:TCS"))]
+    assert world.told == [m.ListenersWant(("NSE:TCS", "NSE:INFY"))]
 
 
 def test_listeners_are_not_told_again_when_nothing_changed(world: World) -> None:

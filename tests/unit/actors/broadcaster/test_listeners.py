@@ -1,0 +1,76 @@
+import pytest
+
+from kitefeed.actors.broadcaster import listeners
+from kitefeed.actors.broadcaster.listeners import Listeners
+from kitefeed.protocol.messages import LIST_MAX
+
+INFY, TCS = b"tick/NSE:INFY\0", b"tick/NSE:TCS\0"
+
+
+def listeners_of(*subscriptions: bytes) -> Listeners:
+    made = Listeners()
+    for subscription in subscriptions:
+        made.add(subscription)
+    return made
+
+
+def test_a_topic_is_wanted_until_its_last_subscriber_leaves() -> None:
+    made = listeners_of(INFY, TCS, INFY)
+    assert made.wanted_topics == {b"tick/NSE:INFY": 2, b"tick/NSE:TCS": 1}
+    made.remove(INFY)
+    assert b"tick/NSE:INFY" in made.wanted_topics
+    made.remove(INFY)
+    assert made.wanted_topics == {b"tick/NSE:TCS": 1}
+    assert made.keys == ("NSE:TCS",)
+
+
+def test_what_goes_on_behind_the_nul_still_means_that_instrument() -> None:
+    assert listeners_of(INFY + b"\x9a").wanted_topics == {b"tick/NSE:INFY": 1}
+
+
+@pytest.mark.parametrize("prefix", [b"t", b"tick/", b"tick/NSE:", b"tick/NSE:INFY"])
+def test_a_prefix_that_matches_instruments_wants_none(prefix: bytes) -> None:
+    made = listeners_of(prefix, prefix)
+    assert made.prefixes == (prefix,)
+    assert made.wanted_topics == {}
+    made.remove(prefix)
+    assert made.prefixes == (prefix,)
+    made.remove(prefix)
+    assert made.prefixes == ()
+
+
+@pytest.mark.parametrize("other", [b"hb/", b"state/feed\0", b"tock/", b"~snap!1!tick/", b"order/"])
+def test_a_subscription_to_something_else_matches_no_instruments(other: bytes) -> None:
+    made = listeners_of(other)
+    assert made.prefixes == ()
+    assert made.wanted_topics == {}
+
+
+@pytest.mark.parametrize("odd", [b"", b"tick/NSE:" + b"X" * 300])
+def test_what_is_not_counted_may_match_anything_until_it_leaves(odd: bytes) -> None:
+    made = listeners_of(INFY, odd)
+    assert made.is_overflowing
+    made.remove(odd)
+    assert not made.is_overflowing
+    assert made.ignored == 1
+    assert made.wanted_topics == {b"tick/NSE:INFY": 1}
+
+
+def test_subscriptions_above_the_limit_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listeners, "SUBSCRIPTIONS_MAX", 1)
+    made = listeners_of(INFY, TCS, INFY)
+    assert made.is_overflowing
+    assert made.wanted_topics == {b"tick/NSE:INFY": 2}
+    made.remove(TCS)
+    assert not made.is_overflowing
+
+
+def test_no_more_instruments_are_asked_for_than_a_list_can_mean() -> None:
+    made = listeners_of(*(b"tick/NSE:%05d\0" % number for number in range(LIST_MAX + 5, 0, -1)))
+    assert len(made.keys) == LIST_MAX
+    assert made.keys[0] == f"NSE:{LIST_MAX + 5:05}"
+
+
+@pytest.mark.parametrize("key", [b"INFY", b"NSE:", b":INFY", b"NSE:\xff", b"NSE:A\x07"])
+def test_what_no_instrument_is_called_is_not_asked_for(key: bytes) -> None:
+    assert listeners_of(b"tick/" + key + b"\0").keys == ()
