@@ -33,6 +33,7 @@ from kitefeed.protocol.topics import (
     STATE_TOPIC,
     SUBSCRIPTION_BYTES_MAX,
     TICK,
+    TICKS_TOPIC,
     presence,
     snapshot_request,
     tick_topic,
@@ -152,7 +153,7 @@ class Reader:
         for topic in (HEARTBEAT_TOPIC, STATE_TOPIC):
             self._subscribe(topic + NUL)
         self._subscribe(presence(_nonce()))
-        for subscription in self._topics() or [TICK]:
+        for subscription in self._topics() or [TICKS_TOPIC + NUL]:
             self._subscribe(subscription)
         self._request_snapshot()
 

@@ -56,25 +56,53 @@ Look = Callable[[], tuple[Judge, int]]
 """Reads what is pending on the socket; gives the judge and the boot time."""
 
 
-class Tick(msgspec.Struct, eq=False, gc=True):
+class Arrival(msgspec.Struct, frozen=True, gc=False):
+    """What all ticks of one message have in common. `gen`, `shard`, `epoch`, `source_code`: as on
+    the wire. `t_rx_ns`: when the daemon received them, UTC."""
+
+    gen: int
+    shard: int
+    epoch: int
+    source_code: int
+    t_rx_ns: int
+    age_ns: int  # on arrival
+    boot_ns: int  # of the arrival
+    look: Look
+
+
+class Tick(msgspec.Struct, eq=False, gc=False):
     """One value of one instrument. Prices are floats in rupees; `raw` holds the exact integers.
 
-    Fields that the tick's mode does not carry are None. `gen`, `seq`, `epoch`, `flags`: as on the
-    wire. `t_rx_ns`: when the daemon received it, UTC.
+    Fields that the tick's mode does not carry are None. `seq`, `flags`: as on the wire.
     """
 
     instrument: str
     raw: TickBody
-    gen: int
-    shard: int
-    epoch: int
     seq: int
-    source_code: int
     flags: int
-    t_rx_ns: int
-    age_ns_at_arrival: int
-    arrived_boot_ns: int
-    look: Look
+    arrival: Arrival
+
+    # --- where it came from -------------------------------------------------------------------
+
+    @property
+    def gen(self) -> int:
+        return self.arrival.gen
+
+    @property
+    def shard(self) -> int:
+        return self.arrival.shard
+
+    @property
+    def epoch(self) -> int:
+        return self.arrival.epoch
+
+    @property
+    def source_code(self) -> int:
+        return self.arrival.source_code
+
+    @property
+    def t_rx_ns(self) -> int:
+        return self.arrival.t_rx_ns
 
     # --- quality: judged when read ------------------------------------------------------------
 
@@ -82,13 +110,13 @@ class Tick(msgspec.Struct, eq=False, gc=True):
     def is_fresh(self) -> bool:
         """Whether this is the current value: the newest received, from the source that feeds now,
         and that source is alive. When in doubt, False."""
-        judge, now_ns = self.look()
+        judge, now_ns = self.arrival.look()
         return judge.is_fresh(self, now_ns)
 
     @property
     def source(self) -> SourceWord:
         """Where the value stands now: "cache" once its source no longer feeds."""
-        judge, now_ns = self.look()
+        judge, now_ns = self.arrival.look()
         if not judge.has_source(self, now_ns):
             return "cache"
         return "rest" if self.source_code == Source.REST else "websocket"
@@ -101,12 +129,12 @@ class Tick(msgspec.Struct, eq=False, gc=True):
     @property
     def age_s(self) -> float:
         """Seconds since the daemon received it."""
-        _, now_ns = self.look()
+        _, now_ns = self.arrival.look()
         return self.age_ns(now_ns) / 1e9
 
     def age_ns(self, now_ns: int) -> int:
         """Nanoseconds since it was received, at boot time `now_ns`."""
-        return self.age_ns_at_arrival + max(0, now_ns - self.arrived_boot_ns)
+        return self.arrival.age_ns + max(0, now_ns - self.arrival.boot_ns)
 
     # --- identity -----------------------------------------------------------------------------
 

@@ -5,14 +5,22 @@ It numbers losses, drops repetitions, and judges: a value is fresh only while a 
 """
 
 from collections import deque
+from itertools import repeat
 
 import msgspec
 
 from kitefeed.protocol import feed as f
-from kitefeed.protocol.client_tick import Look, Tick
+from kitefeed.protocol.client_tick import Arrival, Look, Tick
 from kitefeed.protocol.feed import FeedMessage, Flag, Source
-from kitefeed.protocol.kite.ticks import DEPTH_BYTES, TickBody, segment_of
-from kitefeed.protocol.topics import HEARTBEAT_TOPIC, SNAPSHOT, STATE_TOPIC, TICK, key_of
+from kitefeed.protocol.kite.ticks import TickBody, segment_of
+from kitefeed.protocol.topics import (
+    HEARTBEAT_TOPIC,
+    SNAPSHOT,
+    STATE_TOPIC,
+    TICK,
+    TICKS_TOPIC,
+    key_of,
+)
 
 LOST_NS = 2_500_000_000  # two heartbeats missed, and half a second for a busy host
 LATE_NS = 2_000_000_000
@@ -27,7 +35,7 @@ _UNGRANTED = int(Flag.CACHED | Flag.STALE)
 _FIRST_PACKET = int(Flag.FIRST_PACKET)
 _SEEN = int(Flag.SNAPSHOT | Flag.REPLAY)  # sent again on purpose: not a duplicate, not an event
 
-_decode_tick = msgspec.msgpack.Decoder(TickBody).decode
+Message = FeedMessage | f.TickMessage | f.ChunkMessage
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -76,6 +84,7 @@ class View:
         self._look = look
         self._wanted = wanted
         self._seqs: dict[bytes, int] = {}
+        self._keys: dict[bytes, str] = {}  # by topic
         self._chunked: dict[bytes, int] = {}  # values received so far, per snapshot request
         self._state = f.FeedState()
         self._heartbeat: f.Heartbeat | None = None
@@ -88,7 +97,12 @@ class View:
         """Takes one feed frame, read at boot time `now_ns`. Never raises for what it holds."""
         topic, array = f.split_frame(frame)
         try:
-            message = f.decode_feed_message(array)
+            if topic.startswith(TICK):
+                message: Message = f.decode_tick_message(array)
+            elif topic == TICKS_TOPIC:
+                message = f.decode_chunk_message(array)
+            else:
+                message = f.decode_feed_message(array)
             if message.v != f.VERSION:
                 self.bad_messages += 1
                 return
@@ -98,23 +112,26 @@ class View:
         except f.DECODE_ERRORS:
             self.bad_messages += 1
 
-    def _apply(self, topic: bytes, message: FeedMessage, now_ns: int, utc_ns: int) -> None:
+    def _apply(self, topic: bytes, message: Message, now_ns: int, utc_ns: int) -> None:
         if message.gen != self.gen:
             # The broadcaster was restarted: numbers start anew. Its answer to our subscriptions,
             # which ZeroMQ repeats by itself, brings the values.
             self.gen = message.gen
             self._seqs.clear()
-        if topic.startswith(SNAPSHOT):
+        if isinstance(message, f.TickMessage):
+            arrival = self._arrival(message, now_ns, utc_ns)
+            self._apply_tick(topic, message.seq, message.flags, message.body, arrival)
+        elif isinstance(message, f.ChunkMessage):
+            self._apply_chunk(message, now_ns, utc_ns)
+        elif topic.startswith(SNAPSHOT):
             self._apply_snapshot(topic, message, now_ns, utc_ns)
-        elif topic.startswith(TICK):
-            self._apply_tick(topic, message, now_ns, utc_ns)
         elif topic == HEARTBEAT_TOPIC:
             heartbeat = f.decode_heartbeat(message.body)
-            self._is_new(topic, message)
+            self._is_new(topic, message.seq, message.flags)
             self._apply_heartbeat(heartbeat, message.t_pub_ns, now_ns, utc_ns)
         elif topic == STATE_TOPIC:
             state = f.decode_state(message.body)
-            if self._is_new(topic, message):
+            if self._is_new(topic, message.seq, message.flags):
                 self._state = state
 
     def _apply_heartbeat(
@@ -143,48 +160,64 @@ class View:
             if not frame.startswith(SNAPSHOT):  # one inside another would never end
                 self.apply(frame, now_ns, utc_ns)
 
-    def _apply_tick(self, topic: bytes, message: FeedMessage, now_ns: int, utc_ns: int) -> None:
-        key = key_of(topic)
-        if self._wanted is not None and key not in self._wanted:
-            return
-        body = _decode_tick(message.body)
-        if body.divisor <= 0 or (body.depth is not None and len(body.depth) != DEPTH_BYTES):
+    def _arrival(
+        self, message: f.TickMessage | f.ChunkMessage, now_ns: int, utc_ns: int
+    ) -> Arrival:
+        t_rx_ns, t_pub_ns = message.t_rx_ns, message.t_pub_ns
+        age_ns = max(0, t_pub_ns - t_rx_ns) + max(0, utc_ns - t_pub_ns)
+        return Arrival(
+            message.gen, message.shard, message.epoch, message.source, t_rx_ns, age_ns, now_ns,
+            self._look,
+        )  # fmt: skip
+
+    def _apply_chunk(self, message: f.ChunkMessage, now_ns: int, utc_ns: int) -> None:
+        """Ticks of all instruments, numbered by their own topics: what the chunk's own number
+        tells is only that something is missing."""
+        body = message.body
+        count = len(body.topics)
+        if not count == len(body.seqs) == len(body.bodies) == len(body.flags or body.seqs):
             self.bad_messages += 1
             return
-        if not self._is_new(topic, message):
+        last = self._seqs.get(TICKS_TOPIC)
+        if last is not None and message.seq > last + 1:
+            self.is_incomplete = True
+        self._seqs[TICKS_TOPIC] = message.seq
+        arrival, apply = self._arrival(message, now_ns, utc_ns), self._apply_tick
+        flags = body.flags or repeat(message.flags, count)
+        for topic, seq, flag, tick in zip(body.topics, body.seqs, flags, body.bodies, strict=True):
+            apply(topic, seq, flag, tick, arrival)
+
+    def _apply_tick(
+        self, topic: bytes, seq: int, flags: int, body: TickBody, arrival: Arrival
+    ) -> None:
+        key = self._keys.get(topic)
+        if key is None:
+            key = self._keys[topic] = key_of(topic)
+        if self._wanted is not None and key not in self._wanted:
             return
-        before = self.values.get(key)
-        if before is not None and message.flags & _CACHED and before.t_rx_ns > message.t_rx_ns:
-            return  # the broadcaster's file is older than what we hold
-        tick = Tick(
-            key,
-            body,
-            message.gen,
-            message.shard,
-            message.epoch,
-            message.seq,
-            message.source,
-            message.flags,
-            message.t_rx_ns,
-            max(0, message.t_pub_ns - message.t_rx_ns) + max(0, utc_ns - message.t_pub_ns),
-            now_ns,
-            self._look,
-        )
-        self.values[key] = tick
+        last = self._seqs.get(topic)
+        if last is not None and seq == last + 1:  # as nearly always
+            self._seqs[topic] = seq
+        elif not self._is_new(topic, seq, flags):
+            return
+        if flags & _CACHED:
+            before = self.values.get(key)
+            if before is not None and before.t_rx_ns > arrival.t_rx_ns:
+                return  # the broadcaster's file is older than what we hold
+        tick = self.values[key] = Tick(key, body, seq, flags, arrival)
         if len(self.arrived) >= PENDING_MAX:
             self.arrived.popleft()
             self.overrun += 1
         self.arrived.append(tick)
 
-    def _is_new(self, topic: bytes, message: FeedMessage) -> bool:
+    def _is_new(self, topic: bytes, seq: int, flags: int) -> bool:
         """Whether this message is ahead of its topic; counts what is missing before it."""
-        seq = message.seq
         last = self._seqs.get(topic)
         if seq == 0:  # uncounted: from disk, which never replaces what this gen published
-            return last is None or not message.flags & _CACHED
+            return last is None or not flags & _CACHED
         if last is not None:
             if seq <= last:
-                self.duplicates += not message.flags & _SEEN
+                self.duplicates += not flags & _SEEN
                 return False
             if seq > last + 1:
                 self.gaps += seq - last - 1

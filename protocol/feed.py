@@ -7,12 +7,16 @@ decodes it.
 """
 
 from enum import IntEnum, IntFlag
+from typing import Annotated
 
 import msgspec
 
-from kitefeed.protocol.topics import NUL
+from kitefeed.protocol.kite.ticks import DEPTH_BYTES, TickBody
+from kitefeed.protocol.topics import NUL, TICKS_TOPIC
 
 VERSION = 1
+# A frame beyond ~128 kB costs page faults, and its first tick waits for its last to be decoded.
+TICKS_PER_CHUNK_MAX = 256
 
 
 class Source(IntEnum):
@@ -45,7 +49,9 @@ class Item(msgspec.Struct, array_like=True, gc=False):
 class IngestBatch(msgspec.Struct, array_like=True, gc=False):
     """Everything decoded from one Kite frame or one REST answer, in order. One ZeroMQ frame.
 
-    A batch without items is a beat: the source is alive and tells how old its last frame is.
+    Ticks of a stream come as columns, which cost a tenth of what `Item`s do: `topics`, the encoded
+    `bodies`, and `flags`, empty when all are zero. All else comes as `items`; never both. A batch
+    with neither is a beat: the source is alive and tells how old its last frame is.
     `batch_seq` counts from 1 inside one epoch. Boot-time nanoseconds, comparable on one host.
     `canary_boot_ns` is when an always-active instrument last ticked, 0 when there is none.
     `period_ns`: how often the source promises a fresh value; 0 for a stream.
@@ -61,6 +67,9 @@ class IngestBatch(msgspec.Struct, array_like=True, gc=False):
     canary_boot_ns: int
     period_ns: int
     items: list[Item]
+    topics: list[bytes] = []
+    bodies: list[bytes] = []
+    flags: list[int] = []
 
 
 class FeedMessage(msgspec.Struct, array_like=True, gc=False):
@@ -80,6 +89,36 @@ class FeedMessage(msgspec.Struct, array_like=True, gc=False):
     t_rx_ns: int
     t_pub_ns: int
     body: msgspec.Raw
+
+
+class ReceivedBody(TickBody):
+    """A `TickBody` that is only decoded when its depth can be unpacked."""
+
+    depth: Annotated[bytes, msgspec.Meta(min_length=DEPTH_BYTES, max_length=DEPTH_BYTES)] | None = (
+        None
+    )
+
+
+class TickChunk(msgspec.Struct, array_like=True):
+    """Body of `ticks/all`: up to TICKS_PER_CHUNK_MAX ticks as columns, in order. `seqs` are those
+    of the ticks' own topics; `flags` is empty when all are zero."""
+
+    topics: list[bytes]
+    seqs: list[int]
+    bodies: list[ReceivedBody]
+    flags: list[int] = []
+
+
+class TickMessage(FeedMessage):
+    """A `FeedMessage` of one instrument, decoded in one go."""
+
+    body: ReceivedBody  # type: ignore[assignment]
+
+
+class ChunkMessage(FeedMessage):
+    """A `FeedMessage` of `ticks/all`, decoded in one go."""
+
+    body: TickChunk  # type: ignore[assignment]
 
 
 class SnapshotEnd(msgspec.Struct):
@@ -163,6 +202,8 @@ encode = _encoder.encode
 decode_batch = msgspec.msgpack.Decoder(IngestBatch).decode
 decode_feed_message = msgspec.msgpack.Decoder(FeedMessage).decode
 decode_heartbeat = msgspec.msgpack.Decoder(Heartbeat).decode
+decode_tick_message = msgspec.msgpack.Decoder(TickMessage).decode
+decode_chunk_message = msgspec.msgpack.Decoder(ChunkMessage).decode
 decode_state = msgspec.msgpack.Decoder(FeedState).decode
 decode_snapshot_chunk = msgspec.msgpack.Decoder(list[bytes] | SnapshotEnd).decode
 
@@ -170,6 +211,41 @@ decode_snapshot_chunk = msgspec.msgpack.Decoder(list[bytes] | SnapshotEnd).decod
 def feed_frame(topic: bytes, message: FeedMessage) -> bytes:
     """The one ZeroMQ frame of a feed message: `topic NUL array`."""
     return topic + NUL + _encoder.encode(message)
+
+
+class TickFrames:
+    """Writes the feed frames of one batch of ticks, byte by byte: what is the same for all is
+    encoded once, and no body is touched (0.2 us a frame; a `FeedMessage` encoded anew takes 0.5).
+    """
+
+    def __init__(
+        self, gen: int, shard: int, epoch: int, source: int, t_rx_ns: int, t_pub_ns: int
+    ) -> None:
+        head = b"".join(map(encode, (VERSION, gen, shard, epoch)))
+        self.before_seq = b"\x9a" + head + b"\xce"  # then the seq, as a 32-bit number
+        self._source = encode(source)
+        self._times = encode(t_rx_ns) + encode(t_pub_ns)
+
+    def after_seq(self, flags: int) -> bytes:
+        """What stands between the seq and the body."""
+        return self._source + encode(flags) + self._times
+
+    def one(self, topic: bytes, seq: int, flags: int, body: bytes) -> bytes:
+        """The frame of one message."""
+        number = seq.to_bytes(4, "big")
+        return b"".join((topic, NUL, self.before_seq, number, self.after_seq(flags), body))
+
+    def chunk(
+        self, seq: int, topics: list[bytes], seqs: list[int], bodies: list[bytes], flags: list[int]
+    ) -> bytes:
+        """The frame of `ticks/all`: a `TickChunk` around bodies that are encoded already."""
+        return b"".join(
+            (
+                TICKS_TOPIC, NUL, self.before_seq, seq.to_bytes(4, "big"), self.after_seq(0),
+                b"\x94", encode(topics), encode(seqs),
+                b"\xdc", len(bodies).to_bytes(2, "big"), *bodies, encode(flags),
+            )
+        )  # fmt: skip
 
 
 def split_frame(frame: bytes) -> tuple[bytes, bytes]:

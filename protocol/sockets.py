@@ -8,7 +8,7 @@ otherwise hang the exit for ever.
 import asyncio
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +30,10 @@ HEARTBEAT_MS = 1_000
 PEER_LOST_MS = 3_000
 HANDSHAKE_MS = 5_000  # a tcp connection that says nothing costs a descriptor no longer than this
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"  # libzmq's own name for it
+
+# `Socket.send` without pyzmq's checks of its arguments: 0.4 us a message against 1.2.
+_send = zmq.backend.Socket.send
+_NOBLOCK = int(zmq.NOBLOCK)
 
 OnMessage = Callable[[list[bytes]], None]
 
@@ -61,10 +65,12 @@ class Wire:
             self._schedule()
         return True
 
-    def publish(self, frame: bytes) -> None:
-        """Sends one frame on a publishing socket, which never blocks. The caller has already
-        scheduled, or will; publishing is too hot for it."""
-        self.socket.send(frame, zmq.NOBLOCK)
+    def publish(self, frames: Iterable[bytes]) -> None:
+        """Sends messages of one frame each on a publishing socket, which never blocks."""
+        socket, send, flags = self.socket, _send, _NOBLOCK
+        for frame in frames:
+            send(socket, frame, flags)
+        self._schedule()
 
     def close(self) -> None:
         self._loop.remove_reader(self.socket.fileno())
@@ -74,10 +80,6 @@ class Wire:
         if not self._is_drain_due:
             self._is_drain_due = True
             self._loop.call_soon(self._drain)
-
-    def poke(self) -> None:
-        """Looks at the receiving side after `publish` calls."""
-        self._schedule()
 
     def _drain(self) -> None:
         self._is_drain_due = False

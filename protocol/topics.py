@@ -5,12 +5,14 @@
 NUL = b"\0"
 
 TICK = b"tick/"
+TICKS = b"ticks/"
 STATE = b"state/"
 HEARTBEAT = b"hb/"
 ORDER = b"order/"
 NOTICE = b"notice/"
-FAMILIES: tuple[bytes, ...] = (TICK, STATE, HEARTBEAT, ORDER, NOTICE)
+FAMILIES: tuple[bytes, ...] = (TICK, TICKS, STATE, HEARTBEAT, ORDER, NOTICE)
 
+TICKS_TOPIC = b"ticks/all"
 STATE_TOPIC = b"state/feed"
 HEARTBEAT_TOPIC = b"hb/feed"
 

@@ -8,7 +8,11 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+import msgspec
+
 from kitefeed.protocol.clock import boot_ns
+from kitefeed.protocol.kite.repack import repack_frame
+from kitefeed.protocol.kite.ticks import BadFrame, TickBody
 
 T = TypeVar("T")
 
@@ -22,6 +26,17 @@ def eventually(condition: Callable[[], T], within_s: float, *, every_s: float = 
             return result
         assert boot_ns() < give_up_ns, f"not within {within_s} s; last result: {result!r}"
         threading.Event().wait(every_s)
+
+
+_decode_tick = msgspec.msgpack.Decoder(TickBody).decode
+
+
+def decode_frame(frame: bytes) -> tuple[list[TickBody], BadFrame | None]:
+    """What `repack_frame` makes of a frame, as a reader decodes it."""
+    packets = repack_frame(frame)
+    ticks = [_decode_tick(body) for body in packets.bodies]
+    assert packets.tokens == [tick.instrument_token for tick in ticks]
+    return ticks, packets.bad
 
 
 class Processes:

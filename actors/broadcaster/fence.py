@@ -95,7 +95,7 @@ class Fence:
             or held.source != batch.source
             or not held.source
         ):
-            self.fenced += bool(batch.items)
+            self.fenced += bool(batch.topics or batch.items)
             return False
         # The first batch sets the base: what came before the grant was refused, not lost.
         if held.batch_seq and batch.batch_seq > held.batch_seq + 1:
@@ -105,7 +105,7 @@ class Fence:
         held.frame_ns = min(batch.last_frame_boot_ns, now_ns)
         held.canary_ns = min(batch.canary_boot_ns, now_ns)
         held.period_ns = batch.period_ns
-        if batch.items:
+        if batch.topics:
             held.value_ns = min(batch.received_boot_ns, now_ns)
         return True
 

@@ -9,9 +9,12 @@ from kitefeed.protocol.topics import (
     SNAPSHOT,
     SUBSCRIPTION_BYTES_MAX,
     TICK,
+    TICKS_TOPIC,
 )
 
 SUBSCRIPTIONS_MAX = 50_000  # distinct ones, ~10 MB; more are served by ZeroMQ but not counted
+
+_CHUNKS = TICKS_TOPIC + NUL
 
 
 class Listeners:
@@ -30,12 +33,23 @@ class Listeners:
         self._sorted_prefixes: tuple[bytes, ...] | None = ()
         self._uncounted = 0
         self._presences = 0
+        self._chunk_listeners = 0
         self._widest: int | None = 0
 
     @property
     def is_overflowing(self) -> bool:
         """Whether there are subscriptions that are not counted: they may match anything."""
         return self._uncounted > 0
+
+    @property
+    def has_all_ticks(self) -> bool:
+        """Whether the tick of any instrument is wanted by somebody."""
+        return self.is_overflowing or any(TICK.startswith(prefix) for prefix in self.prefixes)
+
+    @property
+    def has_chunks(self) -> bool:
+        """Whether somebody reads all ticks together, on `ticks/all`."""
+        return self.is_overflowing or self._chunk_listeners > 0
 
     def add(self, subscription: bytes) -> None:
         is_known = subscription in self._counts
@@ -54,6 +68,8 @@ class Listeners:
 
     def _count(self, subscription: bytes, step: int) -> None:
         self._widest = None
+        if _CHUNKS.startswith(subscription):
+            self._chunk_listeners += step
         is_change = _step(self._counts, subscription, step)
         topic = exact_topic(subscription)
         if topic is not None:

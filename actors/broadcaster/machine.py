@@ -5,6 +5,8 @@ clock beside the boot time given to `handle`, because stamps are for other hosts
 is kept is kept in boot time, so that a stepped wall clock cannot change an age.
 """
 
+from itertools import compress, repeat
+
 import msgspec
 
 from kitefeed.actors.broadcaster.events import (
@@ -23,7 +25,7 @@ from kitefeed.actors.broadcaster.events import (
 from kitefeed.actors.broadcaster.fence import Fence
 from kitefeed.actors.broadcaster.listeners import Listeners, exact_topic, is_usable
 from kitefeed.actors.broadcaster.sequences import Sequences
-from kitefeed.actors.broadcaster.store import SOURCE_FLAGS, LastValues, Saved, Value
+from kitefeed.actors.broadcaster.store import SOURCE_FLAGS, LastValues, Origin, Saved, Value
 from kitefeed.protocol import feed as f
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import FeedMessage, Flag, IngestBatch, Item, Source
@@ -36,6 +38,7 @@ from kitefeed.protocol.topics import (
     STATE_TOPIC,
     SUBSCRIPTION_BYTES_MAX,
     TICK,
+    TICKS_TOPIC,
     parse_snapshot_request,
 )
 
@@ -136,42 +139,77 @@ class Broadcaster:
         except f.DECODE_ERRORS:
             self.bad_batches += 1
             return []
-        if batch.v != f.VERSION:
+        if batch.v != f.VERSION or not _is_even(batch):
             self.bad_batches += 1
             return []
         if not self.fence.admit(batch, now_ns):
             return []
         # A source that came to life is told before its values, so that they read fresh at once.
         frames = self._maybe_heartbeat(now_ns, utc_ns)
-        self._add_items(frames, batch, now_ns, utc_ns)
+        if batch.topics:
+            self._add_ticks(frames, batch, now_ns, utc_ns)
+        elif batch.items:
+            self._add_items(frames, batch, now_ns, utc_ns)
         return frames
 
-    def _add_items(self, frames: list[bytes], batch: IngestBatch, now_ns: int, utc_ns: int) -> None:
-        shard, epoch, source = batch.shard, batch.epoch, batch.source
+    def _add_ticks(self, frames: list[bytes], batch: IngestBatch, now_ns: int, utc_ns: int) -> None:
+        """The hot path: every tick is kept and numbered, and written for those who listen."""
+        self._drop_bad(batch)
+        origin, writer = self._origin_of(batch, now_ns, utc_ns)
+        flags = [given & SOURCE_FLAGS for given in batch.flags]
+        after = {given: writer.after_seq(given) for given in {0, *flags}}
+        listeners = self.listeners
+        has_all, wanted, prefixes = (
+            listeners.has_all_ticks, listeners.wanted_topics, listeners.prefixes,
+        )  # fmt: skip
+        seqs: list[int] = []
+        get, before, join = self.values.get, writer.before_seq, b"".join
+        for topic, body, given in zip(batch.topics, batch.bodies, flags or repeat(0), strict=False):
+            value = get(topic) or self.values.admit(topic, origin)
+            value.seq = seq = value.seq + 1
+            value.body, value.origin, value.flags = body, origin, given
+            seqs.append(seq)
+            if has_all or topic in wanted or (prefixes and value.head.startswith(prefixes)):
+                number = seq.to_bytes(4, "big")
+                frames.append(join((value.head, before, number, after[given], body)))
+        if listeners.has_chunks:
+            number_of_chunk = self._sequences.next(TICKS_TOPIC)
+            frames.append(writer.chunk(number_of_chunk, batch.topics, seqs, batch.bodies, flags))
+        self.published += len(seqs)
+        self.values.changed(origin.received_boot_ns if not flags or 0 in flags else None)
+
+    def _drop_bad(self, batch: IngestBatch) -> None:
+        """Takes out of the columns what no source of ours writes; looks only at new topics."""
+        if all(map(self.values.__contains__, batch.topics)):
+            return
+        is_good = [t in self.values or (t.startswith(TICK) and _is_topic(t)) for t in batch.topics]
+        self.bad_items += is_good.count(False)
+        batch.topics = list(compress(batch.topics, is_good))
+        batch.bodies = list(compress(batch.bodies, is_good))
+        batch.flags = list(compress(batch.flags, is_good))
+
+    def _origin_of(
+        self, batch: IngestBatch, now_ns: int, utc_ns: int
+    ) -> tuple[Origin, f.TickFrames]:
         received_ns = min(batch.received_boot_ns, now_ns)
         rx_ns = received_ns + utc_ns - now_ns
-        gen, values, encode = self.gen, self.values, f.encode
-        count = len(frames)
+        shard, epoch, source = batch.shard, batch.epoch, batch.source
+        origin = Origin(shard, epoch, source, received_ns)
+        return origin, f.TickFrames(self.gen, shard, epoch, source, rx_ns, utc_ns)
+
+    def _add_items(self, frames: list[bytes], batch: IngestBatch, now_ns: int, utc_ns: int) -> None:
+        """Orders and notices, which are numbered but not kept; and what streams no more."""
+        _, writer = self._origin_of(batch, now_ns, utc_ns)
         for item in batch.items:
-            topic = item.topic
-            flags = item.flags & SOURCE_FLAGS
-            body = item.body.copy()  # a view would keep the whole batch alive
             if item.flags & STALE:
-                frames += self._end(topic, now_ns, utc_ns)
-                continue
-            if topic in values or (topic.startswith(TICK) and _is_topic(topic)):
-                value = Value(shard, epoch, 0, source, flags, received_ns, body)
-                seq = values.put(topic, value)
+                frames += self._end(item.topic, now_ns, utc_ns)
             elif _is_passed_on(item):
-                seq = self._sequences.next(topic)
+                seq = self._sequences.next(item.topic)
+                flags = item.flags & SOURCE_FLAGS
+                frames.append(writer.one(item.topic, seq, flags, bytes(item.body)))
+                self.published += 1
             else:
                 self.bad_items += 1
-                continue
-            message = FeedMessage(
-                f.VERSION, gen, shard, epoch, seq, source, flags, rx_ns, utc_ns, body
-            )
-            frames.append(topic + NUL + encode(message))
-        self.published += len(frames) - count
 
     def _end(self, topic: bytes, now_ns: int, utc_ns: int) -> list[bytes]:
         """The source streams this instrument no more: its last value is sent again as stale, and
@@ -179,9 +217,20 @@ class Broadcaster:
         value = self.values.get(topic)
         if value is None or value.flags & STALE:
             return []
-        ended = msgspec.structs.replace(value, flags=value.flags | STALE)
-        self.values.put(topic, ended)
-        return [self._repeat(topic, ended, 0, now_ns, utc_ns)]
+        value.seq += 1
+        value.flags |= STALE
+        self.values.changed(None)
+        self.published += 1
+        frames = [self._repeat(topic, value, 0, now_ns, utc_ns)]
+        if self.listeners.has_chunks:
+            origin = value.origin
+            rx_ns = origin.received_boot_ns + utc_ns - now_ns
+            writer = f.TickFrames(
+                self.gen, origin.shard, origin.epoch, origin.source, rx_ns, utc_ns
+            )
+            seq = self._sequences.next(TICKS_TOPIC)
+            frames.append(writer.chunk(seq, [topic], [value.seq], [value.body], [value.flags]))
+        return frames
 
     # --- subscribers --------------------------------------------------------------------------
 
@@ -226,20 +275,20 @@ class Broadcaster:
 
     def _repeat(self, topic: bytes, value: Value, flag: int, now_ns: int, utc_ns: int) -> bytes:
         """A kept message again, with its old seq and its true age."""
-        flags = value.flags | flag
-        if value.source and not self.fence.has_grant(value.shard, value.epoch, value.source):
+        flags, origin = value.flags | flag, value.origin
+        if origin.source and not self.fence.has_grant(origin.shard, origin.epoch, origin.source):
             flags |= STALE
         message = FeedMessage(
             v=f.VERSION,
             gen=self.gen,
-            shard=value.shard,
-            epoch=value.epoch,
+            shard=origin.shard,
+            epoch=origin.epoch,
             seq=value.seq,
-            source=value.source,
+            source=origin.source,
             flags=flags,
-            t_rx_ns=value.received_boot_ns + utc_ns - now_ns,
+            t_rx_ns=origin.received_boot_ns + utc_ns - now_ns,
             t_pub_ns=utc_ns,
-            body=value.body,
+            body=msgspec.Raw(value.body),
         )
         return f.feed_frame(topic, message)
 
@@ -299,8 +348,8 @@ class Broadcaster:
         is_new_headline = _headline(state) != _headline(self._words)
         self._words = state
         seq = self._sequences.next(STATE_TOPIC)
-        body = msgspec.Raw(f.encode(state))
-        self._state = Value(0, state.epoch, seq, Source.NONE, 0, now_ns, body)
+        origin = Origin(0, state.epoch, Source.NONE, now_ns)
+        self._state = Value(STATE_TOPIC + NUL, seq, origin, 0, f.encode(state))
         frames = [self._repeat(STATE_TOPIC, self._state, 0, now_ns, utc_ns)]
         if is_new_headline:
             frames.append(self._heartbeat(now_ns, utc_ns))
@@ -372,6 +421,12 @@ class Broadcaster:
 def _headline(state: f.FeedState) -> tuple[object, ...]:
     """What readers judge freshness by: a heartbeat tells it at once."""
     return (state.feed, state.source, state.closed_segments)
+
+
+def _is_even(batch: IngestBatch) -> bool:
+    """Whether its columns have one length."""
+    count = len(batch.topics)
+    return len(batch.bodies) == count and len(batch.flags) in (0, count)
 
 
 def _is_topic(topic: bytes) -> bool:

@@ -99,10 +99,7 @@ class Shell:
     def _perform(self, command: e.Command) -> None:
         match command:
             case e.Publish():
-                publish = self._feed.publish
-                for frame in command.frames:
-                    publish(frame)
-                self._feed.poke()
+                self._feed.publish(command.frames)
                 if self._tcp is not None:
                     self._tcp.publish(command.frames)
             case e.Tell():

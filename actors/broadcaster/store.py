@@ -26,16 +26,25 @@ CACHED = int(Flag.CACHED)
 SOURCE_FLAGS = FIRST_PACKET
 
 
-class Value(msgspec.Struct, gc=False):
-    """One last value. `received_boot_ns` is negative for one that is older than this boot."""
+class Origin(msgspec.Struct, frozen=True, gc=False):
+    """Where values came from; one for all values of a batch. `received_boot_ns` is negative for
+    those that are older than this boot."""
 
     shard: int
     epoch: int
-    seq: int
     source: int
-    flags: int
     received_boot_ns: int
-    body: msgspec.Raw
+
+
+class Value(msgspec.Struct, gc=False):
+    """One last value. `head`: its topic with the NUL, as its frames begin. One object for as long
+    as the topic is known: a tick changes it in place."""
+
+    head: bytes
+    seq: int
+    origin: Origin
+    flags: int
+    body: bytes
 
 
 class Saved(msgspec.Struct, array_like=True, gc=False):
@@ -90,24 +99,22 @@ class LastValues:
     def get(self, topic: bytes) -> Value | None:
         return self._values.get(topic)
 
-    def put(self, topic: bytes, value: Value) -> int:
-        """Keeps `value` under the next seq of its topic, which is returned.
-
-        0 when the table is full: the value then is passed on, uncounted and not kept.
-        """
-        before = self._values.get(topic)
-        if before is not None:
-            value.seq = before.seq + 1
-        elif len(self._values) >= LIST_MAX:
+    def admit(self, topic: bytes, origin: Origin) -> Value:
+        """The value of a topic that is new here, still without a body; its seq goes on where it
+        was once. Kept, unless the table is full: then each of its ticks is passed on uncounted."""
+        if len(self._values) >= LIST_MAX:
             self.refused += 1
-            return 0
-        else:
-            value.seq = self._retired.pop(topic, self._floor) + 1
-        self._values[topic] = value
+            return Value(topic + NUL, -1, origin, 0, b"")
+        seq = self._retired.pop(topic, self._floor)
+        value = self._values[topic] = Value(topic + NUL, seq, origin, 0, b"")
+        return value
+
+    def changed(self, event_ns: int | None) -> None:
+        """Values were put. event_ns: when the newest was received that is more than a cached
+        packet."""
         self.version += 1
-        if not value.flags & FIRST_PACKET:
-            self._newest_ns = value.received_boot_ns
-        return value.seq
+        if event_ns is not None:
+            self._newest_ns = event_ns
 
     def matching(self, prefix: bytes) -> Iterator[tuple[bytes, Value]]:
         """Values whose topic with its NUL starts with `prefix`."""
@@ -121,7 +128,7 @@ class LastValues:
         if self._newest_ns is None:
             return
         horizon_ns = self._newest_ns - KEPT_NS
-        for topic in [t for t, v in self._values.items() if v.received_boot_ns < horizon_ns]:
+        for topic in [t for t, v in self._values.items() if v.origin.received_boot_ns < horizon_ns]:
             self._retire(topic, self._values.pop(topic).seq)
             self.version += 1
 
@@ -137,15 +144,9 @@ class LastValues:
             if row.topic in self._values:
                 continue
             age_ns = max(0, utc_ns - row.received_utc_ns)
-            self._values[row.topic] = Value(
-                shard=row.shard,
-                epoch=row.epoch,
-                seq=0,
-                source=row.source,
-                flags=row.flags | CACHED,
-                received_boot_ns=now_ns - age_ns,
-                body=msgspec.Raw(row.body),
-            )
+            origin = Origin(row.shard, row.epoch, row.source, now_ns - age_ns)
+            flags = row.flags | CACHED
+            self._values[row.topic] = Value(row.topic + NUL, 0, origin, flags, row.body)
 
     def rows(self, *, now_ns: int, utc_ns: int) -> list[Saved]:
         """What a file is to hold."""
@@ -153,12 +154,12 @@ class LastValues:
         return [
             Saved(
                 topic=topic,
-                shard=value.shard,
-                epoch=value.epoch,
-                source=value.source,
+                shard=value.origin.shard,
+                epoch=value.origin.epoch,
+                source=value.origin.source,
                 flags=value.flags & SOURCE_FLAGS,
-                received_utc_ns=value.received_boot_ns + offset_ns,
-                body=bytes(value.body),
+                received_utc_ns=value.origin.received_boot_ns + offset_ns,
+                body=value.body,
             )
             for topic, value in self._values.items()
         ]

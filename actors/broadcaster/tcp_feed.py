@@ -46,10 +46,9 @@ class TcpFeed:
         wire = self._wire
         if wire is None:
             return
-        for frame in frames:
-            if self._has_orders or not frame.startswith((ORDER, NOTICE)):
-                wire.publish(frame)
-        wire.poke()
+        if not self._has_orders:
+            frames = [frame for frame in frames if not frame.startswith((ORDER, NOTICE))]
+        wire.publish(frames)
 
     def close(self) -> None:
         if self._timer is not None:

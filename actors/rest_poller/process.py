@@ -72,8 +72,7 @@ class Shell:
     def _perform(self, command: Command) -> None:
         match command:
             case IngestBatch():
-                self._ingest.publish(encode(command))
-                self._ingest.poke()
+                self._ingest.publish([encode(command)])
             case Ask():
                 self._ask(command)
             case FetchDump():

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.feed import VERSION, IngestBatch, Item, Source, encode
+from kitefeed.protocol.feed import TICKS_PER_CHUNK_MAX, VERSION, IngestBatch, Source, encode
 from kitefeed.protocol.kite.rest import split_by_url, tick_from_quote
 from kitefeed.protocol.kite.ticks import mode_from_name
 from kitefeed.protocol.topics import tick_topic
@@ -82,7 +82,8 @@ class Sweep:
         """The batch of one answer. A value is at least as old as its request, so that is the time
         it is stamped with."""
         counts: Counter[str] = Counter()
-        items: list[Item] = []
+        topics: list[bytes] = []
+        bodies: list[bytes] = []
         for token in self._asked:
             instrument, quote = self._instruments.get(token), quotes.get(token)
             if instrument is None:
@@ -95,13 +96,19 @@ class Sweep:
             except ValueError:
                 counts["bad_values"] += 1
                 continue
-            items.append(Item(tick_topic(instrument.key), 0, msgspec.Raw(encode(body))))
+            topics.append(tick_topic(instrument.key))
+            bodies.append(encode(body))
             counts["values"] += 1
             self._new.append(token)
-        self.is_streaming = self.is_streaming or bool(items)
+        self.is_streaming = self.is_streaming or bool(topics)
         self._last_answer_ns = sent_ns
         self._sweep_ns = sweep_ns
-        return Values(counts, [self._batch(items, sent_ns, now_ns)], self._confirmations())
+        size = TICKS_PER_CHUNK_MAX
+        batches = [
+            self._batch(topics[start : start + size], bodies[start : start + size], sent_ns, now_ns)
+            for start in range(0, max(1, len(topics)), size)
+        ]
+        return Values(counts, batches, self._confirmations())
 
     def batch_done(self, now_ns: int) -> SweepEnd | None:
         """After an answer: the end of the sweep, or None when another batch follows."""
@@ -128,7 +135,7 @@ class Sweep:
         """An empty batch when nothing was sent for a while, with the age of the last answer."""
         if self.is_parked or now_ns < self._beat_due_ns:
             return []
-        return [self._batch([], self._last_answer_ns, now_ns)]
+        return [self._batch([], [], self._last_answer_ns, now_ns)]
 
     def news(self) -> list[m.Message]:
         """What a supervisor has to know that may have missed it."""
@@ -158,7 +165,9 @@ class Sweep:
         self._confirmed.update(tokens)
         return [m.Confirmed(self.shard, self.epoch, tokens)] if tokens else []
 
-    def _batch(self, items: list[Item], received_ns: int, now_ns: int) -> IngestBatch:
+    def _batch(
+        self, topics: list[bytes], bodies: list[bytes], received_ns: int, now_ns: int
+    ) -> IngestBatch:
         self.batch_seq += 1
         self._beat_due_ns = now_ns + BEAT_NS
         return IngestBatch(
@@ -171,5 +180,7 @@ class Sweep:
             last_frame_boot_ns=self._last_answer_ns,
             canary_boot_ns=0,  # a poll has no canaries: every answer is news or a failure
             period_ns=max(self._period_ns, self._sweep_ns),
-            items=items,
+            items=[],
+            topics=topics,
+            bodies=bodies,
         )

@@ -7,6 +7,8 @@ from typing import Any
 from kitefeed.actors.policy.machine import Machine, Wake
 from kitefeed.protocol.clock import boot_ns
 
+DELAY_S_MAX = 60.0  # a host that slept has other ideas of when a timer is due
+
 
 class Driver:
     """`perform` carries out one command; it may call `feed` again, which is queued behind the
@@ -17,6 +19,7 @@ class Driver:
         self._perform = perform
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due_ns = 0
         self._events: list[object] = []
         self._is_stepping = False
 
@@ -38,11 +41,20 @@ class Driver:
         if self._timer is not None:
             self._timer.cancel()
 
+    def _on_timer(self) -> None:
+        self._timer = None
+        self.feed(Wake())
+
     def _arm(self) -> None:
+        """Sets the timer to the machine's deadline. One that moved later is found when the old one
+        comes: busy machines move it with every event, and a timer costs more than a look."""
+        deadline_ns = self.machine.deadline_ns
         if self._timer is not None:
+            if deadline_ns is not None and deadline_ns >= self._timer_due_ns:
+                return
             self._timer.cancel()
             self._timer = None
-        deadline_ns = self.machine.deadline_ns
         if deadline_ns is not None:
-            delay_s = max(0.001, (deadline_ns - boot_ns()) / 1e9)
-            self._timer = self._loop.call_later(min(delay_s, 60.0), self.feed, Wake())
+            delay_s = min(max(0.001, (deadline_ns - boot_ns()) / 1e9), DELAY_S_MAX)
+            self._timer_due_ns = deadline_ns
+            self._timer = self._loop.call_later(delay_s, self._on_timer)

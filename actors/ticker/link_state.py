@@ -1,7 +1,7 @@
 """One open link: its batches, confirmations and clocks. Pure."""
 
-from collections import Counter
 from collections.abc import Iterable
+from itertools import compress
 
 import msgspec
 
@@ -9,6 +9,7 @@ from kitefeed.actors.ticker.liveness import Liveness
 from kitefeed.actors.ticker.subscriptions import Ask, Asked
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import (
+    TICKS_PER_CHUNK_MAX,
     VERSION,
     Flag,
     IngestBatch,
@@ -19,21 +20,25 @@ from kitefeed.protocol.feed import (
     encode,
 )
 from kitefeed.protocol.kite import text
-from kitefeed.protocol.kite.ticks import BadFrame, TickBody, decode_frame
+from kitefeed.protocol.kite.repack import repack_frame
+from kitefeed.protocol.kite.ticks import BadFrame, TickBody
 from kitefeed.protocol.topics import NOTICE, ORDER
 
 BEAT_NS = 300_000_000
 COALESCE_NS = 100_000_000  # a burst after a subscribe comes in a dozen frames: one report
 FRESH_WITHIN_S = 5
-ITEMS_MAX = 3_000  # of one batch: what a socket may carry, and ingest takes in one message (1 MiB)
 ORDER_ID_CHARS_MAX = 64
 _NOTHING = msgspec.Raw(encode(None))
+_FIRST_PACKET = Flag.FIRST_PACKET.value
+_decode = msgspec.msgpack.Decoder(TickBody).decode
 
 
 class Received(msgspec.Struct):
     """What one frame came to."""
 
-    counts: Counter[str]
+    packets: int = 0
+    bad_frames: int = 0
+    unknown_tokens: int = 0
     batches: list[IngestBatch] = []
     reports: list[m.Message] = []
     has_tick: bool = False
@@ -76,15 +81,13 @@ class Link:
 
     def receive(self, payload: bytes, is_binary: bool, now_ns: int, utc_s: float) -> Received:
         """One message of Kite, whatever its bytes are."""
-        received = Received(Counter(frames=1))
+        received = Received()
         if not self.liveness.frame(now_ns):
             return received
         if is_binary:
-            items = self._ticks(payload, now_ns, utc_s, received)
-        else:
-            items = _text_items(payload, received.counts)
-        for start in range(0, len(items), ITEMS_MAX):
-            received.batches.append(self._batch(items[start : start + ITEMS_MAX], now_ns))
+            self._ticks(payload, now_ns, utc_s, received)
+        elif items := _text_items(payload, received):
+            received.batches.append(self._batch(items, now_ns))
         return received
 
     def beats(self, now_ns: int) -> list[IngestBatch]:
@@ -110,33 +113,57 @@ class Link:
             reports.append(m.LinkSilent(self.shard, self.epoch))
         return reports
 
-    def _ticks(self, payload: bytes, now_ns: int, utc_s: float, received: Received) -> list[Item]:
-        ticks, bad = decode_frame(payload)
-        received.counts["packets"] = len(ticks)
-        received.counts["bad_frames"] = int(bad is not None)
-        items: list[Item] = []
-        for tick in ticks:
-            topic = self.asked.topics.get(tick.instrument_token)
-            if topic is None:
-                received.counts["unknown_tokens"] += 1
-                continue
-            flags = self._note(tick, now_ns, utc_s, received)
-            items.append(Item(topic, flags, msgspec.Raw(encode(tick))))
-        return items
+    def _ticks(self, payload: bytes, now_ns: int, utc_s: float, received: Received) -> None:
+        tokens, bodies, bad = repack_frame(payload)
+        received.packets = len(tokens)
+        received.bad_frames = int(bad is not None)
+        found = [*map(self.asked.topics.get, tokens)]
+        topics = [topic for topic in found if topic is not None]
+        if len(topics) < len(tokens):
+            is_known = [topic is not None for topic in found]
+            received.unknown_tokens = len(tokens) - len(topics)
+            tokens, bodies = [*compress(tokens, is_known)], [*compress(bodies, is_known)]
+        if not topics:
+            return
+        flags = self._note(tokens, bodies, now_ns, utc_s, received)
+        for start in range(0, len(topics), TICKS_PER_CHUNK_MAX):
+            cut = slice(start, start + TICKS_PER_CHUNK_MAX)
+            batch = self._batch([], now_ns)
+            batch.topics, batch.bodies, batch.flags = topics[cut], bodies[cut], flags[cut]
+            received.batches.append(batch)
 
-    def _note(self, tick: TickBody, now_ns: int, utc_s: float, received: Received) -> int:
-        """Lets a tick of a known token count; returns its flags."""
-        is_first = self.asked.is_first(tick)
-        is_fresh = not is_first or _is_recent(tick, utc_s)
+    def _note(
+        self, tokens: list[int], bodies: list[bytes], now_ns: int, utc_s: float, received: Received
+    ) -> list[int]:
+        """Lets packets of known tokens count; returns their flags, nothing when all are zero."""
         received.has_tick = True
-        received.has_fresh_tick = received.has_fresh_tick or is_fresh
-        if self.liveness.tick(tick, now_ns, is_fresh=is_fresh):
-            received.reports.append(m.LinkFresh(self.shard, self.epoch))
-        if self.asked.is_confirmation(tick.instrument_token):
-            self._to_confirm.append(tick.instrument_token)
+        self.liveness.ticks(tokens, bodies, now_ns)
+        flags: list[int] = []
+        fresh = tokens
+        if not self.asked.are_all_news(tokens):
+            flags, fresh = self._firsts(tokens, bodies, utc_s)
+        if fresh:
+            received.has_fresh_tick = True
+            if self.liveness.fresh(fresh, now_ns):
+                received.reports.append(m.LinkFresh(self.shard, self.epoch))
+        if confirmed := self.asked.confirm(tokens):
+            self._to_confirm += confirmed
             if self._confirm_due_ns is None:
                 self._confirm_due_ns = now_ns + COALESCE_NS
-        return Flag.FIRST_PACKET.value if is_first else 0
+        return flags
+
+    def _firsts(
+        self, tokens: list[int], bodies: list[bytes], utc_s: float
+    ) -> tuple[list[int], list[int]]:
+        """Flags of packets among which are cached ones, and the tokens of those that are news."""
+        flags, fresh = [], []
+        for token, body in zip(tokens, bodies, strict=True):
+            tick = _decode(body)
+            is_first = self.asked.is_first(token, tick.mode)
+            flags.append(_FIRST_PACKET if is_first else 0)
+            if not is_first or _is_recent(tick, utc_s):
+                fresh.append(token)
+        return flags, fresh
 
     def _batch(self, items: list[Item], now_ns: int) -> IngestBatch:
         self._batch_seq += 1
@@ -160,10 +187,10 @@ def _is_recent(tick: TickBody, utc_s: float) -> bool:
     return at_s is not None and abs(utc_s - at_s) <= FRESH_WITHIN_S
 
 
-def _text_items(payload: bytes, counts: Counter[str]) -> list[Item]:
+def _text_items(payload: bytes, received: Received) -> list[Item]:
     match text.parse_text(payload):
         case BadFrame():
-            counts["bad_frames"] = 1
+            received.bad_frames = 1
         case text.OrderUpdate(data):
             body = msgspec.Raw(encode(OrderUpdate(data)))
             return [Item(ORDER + _order_id(data), 0, body)]

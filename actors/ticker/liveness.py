@@ -6,7 +6,10 @@ of an always-active instrument (a mute feed hides behind heartbeats).
 """
 
 from collections.abc import Iterable
+from itertools import repeat
 from typing import Literal, NamedTuple
+
+import msgspec
 
 from kitefeed.protocol.kite.ticks import TickBody
 from kitefeed.protocol.messages import Instrument
@@ -34,10 +37,7 @@ class Doubt(NamedTuple):
     volume_traded: int | None
 
 
-class _Seen(NamedTuple):
-    at_ns: int
-    last_price: int
-    volume_traded: int | None
+_decode = msgspec.msgpack.Decoder(TickBody).decode
 
 
 class Liveness:
@@ -52,7 +52,7 @@ class Liveness:
         self._tokens: set[int] = set()
         self._canaries: set[int] = set()
         self._open: set[int] = set()
-        self._seen: dict[int, _Seen] = {}
+        self._seen: dict[int, tuple[bytes, int]] = {}  # the last body, and when it came
         self._unproven_due_ns: int | None = None
         self._canary_due_ns: int | None = None
 
@@ -87,13 +87,13 @@ class Liveness:
         self.last_frame_ns = now_ns
         return True
 
-    def tick(self, tick: TickBody, now_ns: int, *, is_fresh: bool) -> bool:
-        """A packet of a known token; True for the first fresh one of this link."""
-        token = tick.instrument_token
-        self._seen[token] = _Seen(now_ns, tick.last_price, tick.volume_traded)
-        if not is_fresh:
-            return False
-        if token in self._canaries:
+    def ticks(self, tokens: list[int], bodies: list[bytes], now_ns: int) -> None:
+        """Packets of known tokens. Bodies are looked into only when there is a doubt."""
+        self._seen.update(zip(tokens, zip(bodies, repeat(now_ns)), strict=False))
+
+    def fresh(self, tokens: Iterable[int], now_ns: int) -> bool:
+        """The tokens among them whose packets are news; True for the first news of this link."""
+        if not self._canaries.isdisjoint(tokens):
             self.canary_ns, self._canary_due_ns = now_ns, now_ns + CANARY_NS
         is_proof = not self.is_fresh
         self.is_fresh = True
@@ -125,8 +125,10 @@ class Liveness:
         if not self._is_arriving(now_ns):
             return []
         token = self._witness()
-        seen = self._seen.get(token, _Seen(0, 0, None))
-        return [Doubt(kind, token, seen.last_price, seen.volume_traded)]
+        if token not in self._seen:
+            return [Doubt(kind, token, 0, None)]
+        tick = _decode(self._seen[token][0])
+        return [Doubt(kind, token, tick.last_price, tick.volume_traded)]
 
     def _witness(self) -> int:
         """The token to ask about: a canary if there is one, else one whose market is open; the one
@@ -134,6 +136,6 @@ class Liveness:
 
         def order(token: int) -> tuple[int, int]:
             seen = self._seen.get(token)
-            return (-seen.at_ns if seen else 0, token)
+            return (-seen[1] if seen else 0, token)
 
         return min(self._canaries or self._open or self._tokens, key=order)

@@ -209,7 +209,11 @@ class Ticker:
         if link is None:
             return []
         received = link.receive(frame.payload, frame.is_binary, now_ns, frame.utc_s)
-        self.counters.update(received.counts)
+        counters = self.counters
+        counters["frames"] += 1
+        counters["packets"] += received.packets
+        counters["bad_frames"] += received.bad_frames
+        counters["unknown_tokens"] += received.unknown_tokens
         if received.has_tick:
             self.last_tick_ns = now_ns
         if received.has_fresh_tick:

@@ -73,8 +73,7 @@ class Shell:
     def _perform(self, command: Command) -> None:
         match command:
             case IngestBatch():
-                self._ingest.publish(encode(command))
-                self._ingest.poke()
+                self._ingest.publish([encode(command)])
             case Connect():
                 self._connect(command)
             case Disconnect():

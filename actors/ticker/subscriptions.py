@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
-from kitefeed.protocol.kite.ticks import TickBody, mode_from_name
+from kitefeed.protocol.kite.ticks import mode_from_name
 from kitefeed.protocol.messages import Instrument
 from kitefeed.protocol.topics import tick_topic
 
@@ -58,24 +58,28 @@ class Asked:
             *(ask for mode in _MODES for ask in _asks(mode, self._of_mode(mode, moded))),
         ]
 
-    def is_first(self, tick: TickBody) -> bool:
+    def are_all_news(self, tokens: list[int]) -> bool:
+        """Whether none of these can be a cached packet: so it is nearly always."""
+        return not self._firsts_left or self._firsts_left.keys().isdisjoint(tokens)
+
+    def is_first(self, token: int, mode: int) -> bool:
         """Whether this packet is a cached one and not news; counts it."""
-        token = tick.instrument_token
         left = self._firsts_left.get(token)
         if left is None:
             return False
-        if left == 1 or tick.mode == self._modes[token]:
+        if left == 1 or mode == self._modes[token]:
             del self._firsts_left[token]
         else:
             self._firsts_left[token] = left - 1
         return True
 
-    def is_confirmation(self, token: int) -> bool:
-        """Whether this is the token's first packet since it was asked for; remembers it."""
-        if token in self.confirmed:
-            return False
-        self.confirmed.add(token)
-        return True
+    def confirm(self, tokens: list[int]) -> list[int]:
+        """Those of `tokens` whose first packet since they were asked for this is; remembers it."""
+        if len(self.confirmed) == len(self.instruments):
+            return []
+        new = [token for token in dict.fromkeys(tokens) if token not in self.confirmed]
+        self.confirmed.update(new)
+        return new
 
     def _forget(self, removed: list[int]) -> None:
         self.confirmed.difference_update(removed)

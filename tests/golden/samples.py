@@ -22,8 +22,8 @@ from kitefeed.protocol.kite.ticks import TickBody
 
 FILE = Path(__file__).with_name("samples.txt")
 DATA: tuple[type[msgspec.Struct], ...] = (
-    f.Item, f.IngestBatch, f.FeedMessage, f.SnapshotEnd, f.ShardHealth, f.Heartbeat, f.FeedState,
-    f.OrderUpdate, f.Notice, TickBody,
+    f.Item, f.IngestBatch, f.FeedMessage, f.TickChunk, f.SnapshotEnd, f.ShardHealth, f.Heartbeat,
+    f.FeedState, f.OrderUpdate, f.Notice, TickBody,
 )  # fmt: skip
 CONTROL: tuple[type[msgspec.Struct], ...] = (
     *get_args(m.BusMessage), *get_args(m.ControlRequest), *get_args(m.ControlReply), m.Envelope,
@@ -31,6 +31,7 @@ CONTROL: tuple[type[msgspec.Struct], ...] = (
 TYPES = {kind.__name__: kind for kind in (*DATA, *CONTROL)}
 
 _SIMPLE: dict[Any, Any] = {
+    f.ReceivedBody: f.ReceivedBody(408065, 3, 100, 150005, depth=bytes(120)),
     bool: True, int: 7, float: 1.5, str: "text", bytes: b"\x01\x02", object: "any",
     msgspec.Raw: msgspec.Raw(b"\x92\x01\x02"),
 }  # fmt: skip

@@ -20,7 +20,7 @@ from kitefeed.protocol.client import Feed
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.feed import FeedState, IngestBatch, Item, Source
 from kitefeed.protocol.kite.ticks import FULL, TickBody
-from kitefeed.protocol.topics import tick_topic
+from kitefeed.protocol.topics import TICK, tick_topic
 from kitefeed.protocol.topology import CONTROL, FEED, endpoint
 from tests.support import Processes
 
@@ -48,13 +48,18 @@ class FakeSource:
         self._thread.start()
 
     def send(self, items: Sequence[Item] = ()) -> None:
+        """One batch: of ticks, in columns, or of other items."""
         now_ns = boot_ns()
+        batch = IngestBatch(f.VERSION, 0, self._epoch, self._source, 0, now_ns, now_ns, 0, 0, [])
+        if items and items[0].topic.startswith(TICK):
+            batch.topics = [item.topic for item in items]
+            batch.bodies = [bytes(item.body) for item in items]
+            batch.flags = [item.flags for item in items]
+        else:
+            batch.items = list(items)
         with self._lock:
             self._seq += 1
-            batch = IngestBatch(
-                f.VERSION, 0, self._epoch, self._source, self._seq, now_ns, now_ns, 0, 0,
-                list(items),
-            )  # fmt: skip
+            batch.batch_seq = self._seq
             self._socket.send(f.encode(batch))
 
     def send_raw(self, frame: bytes) -> None:

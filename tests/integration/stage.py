@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import zmq
 
 from kitefeed.actors.runtime import session_file
@@ -110,8 +111,10 @@ class Stage:
         return found[0]
 
     def items(self, topic: str = "") -> list[Item]:
+        """What came under `topic`, ticks included, which come as columns."""
         wanted = topic.encode()
-        return [i for batch in self.batches for i in batch.items if i.topic.startswith(wanted)]
+        found = [item for batch in self.batches for item in (*batch.items, *ticks_of(batch))]
+        return [item for item in found if item.topic.startswith(wanted)]
 
     def pump(self) -> None:
         while frames := _receive(self._bus):
@@ -167,3 +170,9 @@ def _receive(socket: "zmq.Socket[bytes]") -> list[bytes]:
 
 def deadline_ns(seconds: float = 5.0) -> int:
     return boot_ns() + int(seconds * 1e9)
+
+
+def ticks_of(batch: IngestBatch) -> list[Item]:
+    flags = batch.flags or [0] * len(batch.topics)
+    columns = zip(batch.topics, flags, batch.bodies, strict=True)
+    return [Item(topic, flag, msgspec.Raw(body)) for topic, flag, body in columns]

@@ -75,12 +75,12 @@ def test_polled_values_come_every_period_with_confirmations_and_beats(stage: Sta
     assert stage.report(m.Confirmed).tokens == (INFY.token, NIFTY.token)
     assert stage.report(m.Polled).outcome == "ok"
     stage.until(lambda: len(stage.items("tick/NSE:INFY")) >= 2)
-    values = [batch for batch in stage.batches if batch.items]
+    values = [batch for batch in stage.batches if batch.topics]
     assert {b.source for b in stage.batches} == {Source.REST}
     assert values[1].received_boot_ns - values[0].received_boot_ns >= SECOND_NS
     assert values[0].period_ns >= SECOND_NS
     assert len(stage.batches) > len(values)  # beats between the answers
-    body = msgspec.msgpack.decode(values[0].items[0].body, type=TickBody)
+    body = msgspec.msgpack.decode(values[0].bodies[0], type=TickBody)
     assert (body.instrument_token, body.divisor) == (INFY.token, 100)
     stage.send(m.StopPolling(0))
     stage.until(lambda: stage.beats and stage.beats[-1].counters["absent"] >= 1)

@@ -11,7 +11,6 @@ from kitefeed.protocol.kite.ticks import (
     LTP,
     QUOTE,
     TickBody,
-    decode_frame,
     divisor_of,
     encode_frame,
     encode_packet,
@@ -20,6 +19,7 @@ from kitefeed.protocol.kite.ticks import (
     segment_of,
     unpack_depth,
 )
+from tests.support import decode_frame
 
 U32 = st.integers(0, 2**32 - 1)
 SEGMENTS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 0, 255]

@@ -259,7 +259,7 @@ class Reader:
             self._send(b"\1", self._topic(key))
 
     def drop(self, key: str) -> None:
-        if key in self.keys:
+        if key in self.keys and key != "NSE:NIFTY 50":  # by which a feed that is well is known
             self.keys.discard(key)
             self._send(b"\0", self._topic(key))
 

@@ -134,7 +134,7 @@ def _unmarked(self: store.LastValues, rows: Any, **clocks: int) -> None:
     _load(self, rows, **clocks)
     for value in self._values.values():
         value.flags = 0
-        value.received_boot_ns = clocks["now_ns"]
+        value.origin = msgspec.structs.replace(value.origin, received_boot_ns=clocks["now_ns"])
 
 
 def _trusting(self: Liveness, now_ns: int) -> bool:
@@ -191,7 +191,7 @@ PLANTS: dict[str, list[Plant]] = {
     "silence takes a minute": [(liveness, "SILENT_NS", 60 * S)],
     "a mute feed is not doubted": [(liveness, "CANARY_NS", HOUR_NS)],
     "what lay in a buffer is news": [(Liveness, "frame", _trusting)],
-    "a cached packet is news": [(Asked, "is_first", lambda self, tick: False)],
+    "a cached packet is news": [(Asked, "is_first", lambda self, token, mode: False)],
     "the quote bucket leaks": [(poller, "SPACING_NS", 3 * S // 10)],
     "a polled value is stamped with its arrival": [(Sweep, "values", _at_answer)],
     "no answer is a refusal": [(TokenValidator, "_give_up", _accusing)],

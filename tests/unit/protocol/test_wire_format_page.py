@@ -13,7 +13,7 @@ from kitefeed.protocol.kite.ticks import LTP, TickBody
 
 PAGE = (Path(__file__).parents[3] / "docs" / "wire-format.md").read_text("utf-8")
 STRUCTS: list[type[msgspec.Struct]] = [
-    f.FeedMessage, TickBody, f.Heartbeat, f.ShardHealth, f.SnapshotEnd, f.FeedState,
+    f.FeedMessage, TickBody, f.TickChunk, f.Heartbeat, f.ShardHealth, f.SnapshotEnd, f.FeedState,
     f.OrderUpdate, f.Notice,
 ]  # fmt: skip
 
@@ -41,7 +41,7 @@ def test_the_page_names_sources_topics_and_version_as_they_are() -> None:
     assert [f"{s.value} {s.name.lower()}" for s in Source] == ["0 none", "1 websocket", "2 rest"]
     assert "0 none (the daemon itself), 1 websocket, 2 rest" in PAGE
     assert f"version of this page: {f.VERSION}" in PAGE
-    for topic in (topics.HEARTBEAT_TOPIC, topics.STATE_TOPIC):
+    for topic in (topics.HEARTBEAT_TOPIC, topics.STATE_TOPIC, topics.TICKS_TOPIC):
         assert f"`{topic.decode()}\\0`" in PAGE
     for prefix in (*topics.FAMILIES, topics.SNAPSHOT, topics.PRESENCE):
         assert f"`{prefix.decode()}" in PAGE

@@ -21,6 +21,7 @@ from kitefeed.protocol.topics import (
     HEARTBEAT_TOPIC,
     NUL,
     STATE_TOPIC,
+    TICKS_TOPIC,
     presence,
     snapshot_request,
     tick_topic,
@@ -30,6 +31,7 @@ S = 1_000_000_000
 GEN = 42
 UTC = 1_790_000_000 * S
 INFY = tick_topic("NSE:INFY")
+TCS = tick_topic("NSE:TCS")
 BODY = msgspec.Raw(f.encode([1, 3, 100, 5]))
 T = TypeVar("T")
 
@@ -78,6 +80,7 @@ class World:
         period_ns: int = 0,
     ) -> None:
         self._batch_seq = self._batch_seq + 1 if batch_seq is None else batch_seq
+        is_tick = bool(topics) and topics[0].startswith(b"tick/") and not flags & Flag.STALE
         batch = IngestBatch(
             f.VERSION,
             0,
@@ -88,7 +91,10 @@ class World:
             self.now_ns if frame_ns is None else frame_ns,
             canary_ns,
             period_ns,
-            [Item(topic, flags, BODY) for topic in topics],
+            [] if is_tick else [Item(topic, flags, BODY) for topic in topics],
+            list(topics) if is_tick else [],
+            [bytes(BODY)] * len(topics) if is_tick else [],
+            [flags] * len(topics) if is_tick and flags else [],
         )
         self.give(e.Ingest(f.encode(batch), self.utc_ns))
 
@@ -127,6 +133,7 @@ class World:
 def world() -> World:
     made = World()
     made.grant(1)
+    made.subscribe(b"tick/")
     made.published.clear()
     made.told.clear()
     return made
@@ -234,6 +241,48 @@ def test_an_item_no_source_may_send_is_dropped_and_its_neighbours_are_kept(
     world.batch(INFY, topic, INFY)
     assert world.machine.bad_items == 1
     assert len(world.take(INFY)) == 2
+
+
+def test_a_tick_is_written_only_for_those_who_listen_but_always_numbered(world: World) -> None:
+    world.unsubscribe(b"tick/")
+    world.batch(INFY, TCS)
+    assert [topic for topic, _ in world.published if topic.startswith(b"tick")] == []
+    world.subscribe(INFY + NUL)
+    world.subscribe(b"tick/NSE:T")
+    world.published.clear()
+    world.batch(INFY, TCS, b"tick/BSE:SBIN")
+    written = [(topic, message.seq) for topic, message in world.published]
+    assert written == [(INFY, 2), (TCS, 2)]
+
+
+def test_all_ticks_of_a_batch_go_together_to_those_who_read_everything(world: World) -> None:
+    world.batch(INFY)
+    assert world.take(TICKS_TOPIC) == []
+    world.subscribe(TICKS_TOPIC + NUL)
+    world.published.clear()
+    world.batch(INFY, TCS, INFY)
+    world.batch(TCS, flags=Flag.FIRST_PACKET)
+    first, second = world.take(TICKS_TOPIC)
+    assert (first.seq, second.seq, first.epoch, first.source) == (1, 2, 1, Source.WEBSOCKET)
+    body = msgspec.msgpack.decode(first.body)
+    assert body == [[INFY, TCS, INFY], [2, 1, 3], [msgspec.msgpack.decode(BODY)] * 3, []]
+    assert msgspec.msgpack.decode(second.body)[3] == [Flag.FIRST_PACKET]
+
+
+def test_a_reader_of_everything_is_told_what_streams_no_more(world: World) -> None:
+    world.subscribe(TICKS_TOPIC + NUL)
+    world.batch(INFY)
+    world.published.clear()
+    world.batch(INFY, flags=Flag.STALE)
+    (end,) = world.take(TICKS_TOPIC)
+    topics, seqs, _, flags = msgspec.msgpack.decode(end.body)
+    assert (topics, seqs, flags) == ([INFY], [2], [Flag.STALE])
+
+
+def test_columns_of_different_lengths_are_a_bad_batch(world: World) -> None:
+    batch = IngestBatch(f.VERSION, 0, 1, Source.WEBSOCKET, 1, 1, 1, 0, 0, [], [INFY, TCS], [b"x"])
+    world.give(e.Ingest(f.encode(batch), world.utc_ns))
+    assert (world.machine.bad_batches, world.take(INFY)) == (1, [])
 
 
 def test_orders_and_notices_are_numbered_but_never_kept(world: World) -> None:
@@ -396,10 +445,10 @@ def test_subscribers_are_the_clients_that_announce_themselves_or_the_widest_topi
     world.subscribe(presence("b"))
     assert world.machine.listeners.subscribers == 2
     for _ in range(3):
-        world.subscribe(b"tick/")
+        world.subscribe(b"hb/")
     assert world.machine.listeners.subscribers == 3
     for _ in range(3):
-        world.unsubscribe(b"tick/")
+        world.unsubscribe(b"hb/")
     world.unsubscribe(presence("b"))
     assert world.machine.listeners.subscribers == 1
 

@@ -5,7 +5,7 @@ import pytest
 
 from kitefeed.actors.broadcaster import store
 from kitefeed.actors.broadcaster.sequences import Sequences
-from kitefeed.actors.broadcaster.store import Damaged, LastValues, Saved, Value
+from kitefeed.actors.broadcaster.store import Damaged, LastValues, Origin, Saved
 from kitefeed.protocol.feed import Flag, Source
 from kitefeed.protocol.messages import LIST_MAX
 
@@ -15,8 +15,14 @@ NOW = 500 * HOUR_NS
 INFY = b"tick/NSE:INFY"
 
 
-def value(received_ns: int = NOW, flags: int = 0) -> Value:
-    return Value(0, 7, 0, Source.WEBSOCKET, flags, received_ns, msgspec.Raw(b"\x91\x01"))
+def put(values: LastValues, topic: bytes, received_ns: int = NOW, flags: int = 0) -> int:
+    """One tick as the machine takes it in; the seq it got."""
+    origin = Origin(0, 7, Source.WEBSOCKET, received_ns)
+    value = values.get(topic) or values.admit(topic, origin)
+    value.seq += 1
+    value.origin, value.flags, value.body = origin, flags, b"\x91\x01"
+    values.changed(None if flags & Flag.FIRST_PACKET else received_ns)
+    return value.seq
 
 
 def saved(age_ns: int, topic: bytes = INFY) -> Saved:
@@ -52,9 +58,9 @@ def test_a_loaded_value_is_cached_with_its_age_and_uncounted() -> None:
     values.load([saved(3 * HOUR_NS)], now_ns=NOW, utc_ns=UTC)
     loaded = values.get(INFY)
     assert loaded is not None
-    assert loaded.received_boot_ns == NOW - 3 * HOUR_NS
-    assert (loaded.seq, loaded.flags, loaded.source) == (0, Flag.CACHED, Source.REST)
-    assert values.put(INFY, value()) == 1
+    assert loaded.origin.received_boot_ns == NOW - 3 * HOUR_NS
+    assert (loaded.seq, loaded.flags, loaded.origin.source) == (0, Flag.CACHED, Source.REST)
+    assert put(values, INFY) == 1
     newer = values.get(INFY)
     assert newer is not None
     assert newer.flags == 0
@@ -62,7 +68,7 @@ def test_a_loaded_value_is_cached_with_its_age_and_uncounted() -> None:
 
 def test_a_loaded_value_never_replaces_one_of_this_life() -> None:
     values = LastValues()
-    values.put(INFY, value())
+    put(values, INFY)
     values.load([saved(-HOUR_NS)], now_ns=NOW, utc_ns=UTC)
     kept = values.get(INFY)
     assert kept is not None
@@ -74,18 +80,18 @@ def test_old_values_stay_until_the_next_session_brings_one() -> None:
     values.load([saved(60 * HOUR_NS)], now_ns=NOW, utc_ns=UTC)
     values.expire()
     assert values.get(INFY)
-    values.put(b"tick/NSE:TCS", value(flags=Flag.FIRST_PACKET))
+    put(values, b"tick/NSE:TCS", flags=Flag.FIRST_PACKET)
     values.expire()
     assert values.get(INFY)  # the exchange's cached packet is no new session
-    values.put(b"tick/NSE:TCS", value())
+    put(values, b"tick/NSE:TCS")
     values.expire()
     assert values.get(INFY) is None
 
 
 def test_a_quiet_instrument_outlives_a_day_without_a_session() -> None:
     values = LastValues()
-    values.put(INFY, value(NOW))
-    values.put(b"tick/NSE:TCS", value(NOW + 5 * HOUR_NS))
+    put(values, INFY, NOW)
+    put(values, b"tick/NSE:TCS", NOW + 5 * HOUR_NS)
     values.expire()  # however late it is called: nobody traded since
     assert values.get(INFY)
 
@@ -93,18 +99,18 @@ def test_a_quiet_instrument_outlives_a_day_without_a_session() -> None:
 def test_the_seq_of_an_expired_topic_never_falls() -> None:
     values = LastValues()
     for _ in range(3):
-        values.put(INFY, value(NOW))
-    values.put(b"tick/NSE:TCS", value(NOW + 25 * HOUR_NS))
+        put(values, INFY, NOW)
+    put(values, b"tick/NSE:TCS", NOW + 25 * HOUR_NS)
     values.expire()
     assert values.get(INFY) is None
-    assert values.put(INFY, value(NOW + 26 * HOUR_NS)) == 4
+    assert put(values, INFY, NOW + 26 * HOUR_NS) == 4
 
 
 def test_a_full_table_passes_values_on_uncounted() -> None:
     values = LastValues()
     for n in range(LIST_MAX):
-        values.put(b"tick/NSE:%d" % n, value())
-    assert values.put(INFY, value()) == 0
+        put(values, b"tick/NSE:%d" % n)
+    assert put(values, INFY) == 0
     assert (values.get(INFY), values.refused) == (None, 1)
 
 

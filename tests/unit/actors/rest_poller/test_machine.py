@@ -17,7 +17,7 @@ from kitefeed.actors.rest_poller.machine import (
 )
 from kitefeed.actors.rest_poller.sweep import BEAT_NS, SPACING_NS
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.feed import IngestBatch, Source
+from kitefeed.protocol.feed import TICKS_PER_CHUNK_MAX, IngestBatch, Source
 from kitefeed.protocol.kite.ticks import QUOTE, TickBody
 
 S = 1_000_000_000
@@ -98,8 +98,8 @@ def test_an_answer_becomes_a_batch_as_old_as_its_request(stage: Stage) -> None:
     assert (batch.epoch, batch.source, batch.batch_seq) == (1, Source.REST, 1)
     assert batch.received_boot_ns == batch.last_frame_boot_ns == sent_ns
     assert (batch.period_ns, batch.canary_boot_ns) == (PERIOD_NS, 0)
-    body = msgspec.msgpack.decode(batch.items[0].body, type=TickBody)
-    assert (body.last_price, body.mode, batch.items[0].topic) == (158_025, QUOTE, b"tick/NSE:INFY")
+    body = msgspec.msgpack.decode(batch.bodies[0], type=TickBody)
+    assert (body.last_price, body.mode, batch.topics[0]) == (158_025, QUOTE, b"tick/NSE:INFY")
     assert said[1:] == [
         m.Confirmed(0, 1, (INFY.token, TCS.token)),
         m.Polled(0, 1, "ok", "", SPACING_NS),
@@ -134,8 +134,10 @@ def test_many_instruments_take_several_requests_a_second_apart(stage: Stage) -> 
 def test_a_sweep_longer_than_the_period_says_so_in_its_batches(stage: Stage) -> None:
     many = tuple(m.Instrument(n << 8 | 1, f"NSE:X{n}", "ltp") for n in range(1, 3_001))
     stage.start(*many)
-    (batch,) = batches(stage.answer())
-    assert batch.period_ns == 6 * SPACING_NS > PERIOD_NS
+    answer = batches(stage.answer())
+    assert {batch.period_ns for batch in answer} == {6 * SPACING_NS}
+    assert 6 * SPACING_NS > PERIOD_NS
+    assert all(len(batch.topics) <= TICKS_PER_CHUNK_MAX for batch in answer)
 
 
 def test_what_kite_does_not_know_or_cannot_say_is_counted(stage: Stage) -> None:
@@ -143,7 +145,7 @@ def test_what_kite_does_not_know_or_cannot_say_is_counted(stage: Stage) -> None:
     bad = {INFY.token: {"last_price": "x"}}
     (batch, end) = stage.tell(Answered(1, "ok", bad))
     assert isinstance(batch, IngestBatch)
-    assert batch.items == []
+    assert batch.topics == []
     assert isinstance(end, m.Polled)
     assert (stage.poller.counters["absent"], stage.poller.counters["bad_values"]) == (1, 1)
 
@@ -239,7 +241,7 @@ def test_polling_beats_between_answers_with_the_age_of_the_last(stage: Stage) ->
     stage.answer()
     stage.at_ns += BEAT_NS
     (beat,) = batches(stage.tell(Wake()))
-    assert (beat.items, beat.batch_seq, beat.last_frame_boot_ns) == ([], 2, sent_ns)
+    assert (beat.topics, beat.batch_seq, beat.last_frame_boot_ns) == ([], 2, sent_ns)
 
 
 def test_nothing_is_asked_without_instruments(stage: Stage) -> None:

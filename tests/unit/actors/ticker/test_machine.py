@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from kitefeed.actors.policy.machine import Wake
-from kitefeed.actors.ticker.link_state import BEAT_NS, COALESCE_NS, ITEMS_MAX
+from kitefeed.actors.ticker.link_state import BEAT_NS, COALESCE_NS
 from kitefeed.actors.ticker.machine import (
     CallbackFailed,
     Connect,
@@ -17,7 +17,14 @@ from kitefeed.actors.ticker.machine import (
 )
 from kitefeed.actors.ticker.subscriptions import Ask
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.feed import Flag, IngestBatch, Notice, OrderUpdate, Source
+from kitefeed.protocol.feed import (
+    TICKS_PER_CHUNK_MAX,
+    Flag,
+    IngestBatch,
+    Notice,
+    OrderUpdate,
+    Source,
+)
 from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE, TickBody, encode_frame
 
 S = 1_000_000_000
@@ -176,11 +183,11 @@ def test_one_frame_becomes_one_batch_with_bodies_encoded_once(stage: Stage) -> N
     (batch,) = batches(stage.frame(tick(INFY), tick(TCS)))
     assert (batch.shard, batch.epoch, batch.source, batch.batch_seq) == (0, 1, Source.WEBSOCKET, 1)
     assert batch.received_boot_ns == batch.last_frame_boot_ns == stage.at_ns
-    assert [item.topic for item in batch.items] == [b"tick/NSE:INFY", b"tick/NSE:TCS"]
-    assert [item.flags for item in batch.items] == [Flag.FIRST_PACKET] * 2
-    assert msgspec.msgpack.decode(batch.items[0].body, type=TickBody).last_price == 158_025
+    assert batch.topics == [b"tick/NSE:INFY", b"tick/NSE:TCS"]
+    assert batch.flags == [Flag.FIRST_PACKET] * 2
+    assert msgspec.msgpack.decode(batch.bodies[0], type=TickBody).last_price == 158_025
     (batch,) = batches(stage.frame(tick(INFY)))
-    assert (batch.batch_seq, batch.items[0].flags) == (2, 0)
+    assert (batch.batch_seq, batch.flags) == (2, [])
 
 
 def test_unknown_tokens_are_dropped_and_counted(stage: Stage) -> None:
@@ -194,7 +201,7 @@ def test_a_damaged_frame_is_counted_and_its_good_packets_are_kept(stage: Stage) 
     stage.open(INFY, TCS)
     whole = encode_frame([tick(INFY), tick(TCS)])
     (batch,) = batches(stage.tell(Frame(LINK, whole[:-3], True, UTC_S)))
-    assert [item.topic for item in batch.items] == [b"tick/NSE:INFY"]
+    assert (batch.topics, len(batch.bodies)) == ([b"tick/NSE:INFY"], 1)
     assert stage.ticker.counters["bad_frames"] == 1
 
 
@@ -206,11 +213,22 @@ def test_rubbish_never_raises(stage: Stage, rubbish: bytes) -> None:
     assert stage.ticker.counters["bad_frames"] >= 1
 
 
-def test_a_frame_larger_than_a_socket_can_mean_is_cut_into_batches(stage: Stage) -> None:
+def test_unknown_tokens_between_known_ones_take_nothing_with_them(stage: Stage) -> None:
+    stage.open(INFY, NIFTY)
+    (batch,) = batches(stage.frame(tick(TCS), tick(INFY, 1), tick(TCS), tick(INFY, 2), tick(TCS)))
+    prices = [msgspec.msgpack.decode(body, type=TickBody).last_price for body in batch.bodies]
+    assert (batch.topics, prices) == ([b"tick/NSE:INFY"] * 2, [1, 2])
+    assert stage.ticker.counters["unknown_tokens"] == 3
+
+
+def test_a_large_frame_is_cut_into_batches_with_their_own_flags(stage: Stage) -> None:
     stage.open(INFY)
-    made = batches(stage.frame(*[tick(INFY)] * (ITEMS_MAX + 1)))
-    assert [len(batch.items) for batch in made] == [ITEMS_MAX, 1]
+    made = batches(stage.frame(*[tick(INFY)] * (TICKS_PER_CHUNK_MAX + 1)))
+    assert [len(batch.topics) for batch in made] == [TICKS_PER_CHUNK_MAX, 1]
+    assert [len(batch.bodies) for batch in made] == [TICKS_PER_CHUNK_MAX, 1]
     assert [batch.batch_seq for batch in made] == [1, 2]
+    assert made[0].flags == [Flag.FIRST_PACKET] + [0] * (TICKS_PER_CHUNK_MAX - 1)
+    assert made[1].flags == [0]
 
 
 def test_orders_and_notices_get_topics_of_their_own(stage: Stage) -> None:
@@ -242,7 +260,12 @@ def test_an_open_link_beats_when_nothing_was_sent(stage: Stage) -> None:
     opened_ns = stage.at_ns
     stage.at_ns += BEAT_NS
     (beat,) = batches(stage.tell(Wake()))
-    assert (beat.items, beat.batch_seq, beat.last_frame_boot_ns) == ([], 1, opened_ns)
+    assert (beat.topics, beat.items, beat.batch_seq, beat.last_frame_boot_ns) == (
+        [],
+        [],
+        1,
+        opened_ns,
+    )
     stage.at_ns += BEAT_NS - 1
     stage.frame(tick(INFY))
     stage.at_ns += 1
@@ -393,7 +416,7 @@ def test_a_refresh_asks_anew_and_its_packets_are_first_packets(stage: Stage) -> 
         "subscribe",
     ]
     (batch,) = batches(stage.frame(tick(INFY)))
-    assert batch.items[0].flags == Flag.FIRST_PACKET
+    assert batch.flags == [Flag.FIRST_PACKET]
     assert m.Confirmed(0, 1, (INFY.token,)) in stage.run(1)
 
 

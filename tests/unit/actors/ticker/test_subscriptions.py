@@ -1,14 +1,10 @@
 from kitefeed.actors.ticker.subscriptions import TOKENS_PER_MESSAGE_MAX, Ask, Asked
-from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE, TickBody
+from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE
 from kitefeed.protocol.messages import Instrument
 
 INFY = Instrument(408065, "NSE:INFY", "full")
 SBIN = Instrument(779521, "NSE:SBIN", "ltp")
 TCS = Instrument(2953217, "NSE:TCS", "quote")
-
-
-def tick(token: int, mode: int) -> TickBody:
-    return TickBody(token, mode, 100, 158_025)
 
 
 def test_all_is_subscribed_first_and_modes_follow_where_they_are_not_the_default() -> None:
@@ -40,14 +36,14 @@ def test_a_changed_mode_is_sent_also_back_to_the_default() -> None:
 def test_a_refresh_asks_for_everything_again_and_forgets_confirmations() -> None:
     asked = Asked()
     asked.change([INFY], is_refresh=False)
-    assert asked.is_confirmation(INFY.token)
+    assert asked.confirm([INFY.token, INFY.token]) == [INFY.token]
     assert asked.change([INFY], is_refresh=True) == [
         Ask("unsubscribe", (INFY.token,)),
         Ask("subscribe", (INFY.token,)),
         Ask("full", (INFY.token,)),
     ]
-    assert asked.is_confirmation(INFY.token)
-    assert not asked.is_confirmation(INFY.token)
+    assert asked.confirm([INFY.token]) == [INFY.token]
+    assert asked.confirm([INFY.token]) == []
 
 
 def test_messages_are_cut_into_pieces() -> None:
@@ -60,17 +56,17 @@ def test_the_cached_packets_of_both_modes_are_first_packets() -> None:
     asked = Asked()
     asked.change([INFY], is_refresh=False)
     modes = (QUOTE, FULL, FULL)
-    assert [asked.is_first(tick(INFY.token, mode)) for mode in modes] == [True, True, False]
+    assert [asked.is_first(INFY.token, mode) for mode in modes] == [True, True, False]
 
 
 def test_one_cached_packet_in_the_asked_mode_is_enough() -> None:
     asked = Asked()
     asked.change([SBIN, TCS], is_refresh=False)
-    assert [asked.is_first(tick(SBIN.token, LTP)) for _ in range(2)] == [True, False]
-    assert [asked.is_first(tick(TCS.token, QUOTE)) for _ in range(2)] == [True, False]
+    assert [asked.is_first(SBIN.token, LTP) for _ in range(2)] == [True, False]
+    assert [asked.is_first(TCS.token, QUOTE) for _ in range(2)] == [True, False]
 
 
 def test_a_mode_that_never_comes_does_not_make_packets_first_for_ever() -> None:
     asked = Asked()
     asked.change([INFY], is_refresh=False)
-    assert [asked.is_first(tick(INFY.token, QUOTE)) for _ in range(3)] == [True, True, False]
+    assert [asked.is_first(INFY.token, QUOTE) for _ in range(3)] == [True, True, False]
