@@ -18,6 +18,7 @@ from kitefeed.actors.runtime.secrets import redact
 from kitefeed.actors.runtime.session_file import Session
 from kitefeed.actors.ticker.subscriptions import Ask
 from kitefeed.actors.ticker.tls import VerifiedTls
+from kitefeed.actors.ticker.websocket_frames import binary_messages
 
 CONNECT_TIMEOUT_S = 5
 HANDSHAKE_TIMEOUT_S = 5
@@ -36,13 +37,29 @@ class Callbacks(NamedTuple):
 
 
 class _Protocol(KiteTickerClientProtocol):  # type: ignore[misc]
-    """Without the keepalive, which sends nothing and aborts 5 s after an unsolicited pong."""
+    """Without the keepalive, which sends nothing and aborts 5 s after an unsolicited pong, and past
+    autobahn's parser for what is nearly always received (`websocket_frames`)."""
 
     def _loop_ping(self) -> None:
         pass
 
     def _loop_pong_check(self) -> None:
         pass
+
+    _held = b""  # the beginning of a message whose end has not come yet
+
+    def _dataReceived(self, data: bytes) -> None:
+        stream, self._held = self._held + data, b""
+        if self.state == self.STATE_OPEN and not (
+            self.data or self.current_frame or self.inside_message
+        ):
+            payloads, stream, is_ours = binary_messages(stream, MESSAGE_BYTES_MAX)
+            for payload in payloads:
+                self.onMessage(payload, True)
+            if is_ours and self.state == self.STATE_OPEN:
+                self._held, stream = stream, b""
+        if stream:
+            super()._dataReceived(stream)
 
     def connectionLost(self, reason: Any) -> None:
         # A failed certificate check is otherwise told as "peer dropped the TCP connection".
