@@ -42,6 +42,7 @@ class Instrument(msgspec.Struct, frozen=True, array_like=True):
     mode: Mode
     is_canary: bool = False  # always active, and trading now: its silence is a doubt
     is_closed: bool = False  # its market is closed now: its quote proves nothing of a stream
+    has_listeners: bool = False  # a program reads it now, or did within the grace
 
 
 # --- any actor -> supervisor ------------------------------------------------------------------
@@ -297,9 +298,15 @@ class Announce(Message, frozen=True):
 
 class ListenersWant(Message, frozen=True):
     """All instruments (`NSE:INFY`) that at least one program subscribes to by exact topic; sent
-    whole when it changes, and after every Hello."""
+    whole when it changes, and after every Hello.
+
+    modes: the highest mode that programs ask for, where one does. The others want the configured
+    one; `also_plain` names keys of `modes` that have such a reader, too.
+    """
 
     keys: Keys
+    modes: dict[str, Mode] = {}
+    also_plain: Keys = ()
 
 
 # --- supervisor -> any actor ------------------------------------------------------------------
@@ -357,7 +364,7 @@ class WantInstruments(Message, frozen=True):
 
     `is_kept`: the operator's `subscribe`, remembered over restarts. Without it, a program asks
     whether these can be had; its feed subscription is what keeps them wanted. mode None: as
-    configured.
+    configured. The answer's detail says so when others want a higher one.
     """
 
     instruments: Keys

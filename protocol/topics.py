@@ -20,6 +20,7 @@ HEARTBEAT_TOPIC = b"hb/feed"
 # in byte order when a socket (re)connects, so live topics are installed before the request is seen.
 SNAPSHOT = b"~snap!"
 PRESENCE = b"~client!"
+MODE = b"~mode!"
 
 SUBSCRIPTION_BYTES_MAX = 256  # longest topic or prefix that is looked at; longer ones are ignored
 
@@ -48,6 +49,21 @@ def parse_snapshot_request(subscription: bytes) -> bytes | None:
         return None
     nonce, mark, prefix = subscription[len(SNAPSHOT) :].partition(b"!")
     return prefix if mark and nonce and prefix else None
+
+
+def mode_request(mode: str, topic: bytes) -> bytes:
+    """What a reader of `topic` (no NUL) subscribes to besides, so that its instrument streams at
+    least in this mode; nothing is ever published there."""
+    return MODE + mode.encode() + b"!" + topic + NUL
+
+
+def parse_mode_request(subscription: bytes) -> tuple[str, bytes] | None:
+    """Mode and topic (no NUL) of a mode request, or None if `subscription` is not one."""
+    if not subscription.startswith(MODE):
+        return None
+    mode, _, topic = subscription[len(MODE) :].partition(b"!")
+    is_exact = topic.startswith(TICK) and topic.endswith(NUL)
+    return (mode.decode(errors="replace"), topic[:-1]) if is_exact else None
 
 
 def presence(nonce: str) -> bytes:

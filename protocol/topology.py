@@ -38,7 +38,7 @@ class Wire(NamedTuple):
 
 BUS = Wire(
     "bus", "control", Role.SUPERVISOR, "ROUTER", "DEALER", "the other five actors",
-    500, 100, 1_048_576,  # ListenersWant of 9,000 keys is ~150 kB
+    500, 100, 2_097_152,  # ListenersWant of 9,000 keys with modes is up to 1.9 MB
     "nothing is queued for an absent peer; a lost command is repeated as desired state",
 )  # fmt: skip
 CONTROL = Wire(

@@ -1,18 +1,24 @@
 """Who listens: subscriptions counted from what XPUB_VERBOSER reports, one by one."""
 
 from itertools import islice
+from typing import TypeVar, get_args
 
-from kitefeed.protocol.messages import LIST_MAX
+from kitefeed.protocol.messages import LIST_MAX, ListenersWant, Mode
 from kitefeed.protocol.topics import (
+    MODE,
     NUL,
     PRESENCE,
     SNAPSHOT,
     SUBSCRIPTION_BYTES_MAX,
     TICK,
     TICKS_TOPIC,
+    parse_mode_request,
 )
 
 SUBSCRIPTIONS_MAX = 50_000  # distinct ones, ~10 MB; more are served by ZeroMQ but not counted
+KEY_BYTES_MAX = 64  # no instrument has a longer name, and all must fit into one message
+T = TypeVar("T")
+_MODES: tuple[Mode, ...] = get_args(Mode)  # lowest first
 
 _CHUNKS = TICKS_TOPIC + NUL
 
@@ -29,6 +35,7 @@ class Listeners:
         self.wanted_topics: dict[bytes, int] = {}
         self.ignored = 0
         self._counts: dict[bytes, int] = {}
+        self._modes: dict[bytes, dict[Mode, int]] = {}  # topic -> how many ask for which mode
         self._prefixes: dict[bytes, int] = {}
         self._sorted_prefixes: tuple[bytes, ...] | None = ()
         self._uncounted = 0
@@ -74,11 +81,21 @@ class Listeners:
         topic = exact_topic(subscription)
         if topic is not None:
             _step(self.wanted_topics, topic, step)
+        elif subscription.startswith(MODE):
+            self._count_mode(subscription, step)
         elif is_change and subscription.startswith(PRESENCE):
             self._presences += step
         elif is_change and (subscription.startswith(TICK) or TICK.startswith(subscription)):
             _step(self._prefixes, subscription, step)
             self._sorted_prefixes = None
+
+    def _count_mode(self, subscription: bytes, step: int) -> None:
+        name, topic = parse_mode_request(subscription) or ("", b"")
+        for mode in _MODES:
+            if mode == name:
+                _step(self._modes.setdefault(topic, {}), mode, step)
+        if not self._modes.get(topic, True):
+            del self._modes[topic]
 
     @property
     def prefixes(self) -> tuple[bytes, ...]:
@@ -93,12 +110,28 @@ class Listeners:
         found = (key_of(topic) for topic in self.wanted_topics)
         return tuple(islice((key for key in found if key), LIST_MAX))
 
+    def want(self) -> ListenersWant:
+        """What is to be streamed because of programs. A reader that asks for a mode is counted at
+        its topic, too: those that are left there want the configured mode."""
+        keys = self.keys
+        known = frozenset(keys)
+        modes: dict[str, Mode] = {}
+        also_plain: list[str] = []
+        for topic, asked in self._modes.items():
+            key = key_of(topic)
+            if key not in known:
+                continue
+            modes[key] = max(asked, key=_MODES.index)
+            if self.wanted_topics[topic] > sum(asked.values()):
+                also_plain.append(key)
+        return ListenersWant(keys, modes, tuple(also_plain))
+
     @property
     def subscribers(self) -> int:
         """How many programs listen: exact when all use the Feed client, which announces itself; a
         plain subscriber is seen only through what it shares with others, so at least this many."""
         if self._widest is None:
-            private = (PRESENCE, SNAPSHOT)
+            private = (PRESENCE, SNAPSHOT, MODE)
             counts = (n for s, n in self._counts.items() if not s.startswith(private))
             self._widest = max(counts, default=0)
         return max(self._presences, self._widest)
@@ -121,10 +154,11 @@ def key_of(topic: bytes) -> str | None:
     except UnicodeDecodeError:
         return None
     exchange, _, symbol = key.partition(":")
-    return key if exchange and symbol and key.isprintable() else None
+    is_name = exchange and symbol and key.isprintable() and len(topic) - len(TICK) <= KEY_BYTES_MAX
+    return key if is_name else None
 
 
-def _step(counts: dict[bytes, int], of: bytes, step: int) -> bool:
+def _step(counts: dict[T, int], of: T, step: int) -> bool:
     """Counts up or down; whether `of` came or went by it."""
     before = counts.get(of, 0)
     if before + step > 0:

@@ -32,6 +32,7 @@ from kitefeed.protocol.feed import FeedMessage, Flag, IngestBatch, Item, Source
 from kitefeed.protocol.topics import (
     HEARTBEAT,
     HEARTBEAT_TOPIC,
+    MODE,
     NOTICE,
     NUL,
     ORDER,
@@ -46,6 +47,7 @@ HEARTBEAT_NS = 1_000_000_000
 HEARTBEAT_GAP_NS = 100_000_000  # new subscribers get one early, but never more than ten per second
 CHECK_NS = 250_000_000  # how late the end of a silent source may be noticed
 LISTENERS_DELAY_NS = 50_000_000  # a program subscribes to its instruments in one burst
+LISTENERS_DELAY_NS_MAX = 250_000_000  # of programs that come and go without a pause
 SAVE_NS = 10_000_000_000
 SNAPSHOTS_QUEUED_MAX = 1_000
 REPLAY, SNAPSHOT, STALE = int(Flag.REPLAY), int(Flag.SNAPSHOT), int(Flag.STALE)
@@ -79,7 +81,8 @@ class Broadcaster:
         self._save_due_ns = now_ns + SAVE_NS
         self._saved_version = values.version
         self._listeners_due_ns: int | None = None
-        self._listeners_told: tuple[str, ...] | None = None  # None: whatever it is, tell it
+        self._listeners_since_ns = 0  # the first change that is not told yet
+        self._listeners_told: m.ListenersWant | None = None  # None: whatever it is, tell it
 
     @property
     def deadline_ns(self) -> int:
@@ -103,7 +106,7 @@ class Broadcaster:
                 return self._on_told(event.message, now_ns, event.utc_ns)
             case Introduced():
                 self._listeners_told = None
-                self._listeners_due_ns = now_ns + LISTENERS_DELAY_NS
+                self._listeners_changed(now_ns)
             case SaveFailed():
                 self._saved_version = -1
         return []
@@ -248,8 +251,15 @@ class Broadcaster:
         return self._welcome(subscription, now_ns, utc_ns) if is_usable(subscription) else []
 
     def _note_listeners(self, subscription: bytes, now_ns: int) -> None:
-        if self._listeners_due_ns is None and exact_topic(subscription) is not None:
-            self._listeners_due_ns = now_ns + LISTENERS_DELAY_NS
+        if subscription.startswith(MODE) or exact_topic(subscription) is not None:
+            self._listeners_changed(now_ns)
+
+    def _listeners_changed(self, now_ns: int) -> None:
+        """Told after a pause, so that what one program subscribes to is one message."""
+        if self._listeners_due_ns is None:
+            self._listeners_since_ns = now_ns
+        latest_ns = self._listeners_since_ns + LISTENERS_DELAY_NS_MAX
+        self._listeners_due_ns = min(latest_ns, now_ns + LISTENERS_DELAY_NS)
 
     def _welcome(self, subscription: bytes, now_ns: int, utc_ns: int) -> list[Command]:
         """What a new subscriber gets at once, on the same pipe as the live stream."""
@@ -401,11 +411,11 @@ class Broadcaster:
         if self._listeners_due_ns is None or now_ns < self._listeners_due_ns:
             return []
         self._listeners_due_ns = None
-        keys = self.listeners.keys
-        if keys == self._listeners_told:
+        wanted = self.listeners.want()
+        if wanted == self._listeners_told:
             return []
-        self._listeners_told = keys
-        return [Tell(m.ListenersWant(keys))]
+        self._listeners_told = wanted
+        return [Tell(wanted)]
 
     def _maybe_save(self, now_ns: int, utc_ns: int) -> list[Command]:
         if now_ns < self._save_due_ns:

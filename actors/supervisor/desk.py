@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from kitefeed.actors.supervisor.facts import Operate, RetryNow
 from kitefeed.actors.supervisor.machine import Supervisor
 from kitefeed.actors.supervisor.subscriptions import (
+    HEAR_NS,
     PENDING_MAX,
     WAIT_S_MAX,
     Pending,
@@ -87,7 +88,10 @@ class Desk:
             self._subscriptions.want(known, request.mode)
             self._changed()
         wait_ns = int(max(0.0, min(request.wait_s, WAIT_S_MAX)) * 1e9)
-        self._subscriptions.pending.append(Pending(ticket, keys, now_ns + wait_ns))
+        heard_ns = 0 if request.is_kept else now_ns + HEAR_NS
+        self._subscriptions.pending.append(
+            Pending(ticket, keys, now_ns + wait_ns, request.mode, heard_ns)
+        )
         self.turn(now_ns)
 
     def _answer(self, pending: Pending) -> None:
@@ -95,7 +99,9 @@ class Desk:
         waiting = f"{state.feed}: {state.reason}" if state else "starting"
         if self._can_stream():
             waiting = "no packet came yet; it will be streamed as soon as one does"
-        answers = tuple(self._subscriptions.answer(key, waiting) for key in pending.keys)
+        answers = tuple(
+            self._subscriptions.answer(key, waiting, pending.mode) for key in pending.keys
+        )
         self._reply(pending.ticket, m.Answers(answers))
 
     def _can_stream(self) -> bool:

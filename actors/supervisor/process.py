@@ -39,8 +39,9 @@ from kitefeed.protocol.topology import Wire as WireRow
 
 TURN_S = 1.0
 STRANGERS_MAX = 100  # users that are named in the log, once each
-NEAR_MAX = 10  # unknown names that get near matches: each costs ~20 ms of this loop
+NEAR_MAX = 10  # unknown names that get near matches in one turn: each costs ~20 ms of this loop
 NOT_LISTED = "not in today's instrument list"
+PATTERN = "a pattern means what streams already and asks for nothing: name each instrument"
 FIND_IT = f"{NOT_LISTED}: `kitefeed instruments find TEXT` searches it"
 _LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
 
@@ -75,6 +76,7 @@ class Shell:
         self._db = InstrumentsDb(settings.instruments_path)
         self._driver = Driver(self._machine, self._perform)
         self._strangers: set[int | None] = set()
+        self._near_left = NEAR_MAX
         self._bus = GuardedWire(bind_bus(settings.runtime_dir), self._on_bus, self._on_bus_stranger)
         self._desk = Desk(
             self._machine,
@@ -106,6 +108,7 @@ class Shell:
 
     def _turn(self) -> None:
         now_ns = boot_ns()
+        self._near_left = NEAR_MAX
         for member in self._roster.lost(now_ns):
             log.warning("%s has not been heard for 5 s: killed", member.hello.role)
             _kill(member.hello.pid, member.hello.start_ticks)
@@ -155,9 +158,10 @@ class Shell:
                 self._bus.send([member.peer, m.seal(m.BeatAck())])
                 if member.hello.role in (Role.TICKER, Role.BROADCASTER):
                     self._driver.feed(message)
-            case m.ListenersWant(keys):
-                self._subscriptions.listen(keys, boot_ns())
-                self._on_wants_changed()
+            case m.ListenersWant():
+                if self._subscriptions.listen(message, boot_ns()):
+                    self._on_wants_changed()
+                self._desk.turn(boot_ns())
             case m.Confirmed(_, epoch, tokens):
                 self._subscriptions.confirm(epoch, tokens)
                 self._desk.turn(boot_ns())
@@ -253,13 +257,17 @@ class Shell:
             return
         tokens = self._db.resolve(unresolved)
         missing = [key for key in unresolved if key not in tokens]
-        explained = {key: self._explain(key) for key in missing[:NEAR_MAX]}
-        explained |= dict.fromkeys(missing[NEAR_MAX:], FIND_IT)
+        explained = {key: self._explain(key) for key in missing}
         self._subscriptions.resolved(tokens, explained)
         for key in self._subscriptions.configured & explained.keys():
             log.warning("%s, in the configuration, cannot be had: %s", key, explained[key])
 
     def _explain(self, key: str) -> str:
+        if key.endswith("*"):
+            return PATTERN
+        if self._near_left <= 0:
+            return FIND_IT
+        self._near_left -= 1
         near = self._db.near(key)
         return f"{NOT_LISTED}; {did_you_mean(near)}" if near else FIND_IT
 

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import msgspec
-
 from kitefeed.actors.policy.market import NSE, Market
 from kitefeed.actors.supervisor.facts import (
     OBSERVED_OPEN_NS,
@@ -146,15 +144,20 @@ class State:
         return self.is_overruled or self.market.is_trading(segment, self.utc_ns)
 
     def streamed(self) -> tuple[m.Instrument, ...]:
-        """All that is wanted; canaries only where trading is continuous."""
+        """All that is wanted; canaries only where trading is continuous. Who reads is nothing to a
+        stream."""
         return tuple(self._as_streamed(i) for i in self.instruments)
 
     def _as_streamed(self, instrument: m.Instrument) -> m.Instrument:
         segment = segment_of(instrument.token)
-        if segment in self.trading_segments:
-            return instrument
-        is_closed = segment not in self.open_segments
-        return msgspec.structs.replace(instrument, is_canary=False, is_closed=is_closed)
+        is_trading = segment in self.trading_segments
+        return m.Instrument(
+            instrument.token,
+            instrument.key,
+            instrument.mode,
+            is_canary=instrument.is_canary and is_trading,
+            is_closed=not is_trading and segment not in self.open_segments,
+        )
 
     def polled(self) -> tuple[m.Instrument, ...]:
         """Those of open segments."""

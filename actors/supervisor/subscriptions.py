@@ -14,6 +14,8 @@ from kitefeed.protocol.kite.ticks import is_index
 INSTRUMENTS_MAX = 3_000  # of one socket
 OVER_LIMIT = f"over Kite's {INSTRUMENTS_MAX:,} of one socket"
 LISTENER_GRACE_NS = 30_000_000_000  # after the last listener left: it may only be restarting
+LISTENED_MAX = 2 * m.LIST_MAX  # with those in their grace; above it the grace that ends first ends
+HEAR_NS = 300_000_000  # a program's subscriptions are told after its question at most so much later
 PENDING_MAX = 256  # requests that wait for a first packet at the same time
 WAIT_S_MAX = 30.0
 _RANK: dict[m.Mode, int] = {"ltp": 1, "quote": 2, "full": 3}
@@ -21,11 +23,15 @@ _RANK: dict[m.Mode, int] = {"ltp": 1, "quote": 2, "full": 3}
 
 @dataclass
 class Pending:
-    """A `subscribe` that waits for first packets. `ticket` is whom to answer."""
+    """A `subscribe` that waits for first packets. `ticket` is whom to answer, `mode` what was asked
+    for. heard_ns: until then a program's own subscriptions may still be on their way, and with
+    them the knowledge whether there is room."""
 
     ticket: tuple[bytes, str]
     keys: tuple[str, ...]
     deadline_ns: int
+    mode: m.Mode | None = None
+    heard_ns: int = 0
 
 
 class Subscriptions:
@@ -40,7 +46,9 @@ class Subscriptions:
         self._canaries = frozenset(canaries)
         self._default_mode: m.Mode = default_mode
         self.operator: dict[str, str | None] = dict(operator)
-        self._listeners: dict[str, int] = {}  # key -> boot time it is dropped, 0 while listened to
+        # key -> mode (None: as configured) -> boot time it is dropped, 0 while listened to
+        self._listeners: dict[str, dict[m.Mode | None, int]] = {}
+        self._read: frozenset[str] = frozenset()  # what else is listened to, as the sources know
         self._tokens: dict[str, int] = {}
         self.unknown: dict[str, str] = {}  # key -> why it cannot be had
         self._confirmed: set[int] = set()
@@ -60,12 +68,35 @@ class Subscriptions:
         return {key: self._mode_of(key) for key in keys}
 
     def _mode_of(self, key: str) -> m.Mode:
-        asked = self.operator.get(key)
-        is_base = key in self._configured or key in self._listeners or key in self._canaries
-        modes: list[m.Mode] = [mode for mode in _RANK if mode == asked]
-        if is_base or not modes:  # the state file may hold a mode that this version does not know
-            modes.append(self._default_mode)
-        return max(modes, key=_RANK.__getitem__)
+        return max((mode for mode, _ in self._asks(key)), key=_RANK.__getitem__)
+
+    def _asks(self, key: str) -> list[tuple[m.Mode, str]]:
+        """In which modes `key` is asked for, and by whom."""
+        default = self._default_mode
+        found: list[tuple[m.Mode, str]] = []
+        if key in self._configured or key in self._canaries:
+            found.append((default, "the configuration file asks"))
+        if key in self.operator:
+            asked = self.operator[key]  # the file may hold a mode that this version does not know
+            known = next((mode for mode in _RANK if mode == asked), default)
+            found.append((known, "`kitefeed subscribe` asked"))
+        for wish in self._listeners.get(key, ()):
+            found.append((wish or default, "a program that listens to it asks"))
+        return found
+
+    def _is_base(self, key: str) -> bool:
+        """Whether it is wanted without any program."""
+        return key in self._configured or key in self._canaries or key in self.operator
+
+    def _why_higher(self, key: str, asked: m.Mode | None) -> str:
+        """Why `key` streams in a higher mode than was asked for; empty if it does not."""
+        asks = self._asks(key)
+        if asked is None or not asks:
+            return ""
+        mode, who = max(asks, key=lambda ask: _RANK[ask[0]])
+        if _RANK[mode] <= _RANK[asked]:
+            return ""
+        return f"it streams in {mode}, not {asked}, because {who} for that"
 
     def want(self, keys: Iterable[str], mode: m.Mode | None) -> None:
         """The operator's `subscribe`: kept until `drop`."""
@@ -88,21 +119,49 @@ class Subscriptions:
             return m.Answer(key, "refused", f"it is not subscribed{why}")
         return m.Answer(key, "dropped")
 
-    def listen(self, keys: Iterable[str], now_ns: int) -> None:
-        """What programs subscribe to on the feed, whole."""
-        present = dict.fromkeys(keys)  # in order: the same events give the same commands
-        for key in present:
-            self._listeners[key] = 0
-        for key, until_ns in self._listeners.items():
-            if key not in present and not until_ns:
-                self._listeners[key] = now_ns + LISTENER_GRACE_NS
-
-    def expire(self, now_ns: int) -> bool:
-        """Forgets listeners whose grace is over; True when there were any."""
-        gone = [key for key, until_ns in self._listeners.items() if 0 < until_ns <= now_ns]
+    def listen(self, told: m.ListenersWant, now_ns: int) -> bool:
+        """What programs subscribe to on the feed, whole; True when wants may have changed by it.
+        One that leaves keeps its wish for a grace; a name that nobody knows is forgotten at once.
+        """
+        present = _wishes(told)
+        before = sum(map(len, self._listeners.values()))
+        for key, modes in present.items():
+            self._listeners.setdefault(key, {}).update(modes)
+        is_new = sum(map(len, self._listeners.values())) > before
+        for key, wishes in self._listeners.items():
+            for mode, until_ns in wishes.items():
+                if not until_ns and mode not in present.get(key, ()):
+                    wishes[mode] = now_ns + LISTENER_GRACE_NS
+        gone = [k for k in self._listeners if k in self.unknown and k not in present]
         for key in gone:
             del self._listeners[key]
-        return bool(gone)
+        return self._shorten() or is_new or bool(gone)
+
+    def _shorten(self) -> bool:
+        """Bounds what is in its grace: programs may come and go with ever new instruments."""
+        extra = len(self._listeners) - LISTENED_MAX
+        if extra <= 0:
+            return False
+        leaving = [(max(w.values()), key) for key, w in self._listeners.items() if all(w.values())]
+        for _, key in sorted(leaving)[:extra]:
+            del self._listeners[key]
+        return True
+
+    def expire(self, now_ns: int) -> bool:
+        """Forgets listeners whose grace is over; True when the sources are to be told of it, or of
+        who listens now: once a second is soon enough, and programs may come and go all the time."""
+        gone = [
+            (key, mode)
+            for key, wishes in self._listeners.items()
+            for mode, until_ns in wishes.items()
+            if 0 < until_ns <= now_ns
+        ]
+        for key, mode in gone:
+            del self._listeners[key][mode]
+            if not self._listeners[key]:
+                del self._listeners[key]
+        before, self._read = self._read, frozenset(filter(self._is_base, self._listeners))
+        return bool(gone) or self._read != before
 
     # --- names --------------------------------------------------------------------------------
 
@@ -138,7 +197,8 @@ class Subscriptions:
             if self.unknown.get(key) == OVER_LIMIT:
                 del self.unknown[key]  # there is room now
             is_canary = key in self._canaries if self._canaries else is_index(token)
-            found.append(m.Instrument(token, key, mode, is_canary))
+            is_read = key in self._read or not self._is_base(key)
+            found.append(m.Instrument(token, key, mode, is_canary, has_listeners=is_read))
         return tuple(found)
 
     # --- confirmations ------------------------------------------------------------------------
@@ -165,15 +225,17 @@ class Subscriptions:
 
     # --- answers ------------------------------------------------------------------------------
 
-    def answer(self, key: str, waiting_for: str) -> m.Answer:
-        """What became of `key` so far; `waiting_for` is said when nothing came yet."""
+    def answer(self, key: str, waiting_for: str, asked: m.Mode | None = None) -> m.Answer:
+        """What became of `key` so far; `waiting_for` is said when nothing came yet, and which mode
+        it has when that is not the one `asked` for."""
         if key in self.unknown:
             return m.Answer(key, "refused", self.unknown[key])
+        higher = self._why_higher(key, asked)
         if self.is_confirmed(key):
-            return m.Answer(key, "confirmed")
+            return m.Answer(key, "confirmed", higher)
         if not self.is_known(key):
-            return m.Answer(key, "accepted", "waiting for today's instrument list")
-        return m.Answer(key, "accepted", waiting_for)
+            waiting_for = "waiting for today's instrument list"
+        return m.Answer(key, "accepted", f"{waiting_for}; {higher}" if higher else waiting_for)
 
     def due(self, now_ns: int, can_stream: bool) -> list[Pending]:
         """Pending requests that can be answered now: all is known, time is over, or nothing is
@@ -183,6 +245,23 @@ class Subscriptions:
         return ready
 
     def _is_ready(self, pending: Pending, now_ns: int, can_stream: bool) -> bool:
+        if now_ns < pending.heard_ns and not all(map(self._is_settled, pending.keys)):
+            return False
         if now_ns >= pending.deadline_ns or not can_stream:
             return True
         return all(key in self.unknown or self.is_confirmed(key) for key in pending.keys)
+
+    def _is_settled(self, key: str) -> bool:
+        """Whether it is wanted already, or cannot be."""
+        return key in self.unknown or bool(self._asks(key))
+
+
+def _wishes(told: m.ListenersWant) -> dict[str, dict[m.Mode | None, int]]:
+    """Key -> the modes that its readers want, none of which is leaving; in the order told, so that
+    the same events give the same commands."""
+    also_plain = frozenset(told.also_plain)
+    wishes: dict[str, dict[m.Mode | None, int]] = {}
+    for key in told.keys:
+        mode = told.modes.get(key)
+        wishes[key] = {mode: 0, None: 0} if key in also_plain else {mode: 0}
+    return wishes

@@ -24,7 +24,8 @@ class Asked:
 
     After a subscribe Kite sends a cached packet, and another when the mode is then changed from its
     default (quote): neither is news. A token's packets are therefore first packets up to the one
-    in the mode that was asked for, but two at most, should that mode never come.
+    in the mode that was asked for, but two at most, should that mode never come. When the mode is
+    changed later, packets in the old one are still news, and the first one in the new is not.
     """
 
     def __init__(self) -> None:
@@ -69,9 +70,9 @@ class Asked:
             return False
         if left == 1 or mode == self._modes[token]:
             del self._firsts_left[token]
-        else:
+        elif left:
             self._firsts_left[token] = left - 1
-        return True
+        return left > 0 or mode == self._modes[token]
 
     def confirm(self, tokens: list[int]) -> list[int]:
         """Those of `tokens` whose first packet since they were asked for this is; remembers it."""
@@ -89,8 +90,8 @@ class Asked:
     def _expect(self, added: list[int], changed: list[int]) -> None:
         for token in added:
             self._firsts_left[token] = 1 if self.instruments[token].mode == "quote" else 2
-        for token in changed:
-            self._firsts_left[token] = 1
+        for token in changed:  # 0: it streams already
+            self._firsts_left[token] = 2 if self._firsts_left.get(token) else 0
 
     def _of_mode(self, mode: str, tokens: list[int]) -> list[int]:
         return [token for token in tokens if self.instruments[token].mode == mode]

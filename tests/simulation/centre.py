@@ -114,8 +114,8 @@ class Centre(Host):
                 self.world.acknowledge(member.hello.boot_id)
                 if member.hello.role in (Role.TICKER, Role.BROADCASTER):
                     self.feed(message)
-            case m.ListenersWant(keys):
-                self.subscriptions.listen(keys, self.world.now_ns)
+            case m.ListenersWant():
+                self.subscriptions.listen(message, self.world.now_ns)
                 self._wants_changed()
             case m.Confirmed(_, epoch, tokens):
                 self.subscriptions.confirm(epoch, tokens)

@@ -2,7 +2,9 @@ import pytest
 
 from kitefeed.actors.broadcaster import listeners
 from kitefeed.actors.broadcaster.listeners import Listeners
-from kitefeed.protocol.messages import LIST_MAX
+from kitefeed.protocol.messages import LIST_MAX, ListenersWant, seal
+from kitefeed.protocol.topics import mode_request, tick_topic
+from kitefeed.protocol.topology import BUS
 
 INFY, TCS = b"tick/NSE:INFY\0", b"tick/NSE:TCS\0"
 
@@ -74,3 +76,66 @@ def test_no_more_instruments_are_asked_for_than_a_list_can_mean() -> None:
 @pytest.mark.parametrize("key", [b"INFY", b"NSE:", b":INFY", b"NSE:\xff", b"NSE:A\x07"])
 def test_what_no_instrument_is_called_is_not_asked_for(key: bytes) -> None:
     assert listeners_of(b"tick/" + key + b"\0").keys == ()
+
+
+# --- modes ------------------------------------------------------------------------------------
+
+
+def asking(mode: str, key: str = "NSE:INFY") -> tuple[bytes, bytes]:
+    """What a reader subscribes to that wants a mode."""
+    topic = tick_topic(key)
+    return topic + b"\0", mode_request(mode, topic)
+
+
+def test_a_reader_that_asks_for_a_mode_is_told_with_it() -> None:
+    made = listeners_of(*asking("full"), TCS)
+    assert made.want() == ListenersWant(("NSE:INFY", "NSE:TCS"), {"NSE:INFY": "full"})
+
+
+def test_the_highest_mode_is_told_and_goes_when_its_last_reader_leaves() -> None:
+    made = listeners_of(*asking("ltp"), *asking("full"), *asking("full"))
+    for left in ("full", "ltp"):
+        for subscription in asking("full"):
+            made.remove(subscription)
+        assert made.want().modes == {"NSE:INFY": left}
+    for subscription in asking("ltp"):
+        made.remove(subscription)
+    assert made.want() == ListenersWant(())
+
+
+def test_a_reader_without_a_mode_is_told_beside_those_with_one() -> None:
+    made = listeners_of(*asking("ltp"), INFY)
+    assert made.want() == ListenersWant(("NSE:INFY",), {"NSE:INFY": "ltp"}, ("NSE:INFY",))
+    made.remove(INFY)
+    assert made.want() == ListenersWant(("NSE:INFY",), {"NSE:INFY": "ltp"})
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"~mode!",
+        b"~mode!full",
+        b"~mode!all!tick/NSE:INFY\0",
+        b"~mode!full!tick/NSE:INFY",
+        b"~mode!full!tick/NSE:TCS\0",
+        b"~mode!\xff!tick/NSE:INFY\0",
+        b"~mode!full!order/1\0",
+    ],
+)
+def test_a_mode_that_is_none_or_of_nothing_that_is_read_changes_nothing(odd: bytes) -> None:
+    made = listeners_of(INFY, odd)
+    assert made.want() == ListenersWant(("NSE:INFY",))
+    made.remove(odd)
+    assert made.want() == ListenersWant(("NSE:INFY",))
+    assert made.subscribers == 1
+
+
+def test_the_longest_list_fits_into_one_message() -> None:
+    made = Listeners()
+    for number in range(LIST_MAX):
+        key = f"NSE:{number:060}"
+        for subscription in (*asking("full", key), tick_topic(key) + b"\0"):
+            made.add(subscription)
+    told = made.want()
+    assert len(told.keys) == len(told.modes) == len(told.also_plain) == LIST_MAX
+    assert len(seal(told)) < BUS.message_bytes_max

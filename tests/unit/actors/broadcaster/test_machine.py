@@ -9,6 +9,7 @@ from kitefeed.actors.broadcaster import events as e
 from kitefeed.actors.broadcaster.machine import (
     CHECK_NS,
     LISTENERS_DELAY_NS,
+    LISTENERS_DELAY_NS_MAX,
     SAVE_NS,
     SNAPSHOTS_QUEUED_MAX,
     Broadcaster,
@@ -22,6 +23,7 @@ from kitefeed.protocol.topics import (
     NUL,
     STATE_TOPIC,
     TICKS_TOPIC,
+    mode_request,
     presence,
     snapshot_request,
     tick_topic,
@@ -436,6 +438,24 @@ def test_listeners_are_told_again_to_a_supervisor_that_does_not_know(world: Worl
     world.give(e.Introduced())
     world.run(S)
     assert world.told == [m.ListenersWant(("NSE:INFY",))] * 2
+
+
+def test_a_burst_that_goes_on_is_told_as_one_but_never_late(world: World) -> None:
+    for number in range(100):
+        world.subscribe(f"tick/NSE:{number:03}".encode() + NUL)
+        world.run(LISTENERS_DELAY_NS // 5)
+    world.run(S)
+    assert 100 * LISTENERS_DELAY_NS // 5 // LISTENERS_DELAY_NS_MAX == 4
+    assert 4 <= len(world.told) <= 6
+    assert world.told[-1] == m.ListenersWant(tuple(f"NSE:{n:03}" for n in range(100)))
+
+
+def test_a_change_of_mode_alone_is_told(world: World) -> None:
+    world.subscribe(INFY + NUL)
+    world.run(S)
+    world.subscribe(mode_request("full", INFY))
+    world.run(S)
+    assert world.told[1:] == [m.ListenersWant(("NSE:INFY",), {"NSE:INFY": "full"})]
 
 
 def test_subscribers_are_the_clients_that_announce_themselves_or_the_widest_topic(

@@ -18,6 +18,11 @@ def make(
     return made
 
 
+def heard(*wanted: str, plain: tuple[str, ...] = (), **modes: m.Mode) -> m.ListenersWant:
+    """What the broadcaster tells; `INFY="full"`: a program asks for that mode of NSE:INFY."""
+    return m.ListenersWant(wanted, {f"NSE:{name}": mode for name, mode in modes.items()}, plain)
+
+
 def keys(made: Subscriptions) -> list[str]:
     return [instrument.key for instrument in made.instruments()]
 
@@ -25,7 +30,7 @@ def keys(made: Subscriptions) -> list[str]:
 def test_wants_are_the_union_of_configuration_operator_and_listeners() -> None:
     made = make((INFY,), (NIFTY,))
     made.want([SBIN], None)
-    made.listen([INFY, "BSE:X"], 0)
+    made.listen(heard(INFY, "BSE:X"), 0)
     assert list(made.wanted()) == [INFY, NIFTY, SBIN, "BSE:X"]
 
 
@@ -63,7 +68,7 @@ def test_what_the_configuration_wants_cannot_be_dropped() -> None:
 def test_what_a_program_listens_to_streams_on_after_a_drop() -> None:
     made = make()
     made.want([INFY], "full")
-    made.listen([INFY], 0)
+    made.listen(heard(INFY), 0)
     answer = made.drop(INFY)
     assert answer.outcome == "dropped"
     assert "still listens" in answer.detail
@@ -72,8 +77,8 @@ def test_what_a_program_listens_to_streams_on_after_a_drop() -> None:
 
 def test_an_instrument_is_kept_for_a_grace_after_its_last_listener_left() -> None:
     made = make()
-    made.listen([INFY], 0)
-    made.listen([], 1_000)
+    made.listen(heard(INFY), 0)
+    made.listen(heard(), 1_000)
     assert not made.expire(999 + LISTENER_GRACE_NS)
     assert INFY in made.wanted()
     assert made.expire(1_000 + LISTENER_GRACE_NS)
@@ -82,18 +87,87 @@ def test_an_instrument_is_kept_for_a_grace_after_its_last_listener_left() -> Non
 
 def test_repeated_reports_of_nobody_do_not_extend_the_grace() -> None:
     made = make()
-    made.listen([INFY], 0)
-    made.listen([], 1_000)
-    made.listen([], LISTENER_GRACE_NS)
+    made.listen(heard(INFY), 0)
+    made.listen(heard(), 1_000)
+    made.listen(heard(), LISTENER_GRACE_NS)
     assert made.expire(1_000 + LISTENER_GRACE_NS)
 
 
 def test_a_listener_that_comes_back_within_the_grace_keeps_its_instrument() -> None:
     made = make()
-    made.listen([INFY], 0)
-    made.listen([], 1_000)
-    made.listen([INFY], 2_000)
+    made.listen(heard(INFY), 0)
+    made.listen(heard(), 1_000)
+    made.listen(heard(INFY), 2_000)
     assert not made.expire(10 * LISTENER_GRACE_NS)
+
+
+def test_a_program_gets_the_mode_it_asks_for_where_nobody_wants_more() -> None:
+    made = make((SBIN,))
+    made.listen(heard(INFY, SBIN, NIFTY, INFY="full", SBIN="ltp"), 0)
+    assert made.wanted() == {SBIN: "quote", INFY: "full", NIFTY: "quote"}
+
+
+def test_a_reader_without_a_mode_wants_the_configured_one() -> None:
+    made = make()
+    made.listen(heard(INFY, INFY="ltp"), 0)
+    assert made.wanted() == {INFY: "ltp"}
+    assert made.listen(heard(INFY, INFY="ltp", plain=(INFY,)), 0)
+    assert made.wanted() == {INFY: "quote"}
+
+
+def test_a_mode_goes_down_a_grace_after_the_program_that_asked_left() -> None:
+    made = make((INFY,))
+    made.listen(heard(INFY, INFY="full"), 0)
+    made.listen(heard(INFY), 1_000)
+    made.expire(999 + LISTENER_GRACE_NS)
+    assert made.wanted() == {INFY: "full"}
+    assert made.expire(1_000 + LISTENER_GRACE_NS)
+    assert made.wanted() == {INFY: "quote"}
+
+
+def test_programs_that_come_back_within_the_grace_are_no_news() -> None:
+    made = make((INFY,))
+    assert made.listen(heard(SBIN, INFY, INFY="full"), 0)
+    made.expire(0)
+    before = made.instruments()
+    for now_ns in range(1, 100, 2):
+        assert not made.listen(heard(), now_ns)
+        assert not made.listen(heard(SBIN, INFY, INFY="full"), now_ns + 1)
+        assert not made.expire(now_ns + 1)
+    assert made.instruments() == before
+
+
+def test_a_name_that_nobody_knows_has_no_grace() -> None:
+    made = make()
+    made.listen(heard("NSE:NOPE"), 0)
+    assert made.counts().refused == {"NSE:NOPE": "not listed"}
+    assert made.listen(heard(), 1)
+    assert made.wanted() == {}
+
+
+def test_what_is_in_its_grace_is_bounded_and_the_oldest_goes_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(subscriptions, "LISTENED_MAX", 2)
+    made = make()
+    for number in range(5):
+        made.listen(heard(f"NSE:A{number}"), number)
+    assert list(made.wanted()) == ["NSE:A3", "NSE:A4"]
+
+
+def test_an_instrument_says_whether_a_program_reads_it_or_just_did() -> None:
+    def read(made: Subscriptions) -> list[str]:
+        return [i.key for i in made.instruments() if i.has_listeners]
+
+    made = make((INFY, NIFTY))
+    made.listen(heard(INFY, SBIN), 0)
+    assert read(made) == [SBIN]  # the sources are told of others once a second
+    assert made.expire(1)
+    assert read(made) == [INFY, SBIN]
+    made.listen(heard(), 2)
+    assert not made.expire(3)
+    assert made.expire(2 + LISTENER_GRACE_NS)
+    assert read(made) == []
 
 
 def test_only_resolved_instruments_are_asked_for() -> None:
@@ -172,6 +246,40 @@ def test_an_answer_says_what_became_of_the_instrument(key: str, outcome: str, de
     made.confirm(5, [TOKENS[INFY]])
     answer = made.answer(key, "connecting")
     assert (answer.outcome, answer.detail) == (outcome, detail)
+
+
+@pytest.mark.parametrize(
+    ("asked", "who"),
+    [("full", ""), ("quote", "a program"), ("ltp", "a program"), (None, "")],
+)
+def test_an_answer_says_why_the_mode_is_higher_than_asked_for(
+    asked: m.Mode | None, who: str
+) -> None:
+    made = make((INFY,))
+    made.want([INFY], asked)
+    made.listen(heard(INFY, INFY="full"), 0)
+    detail = made.answer(INFY, "connecting", asked).detail
+    assert detail.startswith("connecting")
+    assert (f"it streams in full, not {asked}, because {who}" in detail) == bool(who)
+
+
+def test_the_configuration_is_named_where_it_wants_more_than_the_operator() -> None:
+    made = make((INFY,))
+    made.want([INFY], "ltp")
+    made.ordered(5, made.instruments())
+    made.confirm(5, [TOKENS[INFY]])
+    why = "it streams in quote, not ltp, because the configuration file asks for that"
+    assert made.answer(INFY, "", "ltp") == m.Answer(INFY, "confirmed", why)
+
+
+def test_a_programs_question_waits_until_its_subscriptions_are_known_or_can_be() -> None:
+    made = make()
+    made.pending.append(Pending((b"p", "id"), (INFY, "NSE:NOPE"), 0, None, heard_ns=100))
+    assert not made.due(99, can_stream=False)
+    made.listen(heard(INFY), 0)
+    assert made.due(99, can_stream=False)
+    made.pending.append(Pending((b"p", "id"), (SBIN,), 0, None, heard_ns=100))
+    assert made.due(100, can_stream=False)
 
 
 def test_a_request_is_due_when_all_is_known_or_time_is_over_or_nothing_will_come() -> None:

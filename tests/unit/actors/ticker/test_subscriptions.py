@@ -70,3 +70,23 @@ def test_a_mode_that_never_comes_does_not_make_packets_first_for_ever() -> None:
     asked = Asked()
     asked.change([INFY], is_refresh=False)
     assert [asked.is_first(INFY.token, QUOTE) for _ in range(3)] == [True, True, False]
+
+
+def test_after_a_change_of_mode_only_the_first_packet_in_the_new_one_is_no_news() -> None:
+    asked = Asked()
+    asked.change([TCS], is_refresh=False)
+    assert asked.is_first(TCS.token, QUOTE)
+    asked.change([Instrument(TCS.token, TCS.key, "full")], is_refresh=False)
+    modes = (QUOTE, QUOTE, FULL, FULL)
+    assert [asked.is_first(TCS.token, mode) for mode in modes] == [False, False, True, False]
+    asked.change([TCS], is_refresh=False)
+    modes = (FULL, QUOTE, QUOTE)
+    assert [asked.is_first(TCS.token, mode) for mode in modes] == [False, True, False]
+
+
+def test_a_change_of_mode_before_any_answer_leaves_the_first_packets_first() -> None:
+    asked = Asked()
+    asked.change([TCS], is_refresh=False)
+    asked.change([Instrument(TCS.token, TCS.key, "full")], is_refresh=False)
+    modes = (QUOTE, FULL, FULL)
+    assert [asked.is_first(TCS.token, mode) for mode in modes] == [True, True, False]
