@@ -12,6 +12,7 @@ from kitefeed.protocol import messages as m
 from kitefeed.protocol.errors import Unavailable
 
 WATCH_S = 1.0
+REFUSED_SHOWN_MAX = 20  # `--json` has all
 
 
 @click.command()
@@ -64,8 +65,14 @@ def rows(report: m.StatusReport) -> list[tuple[str, str]]:
         ("last outage", outage(report.last_outage)),
         ("version", report.version),
     ]
-    found += [("refused", f"{name}: {why}") for name, why in counts.refused.items()]
-    return found
+    return found + _refused(counts.refused)
+
+
+def _refused(refused: dict[str, str]) -> list[tuple[str, str]]:
+    shown = [f"{name}: {why}" for name, why in list(refused.items())[:REFUSED_SHOWN_MAX]]
+    more = len(refused) - len(shown)
+    shown += [f"and {more} more: `kitefeed status --json`"] if more else []
+    return [("refused", line) for line in shown]
 
 
 def _user(report: m.StatusReport) -> str:

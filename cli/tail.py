@@ -5,6 +5,7 @@ import msgspec
 
 from kitefeed.cli import output
 from kitefeed.cli.prices import decimals_of
+from kitefeed.protocol import messages as m
 from kitefeed.protocol.client import Feed, Status, Tick
 
 # What a JSON line holds; the names are those of Tick.
@@ -16,23 +17,38 @@ FIELDS = (
 
 @click.command()
 @click.argument("instruments", nargs=-1, metavar="[INSTRUMENT]...")
+@click.option(
+    "--mode", type=click.Choice(["ltp", "quote", "full"]), help="Default: `mode` of the settings."
+)
 @click.option("--json", "is_json", is_flag=True, help="One JSON object per tick and line.")
 @click.option("--count", type=click.IntRange(1), help="End after so many ticks.")
-def tail(instruments: tuple[str, ...], is_json: bool, count: int | None) -> None:
+def tail(
+    instruments: tuple[str, ...], mode: m.Mode | None, is_json: bool, count: int | None
+) -> None:
     """Print ticks as they come: last values first, then live ones, until Ctrl-C.
 
-    Without INSTRUMENT all that streams. What happens to the feed is told on stderr.
+    INSTRUMENT is a name such as NSE:INFY, which streams while this runs, or a pattern such as
+    'NSE:NIFTY*', which shows what streams already; without any, all of that. What happens to the
+    feed is told on stderr.
     """
     teller = StatusTeller()
-    with Feed(*instruments, on_status=teller.tell) as feed:
+    with Feed(*instruments, mode=mode, on_status=teller.tell) as feed:
         teller.tell(feed.status)
         for answer in feed.answers:
-            if answer.outcome != "confirmed" and answer.detail:
+            if answer.detail:
                 click.echo(f"# {answer.instrument}: {answer.detail}", err=True)
+        for pattern in instruments:
+            if pattern.endswith("*"):
+                click.echo(f"# {pattern}: {pattern_note(pattern, feed)}", err=True)
         for number, tick in enumerate(feed, start=1):
             click.echo(json_line(tick) if is_json else line(tick))
             if number == count:
                 break
+
+
+def pattern_note(pattern: str, feed: Feed) -> str:
+    found = sum(key.startswith(pattern.removesuffix("*")) for key in feed.snapshot())
+    return f"shows what streams already and asks for nothing; {found} have a value now"
 
 
 class StatusTeller:

@@ -11,7 +11,7 @@ by one thread. Its twin for asyncio is AsyncFeed (`client_async`).
 
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,6 +22,7 @@ from kitefeed.protocol import location, topology
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.client_tick import Judge, Tick
 from kitefeed.protocol.client_view import Status, View
+from kitefeed.protocol.client_wants import Wants
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.errors import BadInput, Unavailable
 from kitefeed.protocol.feed import DECODE_ERRORS
@@ -31,12 +32,8 @@ from kitefeed.protocol.topics import (
     HEARTBEAT_TOPIC,
     NUL,
     STATE_TOPIC,
-    SUBSCRIPTION_BYTES_MAX,
-    TICK,
-    TICKS_TOPIC,
     presence,
     snapshot_request,
-    tick_topic,
 )
 
 __all__ = ["Feed", "Status", "Tick"]
@@ -45,7 +42,6 @@ WAIT_S_MAX = 0.25  # how late a lost daemon may be told to `on_status`
 DRAIN_MAX = 10_000
 RESYNC_NS = 2_000_000_000  # between two repairs of a gap
 REFRESH_NS = 30_000_000_000  # a quiet topic's last message may be lost without leaving a gap
-SINGLE_REQUESTS_MAX = 8  # up to here one snapshot per instrument, above it one for all
 REQUEST_TRIES = 2
 _TCP = "tcp://"
 _NOBLOCK = int(zmq.NOBLOCK)  # as an enum it costs 0.2 us a message
@@ -62,9 +58,11 @@ class Reader:
         config: str | os.PathLike[str] | None = None,
         keys: str | os.PathLike[str] | None = None,
         timeout_s: float = 5.0,
+        mode: m.Mode | None = None,
         on_status: Callable[[Status], None] | None = None,
     ) -> None:
-        self.instruments = tuple(dict.fromkeys(_checked(name) for name in instruments))
+        self._wants = Wants(instruments, mode)
+        self.instruments = self._wants.instruments
         self.answers: tuple[m.Answer, ...] = ()
         if endpoint is None:
             directory = location.runtime_dir(location.find_config(config))
@@ -74,7 +72,8 @@ class Reader:
         self._control = control
         self._on_status = on_status
         self._told: tuple[str, str] | None = None
-        self._view = View(self._look, frozenset(self.instruments) or None)
+        wanted = None if self._wants.is_all else frozenset(self.instruments)
+        self._view = View(self._look, wanted, self._wants.prefixes)
         self._requests: list[bytes] = []
         self._requested_ns = 0
         self._timeout_ns = int(timeout_s * 1e9)
@@ -154,7 +153,7 @@ class Reader:
         for topic in (HEARTBEAT_TOPIC, STATE_TOPIC):
             self._subscribe(topic + NUL)
         self._subscribe(presence(_nonce()))
-        for subscription in self._topics() or [TICKS_TOPIC + NUL]:
+        for subscription in self._wants.subscriptions():
             self._subscribe(subscription)
         self._request_snapshot()
 
@@ -176,7 +175,7 @@ class Reader:
         restarting, and subscribing has told it already."""
         if not self.instruments or not self._control:
             return
-        wish = m.WantInstruments(self.instruments, is_kept=False, wait_s=0)
+        wish = m.WantInstruments(self.instruments, self._wants.mode, is_kept=False, wait_s=0)
         timeout_s = max(0.05, (deadline_ns - boot_ns()) / 1e9)
         try:
             reply = request(self._control, wish, timeout_s=timeout_s, tries=REQUEST_TRIES)
@@ -191,10 +190,6 @@ class Reader:
                 raise BadInput(
                     "; ".join(f"{a.instrument}: {a.detail or 'refused'}" for a in refused)
                 )
-
-    def _topics(self) -> list[bytes]:
-        """Exact subscriptions, each with its NUL."""
-        return [tick_topic(name) + NUL for name in self.instruments]
 
     # --- the socket ---------------------------------------------------------------------------
 
@@ -242,8 +237,7 @@ class Reader:
         the request by itself after a reconnect."""
         for old in self._requests:
             self._socket.setsockopt(zmq.UNSUBSCRIBE, old)
-        exact = self._topics()
-        prefixes: Iterable[bytes] = exact if 0 < len(exact) <= SINGLE_REQUESTS_MAX else [TICK]
+        prefixes = self._wants.snapshot_prefixes()
         self._requests = [snapshot_request(_nonce(), prefix) for prefix in prefixes]
         self._requested_ns = boot_ns()
         self._view.is_incomplete = False
@@ -253,8 +247,11 @@ class Reader:
 
 
 class Feed(Reader):
-    """Reads the feed. No instruments: everything that streams.
+    """Reads the feed. No instruments: everything that streams. A pattern, such as `NSE:NIFTY*`,
+    reads what streams already, and makes nothing stream.
 
+    mode: ltp, quote or full; None as configured. An instrument streams in the highest mode that
+    anybody asks for: `tick.mode` tells which one it is, and `feed.answers` why it is higher.
     endpoint, control: ZeroMQ addresses; by default those of the daemon that `config` (or the
     configuration in force) describes. With `endpoint` alone, instruments are not asked for
     upstream except by subscribing. keys: the file that `kitefeed keys --client NAME` made, for a
@@ -361,15 +358,3 @@ def deadline_after(timeout_s: float | None) -> int | None:
 
 def _nonce() -> str:
     return secrets.token_hex(6)
-
-
-def _checked(instrument: str) -> str:
-    """`instrument` if it can be a name at all; the daemon knows which exist."""
-    exchange, _, symbol = instrument.partition(":")
-    is_short = len(instrument.encode()) <= SUBSCRIPTION_BYTES_MAX - 64  # room for a request
-    if not (exchange and symbol and is_short and instrument.isprintable()):
-        raise BadInput(
-            f"{instrument!r} is not an instrument: write EXCHANGE:SYMBOL, as NSE:INFY; "
-            "`kitefeed instruments find TEXT` searches them"
-        )
-    return instrument

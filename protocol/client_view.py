@@ -65,11 +65,16 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class View:
-    """`wanted`: the keys whose ticks matter, None for all. Counters: `gaps` messages lost on the
-    way to this reader, `duplicates`, `late` ones older than 2 s on arrival, `overrun` ticks that
-    waited too long for the program, `bad_messages` that no reader could decode."""
+    """`wanted`: the keys whose ticks matter, None for all; `prefixes`: of more such keys.
 
-    def __init__(self, look: Look, wanted: frozenset[str] | None = None) -> None:
+    Counters: `gaps` messages lost on the way to this reader, `duplicates`, `late` ones older than
+    2 s on arrival, `overrun` ticks that waited too long for the program, `bad_messages` that no
+    reader could decode.
+    """
+
+    def __init__(
+        self, look: Look, wanted: frozenset[str] | None = None, prefixes: tuple[str, ...] = ()
+    ) -> None:
         self.values: dict[str, Tick] = {}
         self.arrived: deque[Tick] = deque()
         self.gen = 0
@@ -83,6 +88,7 @@ class View:
         self.ended: set[bytes] = set()  # snapshot requests that were answered to the end
         self._look = look
         self._wanted = wanted
+        self._prefixes = prefixes
         self._seqs: dict[bytes, int] = {}
         self._keys: dict[bytes, str] = {}  # by topic
         self._chunked: dict[bytes, int] = {}  # values received so far, per snapshot request
@@ -193,7 +199,8 @@ class View:
         key = self._keys.get(topic)
         if key is None:
             key = self._keys[topic] = key_of(topic)
-        if self._wanted is not None and key not in self._wanted:
+        is_wanted = self._wanted is None or key in self._wanted or key.startswith(self._prefixes)
+        if not is_wanted:
             return
         last = self._seqs.get(topic)
         if last is not None and seq == last + 1:  # as nearly always

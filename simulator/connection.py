@@ -71,6 +71,7 @@ class Connection:
 
     async def handle(self, payload: bytes, now_ns: int) -> None:
         """One message of the client."""
+        self._world.stats.count_message(payload)
         packets, error = self.subscriptions.handle(payload, now_ns)
         if error is not None:
             await self.send_text(server_message(ServerError(error)))

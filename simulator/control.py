@@ -132,6 +132,7 @@ class Control:
                     ]
                     for app in apps
                 },
+                "messages": self._world.stats.messages(),
                 "ticks_sent": self._world.stats.ticks_sent,
                 "last_packets": self._world.stats.last_packets(tokens),
                 "market": {

@@ -4,6 +4,7 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from kitefeed.protocol.kite.text import SetMode, Subscribe, Unsubscribe, parse_client_message
 from kitefeed.protocol.kite.ticks import MODE_NAMES
 from kitefeed.simulator.subscriptions import Due
 
@@ -33,6 +34,7 @@ class Stats:
         self._statuses: Counter[int] = Counter()
         self._handshakes: deque[Handshake] = deque(maxlen=RECENT_MAX)
         self._packets: dict[int, Sent] = {}
+        self._messages: Counter[str] = Counter()
         self.ticks_sent = 0
 
     def count_request(self, route: str, app_number: int | None, now_ns: int) -> None:
@@ -44,6 +46,20 @@ class Stats:
     def count_handshake(self, status: int, app_number: int | None, now_ns: int) -> None:
         self._statuses[status] += 1
         self._handshakes.append(Handshake(now_ns, status, app_number))
+
+    def count_message(self, payload: bytes) -> None:
+        """What a client sent on a socket; one that cannot be read is passed over."""
+        match parse_client_message(payload):
+            case SetMode(mode):
+                self._messages[MODE_NAMES[mode]] += 1
+            case Subscribe():
+                self._messages["subscribe"] += 1
+            case Unsubscribe():
+                self._messages["unsubscribe"] += 1
+
+    def messages(self) -> dict[str, int]:
+        """How many messages there were of each kind: subscribe, unsubscribe, and each mode."""
+        return dict(self._messages)
 
     def count_packets(self, packets: Iterable[Due], now_ns: int) -> None:
         for body, exchange_s in packets:

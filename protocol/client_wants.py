@@ -1,0 +1,75 @@
+"""What a reader wants of the feed: instruments, patterns, and in which mode. Pure."""
+
+from collections.abc import Iterable
+from typing import get_args
+
+from kitefeed.protocol.errors import BadInput
+from kitefeed.protocol.messages import Mode
+from kitefeed.protocol.topics import (
+    NUL,
+    SUBSCRIPTION_BYTES_MAX,
+    TICK,
+    TICKS_TOPIC,
+    mode_request,
+    tick_topic,
+)
+
+SINGLE_REQUESTS_MAX = 8  # up to here one snapshot per instrument, above it one for all
+ANY = "*"
+
+
+class Wants:
+    """`instruments` are asked for upstream, in `mode` if there is one. `prefixes` are those of
+    patterns such as `NSE:NIFTY*`: they read what streams already, and ask for nothing.
+
+    Raises BadInput for what cannot be a name; the daemon knows which exist.
+    """
+
+    def __init__(self, names: Iterable[str], mode: Mode | None = None) -> None:
+        asked = dict.fromkeys(names)
+        self.instruments = tuple(_checked(name) for name in asked if not name.endswith(ANY))
+        self.prefixes = tuple(_prefix(name) for name in asked if name.endswith(ANY))
+        if mode is not None and mode not in get_args(Mode):
+            raise BadInput(f"mode={mode!r} is none of {', '.join(get_args(Mode))}")
+        if mode is not None and not self.instruments:
+            raise BadInput(f"mode={mode!r} asks for something: name the instruments it is for")
+        self.mode = mode
+
+    @property
+    def is_all(self) -> bool:
+        return not self.instruments and not self.prefixes
+
+    def subscriptions(self) -> list[bytes]:
+        """For the live ticks, and for the mode they shall have."""
+        topics = [tick_topic(name) for name in self.instruments]
+        modes = [mode_request(self.mode, topic) for topic in topics] if self.mode else []
+        return [*(self._live() or [TICKS_TOPIC + NUL]), *modes]
+
+    def snapshot_prefixes(self) -> list[bytes]:
+        """What to ask the last values of."""
+        live = self._live()
+        return live if 0 < len(live) <= SINGLE_REQUESTS_MAX else [TICK]
+
+    def _live(self) -> list[bytes]:
+        exact = [tick_topic(name) + NUL for name in self.instruments]
+        return [*exact, *(tick_topic(prefix) for prefix in self.prefixes)]
+
+
+def _checked(name: str) -> str:
+    exchange, _, symbol = name.partition(":")
+    is_short = len(name.encode()) <= SUBSCRIPTION_BYTES_MAX - 64  # room for a request
+    if not (exchange and symbol and is_short and name.isprintable()):
+        raise BadInput(
+            f"{name!r} is not an instrument: write EXCHANGE:SYMBOL, as NSE:INFY; "
+            "`kitefeed instruments find TEXT` searches them"
+        )
+    return name
+
+
+def _prefix(pattern: str) -> str:
+    """`NSE:NIFTY` of `NSE:NIFTY*`."""
+    prefix = pattern.removesuffix(ANY)
+    if ANY in prefix:
+        raise BadInput(f"{pattern!r} is no pattern: a `*` may only stand last, as in NSE:NIFTY*")
+    _checked(pattern)
+    return prefix

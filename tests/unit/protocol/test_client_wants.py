@@ -1,0 +1,53 @@
+import pytest
+
+from kitefeed.protocol.client_wants import SINGLE_REQUESTS_MAX, Wants
+from kitefeed.protocol.errors import BadInput
+
+INFY = "NSE:INFY"
+
+
+def test_instruments_are_subscribed_exactly_and_once() -> None:
+    wants = Wants([INFY, "NSE:TCS", INFY])
+    assert wants.instruments == (INFY, "NSE:TCS")
+    assert wants.subscriptions() == [b"tick/NSE:INFY\0", b"tick/NSE:TCS\0"]
+    assert wants.snapshot_prefixes() == wants.subscriptions()
+
+
+def test_nothing_named_means_all_that_streams() -> None:
+    wants = Wants([])
+    assert wants.is_all
+    assert wants.subscriptions() == [b"ticks/all\0"]
+    assert wants.snapshot_prefixes() == [b"tick/"]
+
+
+def test_a_mode_is_announced_beside_each_instrument() -> None:
+    wants = Wants([INFY], "full")
+    assert wants.subscriptions() == [b"tick/NSE:INFY\0", b"~mode!full!tick/NSE:INFY\0"]
+    assert wants.snapshot_prefixes() == [b"tick/NSE:INFY\0"]
+
+
+def test_a_pattern_reads_a_prefix_and_asks_for_no_instrument() -> None:
+    wants = Wants([INFY, "NFO:NIFTY*"], "ltp")
+    assert wants.instruments == (INFY,)
+    assert wants.prefixes == ("NFO:NIFTY",)
+    assert wants.subscriptions()[:2] == [b"tick/NSE:INFY\0", b"tick/NFO:NIFTY"]
+    assert wants.subscriptions()[2:] == [b"~mode!ltp!tick/NSE:INFY\0"]
+    assert Wants(["NSE:*"]).subscriptions() == [b"tick/NSE:"]
+
+
+def test_many_instruments_ask_for_one_snapshot() -> None:
+    names = [f"NSE:X{number}" for number in range(SINGLE_REQUESTS_MAX + 1)]
+    assert len(Wants(names[:-1]).snapshot_prefixes()) == SINGLE_REQUESTS_MAX
+    assert Wants(names).snapshot_prefixes() == [b"tick/"]
+
+
+@pytest.mark.parametrize("name", ["*", "NSE*", "NSE:*INFY*", ":*", "NSE:A\0*"])
+def test_what_cannot_be_a_pattern_is_bad_input(name: str) -> None:
+    with pytest.raises(BadInput):
+        Wants([name])
+
+
+@pytest.mark.parametrize(("names", "mode"), [([INFY], "all"), ([], "full"), (["NSE:*"], "full")])
+def test_a_mode_that_is_none_or_for_nothing_is_bad_input(names: list[str], mode: str) -> None:
+    with pytest.raises(BadInput, match="mode="):
+        Wants(names, mode)  # type: ignore[arg-type]
