@@ -3,6 +3,8 @@ holiday on which MCX has an evening."""
 
 from pathlib import Path
 
+import msgspec
+
 from kitefeed.actors.supervisor import report
 from kitefeed.actors.supervisor.facts import Instruments, Operate
 from kitefeed.actors.supervisor.roster import Roster
@@ -46,6 +48,27 @@ def keys(order: m.StartPolling | m.Subscribe) -> list[str]:
 def status(bench: Bench) -> m.StatusReport:
     wants = Subscriptions((), (), "full", {})
     return report.status(bench.machine.state, wants, Roster(0), Path("/run"), bench.now_ns)
+
+
+def test_a_stream_is_not_ordered_anew_because_other_programs_read_it() -> None:
+    bench = at(11)
+    connected(bench)
+    bench.grant()
+    orders = len(bench.all(m.Subscribe))
+    read = tuple(msgspec.structs.replace(i, has_listeners=True) for i in MIXED)
+    bench.feed(Instruments(read))
+    assert len(bench.all(m.Subscribe)) == orders
+    deep = tuple(msgspec.structs.replace(i, mode="ltp") for i in read)
+    bench.feed(Instruments(deep))
+    assert [i.mode for i in bench.last(m.Subscribe).instruments] == ["ltp"] * len(MIXED)
+
+
+def test_a_poller_is_told_what_programs_read() -> None:
+    bench = at(11)
+    poll(bench)
+    read = tuple(msgspec.structs.replace(i, has_listeners=True) for i in MIXED)
+    bench.feed(Instruments(read))
+    assert all(i.has_listeners for i in bench.last(m.StartPolling).instruments)
 
 
 def test_a_list_of_commodities_is_open_at_ten_in_the_evening() -> None:
