@@ -19,7 +19,6 @@ SUBSCRIPTIONS_MAX = 50_000  # distinct ones, ~10 MB; more are served by ZeroMQ b
 KEY_BYTES_MAX = 64  # no instrument has a longer name, and all must fit into one message
 T = TypeVar("T")
 _MODES: tuple[Mode, ...] = get_args(Mode)  # lowest first
-
 _CHUNKS = TICKS_TOPIC + NUL
 
 
@@ -35,6 +34,7 @@ class Listeners:
         self.wanted_topics: dict[bytes, int] = {}
         self.ignored = 0
         self._counts: dict[bytes, int] = {}
+        self._keys: dict[bytes, str] = {}  # of those wanted topics that can be an instrument's
         self._modes: dict[bytes, dict[Mode, int]] = {}  # topic -> how many ask for which mode
         self._prefixes: dict[bytes, int] = {}
         self._sorted_prefixes: tuple[bytes, ...] | None = ()
@@ -80,7 +80,7 @@ class Listeners:
         is_change = _step(self._counts, subscription, step)
         topic = exact_topic(subscription)
         if topic is not None:
-            _step(self.wanted_topics, topic, step)
+            self._count_topic(topic, step)
         elif subscription.startswith(MODE):
             self._count_mode(subscription, step)
         elif is_change and subscription.startswith(PRESENCE):
@@ -88,6 +88,14 @@ class Listeners:
         elif is_change and (subscription.startswith(TICK) or TICK.startswith(subscription)):
             _step(self._prefixes, subscription, step)
             self._sorted_prefixes = None
+
+    def _count_topic(self, topic: bytes, step: int) -> None:
+        if not _step(self.wanted_topics, topic, step):
+            return
+        self._keys.pop(topic, None)
+        key = key_of(topic) if step > 0 else None
+        if key is not None:
+            self._keys[topic] = key
 
     def _count_mode(self, subscription: bytes, step: int) -> None:
         name, topic = parse_mode_request(subscription) or ("", b"")
@@ -107,8 +115,7 @@ class Listeners:
     @property
     def keys(self) -> tuple[str, ...]:
         """Instruments somebody subscribes to by their exact topic, the first ones if too many."""
-        found = (key_of(topic) for topic in self.wanted_topics)
-        return tuple(islice((key for key in found if key), LIST_MAX))
+        return tuple(islice(self._keys.values(), LIST_MAX))
 
     def want(self) -> ListenersWant:
         """What is to be streamed because of programs. A reader that asks for a mode is counted at
@@ -118,10 +125,10 @@ class Listeners:
         modes: dict[str, Mode] = {}
         also_plain: list[str] = []
         for topic, asked in self._modes.items():
-            key = key_of(topic)
-            if key not in known:
+            key = self._keys.get(topic)
+            if key is None or key not in known:
                 continue
-            modes[key] = max(asked, key=_MODES.index)
+            modes[key] = next(mode for mode in reversed(_MODES) if mode in asked)
             if self.wanted_topics[topic] > sum(asked.values()):
                 also_plain.append(key)
         return ListenersWant(keys, modes, tuple(also_plain))
