@@ -105,8 +105,10 @@ class Broadcaster:
                 self._supervisor_heard_ns = now_ns
                 return self._on_told(event.message, now_ns, event.utc_ns)
             case Introduced():
-                self._listeners_told = None
-                self._listeners_changed(now_ns)
+                # At once, before a grant can be answered: what a supervisor does not know to be
+                # wanted when the answer comes, it would end upstream.
+                self._listeners_told, self._listeners_due_ns = None, now_ns
+                return self._maybe_tell_listeners(now_ns)
             case SaveFailed():
                 self._saved_version = -1
         return []

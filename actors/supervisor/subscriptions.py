@@ -52,6 +52,7 @@ class Subscriptions:
         self._tokens: dict[str, int] = {}
         self.unknown: dict[str, str] = {}  # key -> why it cannot be had
         self._confirmed: set[int] = set()
+        self._early: dict[int, set[int]] = {}  # epoch -> confirmed before it was ordered here
         self._epoch = 0
         self.asked = 0
         self.pending: list[Pending] = []
@@ -207,13 +208,18 @@ class Subscriptions:
         """A source was told to deliver these under `epoch`; a new epoch confirms anew."""
         if epoch != self._epoch:
             self._epoch = epoch
-            self._confirmed.clear()
+            self._confirmed = self._early.pop(epoch, set())
+            self._early.clear()
         self.asked = len(instruments)
         self._confirmed &= {i.token for i in instruments}
 
     def confirm(self, epoch: int, tokens: Iterable[int]) -> None:
+        """Of an epoch that was not ordered here yet, too: a source that a restarted supervisor
+        adopts says once what it has confirmed."""
         if epoch == self._epoch:
             self._confirmed.update(tokens)
+        elif epoch > self._epoch:
+            self._early = {epoch: self._early.get(epoch, set()).union(tokens)}
 
     def is_confirmed(self, key: str) -> bool:
         return self._tokens.get(key) in self._confirmed

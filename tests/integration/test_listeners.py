@@ -1,6 +1,8 @@
 """What programs subscribe to is what Kite is asked for: thousands of instruments, modes, churn."""
 
 import datetime as dt
+import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +13,7 @@ from kitefeed import Feed
 from kitefeed.protocol import sockets
 from kitefeed.protocol.feed import split_frame
 from kitefeed.protocol.topics import NUL, mode_request, tick_topic
-from kitefeed.protocol.topology import FEED, endpoint
+from kitefeed.protocol.topology import FEED, Role, endpoint
 from kitefeed.simulator.listings import list_instruments
 from tests.integration.rig import INSTRUMENTS, Rig
 from tests.support import eventually
@@ -159,3 +161,19 @@ def test_one_feed_has_three_thousand_instruments(rig: Rig) -> None:
         assert not [a for a in feed.answers if a.outcome == "refused"]
         eventually(lambda: counts(rig) == (3_000, 3_000, 3_000), 30, every_s=0.5)
     assert sum(messages(rig).values()) - sum(before.values()) < 30
+
+
+def test_a_restarted_supervisor_asks_kite_for_nothing_and_knows_what_is_confirmed(
+    rig: Rig,
+) -> None:
+    with Feed(TCS, MANY[100], config=rig.config) as feed:
+        eventually(lambda: TCS in feed and MANY[100] in feed, 10)
+        eventually(lambda: len(set(counts(rig))) == 1, 10)
+        for _ in range(3):
+            before, pid = messages(rig), rig.pid_of(Role.SUPERVISOR)
+            os.kill(pid, signal.SIGKILL)
+            eventually(lambda pid=pid: rig.pid_of(Role.SUPERVISOR) not in (0, pid), 10)
+            wanted = eventually(lambda: (c := counts(rig))[0] == c[1] == c[2] > 5 and c, 10)
+            assert wanted[0] >= len(INSTRUMENTS) + 2
+            assert messages(rig).get("subscribe") == before.get("subscribe")
+            assert feed[TCS].is_fresh

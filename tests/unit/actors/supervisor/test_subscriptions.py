@@ -223,6 +223,17 @@ def test_confirmations_count_for_the_epoch_that_was_ordered() -> None:
     assert not made.is_confirmed(INFY)
 
 
+def test_what_an_adopted_source_confirmed_before_it_was_ordered_here_counts() -> None:
+    made = make((INFY, SBIN))
+    made.confirm(5, [TOKENS[INFY]])
+    assert not made.is_confirmed(INFY)
+    made.confirm(5, [TOKENS[NIFTY]])
+    made.ordered(5, made.instruments())
+    assert made.counts() == m.Subscriptions(wanted=2, asked=2, confirmed=1)
+    made.ordered(6, made.instruments())
+    assert not made.is_confirmed(INFY)
+
+
 def test_what_is_no_longer_ordered_is_no_longer_confirmed() -> None:
     made = make((INFY, SBIN))
     made.ordered(5, made.instruments())
