@@ -42,6 +42,7 @@ class Instrument(msgspec.Struct, frozen=True, array_like=True):
     mode: Mode
     is_canary: bool = False  # always active, and trading now: its silence is a doubt
     is_closed: bool = False  # its market is closed now: its quote proves nothing of a stream
+    has_listeners: bool = False  # a program reads it now, or did a moment ago
 
 
 # --- any actor -> supervisor ------------------------------------------------------------------
@@ -237,8 +238,9 @@ class StopPolling(Message, frozen=True):
 
 
 class Polled(Message, frozen=True):
-    """One sweep over all instruments ended, or failed. `sweep_ns`: what a sweep takes at the rate
-    Kite allows."""
+    """A request for instruments of this shard was answered, or failed; a refusal of the session
+    concerns all. `sweep_ns`: within what time every instrument is polled, at the rate Kite allows.
+    """
 
     shard: int
     epoch: int
