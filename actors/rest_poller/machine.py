@@ -243,8 +243,8 @@ class RestPoller:
             for sweep in asked:
                 said += sweep.refused(flight.company, flight.sent_ns, now_ns)
         elif answer.outcome in ("token", "permission"):
-            asked = sweeps  # the session is refused, whatever it asked for
-            for sweep in sweeps:
+            asked = list(self._of_session(polled[0].fingerprint))  # whatever it asked for
+            for sweep in asked:
                 sweep.park()
         elif answer.outcome == "network":
             for sweep in sweeps:

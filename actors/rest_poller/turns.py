@@ -50,14 +50,11 @@ class Turn(msgspec.Struct, gc=False):
     def refused(self, company: int, sent_ns: int) -> None:
         """Kite refused a request of `company` instruments, this one among them."""
         self.room = company // 2
-        self.answered(sent_ns)
-        if not self.room:
-            self.due_ns = sent_ns + ALONE_RETRY_NS
+        self.asked_ns = sent_ns
+        self.due_ns = sent_ns if self.room else sent_ns + ALONE_RETRY_NS
 
 
-def choose(
-    turns: Iterable[Turn], now_ns: int, *, late_after_ns: int, may_try: bool
-) -> list[Turn]:
+def choose(turns: Iterable[Turn], now_ns: int, *, late_after_ns: int, may_try: bool) -> list[Turn]:
     """The next request: as many as its line holds, those that are not due yet included, because a
     request costs the same whatever it asks for. `may_try`: those on trial may have this one."""
     all_turns = list(turns)
