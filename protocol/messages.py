@@ -5,7 +5,7 @@ session is named by its fingerprint. Commands that name a state are idempotent a
 until the reports agree; those with an epoch are refused when a newer one has been seen.
 """
 
-import secrets
+import os
 from typing import Annotated, Literal
 
 import msgspec
@@ -491,7 +491,7 @@ _reply_decoder: msgspec.msgpack.Decoder[ControlReply] = msgspec.msgpack.Decoder(
 
 
 def new_id() -> str:
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 def seal(body: Message, *, id: str | None = None, re: str | None = None) -> bytes:
