@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TypeVar
 
-from kitefeed.actors.runtime import config
+from kitefeed.actors.runtime import toml_file
 from kitefeed.actors.runtime.locks import live_holders
 from kitefeed.protocol import location
 from kitefeed.protocol import messages as m
@@ -32,7 +32,7 @@ def runtime_dir() -> Path:
     """
     path = location.find_config()
     if path is not None:
-        config.read(path)
+        toml_file.read(path)
     return location.runtime_dir(path)
 
 

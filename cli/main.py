@@ -35,6 +35,26 @@ COMMANDS = {
     "supervisord-listener": "kitefeed.cli.listener:listener",
 }
 
+# What `kitefeed --help` says of each, so that it imports none. Hidden ones are not here.
+SUMMARIES = {
+    "up": "Run the daemon in the foreground; Ctrl-C stops it.",
+    "down": "Stop the running daemon.",
+    "status": "Show the state of the feed.",
+    "tail": "Print ticks as they come: last values first, then live...",
+    "login": "Log in to Kite and store the session.",
+    "session": "Set, show or clear the Kite session.",
+    "subscribe": "Stream INSTRUMENTs (such as NSE:INFY), now and after...",
+    "unsubscribe": "Forget INSTRUMENTs that `subscribe` asked for.",
+    "source": "Choose where prices come from; remembered over restarts.",
+    "pause": "Stop asking Kite for anything, until `kitefeed source...",
+    "retry": "Forget the waits and try to connect now.",
+    "instruments": "Look up instruments.",
+    "market": "Show the sessions of today, or of DATE (2026-11-24),...",
+    "keys": "Make the keys of the tcp feed: the daemon's own, and...",
+    "demo": "Show live prices of a simulated Kite, break the...",
+    "simulate": "Run Kite on this machine: REST and WebSocket on one...",
+}
+
 
 class LazyGroup(click.Group):
     """A group whose commands live in modules of their own: `kitefeed status` must not wait for the
@@ -42,6 +62,10 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUMMARIES.items()))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         where = COMMANDS.get(cmd_name)

@@ -5,7 +5,7 @@ session is named by its fingerprint. Commands that name a state are idempotent a
 until the reports agree; those with an epoch are refused when a newer one has been seen.
 """
 
-import secrets
+import os
 from typing import Annotated, Literal
 
 import msgspec
@@ -238,8 +238,9 @@ class StopPolling(Message, frozen=True):
 
 
 class Polled(Message, frozen=True):
-    """One sweep over all instruments ended, or failed. `sweep_ns`: what a sweep takes at the rate
-    Kite allows."""
+    """A request for instruments of this shard was answered, or failed; a refusal of the session
+    concerns all. `sweep_ns`: within what time every instrument is polled, at the rate Kite allows.
+    """
 
     shard: int
     epoch: int
@@ -496,7 +497,7 @@ _reply_decoder: msgspec.msgpack.Decoder[ControlReply] = msgspec.msgpack.Decoder(
 
 
 def new_id() -> str:
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 def seal(body: Message, *, id: str | None = None, re: str | None = None) -> bytes:

@@ -5,7 +5,6 @@ a pipe that is being torn down. Linger is always 0: a queued message to an absen
 otherwise hang the exit for ever.
 """
 
-import asyncio
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -50,7 +49,10 @@ class Wire:
     def __init__(self, socket: zmq.Socket[bytes], on_message: OnMessage) -> None:
         self.socket = socket
         self._on_message = on_message
-        self._loop = asyncio.get_running_loop()
+        # Imported here: a command that asks one question needs no loop, half of this import's time.
+        from asyncio import get_running_loop
+
+        self._loop = get_running_loop()
         self._is_drain_due = False
         self.refused = 0  # messages of too many frames
         self._loop.add_reader(socket.fileno(), self._drain)

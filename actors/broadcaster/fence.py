@@ -41,18 +41,22 @@ class Holding(msgspec.Struct):
     def source_name(self) -> SourceName:
         return _NAMES[self.source]
 
-    def is_alive(self, now_ns: int) -> bool:
-        """Whether the source is heard, and hears Kite itself."""
-        if self.source == Source.NONE or not _is_within(self.heard_ns, now_ns, BEAT_STALE_NS):
-            return False
+    @property
+    def alive_until_ns(self) -> int:
+        """As long as the source is heard, and hears Kite itself; 0 when it is not yet."""
+        if self.source == Source.NONE or not self.heard_ns:
+            return 0
+        heard_until_ns = self.heard_ns + BEAT_STALE_NS
         if self.source == Source.REST:
-            return _is_within(self.value_ns, now_ns, 2 * self.period_ns + POLL_GRACE_NS)
-        is_canary_alive = not self.canary_ns or now_ns - self.canary_ns <= CANARY_STALE_NS
-        return is_canary_alive and _is_within(self.frame_ns, now_ns, FRAME_STALE_NS)
+            value_until_ns = self.value_ns + 2 * self.period_ns + POLL_GRACE_NS
+            return min(heard_until_ns, value_until_ns) if self.value_ns else 0
+        if not self.frame_ns:
+            return 0
+        until_ns = min(heard_until_ns, self.frame_ns + FRAME_STALE_NS)
+        return min(until_ns, self.canary_ns + CANARY_STALE_NS) if self.canary_ns else until_ns
 
-
-def _is_within(then_ns: int, now_ns: int, span_ns: int) -> bool:
-    return bool(then_ns) and now_ns - then_ns <= span_ns
+    def is_alive(self, now_ns: int) -> bool:
+        return now_ns <= self.alive_until_ns
 
 
 class Fence:
@@ -123,6 +127,11 @@ class Fence:
             )
             for shard, held in sorted(self.holdings.items())
         ]
+
+    def next_death_ns(self, now_ns: int) -> int | None:
+        """When the first source that is alive ends to be, if nothing more is heard of it."""
+        untils = (held.alive_until_ns for held in self.holdings.values())
+        return min((until_ns + 1 for until_ns in untils if until_ns >= now_ns), default=None)
 
     def signature(self, now_ns: int) -> tuple[tuple[int, int, int, bool], ...]:
         """What a reader must hear of at once when it changes."""

@@ -45,7 +45,6 @@ from kitefeed.protocol.topics import (
 
 HEARTBEAT_NS = 1_000_000_000
 HEARTBEAT_GAP_NS = 100_000_000  # new subscribers get one early, but never more than ten per second
-CHECK_NS = 250_000_000  # how late the end of a silent source may be noticed
 LISTENERS_DELAY_NS = 50_000_000  # a program subscribes to its instruments in one burst
 LISTENERS_DELAY_NS_MAX = 250_000_000  # of programs that come and go without a pause
 SAVE_NS = 10_000_000_000
@@ -77,7 +76,7 @@ class Broadcaster:
         self._said = self.fence.signature(now_ns)
         self._heartbeat_due_ns = now_ns
         self._heartbeat_ns = 0
-        self._check_due_ns = now_ns
+        self._death_due_ns: int | None = None  # of the first source, unless it is heard
         self._save_due_ns = now_ns + SAVE_NS
         self._saved_version = values.version
         self._listeners_due_ns: int | None = None
@@ -87,12 +86,19 @@ class Broadcaster:
     @property
     def deadline_ns(self) -> int:
         """Boot time at which a Turn is wanted."""
-        due_ns = min(self._check_due_ns, self._heartbeat_due_ns)
+        due_ns = self._heartbeat_due_ns
+        if self._death_due_ns is not None:
+            due_ns = min(due_ns, self._death_due_ns)
         if self._listeners_due_ns is not None:
             due_ns = min(due_ns, self._listeners_due_ns)
         return 0 if self._snapshots else due_ns
 
     def handle(self, event: Event, now_ns: int) -> list[Command]:
+        commands = self._handle(event, now_ns)
+        self._death_due_ns = self.fence.next_death_ns(now_ns)
+        return commands
+
+    def _handle(self, event: Event, now_ns: int) -> list[Command]:
         match event:
             case Ingest():
                 frames = self._ingest(event.frame, now_ns, event.utc_ns)
@@ -371,7 +377,6 @@ class Broadcaster:
 
     def _on_turn(self, turn: Turn, now_ns: int) -> list[Command]:
         self._supervisor_heard_ns = now_ns - turn.supervisor_age_ns
-        self._check_due_ns = now_ns + CHECK_NS
         frames = self._maybe_heartbeat(now_ns, turn.utc_ns)
         if not frames and now_ns >= self._heartbeat_due_ns:
             frames.append(self._heartbeat(now_ns, turn.utc_ns))

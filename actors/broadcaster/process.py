@@ -13,6 +13,7 @@ from kitefeed.actors.runtime import process
 from kitefeed.actors.runtime.bus import Bus
 from kitefeed.actors.runtime.hello import hello_of
 from kitefeed.actors.runtime.process import Runtime
+from kitefeed.actors.runtime.pulse import to_next_s
 from kitefeed.actors.runtime.state_file import StateFile
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns, utc_ns
@@ -20,7 +21,6 @@ from kitefeed.protocol.sockets import Wire, bind_feed, bind_ingest, rebind_if_go
 from kitefeed.protocol.topology import FEED, INGEST, Role
 
 FILE_NAME = "last_values.msgpack"
-FILES_CHECK_S = 1.0
 SAVE_S_MAX = 1.5  # of the 2 s in which a stop must be over
 
 log = logging.getLogger("broadcaster")
@@ -45,7 +45,7 @@ class Shell:
         is_open = bool(runtime.settings.config.feed.tcp)
         self._tcp = TcpFeed(runtime.settings, self._on_subscription) if is_open else None
         self._bus = Bus(runtime, self._hello, self._beat, self._on_bus, self._on_welcome)
-        self._files_timer = self._loop.call_later(FILES_CHECK_S, self._check_files)
+        self._files_timer = self._loop.call_later(to_next_s(self._loop.time()), self._check_files)
         self._arm()
 
     async def close(self) -> None:
@@ -62,8 +62,7 @@ class Shell:
     # --- events in ----------------------------------------------------------------------------
 
     def _on_ingest(self, frames: list[bytes]) -> None:
-        for command in self._machine.handle(e.Ingest(frames[0], utc_ns()), boot_ns()):
-            self._perform(command)
+        self._step(e.Ingest(frames[0], utc_ns()))
 
     def _on_subscription(self, frames: list[bytes]) -> None:
         self._step(e.Subscription(frames[0], utc_ns()))
@@ -84,7 +83,7 @@ class Shell:
         self._arm()
 
     def _arm(self) -> None:
-        """Sets the timer to the machine's deadline; ingest only ever moves it later."""
+        """Sets the timer to the machine's deadline; one that is too early only asks again."""
         due_ns = self._machine.deadline_ns
         if self._timer is not None:
             if due_ns >= self._timer_due_ns:
@@ -127,7 +126,7 @@ class Shell:
                     log.warning("a socket file was deleted; bound anew: wire=%s", row.name)
             except OSError as error:  # the directory itself may be gone
                 log.debug("cannot bind anew: wire=%s error=%s", row.name, error)
-        self._files_timer = self._loop.call_later(FILES_CHECK_S, self._check_files)
+        self._files_timer = self._loop.call_later(to_next_s(self._loop.time()), self._check_files)
 
     # --- the file -----------------------------------------------------------------------------
 

@@ -1,9 +1,9 @@
 """rest_poller: every quote request of this API key, behind one bucket. Pure.
 
-Probes go before polls; between any two requests lies `SPACING_NS`, one at a time. A sweep asks for
-all instruments in as many requests as the line length needs; a refused session or plan parks the
-polling until a new epoch starts it again. The instrument dump (`dump_schedule`) is not behind this
-bucket: it is another route, without a session.
+Probes go before polls; between any two requests lies `SPACING_NS`, one at a time. What a poll asks
+for is decided when it goes out (`turns`), for all shards that are polled with one session together;
+a refused session or plan parks the polling until a new epoch starts it again. The instrument dump
+(`dump_schedule`) is not behind this bucket: it is another route, without a session.
 """
 
 from collections import Counter
@@ -19,6 +19,7 @@ from kitefeed.actors.rest_poller.dump_schedule import (
     FetchDump,
 )
 from kitefeed.actors.rest_poller.sweep import SPACING_NS, Sweep
+from kitefeed.actors.rest_poller.turns import choose, round_requests
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import IngestBatch
 from kitefeed.protocol.kite.rest import tick_from_quote
@@ -28,6 +29,8 @@ RATE_HOLD_NS = 10_000_000_000  # after a 429: somebody else uses this key as wel
 # A request that takes longer is given up: a probe is waited for 8 s, and may stand behind another
 # request. The thread may hang on; a late answer is ignored.
 ANSWER_WITHIN_NS = 5_000_000_000
+# More requests refused in a row than any search for a bad instrument makes: Kite refused them all.
+REFUSED_ALL = 40
 PROBES_WAITING_MAX = 16  # the oldest of more is answered "rate"
 
 Quotes = Mapping[int, Mapping[str, object]]
@@ -58,7 +61,8 @@ class Ask(msgspec.Struct, frozen=True):
 class _InFlight(msgspec.Struct, frozen=True):
     request: int
     sent_ns: int
-    work: m.Probe | Sweep
+    work: m.Probe | tuple[Sweep, ...]  # a poll: all shards of its session
+    company: int  # instruments in it
 
 
 Event = m.BusMessage | Answered | Welcomed | ClockRead | DumpEnded | Wake
@@ -76,6 +80,9 @@ class RestPoller:
         self._requests = 0
         self._free_ns = 0  # when the bucket gives the next request
         self._rate_until_ns = 0
+        self._round_ns = 0
+        self._is_trial = False  # the last poll was one; the next one is not, if others wait
+        self._refused_in_row = 0
         self._dump = DumpSchedule()
         self.counters: Counter[str] = Counter(
             requests=0, values=0, absent=0, bad_values=0, failures=0
@@ -112,6 +119,7 @@ class RestPoller:
                 return self._start(event, now_ns)
             case m.StopPolling():
                 self._sweeps.pop(event.shard, None)
+                self._find_rounds()
                 return []
             case m.Probe():
                 return self._accept(event, now_ns)
@@ -128,12 +136,14 @@ class RestPoller:
             return []
         running = self._sweeps.get(order.shard)
         if running is not None and running.epoch == order.epoch:
-            running.change(order, now_ns)
-            return []
-        batch_seq = last.batch_seq if last is not None and last.epoch == order.epoch else 0
-        sweep = Sweep(order, now_ns, batch_seq)
-        self._sweeps[order.shard] = self._last_sweeps[order.shard] = sweep
-        return []
+            batches = running.change(order, now_ns)
+        else:
+            batches = []
+            batch_seq = last.batch_seq if last is not None and last.epoch == order.epoch else 0
+            sweep = Sweep(order, now_ns, batch_seq)
+            self._sweeps[order.shard] = self._last_sweeps[order.shard] = sweep
+        self._find_rounds()
+        return [*batches]
 
     def _accept(self, probe: m.Probe, now_ns: int) -> list[Command]:
         if now_ns < self._rate_until_ns:
@@ -162,19 +172,39 @@ class RestPoller:
         if self._probes:
             probe = self._probes.pop(0)
             return [self._ask(probe, probe.fingerprint, (probe.token,), now_ns)]
-        due = [s for s in self._sweeps.values() if s.due_ns is not None and s.due_ns <= now_ns]
-        if not due:
+        due = [(s.due_ns, s.fingerprint) for s in self._sweeps.values() if s.due_ns is not None]
+        if not due or min(due)[0] > now_ns:
             return []
-        sweep = min(due, key=lambda s: s.due_ns or 0)  # the one that waits longest
-        return [self._ask(sweep, sweep.fingerprint, sweep.next_batch(now_ns), now_ns)]
+        return [self._poll(min(due)[1], now_ns)]  # the session that waits longest
+
+    def _poll(self, fingerprint: str, now_ns: int) -> Ask:
+        sweeps = self._of_session(fingerprint)
+        turns = (turn for sweep in sweeps for turn in sweep.turns.values())
+        late_ns = self._round_ns - SPACING_NS
+        chosen = choose(turns, now_ns, late_after_ns=late_ns, may_try=not self._is_trial)
+        self._is_trial = any(turn.is_on_trial for turn in chosen)
+        for sweep in sweeps:
+            sweep.ask([turn for turn in chosen if turn.shard == sweep.shard])
+        # An instrument that moves from shard to shard may be wanted by both.
+        tokens = tuple(dict.fromkeys(turn.token for turn in chosen))
+        return self._ask(sweeps, fingerprint, tokens, now_ns)
+
+    def _of_session(self, fingerprint: str) -> tuple[Sweep, ...]:
+        return tuple(
+            s for s in self._sweeps.values() if s.fingerprint == fingerprint and not s.is_parked
+        )
 
     def _ask(
-        self, work: m.Probe | Sweep, fingerprint: str, tokens: tuple[int, ...], now_ns: int
+        self,
+        work: m.Probe | tuple[Sweep, ...],
+        fingerprint: str,
+        tokens: tuple[int, ...],
+        now_ns: int,
     ) -> Ask:
         self._requests += 1
         self.counters["requests"] += 1
         self._free_ns = now_ns + SPACING_NS
-        self._in_flight = _InFlight(self._requests, now_ns, work)
+        self._in_flight = _InFlight(self._requests, now_ns, work, len(tokens))
         return Ask(self._requests, fingerprint, tokens)
 
     def _give_up(self, now_ns: int) -> list[Command]:
@@ -197,30 +227,68 @@ class RestPoller:
             self._free_ns = max(self._free_ns, self._rate_until_ns)
         if isinstance(flight.work, m.Probe):
             return [_probed(flight.work, answer)]
-        return self._polled(flight.work, flight.sent_ns, answer, now_ns)
+        return self._polled(flight, flight.work, answer, now_ns)
 
-    def _polled(self, sweep: Sweep, sent_ns: int, answer: Answered, now_ns: int) -> list[Command]:
-        if self._sweeps.get(sweep.shard) is not sweep:
-            return []  # stopped, or another epoch by now
+    def _polled(
+        self, flight: _InFlight, polled: tuple[Sweep, ...], answer: Answered, now_ns: int
+    ) -> list[Command]:
+        # Without those that were stopped, or have another epoch by now.
+        sweeps = [sweep for sweep in polled if self._sweeps.get(sweep.shard) is sweep]
+        asked = [sweep for sweep in sweeps if sweep.is_asked]
+        said: list[Command] = []
         if answer.outcome == "ok":
-            values = sweep.values(answer.quotes, sent_ns, self._sweep_ns(), now_ns)
-            self.counters.update(values.counts)
-            ended = sweep.batch_done(now_ns)
-            reports = (
-                [m.Polled(sweep.shard, sweep.epoch, *ended, self._sweep_ns())] if ended else []
-            )
-            return [*values.batches, *values.reports, *reports]
-        ended = sweep.batch_failed(answer.outcome, answer.detail, now_ns)
-        if not ended:
-            return []
-        return [m.Polled(sweep.shard, sweep.epoch, *ended, self._sweep_ns())]
+            said = self._valued(sweeps, asked, flight.sent_ns, answer, now_ns)
+        elif answer.outcome == "input":
+            self._refused_in_row += 1
+            for sweep in asked:
+                said += sweep.refused(flight.company, flight.sent_ns, now_ns)
+        elif answer.outcome in ("token", "permission"):
+            asked = list(self._of_session(polled[0].fingerprint))  # whatever it asked for
+            for sweep in asked:
+                sweep.park()
+        elif answer.outcome == "network":
+            for sweep in sweeps:
+                sweep.failed(flight.sent_ns)
+        self._find_rounds()
+        return [*said, *(_report(sweep, answer) for sweep in asked)]
 
-    def _sweep_ns(self) -> int:
-        """What one sweep over everything takes at one request per `SPACING_NS`."""
-        return SPACING_NS * sum(s.batches for s in self._sweeps.values() if not s.is_parked)
+    def _valued(
+        self,
+        sweeps: list[Sweep],
+        asked: list[Sweep],
+        sent_ns: int,
+        answer: Answered,
+        now_ns: int,
+    ) -> list[Command]:
+        for sweep in sweeps:
+            sweep.heard(sent_ns)
+            if self._refused_in_row >= REFUSED_ALL:
+                sweep.acquit()
+        self._refused_in_row = 0
+        said: list[Command] = []
+        for sweep in asked:
+            values = sweep.values(answer.quotes, sent_ns, now_ns)
+            self.counters.update(values.counts)
+            said += [*values.batches, *values.reports]
+        return said
+
+    def _find_rounds(self) -> None:
+        """Tells every sweep what a round takes: all share the bucket."""
+        running = {sweep.fingerprint for sweep in self._sweeps.values() if not sweep.is_parked}
+        requests = sum(
+            round_requests(t for s in self._of_session(each) for t in s.turns.values())
+            for each in running
+        )
+        self._round_ns = SPACING_NS * requests
+        for sweep in self._sweeps.values():
+            sweep.round_ns = self._round_ns
 
     def _news(self) -> list[Command]:
         return [report for sweep in self._sweeps.values() for report in sweep.news()]
+
+
+def _report(sweep: Sweep, answer: Answered) -> m.Polled:
+    return m.Polled(sweep.shard, sweep.epoch, answer.outcome, answer.detail, sweep.round_ns)
 
 
 def _probed(probe: m.Probe, answer: Answered) -> m.Probed:

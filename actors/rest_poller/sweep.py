@@ -1,20 +1,30 @@
-"""The polling of one shard under one epoch: whose turn it is, and what its values become. Pure."""
+"""The polling of one shard under one epoch: its turns, and what its values become. Pure."""
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import msgspec
 
+from kitefeed.actors.rest_poller.turns import Turn
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.feed import TICKS_PER_CHUNK_MAX, VERSION, IngestBatch, Source, encode
-from kitefeed.protocol.kite.rest import split_by_url, tick_from_quote
+from kitefeed.protocol.feed import (
+    TICKS_PER_CHUNK_MAX,
+    VERSION,
+    Flag,
+    IngestBatch,
+    Item,
+    Source,
+    encode,
+)
+from kitefeed.protocol.kite.rest import QUOTE_COUNT_MAX, tick_from_quote
 from kitefeed.protocol.kite.ticks import mode_from_name
 from kitefeed.protocol.topics import tick_topic
 
 # Kite allows one quote request per second; a second measured here may be a shorter one there.
 SPACING_NS = 1_050_000_000
 BEAT_NS = 300_000_000
+SILENT_PERIODS = 2  # without any answer for so long, polling vouches for no value
+_NOTHING = msgspec.Raw(encode(None))
 
 
 class Values(msgspec.Struct):
@@ -25,16 +35,12 @@ class Values(msgspec.Struct):
     reports: list[m.Message] = []
 
 
-class SweepEnd(NamedTuple):
-    outcome: m.RestOutcome
-    detail: str
-
-
 class Sweep:
-    """Asks batch after batch, rests until the period is over, starts again.
+    """What one shard is to be polled for, and the batches that its answers make.
 
-    `due_ns` is when its next request may go out, None while one is out, while it is parked, and
-    when there is nothing to ask.
+    `due_ns` is when something of it is to be asked next, None while it is parked and when there is
+    nothing to ask. A value that the source cannot give any more is sent as stale at once: readers
+    judge the others by `period_ns`, which is that of the instrument that waits longest.
     """
 
     def __init__(self, order: m.StartPolling, now_ns: int, batch_seq: int) -> None:
@@ -44,120 +50,162 @@ class Sweep:
         self.batch_seq = batch_seq
         self.is_parked = False
         self.is_streaming = False
-        self.due_ns: int | None = None
-        self._asked: tuple[int, ...] = ()
-        self._last_answer_ns = 0
+        self.round_ns = 0  # what a round over all shards takes
+        self.turns: dict[int, Turn] = {}
+        self._instruments: dict[int, m.Instrument] = {}
+        self._asked: list[Turn] = []
+        self._hold_ns = 0
+        self._failures = 0
+        self._heard_ns = 0  # when the latest request was sent that this session had an answer to
         self._beat_due_ns = now_ns + BEAT_NS
+        self._new: list[int] = []
         self._confirmed: set[int] = set()
-        self._take(order, now_ns)
+        self._take(order)
 
     @property
-    def batches(self) -> int:
-        """How many requests a sweep takes."""
-        return len(self._batches)
+    def due_ns(self) -> int | None:
+        return None if self.is_parked or self._due_ns is None else max(self._due_ns, self._hold_ns)
 
     @property
     def beat_due_ns(self) -> int | None:
-        return None if self.is_parked else self._beat_due_ns
+        return None if self.is_parked or self._is_silent(self._beat_due_ns) else self._beat_due_ns
 
-    def change(self, order: m.StartPolling, now_ns: int) -> None:
-        """The same epoch with other instruments or another period: begins a sweep at once. A
-        repetition of what is known changes nothing."""
-        known = (self._period_ns, self._instruments)
-        if known != (order.period_ns, {i.token: i for i in order.instruments}):
-            self._take(order, now_ns)
+    def change(self, order: m.StartPolling, now_ns: int) -> list[IngestBatch]:
+        """The same epoch with other instruments or another period. Those that are known keep their
+        turn; what is polled no more is stale from here on."""
+        topics = {token: tick_topic(i.key) for token, i in self._instruments.items()}
+        self._take(order)
+        ended = [topics[token] for token in sorted(self._confirmed - self._instruments.keys())]
+        self._confirmed &= self._instruments.keys()
+        items = [Item(topic, Flag.STALE.value, _NOTHING) for topic in ended]
+        return [self._batch(items, self._heard_ns, now_ns)] if items else []
 
-    def next_batch(self, now_ns: int) -> tuple[int, ...]:
-        """The tokens of the request that goes out now."""
-        if self._position == 0:
-            self._started_ns = now_ns
-            self._input_detail = ""
-        self.due_ns = None
-        self._asked = tuple(self._batches[self._position])
-        return self._asked
+    @property
+    def is_asked(self) -> bool:
+        """Whether the request under way asks for something of this shard."""
+        return bool(self._asked)
+
+    def ask(self, turns: list[Turn]) -> None:
+        """A request of this session goes out, with these of our turns in it."""
+        self._asked = turns
 
     def values(
-        self, quotes: Mapping[int, Mapping[str, object]], sent_ns: int, sweep_ns: int, now_ns: int
+        self, quotes: Mapping[int, Mapping[str, object]], sent_ns: int, now_ns: int
     ) -> Values:
         """The batch of one answer. A value is at least as old as its request, so that is the time
         it is stamped with."""
         counts: Counter[str] = Counter()
         topics: list[bytes] = []
         bodies: list[bytes] = []
-        for token in self._asked:
+        items: list[Item] = []
+        for turn in self._asked:
+            token = turn.token
+            turn.room = QUOTE_COUNT_MAX
+            turn.answered(sent_ns)
             instrument, quote = self._instruments.get(token), quotes.get(token)
             if instrument is None:
                 continue
             if quote is None:
                 counts["absent"] += 1
+                items += self._ended(instrument)
                 continue
             try:
                 body = tick_from_quote(token, mode_from_name(instrument.mode), quote)
             except ValueError:
                 counts["bad_values"] += 1
+                items += self._ended(instrument)
                 continue
             topics.append(tick_topic(instrument.key))
             bodies.append(encode(body))
             counts["values"] += 1
             self._new.append(token)
         self.is_streaming = self.is_streaming or bool(topics)
-        self._last_answer_ns = sent_ns
-        self._sweep_ns = sweep_ns
+        self._find_due()
         size = TICKS_PER_CHUNK_MAX
         batches = [
-            self._batch(topics[start : start + size], bodies[start : start + size], sent_ns, now_ns)
-            for start in range(0, max(1, len(topics)), size)
+            self._batch([], sent_ns, now_ns, topics[at : at + size], bodies[at : at + size])
+            for at in range(0, max(1, len(topics)), size)
         ]
+        if items:
+            batches.append(self._batch(items, sent_ns, now_ns))
         return Values(counts, batches, self._confirmations())
 
-    def batch_done(self, now_ns: int) -> SweepEnd | None:
-        """After an answer: the end of the sweep, or None when another batch follows."""
-        self._position += 1
-        if self._position < len(self._batches):
-            self.due_ns = now_ns
-            return None
-        self._rest(now_ns)
-        return SweepEnd("input", self._input_detail) if self._input_detail else SweepEnd("ok", "")
+    def refused(self, company: int, sent_ns: int, now_ns: int) -> list[IngestBatch]:
+        """Kite did not take a request of `company` instruments, with these of ours in it."""
+        items: list[Item] = []
+        for turn in self._asked:
+            turn.refused(company, sent_ns)
+            instrument = self._instruments.get(turn.token)
+            if instrument is not None and not turn.room:
+                items += self._ended(instrument)
+        self._find_due()
+        return [self._batch(items, sent_ns, now_ns)] if items else []
 
-    def batch_failed(self, outcome: m.RestOutcome, detail: str, now_ns: int) -> SweepEnd | None:
-        """A refusal parks; trouble ends this sweep and waits for the next; an input that Kite does
-        not take costs its own batch."""
-        if outcome == "input":
-            self._input_detail = detail or "Kite refused the request"
-            return self.batch_done(now_ns)
-        if outcome in ("token", "permission"):
-            self.is_parked, self.is_streaming, self.due_ns = True, False, None
-        else:
-            self._rest(now_ns)
-        return SweepEnd(outcome, detail)
+    def failed(self, sent_ns: int) -> None:
+        """No answer: a pause of one period, then the same again; failing twice costs the turn, for
+        the trouble may lie in what was asked."""
+        self._failures += 1
+        self._hold_ns = sent_ns + self._period_ns
+        if self._failures > 1:
+            for turn in self._asked:
+                turn.answered(sent_ns)
+            self._find_due()
+
+    def heard(self, sent_ns: int) -> None:
+        """This session had an answer, to a request for whichever shard."""
+        self._heard_ns = sent_ns
+        self._failures = self._hold_ns = 0
+
+    def park(self) -> None:
+        """The session or plan is refused: nothing more under this epoch."""
+        self.is_parked, self.is_streaming = True, False
+
+    def acquit(self) -> None:
+        """Kite had refused everything: no instrument is to blame."""
+        for turn in self.turns.values():
+            turn.room = QUOTE_COUNT_MAX
 
     def beats(self, now_ns: int) -> list[IngestBatch]:
-        """An empty batch when nothing was sent for a while, with the age of the last answer."""
-        if self.is_parked or now_ns < self._beat_due_ns:
+        """An empty batch when nothing was sent for a while, with the age of the last answer. None
+        while every request fails: without a beat readers take the source for dead."""
+        if self.is_parked or now_ns < self._beat_due_ns or self._is_silent(now_ns):
             return []
-        return [self._batch([], [], self._last_answer_ns, now_ns)]
+        return [self._batch([], self._heard_ns, now_ns)]
 
     def news(self) -> list[m.Message]:
         """What a supervisor has to know that may have missed it."""
         tokens = tuple(sorted(self._confirmed))
         return [m.Confirmed(self.shard, self.epoch, tokens)] if tokens else []
 
-    def _take(self, order: m.StartPolling, now_ns: int) -> None:
+    def _take(self, order: m.StartPolling) -> None:
+        before = {token: i.mode for token, i in self._instruments.items()}
         self._period_ns = order.period_ns
         self._instruments = {i.token: i for i in order.instruments}
-        self._batches = split_by_url(list(self._instruments))
-        self._position = 0
-        self._started_ns = now_ns
-        self._input_detail = ""
-        self._sweep_ns = SPACING_NS * len(self._batches)
-        self._new: list[int] = []
-        self._confirmed &= self._instruments.keys()
-        if not self.is_parked:
-            self.due_ns = now_ns if self._batches else None
+        kept = self.turns
+        self.turns = {}
+        for i in order.instruments:
+            turn = kept.get(i.token)
+            if turn is None or before[i.token] != i.mode:
+                turn = Turn(order.shard, i.token, order.period_ns)
+            turn.is_read = i.has_listeners
+            self.turns[i.token] = turn
+            if turn.period_ns != order.period_ns:
+                turn.set_period(order.period_ns)
+        self._find_due()
 
-    def _rest(self, now_ns: int) -> None:
-        self._position = 0
-        self.due_ns = max(now_ns, self._started_ns + self._period_ns) if self._batches else None
+    def _find_due(self) -> None:
+        """Kept, because it is looked at often and changes with a request only."""
+        self._due_ns = min((turn.due_ns for turn in self.turns.values()), default=None)
+
+    def _is_silent(self, at_ns: int) -> bool:
+        return bool(self._heard_ns) and at_ns - self._heard_ns > SILENT_PERIODS * self._period_ns
+
+    def _ended(self, instrument: m.Instrument) -> list[Item]:
+        """It had a value under this epoch and has none any more."""
+        if instrument.token not in self._confirmed:
+            return []
+        self._confirmed.discard(instrument.token)
+        return [Item(tick_topic(instrument.key), Flag.STALE.value, _NOTHING)]
 
     def _confirmations(self) -> list[m.Message]:
         tokens = tuple(token for token in self._new if token not in self._confirmed)
@@ -166,7 +214,12 @@ class Sweep:
         return [m.Confirmed(self.shard, self.epoch, tokens)] if tokens else []
 
     def _batch(
-        self, topics: list[bytes], bodies: list[bytes], received_ns: int, now_ns: int
+        self,
+        items: list[Item],
+        received_ns: int,
+        now_ns: int,
+        topics: list[bytes] | None = None,
+        bodies: list[bytes] | None = None,
     ) -> IngestBatch:
         self.batch_seq += 1
         self._beat_due_ns = now_ns + BEAT_NS
@@ -177,10 +230,10 @@ class Sweep:
             source=Source.REST.value,
             batch_seq=self.batch_seq,
             received_boot_ns=received_ns,
-            last_frame_boot_ns=self._last_answer_ns,
+            last_frame_boot_ns=self._heard_ns,
             canary_boot_ns=0,  # a poll has no canaries: every answer is news or a failure
-            period_ns=max(self._period_ns, self._sweep_ns),
-            items=[],
-            topics=topics,
-            bodies=bodies,
+            period_ns=max(self._period_ns, self.round_ns),
+            items=items,
+            topics=topics or [],
+            bodies=bodies or [],
         )

@@ -11,13 +11,13 @@ from collections.abc import Callable
 import msgspec
 
 from kitefeed.actors.runtime.process import Runtime
+from kitefeed.actors.runtime.pulse import to_next_s
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.exits import Exit
 from kitefeed.protocol.feed import DECODE_ERRORS
 from kitefeed.protocol.sockets import GuardedWire, Peer, connect_bus
 
-BEAT_S = 1.0
 HELLO_RETRY_S = 0.2
 SUPERVISOR_LOST_NS = 3_000_000_000
 
@@ -80,7 +80,7 @@ class Bus:
             delay_s = HELLO_RETRY_S
         else:
             self.send(msgspec.structs.replace(self._beat(), lag_ns=max(0, lag_ns)))
-            delay_s = BEAT_S
+            delay_s = to_next_s(self._loop.time())
         self._due_s = self._loop.time() + delay_s
         self._timer = self._loop.call_later(delay_s, self._turn)
 

@@ -4,9 +4,7 @@ Secrets are not in it: sessions live in 0600 files, the API secret in $KITEFEED_
 """
 
 import difflib
-import os
 import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
@@ -15,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from kitefeed.actors.runtime import calendar_file, directories
+from kitefeed.actors.runtime.toml_file import read
 from kitefeed.protocol import keys, location
 from kitefeed.protocol.errors import ConfigError
 from kitefeed.protocol.messages import Mode
@@ -179,21 +178,6 @@ def fallback(named: str | Path | None = None) -> Settings:
     """Defaults in the right directories, for actors that must report a broken configuration."""
     path = location.find_config(named)
     return Settings(Config(), path, location.runtime_dir(path), location.state_dir(path))
-
-
-def read(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            directories.check_owner(path, os.fstat(file.fileno()))
-            return tomllib.loads(file.read().decode())
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such file; create it or correct the name") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: is not UTF-8 text; save it as such") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); correct its owner or mode") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: is not TOML: {error}; correct that line") from None
 
 
 def parse(data: dict[str, Any], path: Path) -> Config:

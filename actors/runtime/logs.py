@@ -11,12 +11,19 @@ import sys
 import threading
 from typing import Any
 
-from kitefeed.actors.runtime.secrets import RedactingFormatter
+from kitefeed.actors.runtime.secrets import redact
 
 LINES_QUEUED_MAX = 2_000
 FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 # These log every refused attempt as an error, some with the token's URL; we say it once, ourselves.
 _SILENCED = ("kiteconnect", "kiteconnect.ticker", "twisted", "autobahn", "txaio", "urllib3")
+
+
+class RedactingFormatter(logging.Formatter):
+    """Redacts the finished line, tracebacks included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
 
 
 class _BackgroundHandler(logging.Handler):

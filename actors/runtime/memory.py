@@ -1,6 +1,5 @@
 """A process's memory holds the token: it goes into no file, and to no other program."""
 
-import ctypes
 import resource
 import sys
 
@@ -17,4 +16,7 @@ def close_to_others() -> None:
     (prctl(2), PR_SET_DUMPABLE); root can. It also covers core dumps that are piped to a program,
     which no size limit stops. Linux only: elsewhere nothing is done."""
     if sys.platform == "linux":
+        # Imported here: the commands, which need it not, start sooner.
+        import ctypes
+
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)

@@ -15,13 +15,14 @@ from typing import Any
 from kitefeed.actors.runtime import config, locks, logs, memory
 from kitefeed.actors.runtime.config import Settings
 from kitefeed.actors.runtime.directories import prepare_directory
+from kitefeed.actors.runtime.pulse import to_next_s
 from kitefeed.protocol import location
 from kitefeed.protocol.errors import ConfigError, KitefeedError, TryLater
 from kitefeed.protocol.exits import Exit
 from kitefeed.protocol.messages import new_id
 from kitefeed.protocol.topology import Role
 
-WATCH_S = 1.0  # how often the parent and a broken configuration are looked at
+WATCH_S = 1.0  # how often a broken configuration is looked at before the start
 
 log = logging.getLogger("kitefeed")
 
@@ -116,8 +117,9 @@ async def _watch(runtime: Runtime, parent: int) -> None:
     Without its parent (supervisord killed) nobody would restart this actor, and the next
     supervisord would meet its lock; so it goes too.
     """
+    loop = asyncio.get_running_loop()
     while True:
-        await asyncio.sleep(WATCH_S)
+        await asyncio.sleep(to_next_s(loop.time()))
         runtime.lock.touch()
         if os.getppid() != parent:
             log.warning("the parent process has gone; leaving")

@@ -1,7 +1,6 @@
 """What is done with secrets: named by a fingerprint, and caught where one slips into a text."""
 
 import hashlib
-import logging
 import re
 
 from kitefeed.protocol.secret import Secret as Secret
@@ -28,10 +27,3 @@ def redact(text: str) -> str:
     for secret in _known:
         text = text.replace(secret, "***")
     return _IN_URL.sub(r"\1***", text)
-
-
-class RedactingFormatter(logging.Formatter):
-    """Redacts the finished line, tracebacks included."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))

@@ -25,6 +25,7 @@ STABLE_AFTER_NS = 10 * S  # live this long: the next loss is a new one, tried ag
 CLOSED_RETRY_NS = 60 * S  # while the market is closed no attempt comes sooner than this
 BRIDGE_AFTER_NS = 15 * S  # without fresh data while REST answers: poll
 POLL_PERIOD_NS = 5 * S
+POLLS_FAILED_MAX = 3  # in a row without an answer: 10 s at least
 LIVE_CHECK_NS = 300 * S
 UNVERIFIED_CHECK_NS = 15 * S  # a login that could not be judged, while another one streams
 ENTITLEMENT_CHECK_NS = 900 * S
@@ -98,6 +99,7 @@ class Rest:
     is_started: bool = False  # StartPolling was sent (its grant was acknowledged)
     ok_ns: int = 0
     sweep_ns: int = 0
+    failures: int = 0  # polls in a row that had no answer
     detail: str = ""
     parked: set[str] = field(default_factory=set)
 

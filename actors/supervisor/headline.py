@@ -8,6 +8,7 @@ from kitefeed.actors.policy import market
 from kitefeed.actors.supervisor import rest
 from kitefeed.actors.supervisor.facts import (
     LOSSES_TOLERATED,
+    POLL_PERIOD_NS,
     REFUSALS_BEFORE_REST,
     LinkState,
     Say,
@@ -128,13 +129,15 @@ def _login_reason(s: State) -> str:
 
 
 def _rest_reason(s: State) -> str:
-    sweep_s = max(5.0, s.rest.sweep_ns / 1e9)
+    how = f"polled every {POLL_PERIOD_NS / 1e9:g} s"
+    if s.rest.sweep_ns > POLL_PERIOD_NS:
+        how = f"polling {len(s.polled()):,} instruments takes {s.rest.sweep_ns / 1e9:.3g} s"
     why = f"the WebSocket is refused ({s.consecutive_403} times in a row)"
     if s.override == "rest":
         why = "the operator chose REST"
     elif s.consecutive_403 < REFUSALS_BEFORE_REST:
         why = s.link.closed_reason or "the WebSocket is down"
-    return f"polled every {sweep_s:g} s: {why}"
+    return f"{how}: {why}"
 
 
 def _stale_reason(s: State) -> str:

@@ -13,6 +13,7 @@ from kitefeed.actors.runtime import calendar_file, locks, process
 from kitefeed.actors.runtime.driver import Driver
 from kitefeed.actors.runtime.instruments_db import InstrumentsDb
 from kitefeed.actors.runtime.process import Runtime
+from kitefeed.actors.runtime.pulse import to_next_s
 from kitefeed.actors.runtime.state_file import StateFile
 from kitefeed.actors.supervisor import memory, report
 from kitefeed.actors.supervisor.desk import Desk, Ticket
@@ -37,7 +38,6 @@ from kitefeed.protocol.sockets import GuardedWire, Peer, bind_bus, bind_control
 from kitefeed.protocol.topology import BUS, CONTROL, Role, socket_path
 from kitefeed.protocol.topology import Wire as WireRow
 
-TURN_S = 1.0
 STRANGERS_MAX = 100  # users that are named in the log, once each
 NEAR_MAX = 10  # unknown names that get near matches in one turn: each costs ~20 ms of this loop
 NOT_LISTED = "not in today's instrument list"
@@ -98,7 +98,8 @@ class Shell:
         while not self._runtime.stopped.is_set():
             self._turn()
             try:
-                await asyncio.wait_for(self._runtime.stopped.wait(), TURN_S)
+                delay_s = to_next_s(asyncio.get_running_loop().time())
+                await asyncio.wait_for(self._runtime.stopped.wait(), delay_s)
             except TimeoutError:
                 continue
         self._persist()

@@ -4,6 +4,7 @@ from kitefeed.actors.supervisor import doubt, link, session
 from kitefeed.actors.supervisor.facts import (
     BRIDGE_AFTER_NS,
     POLL_PERIOD_NS,
+    POLLS_FAILED_MAX,
     REFUSALS_BEFORE_REST,
     SHARD,
     Rest,
@@ -75,12 +76,13 @@ def _order(s: State) -> None:
 
 
 def polled(s: State, event: m.Polled) -> None:
-    """A sweep ended. A refusal parks that session until there is a new one."""
+    """A poll was answered, or failed. A refusal parks that session until there is a new one."""
     rest = s.rest
     if event.epoch != rest.epoch:
         return
     rest.detail = event.detail
     rest.sweep_ns = event.sweep_ns or rest.sweep_ns
+    rest.failures = rest.failures + 1 if event.outcome == "network" else 0
     if event.outcome == "ok":
         rest.ok_ns = s.now_ns
     elif event.outcome == "token":
@@ -98,12 +100,14 @@ def unpark(s: State) -> None:
 
 
 def fresh_for_ns(s: State) -> int:
-    """How long after a good sweep its values count as fresh."""
+    """How long after a good poll its values count as fresh."""
     return 2 * max(POLL_PERIOD_NS, s.rest.sweep_ns) + 1_000_000_000
 
 
 def is_fresh(s: State) -> bool:
-    return s.rest.ok_ns > 0 and s.now_ns - s.rest.ok_ns < fresh_for_ns(s)
+    """However long a sweep takes: where nobody answers, polling gives nothing fresh."""
+    is_answered = s.rest.failures < POLLS_FAILED_MAX
+    return s.rest.ok_ns > 0 and is_answered and s.now_ns - s.rest.ok_ns < fresh_for_ns(s)
 
 
 def _wish(s: State) -> str | None:

@@ -122,8 +122,8 @@ def _keep_both(s: State) -> None:
     s.commands = [c for c in s.commands if getattr(getattr(c, "message", None), "epoch", 0) != old]
 
 
-def _at_answer(self: Sweep, quotes: Any, sent_ns: int, sweep_ns: int, now_ns: int) -> Any:
-    return _values(self, quotes, now_ns, sweep_ns, now_ns)
+def _at_answer(self: Sweep, quotes: Any, sent_ns: int, now_ns: int) -> Any:
+    return _values(self, quotes, now_ns, now_ns)
 
 
 def _always_admit(self: fence.Holding, now_ns: int) -> bool:

@@ -47,6 +47,17 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert "supervisord-listener" not in listed
 
 
+def test_the_list_says_what_each_command_says_of_itself() -> None:
+    commands = {name: main_module.cli.get_command(click.Context(main_module.cli), name)
+                for name in COMMANDS}  # fmt: skip
+    said = {
+        name: command.get_short_help_str(57)
+        for name, command in commands.items()
+        if command is not None and not command.hidden
+    }
+    assert said == main_module.SUMMARIES
+
+
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert re.fullmatch(r"kitefeed \d+\.\d+\.\d+\n", capsys.readouterr().out)

@@ -98,7 +98,7 @@ def run(directory: Path, main: Callable[[Bench], Awaitable[None]]) -> None:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bus_module, "BEAT_S", 0.05)
+    monkeypatch.setattr(bus_module, "to_next_s", lambda now_s: 0.05)
     monkeypatch.setattr(bus_module, "HELLO_RETRY_S", 0.02)
     monkeypatch.setattr(bus_module, "SUPERVISOR_LOST_NS", 300_000_000)
 

@@ -3,13 +3,20 @@
 import http.server
 import threading
 from collections.abc import Callable, Iterator
+from datetime import datetime
 
 import pytest
 
 from kitefeed.actors.runtime.kite_rest import DETAIL_CHARS_MAX, KiteRest, RestError
 from kitefeed.actors.runtime.secrets import Secret, remember
 from kitefeed.actors.runtime.session_file import Session
-from kitefeed.protocol.kite.rest import RestFault, error_envelope, success_envelope
+from kitefeed.protocol.kite.rest import (
+    RestFault,
+    error_envelope,
+    success_envelope,
+    tick_from_quote,
+)
+from kitefeed.protocol.kite.ticks import FULL
 
 TOKEN = "Kf7CanaryToken00Kf7CanaryToken00"
 Serve = Callable[..., KiteRest]
@@ -61,11 +68,17 @@ def test_a_profile_names_the_user(serve: Serve) -> None:
 
 def test_quotes_are_asked_by_number_and_come_by_number(serve: Serve) -> None:
     rest = serve(200, success_envelope({"408065": {"last_price": 1.5}, "265": None}))
-    with pytest.raises(RestError):  # an item that is no object breaks the official client
-        rest.quote([408065, 265])
-    rest = serve(200, success_envelope({"408065": {"last_price": 1.5}}))
-    assert rest.quote([408065, 265]) == {408065: {"last_price": 1.5}}
+    assert rest.quote([408065, 265]) == {408065: {"last_price": 1.5}}  # what is none costs itself
     assert requests[-1] == "/quote?i=408065&i=265"
+
+
+def test_the_times_of_a_quote_stay_as_kite_wrote_them(serve: Serve) -> None:
+    text = "2026-11-23 09:15:03"
+    rest = serve(200, success_envelope({"408065": {"last_price": 1.5, "timestamp": text}}))
+    item = rest.quote([408065])[408065]
+    assert item["timestamp"] == text
+    at_s = tick_from_quote(408065, FULL, item).exchange_timestamp
+    assert at_s == datetime.fromisoformat(f"{text}+05:30").timestamp()
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@ import pickle
 
 import pytest
 
+from kitefeed.actors.runtime.logs import RedactingFormatter
 from kitefeed.actors.runtime.secrets import (
-    RedactingFormatter,
     Secret,
     fingerprint_of,
     redact,

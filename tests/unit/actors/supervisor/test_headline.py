@@ -96,6 +96,28 @@ def test_the_reason_of_polling_names_who_wanted_it() -> None:
     bench.grant()
     bench.poll()
     assert bench.state.reason == "polled every 5 s: the operator chose REST"
+    epoch = bench.last(m.StartPolling).epoch
+    bench.feed(m.Polled(0, epoch, "ok", sweep_ns=18_900_000_000))
+    count = len(bench.last(m.StartPolling).instruments)
+    expected = f"polling {count} instruments takes 18.9 s: the operator chose REST"
+    assert bench.state.reason == expected
+
+
+def test_polling_without_answers_is_not_fresh_however_long_a_sweep_takes() -> None:
+    bench = Bench()
+    bench.up()
+    bench.login()
+    bench.feed(Operate("rest"))
+    bench.validate("valid")
+    bench.grant()
+    order = bench.last(m.StartPolling)
+    bench.feed(m.Polled(0, order.epoch, "ok", sweep_ns=18_900_000_000))
+    for expected in ("rest", "rest", "stale"):
+        bench.wait(5)
+        bench.feed(m.Polled(0, order.epoch, "network", "down", sweep_ns=18_900_000_000))
+        assert bench.state.feed == expected
+    bench.feed(m.Polled(0, order.epoch, "ok", sweep_ns=18_900_000_000))
+    assert bench.state.feed == "rest"
 
 
 @pytest.mark.parametrize(

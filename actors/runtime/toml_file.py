@@ -1,0 +1,26 @@
+"""A TOML file as it lies on the disk, apart from what its keys mean: commands that only ask where
+the daemon is need no more, and start sooner without the rest."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from kitefeed.actors.runtime import directories
+from kitefeed.protocol.errors import ConfigError
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Raises ConfigError, which names file and remedy."""
+    try:
+        with path.open("rb") as file:
+            directories.check_owner(path, os.fstat(file.fileno()))
+            return tomllib.loads(file.read().decode())
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file; create it or correct the name") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not UTF-8 text; save it as such") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); correct its owner or mode") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: is not TOML: {error}; correct that line") from None

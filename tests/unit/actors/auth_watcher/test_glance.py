@@ -1,0 +1,48 @@
+"""The session files as the watcher looks at them."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kitefeed.actors.auth_watcher import process
+from kitefeed.actors.auth_watcher.process import READ_EVERY, Glance
+from kitefeed.actors.runtime import config, session_file
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> config.Settings:
+    path = tmp_path / "kitefeed.toml"
+    path.write_text('runtime_dir = "run"\nstate_dir = "state"\n[kite]\napi_key = "abcdefgh"\n')
+    return config.load(path)
+
+
+def save(settings: config.Settings, token: str) -> str:
+    session = session_file.parse(token, "abcdefgh")
+    session_file.write(settings.session_path, session)
+    return session.fingerprint
+
+
+def test_each_change_is_seen_at_the_next_look(settings: config.Settings) -> None:
+    glance = Glance(settings, "primary")
+    assert glance.look().fingerprint is None
+    for token in ("AccessToken1111", "AccessToken2222"):
+        fingerprint = save(settings, token)
+        assert glance.look().fingerprint == fingerprint
+    os.chmod(settings.session_path, 0o644)
+    assert glance.look().problem
+    os.unlink(settings.session_path)
+    assert (glance.look().fingerprint, glance.look().problem) == (None, None)
+
+
+def test_a_file_that_did_not_change_is_read_seldom_but_for_ever(
+    settings: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fingerprint = save(settings, "AccessToken1111")
+    reads = []
+    whole = process.observe
+    monkeypatch.setattr(process, "observe", lambda *given: reads.append(1) or whole(*given))
+    glance = Glance(settings, "primary")
+    seen = {glance.look().fingerprint for _ in range(10 * READ_EVERY)}
+    assert seen == {fingerprint}
+    assert len(reads) == 10

@@ -1,0 +1,89 @@
+"""What is loaded is what costs: milliseconds at the start of a command, megabytes in an actor."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+HEAVY = {
+    "aiohttp", "asyncio", "autobahn", "ctypes", "dateutil", "kiteconnect", "logging", "numpy",
+    "pandas", "requests", "rich", "sqlite3", "ssl", "subprocess", "supervisor", "twisted",
+    "urllib3",
+}  # fmt: skip
+ACTORS = {
+    "auth_watcher": {"asyncio", "logging", "ssl", "subprocess"},
+    "broadcaster": {"asyncio", "logging", "ssl", "subprocess"},
+    "supervisor": {"asyncio", "logging", "sqlite3", "ssl", "subprocess"},
+}
+WITH_KITE = HEAVY - {"aiohttp", "numpy", "pandas", "rich", "supervisor"}
+STATUS = {
+    "kitefeed", "kitefeed.actors", "kitefeed.actors.runtime", "kitefeed.actors.runtime.directories",
+    "kitefeed.actors.runtime.locks", "kitefeed.actors.runtime.memory",
+    "kitefeed.actors.runtime.secrets", "kitefeed.actors.runtime.toml_file", "kitefeed.cli",
+    "kitefeed.cli.control", "kitefeed.cli.environment", "kitefeed.cli.main", "kitefeed.cli.output",
+    "kitefeed.cli.status", "kitefeed.cli.waiting", "kitefeed.protocol", "kitefeed.protocol.clock",
+    "kitefeed.protocol.errors", "kitefeed.protocol.exits", "kitefeed.protocol.feed",
+    "kitefeed.protocol.keys", "kitefeed.protocol.location", "kitefeed.protocol.messages",
+    "kitefeed.protocol.private_files", "kitefeed.protocol.secret", "kitefeed.protocol.sockets",
+    "kitefeed.protocol.topics", "kitefeed.protocol.topology", "kitefeed.protocol.zap",
+}  # fmt: skip
+
+
+def loaded_by(code: str) -> set[str]:
+    """Modules of a new process that has run `code`, less what an empty one has here anyway."""
+    show = "import sys; sys.stderr.write('\\n'.join(sys.modules))"
+    found = []
+    for text in (code, "pass"):
+        done = subprocess.run(
+            [sys.executable, "-c", f"{text}\n{show}"],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        found.append(set(done.stderr.split("\n")))
+    return found[0] - found[1]
+
+
+def command(*arguments: str) -> str:
+    return f"from kitefeed.cli.main import main\nmain({list(arguments)!r})"
+
+
+def test_status_loads_this_and_nothing_heavy() -> None:
+    # As far as an answer: where nothing runs it ends before it opens a socket.
+    code = "import kitefeed.protocol.sockets\n" + command("status", "--help")
+    loaded = loaded_by(code)
+    assert {name for name in loaded if name.split(".")[0] == "kitefeed"} == STATUS
+    assert loaded & HEAVY == set()
+
+
+def test_help_loads_no_command() -> None:
+    loaded = loaded_by(command("--help"))
+    assert {name for name in loaded if name.startswith("kitefeed.cli.")} == {
+        "kitefeed.cli.environment",
+        "kitefeed.cli.main",
+    }
+    assert not loaded & {*HEAVY, "msgspec", "zmq"}
+
+
+@pytest.mark.parametrize("name", ["market", "instruments", "subscribe", "source", "down", "tail"])
+def test_no_everyday_command_loads_the_kite_client(name: str) -> None:
+    loaded = loaded_by(command(name, "--help"))
+    assert not loaded & {"aiohttp", "kiteconnect", "requests", "rich", "supervisor", "twisted"}
+
+
+@pytest.mark.parametrize("name", ACTORS)
+def test_an_actor_that_never_talks_to_kite_loads_none_of_its_libraries(name: str) -> None:
+    loaded = loaded_by(f"import kitefeed.actors.{name}.process")
+    assert loaded & HEAVY <= ACTORS[name]
+
+
+@pytest.mark.parametrize("name", ["rest_poller", "token_validator", "ticker"])
+def test_an_actor_that_talks_to_kite_loads_its_client_and_no_more(name: str) -> None:
+    module = "kite_socket" if name == "ticker" else "process"
+    loaded = loaded_by(f"import kitefeed.actors.{name}.{module}")
+    assert "kiteconnect" in loaded
+    assert loaded & HEAVY <= WITH_KITE
