@@ -74,6 +74,7 @@ class Rig:
         *,
         settings: str = "",
         standby: bool = False,
+        market: str = 'hours = "always"',
         simulator_options: tuple[str, ...] = (),
     ) -> None:
         self.simulator = Simulator(*simulator_options)
@@ -87,7 +88,7 @@ class Rig:
             'runtime_dir = "run"\nstate_dir = "state"\n'
             f"{settings}\n"
             f'[kite]\napi_key = "{ready["api_key"]}"\nrest_url = "{ready["rest"]}"\n'
-            f'ws_url = "{ready["ws"]}"\n[market]\nhours = "always"\n{table}'
+            f'ws_url = "{ready["ws"]}"\n[market]\n{market}\n{table}'
         )
         self.run_dir = self.root / "run"
         self.env = {**os.environ, **PYTHON_ENV, "KITEFEED_CONFIG": str(self.config)}
@@ -107,8 +108,9 @@ class Rig:
 
     # --- the daemon ---------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """`kitefeed up` with the session of the simulator's first app; returns when it is live."""
+    def start(self, until: str = "live") -> None:
+        """`kitefeed up` with the session of the simulator's first app; returns when the headline is
+        `until`."""
         self.log_in(self.simulator.ready)
         self.daemon = subprocess.Popen(
             [sys.executable, "-m", "kitefeed.cli", "up"],
@@ -117,7 +119,7 @@ class Rig:
             stderr=self._log,
             start_new_session=True,
         )
-        self.until("live", 20)
+        self.until(until, 20)
 
     def stop(self) -> None:
         if self.daemon is None:
