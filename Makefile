@@ -25,8 +25,9 @@ faults: $(STAMP)  ## every row of the fault table on real processes: under half 
 
 MINUTES ?= 10
 SEED ?= 1
+INSTRUMENTS ?= 3000
 soak: $(STAMP)  ## full rate under random faults for MINUTES; reports leaks
-	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) --seed $(SEED)
+	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) --seed $(SEED) --instruments $(INSTRUMENTS)
 
 DAYS ?= 1000
 simulate-days: $(STAMP)  ## simulated days against all promises; a failing seed is printed

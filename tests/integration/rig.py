@@ -67,7 +67,9 @@ class Simulator:
 
 
 class Rig:
-    """A simulator, a directory, and the daemon in it. Everything it wrote is in `output`."""
+    """A simulator, a directory, and the daemon in it. Everything it wrote is in `output`.
+
+    wrapper: a command that starts the daemon, in that directory."""
 
     def __init__(
         self,
@@ -76,7 +78,9 @@ class Rig:
         standby: bool = False,
         market: str = 'hours = "always"',
         simulator_options: tuple[str, ...] = (),
+        wrapper: tuple[str, ...] = (),
     ) -> None:
+        self._wrapper = wrapper
         self.simulator = Simulator(*simulator_options)
         self.root = Path(tempfile.mkdtemp(dir="/tmp", prefix="kf-"))  # short: sockets
         self.config = self.root / "kitefeed.toml"
@@ -113,8 +117,9 @@ class Rig:
         `until`."""
         self.log_in(self.simulator.ready)
         self.daemon = subprocess.Popen(
-            [sys.executable, "-m", "kitefeed.cli", "up"],
+            [*self._wrapper, sys.executable, "-m", "kitefeed.cli", "up"],
             env=self.env,
+            cwd=self.root,
             stdout=self._log,
             stderr=self._log,
             start_new_session=True,
