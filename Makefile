@@ -3,7 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# More than cores: the tests that start processes mostly wait.
+# More than cores: the tests that start processes mostly wait. In the order of the folders, which has
+# them first; pytest-xdist would begin with the files of most tests and end with the longest waits.
 WORKERS ?= 4
 
 .PHONY: demo test check faults soak simulate-days format clean
@@ -12,7 +13,7 @@ demo: $(STAMP)  ## live prices, a broken session, and the way back, narrated
 	@$(BIN)/kitefeed demo $(ARGS)
 
 test: $(STAMP)  ## the whole test suite
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(STAMP)  ## format, lint, strict types
 	$(BIN)/ruff format --check .
@@ -20,12 +21,13 @@ check: $(STAMP)  ## format, lint, strict types
 	$(BIN)/mypy
 
 faults: $(STAMP)  ## every row of the fault table on real processes: under half an hour
-	$(BIN)/python -m pytest -m faults -n 2 --dist loadscope tests/faults $(ARGS)
+	$(BIN)/python -m pytest -m faults -n 2 --dist loadscope $(ARGS)
 
 MINUTES ?= 10
 SEED ?= 1
+INSTRUMENTS ?= 3000
 soak: $(STAMP)  ## full rate under random faults for MINUTES; reports leaks
-	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) --seed $(SEED)
+	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) --seed $(SEED) --instruments $(INSTRUMENTS)
 
 DAYS ?= 1000
 simulate-days: $(STAMP)  ## simulated days against all promises; a failing seed is printed

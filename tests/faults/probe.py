@@ -32,6 +32,7 @@ class Probe:
         self.violations: list[str] = []
         self.sources: Counter[int] = Counter()
         self.gens: list[int] = []
+        self.lost_batches: dict[int, int] = {}  # on ingest, by life of the broadcaster
         self.ticks = 0
         self.late_s_max = 0.0
         self.last_tick_ns = boot_ns()
@@ -70,7 +71,9 @@ class Probe:
             self.gens.append(message.gen)
             self._seqs.clear()
         if topic == HEARTBEAT_TOPIC:
-            self._take_heartbeat(f.decode_heartbeat(message.body))
+            heartbeat = f.decode_heartbeat(message.body)
+            self.lost_batches[message.gen] = heartbeat.lost_batches
+            self._take_heartbeat(heartbeat)
         elif topic.startswith(TICK) and not message.flags & (_RESENT | f.Flag.CACHED):
             self._take_tick(topic, message)
 

@@ -4,8 +4,6 @@ import itertools
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from statistics import median
 
 import pytest
@@ -28,23 +26,6 @@ def handshakes(rig: Rig, status: int) -> list[float]:
 def requests(rig: Rig, route: str) -> list[float]:
     found = rig.simulator.stats()["requests"]["recent_ns"].get(route, [])
     return [at_ns / 1e9 for at_ns in found]
-
-
-def test_16_a_stopped_subscriber_changes_nothing_for_another(rig: Rig, probe: Probe) -> None:
-    tail = [sys.executable, "-m", "kitefeed.cli", "tail"]
-    stopped = subprocess.Popen(tail, env=rig.env, stdout=subprocess.PIPE)
-    assert stopped.stdout is not None
-    try:
-        assert stopped.stdout.readline()
-        stopped.send_signal(signal.SIGSTOP)
-        probe.forget_pauses()
-        start_ns = boot_ns()
-        eventually(lambda: seconds_since(start_ns) > 6, 10)
-        assert probe.longest_pause_s < 1.5
-    finally:
-        stopped.send_signal(signal.SIGCONT)
-        stopped.kill()
-        stopped.communicate()
 
 
 def test_17_fifty_subscribers_at_once_all_get_every_value(rig: Rig, probe: Probe) -> None:

@@ -162,6 +162,13 @@ class Stage:
         env = {"KITEFEED_CONFIG": str(self.config)}
         return self.processes.start("-c", f"{before}\n{main}", env=env)
 
+    def up(self) -> subprocess.Popen[bytes]:
+        """A broadcaster that is heard: a reader's own time then counts from here. One that is still
+        starting costs it that, and up to a second of ZeroMQ's pause between two attempts."""
+        process = self.start()
+        Feed(endpoint=self.feed_endpoint, timeout_s=30).close()
+        return process
+
     def source(self, epoch: int, source: Source = Source.WEBSOCKET) -> FakeSource:
         made = FakeSource(self.run, epoch, source)
         self._closers.append(made.stop)

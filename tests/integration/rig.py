@@ -67,15 +67,20 @@ class Simulator:
 
 
 class Rig:
-    """A simulator, a directory, and the daemon in it. Everything it wrote is in `output`."""
+    """A simulator, a directory, and the daemon in it. Everything it wrote is in `output`.
+
+    wrapper: a command that starts the daemon, in that directory."""
 
     def __init__(
         self,
         *,
         settings: str = "",
         standby: bool = False,
+        market: str = 'hours = "always"',
         simulator_options: tuple[str, ...] = (),
+        wrapper: tuple[str, ...] = (),
     ) -> None:
+        self._wrapper = wrapper
         self.simulator = Simulator(*simulator_options)
         self.root = Path(tempfile.mkdtemp(dir="/tmp", prefix="kf-"))  # short: sockets
         self.config = self.root / "kitefeed.toml"
@@ -87,7 +92,7 @@ class Rig:
             'runtime_dir = "run"\nstate_dir = "state"\n'
             f"{settings}\n"
             f'[kite]\napi_key = "{ready["api_key"]}"\nrest_url = "{ready["rest"]}"\n'
-            f'ws_url = "{ready["ws"]}"\n[market]\nhours = "always"\n{table}'
+            f'ws_url = "{ready["ws"]}"\n[market]\n{market}\n{table}'
         )
         self.run_dir = self.root / "run"
         self.env = {**os.environ, **PYTHON_ENV, "KITEFEED_CONFIG": str(self.config)}
@@ -107,17 +112,19 @@ class Rig:
 
     # --- the daemon ---------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """`kitefeed up` with the session of the simulator's first app; returns when it is live."""
+    def start(self, until: str = "live") -> None:
+        """`kitefeed up` with the session of the simulator's first app; returns when the headline is
+        `until`."""
         self.log_in(self.simulator.ready)
         self.daemon = subprocess.Popen(
-            [sys.executable, "-m", "kitefeed.cli", "up"],
+            [*self._wrapper, sys.executable, "-m", "kitefeed.cli", "up"],
             env=self.env,
+            cwd=self.root,
             stdout=self._log,
             stderr=self._log,
             start_new_session=True,
         )
-        self.until("live", 20)
+        self.until(until, 20)
 
     def stop(self) -> None:
         if self.daemon is None:

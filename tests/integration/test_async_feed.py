@@ -97,7 +97,7 @@ async def longest_stillness_s(during: Awaitable[object]) -> float:
 
 
 def test_it_gives_last_values_first_and_then_live_ones(stage: Stage) -> None:
-    stage.start()
+    stage.up()
     _, source = stage.live()
 
     async def main() -> None:
@@ -124,7 +124,7 @@ def test_it_gives_last_values_first_and_then_live_ones(stage: Stage) -> None:
 def test_a_burst_arrives_whole_and_in_order_though_nothing_but_the_descriptor_wakes_it(
     stage: Stage, no_timer: None
 ) -> None:
-    stage.start()
+    stage.up()
     _, source = stage.live()
     count = 20 * client_async.READ_MAX
 
@@ -159,7 +159,7 @@ class Until:
 def test_ticks_that_a_look_of_the_program_took_in_wake_the_task_that_waits(
     stage: Stage, no_timer: None
 ) -> None:
-    stage.start()
+    stage.up()
     _, source = stage.live()
 
     async def main() -> None:
@@ -181,7 +181,7 @@ def test_ticks_that_a_look_of_the_program_took_in_wake_the_task_that_waits(
 
 
 def test_it_reads_on_while_nobody_waits(stage: Stage, no_timer: None) -> None:
-    stage.start()
+    stage.up()
     _, source = stage.live()
     last = 10 * client_async.READ_MAX
 
@@ -210,7 +210,7 @@ def test_connecting_to_nothing_is_told_without_holding_up_the_loop(tmp_path: Pat
 
 
 def test_a_supervisor_that_is_silent_holds_up_neither_the_loop_nor_the_feed(stage: Stage) -> None:
-    stage.start()
+    stage.up()
 
     async def main() -> None:
         control = endpoint(stage.run, CONTROL)  # nobody has bound it
@@ -221,7 +221,7 @@ def test_a_supervisor_that_is_silent_holds_up_neither_the_loop_nor_the_feed(stag
 
 
 def test_an_instrument_that_is_refused_is_bad_input_with_the_reason(stage: Stage) -> None:
-    stage.start()
+    stage.up()
     supervisor, _ = stage.live()
     supervisor.refused["NSE:INFI"] = "did you mean NSE:INFY?"
     control = endpoint(stage.run, CONTROL)
@@ -239,7 +239,7 @@ def test_an_instrument_that_is_refused_is_bad_input_with_the_reason(stage: Stage
 
 
 def test_waiting_ends_with_a_value_with_its_time_or_with_the_feed(stage: Stage) -> None:
-    stage.start()
+    stage.up()
     _, source = stage.live()
 
     async def main() -> None:
@@ -261,7 +261,7 @@ def test_waiting_ends_with_a_value_with_its_time_or_with_the_feed(stage: Stage) 
 
 
 def test_a_task_that_never_runs_dry_leaves_the_loop_to_the_others(stage: Stage) -> None:
-    stage.start()
+    stage.up()
     _, source = stage.live()
 
     async def main() -> None:
@@ -296,7 +296,7 @@ def test_a_task_that_never_runs_dry_leaves_the_loop_to_the_others(stage: Stage) 
 def test_a_program_hears_of_the_loss_and_the_way_back_while_it_does_something_else(
     stage: Stage,
 ) -> None:
-    process = stage.start()
+    process = stage.up()
     _, source = stage.live()
     heard: list[Status] = []
 
@@ -316,7 +316,7 @@ def test_a_program_hears_of_the_loss_and_the_way_back_while_it_does_something_el
 
 
 def test_it_is_opened_by_async_with(stage: Stage) -> None:
-    stage.start()
+    stage.up()
 
     async def main() -> None:
         feed = reader(stage, INFY)
