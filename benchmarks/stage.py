@@ -1,0 +1,203 @@
+"""The frame server, the daemon, and one reader at a time on it: one run is one measurement."""
+
+import shutil
+import sys
+import tempfile
+from array import array
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from benchmarks import frames, kiteconnectjs, processes, subject
+from benchmarks.check import Verdict
+from benchmarks.frames import Builder, Shape, Universe
+from benchmarks.measure import percentile
+from benchmarks.processes import Daemon, Talker, cpu_ns
+
+READY_S, RUN_S, CHECK_S = 60.0, 90.0, 120.0
+OURS = ("each", "all", "eager")
+OFFICIAL, JS = "pykiteconnect", "kiteconnectjs"
+# What users' programs call it.
+NAMES = {
+    "each": "kitefeed, a message for each tick",
+    "all": "kitefeed, everything",
+    "eager": "kitefeed, everything, every field read",
+    OFFICIAL: "pykiteconnect",
+    JS: "kiteconnectjs",
+}
+
+
+class WrongTick(RuntimeError):
+    """A reader did not get what was sent: no figure of that run means anything."""
+
+
+class Result(msgspec.Struct):
+    """One run. CPU in us per tick: `cpu` of all that carries ticks (for kitefeed ticker,
+    broadcaster and reader), `reader` its part, `others` the rest of the daemon, not in `cpu`."""
+
+    verdict: Verdict
+    cpu: float
+    reader: float
+    others: float
+    p50_ms: float
+    p99_ms: float
+    ticks_per_s: float
+
+
+class Stage:
+    """`instruments`: of the one daemon that is started; more by `daemon`."""
+
+    def __init__(self, instruments: int) -> None:
+        self.root = Path(tempfile.mkdtemp(dir="/tmp", prefix="kb-"))  # noqa: S108 - short: sockets
+        self.universe = Universe(instruments)
+        self.builder = Builder()
+        self.server: Talker | None = None
+        self.daemons: list[Daemon] = []
+        self.port = 0
+
+    def __enter__(self) -> Self:
+        log = self.root / "server.log"
+        self.server = processes.python("benchmarks.server", str(len(self.universe.all)), log=log)
+        self.port = self.server.hear(30)["port"]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for daemon in self.daemons:
+            daemon.stop()
+        if self.server is not None:
+            self.server.close()
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def daemon(self, name: str, universe: Universe) -> Daemon:
+        """A live daemon with these instruments; stopped at the end at the latest."""
+        daemon = Daemon(self.root / name, self.port, f"bench{name}", universe.keys)
+        self.daemons.append(daemon)
+        daemon.start()
+        daemon.wait_until_live()
+        return daemon
+
+    def hush(self, *, is_on: bool) -> None:
+        """No ticks between runs: for readers that cannot tell them apart."""
+        self.command({"do": "hush", "is_on": is_on}, 10)
+
+    def run(
+        self, kind: str, shape: Shape, universe: Universe, daemon: Daemon | None = None
+    ) -> Result:
+        """One run: a fresh reader, one plan, its comparison. Raises WrongTick when a tick that
+        came was not what was sent; lost ones are told in the verdict."""
+        files = Files(self.root)
+        plan = self.builder.plan(shape, universe)
+        plan.save(files.plan)
+        key = daemon.key if daemon else kind
+        with self._reader(kind) as reader:
+            reader.tell(self._spec(kind, plan, files, universe, daemon))
+            reader.hear(READY_S)
+            clocks = Clocks(reader.pid, daemon)
+            self.tell_run(key, files)
+            reader.hear(RUN_S)
+            spent = clocks.spent_us()
+            self.wait_run()
+            reader.tell({"stamps": str(files.stamps), "latencies": str(files.latencies)})
+            told = reader.hear(CHECK_S)
+        result = _result(msgspec.convert(told["verdict"], Verdict), told["took_s"], spent, files)
+        if not result.verdict.is_right:
+            raise WrongTick(f"{NAMES[kind]}, {shape.text}: {result.verdict}")
+        return result
+
+    def command(self, message: dict[str, object], within_s: float) -> None:
+        server = self._server()
+        server.tell(message)
+        server.hear(within_s)
+
+    def tell_run(self, key: str, files: "Files") -> None:
+        plan, stamps = str(files.plan), str(files.stamps)
+        self._server().tell({"do": "run", "key": key, "plan": plan, "stamps": stamps})
+
+    def wait_run(self) -> None:
+        self._server().hear(RUN_S)
+
+    def _server(self) -> Talker:
+        if self.server is None:
+            raise RuntimeError("the stage is not entered")
+        return self.server
+
+    def _reader(self, kind: str) -> Talker:
+        log = self.root / "readers.log"
+        if kind == JS:
+            return Talker(kiteconnectjs.command("read"), log)
+        module = "read_official" if kind == OFFICIAL else "read_feed"
+        return processes.python(f"benchmarks.{module}", log=log)
+
+    def _spec(
+        self,
+        kind: str,
+        plan: frames.Plan,
+        files: "Files",
+        universe: Universe,
+        daemon: Daemon | None,
+    ) -> dict[str, object]:
+        return {
+            "kind": kind,
+            "plan": str(files.plan),
+            "first_price": plan.first_price,
+            "ticks": plan.ticks,
+            "config": str(daemon.config) if daemon else "",
+            "address": f"127.0.0.1:{self.port}",
+            "keys": universe.keys if kind == "each" else [],
+            "tokens": [token for token, _ in universe.all],
+        }
+
+
+class Files:
+    """Where one run leaves its plan, its stamps and its latencies."""
+
+    def __init__(self, root: Path) -> None:
+        self.plan = root / "plan"
+        self.stamps = root / "stamps"
+        self.latencies = root / "latencies"
+
+
+class Clocks:
+    """CPU clocks of the reader and of the daemon, from now on."""
+
+    def __init__(self, reader: int, daemon: Daemon | None) -> None:
+        pids = daemon.pids() if daemon else {}
+        self._hot = [pids[role] for role in subject.HOT if role in pids]
+        self._others = [pid for role, pid in pids.items() if role not in subject.HOT]
+        self._reader = [reader]
+        self._start = self._read()
+
+    def spent_us(self) -> tuple[float, float, float]:
+        """Ticker and broadcaster, reader, other processes of the daemon."""
+        now = self._read()
+        hot, reader, others = (
+            (after - before) / 1e3 for after, before in zip(now, self._start, strict=True)
+        )
+        return hot, reader, others
+
+    def _read(self) -> list[int]:
+        groups = (self._hot, self._reader, self._others)
+        return [sum(cpu_ns(pid) for pid in group) for group in groups]
+
+
+def _result(
+    verdict: Verdict, took_s: float, spent_us: tuple[float, float, float], files: Files
+) -> Result:
+    latencies = array("q")
+    latencies.frombytes(files.latencies.read_bytes())
+    hot, reader, others = spent_us
+    count = max(1, verdict.received)
+    return Result(
+        verdict=verdict,
+        cpu=(hot + reader) / count,
+        reader=reader / count,
+        others=others / count,
+        p50_ms=percentile(latencies, 50) / 1e6,
+        p99_ms=percentile(latencies, 99) / 1e6,
+        ticks_per_s=verdict.received / took_s if took_s else 0.0,
+    )
+
+
+def progress(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
