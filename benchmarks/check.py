@@ -170,7 +170,7 @@ def is_official(packet: bytes, tick: dict[str, Any]) -> bool:
         return change is None
     close = expected["ohlc"]["close"]
     wanted = (expected["last_price"] - close) * 100 / close
-    return isinstance(change, float) and isclose(change, wanted, rel_tol=1e-9, abs_tol=1e-9)
+    return isinstance(change, (float, int)) and isclose(change, wanted, rel_tol=1e-9, abs_tol=1e-9)
 
 
 def received_officially(

@@ -17,7 +17,8 @@ from typing import NamedTuple
 import msgspec
 
 NS = 1_000_000_000
-INDICES = 100  # of the instruments; Kite lists about as many
+INDEX_EVERY = 30  # 100 of 3,000 instruments are indices; Kite lists about as many
+LISTED = 9_000
 POOL = 1_021  # a prime, so that bodies do not fall into step with the instruments
 FRAMES_MAX = 4_096  # of one run: the distance between two runs' prices
 FIRST_PRICE = 1_000_000
@@ -43,24 +44,21 @@ class Instrument(NamedTuple):
 
 
 class Universe:
-    """`count` instruments, the same each time: indices, and tradables of several segments."""
+    """The first `count` of all instruments: indices, and tradables of several segments."""
 
     def __init__(self, count: int) -> None:
-        indices = min(INDICES, count // 10)
-        self.indices = [_instrument(number, INDEX_SEGMENT) for number in range(indices)]
-        self.tradables = [
-            _instrument(number, SEGMENTS[number % len(SEGMENTS)])
-            for number in range(indices, count)
-        ]
-        self.all = self.indices + self.tradables
+        self.all = [_instrument(number) for number in range(count)]
+        self.indices = [i for i in self.all if i.token & 0xFF == INDEX_SEGMENT]
+        self.tradables = [i for i in self.all if i.token & 0xFF != INDEX_SEGMENT]
 
     @property
     def keys(self) -> list[str]:
         return [instrument.key for instrument in self.all]
 
 
-def _instrument(number: int, segment: int) -> Instrument:
-    name = f"INDEX {number}" if segment == INDEX_SEGMENT else f"BENCH{number}"
+def _instrument(number: int) -> Instrument:
+    segment = SEGMENTS[number % len(SEGMENTS)] if number % INDEX_EVERY else INDEX_SEGMENT
+    name = f"BENCH{number}" if number % INDEX_EVERY else f"INDEX {number}"
     return Instrument(((number + 1_000) << 8) | segment, f"{_EXCHANGES[segment]}:{name}")
 
 

@@ -8,7 +8,7 @@ const readline = require("readline");
 const { KiteTicker } = require(process.argv[2]);
 
 const FRAMES_MAX = 4096; // benchmarks/frames.py
-const SILENT_NS = 3_000_000_000n;
+const SILENT_NS = 2_000_000_000n;
 const DIVISORS = { 3: 10_000_000, 6: 10_000 };
 const input = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 

@@ -1,6 +1,6 @@
 """The official client, as its documentation uses it: KiteTicker with an on_ticks callback.
 
-    python -m benchmarks.read_official
+python -m benchmarks.read_official
 """
 
 import threading

@@ -4,19 +4,18 @@ all, and only then, its CPU time taken, compares every tick with the bytes that 
 import gc
 import json
 import sys
-import time
 from array import array
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from benchmarks import frames
-from benchmarks.check import Received, check
+from benchmarks.check import Received, Verdict, check
 from benchmarks.frames import Plan
 
-SILENT_NS = 3_000_000_000  # nothing for so long after the first tick: what is missing is lost
+SILENT_NS = 2_000_000_000  # nothing for so long after the first tick: what is missing is lost
 FIRST_NS = 20_000_000_000
 
 
@@ -62,16 +61,32 @@ def report(
     say({"end": True})
     told = hear()
     plan = frames.load(Path(given.plan))
-    stamps = frames.read_stamps(Path(told["stamps"]))
-    ticks = list(received(plan))
+    found = compare(plan, Path(told["stamps"]), is_same, list(received(plan)), times_ns)
+    Path(told["latencies"]).write_bytes(found.latencies_ns.tobytes())
+    say({"verdict": msgspec.to_builtins(found.verdict), "took_s": found.took_s})
+
+
+class Found(NamedTuple):
+    """`latencies_ns` of every tick; `took_s` from the first frame sent to the last tick decoded."""
+
+    verdict: Verdict
+    latencies_ns: "array[int]"
+    took_s: float
+
+
+def compare(
+    plan: Plan,
+    stamps_path: Path,
+    is_same: Callable[[bytes, Any], bool],
+    ticks: list[Received],
+    times_ns: "array[int]",
+) -> Found:
+    stamps = frames.read_stamps(stamps_path)
     verdict = check(plan, ticks, is_same)
-    latencies = array(
-        "q",
-        (at - stamps[price - plan.first_price]
-         for (_, price, _), at in zip(ticks, times_ns, strict=True)
-         if 0 <= price - plan.first_price < len(stamps)),
-    )  # fmt: skip
-    Path(told["latencies"]).write_bytes(latencies.tobytes())
-    last_ns = max(times_ns, default=0)
-    took_s = (last_ns - stamps[0]) / 1e9 if len(stamps) and last_ns else 0.0
-    say({"verdict": msgspec.to_builtins(verdict), "took_s": took_s})
+    latencies_ns = array("q")
+    for (_, price, _), at_ns in zip(ticks, times_ns, strict=True):
+        number = price - plan.first_price
+        if number < len(stamps):
+            latencies_ns.append(at_ns - stamps[number])
+    took_s = (max(times_ns) - stamps[0]) / 1e9 if len(times_ns) else 0.0
+    return Found(verdict, latencies_ns, took_s)

@@ -1,7 +1,7 @@
 """Kite's other end, as cheap as it can be: prebuilt frames over a plain socket, and the few REST
 answers without which the daemon does not connect.
 
-    python -m benchmarks.server INSTRUMENTS
+    python -m benchmarks.server
 
 One line of JSON on standard output when it listens; then one command per line on standard input,
 and one answer per command:
@@ -27,6 +27,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from benchmarks.frames import (
     INDEX_SEGMENT,
+    LISTED,
     NS,
     UNPACED,
     Builder,
@@ -137,7 +138,7 @@ class Server:
             stamps = await _stream(frames, to, plan.due_ns)
         finally:
             self._is_running = False
-        Path(command["stamps"]).write_bytes(stamps.tobytes())
+        _write(Path(command["stamps"]), stamps)
         for frame in plan.frames:
             self._latest |= {token_of(packet): packet for packet in packets_of(frame)}
         return len(frames)
@@ -241,7 +242,7 @@ class Server:
     def _canary(self, connection: Connection) -> list[bytes]:
         if self._is_running or self._is_hushed:
             return []
-        token = self._universe.indices[0].token if self._universe.indices else 0
+        token = self._universe.indices[0].token
         if token not in connection.tokens:
             return []
         self._latest[token] = self._builder.packet("index", token, self._canary_price)
@@ -286,6 +287,10 @@ async def _stream(frames: list[bytes], to: list[Connection], due_ns: list[int]) 
     return stamps
 
 
+def _write(path: Path, stamps: "array[int]") -> None:
+    path.write_bytes(stamps.tobytes())
+
+
 def _parse(head: bytes) -> tuple[str, dict[str, str]]:
     lines = head.decode("latin-1").split("\r\n")
     pairs = (line.partition(":") for line in lines[1:] if ":" in line)
@@ -314,8 +319,8 @@ def _dump(universe: Universe) -> str:
     return "\n".join(rows) + "\n"
 
 
-async def serve(instruments: int) -> None:
-    server = Server(Universe(instruments))
+async def serve() -> None:
+    server = Server(Universe(LISTED))
     with socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
@@ -335,4 +340,4 @@ async def serve(instruments: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1])))
+    asyncio.run(serve())

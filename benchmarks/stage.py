@@ -1,11 +1,10 @@
 """The frame server, the daemon, and one reader at a time on it: one run is one measurement."""
 
 import shutil
-import sys
 import tempfile
 from array import array
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -14,6 +13,7 @@ from benchmarks.check import Verdict
 from benchmarks.frames import Builder, Shape, Universe
 from benchmarks.measure import percentile
 from benchmarks.processes import Daemon, Talker, cpu_ns
+from benchmarks.reading import Found
 
 READY_S, RUN_S, CHECK_S = 60.0, 90.0, 120.0
 OURS = ("each", "all", "eager")
@@ -49,7 +49,8 @@ class Stage:
     """`instruments`: of the one daemon that is started; more by `daemon`."""
 
     def __init__(self, instruments: int) -> None:
-        self.root = Path(tempfile.mkdtemp(dir="/tmp", prefix="kb-"))  # noqa: S108 - short: sockets
+        self.root = Path(tempfile.mkdtemp(dir="/tmp", prefix="kb-"))
+        self.files = Files(self.root)
         self.universe = Universe(instruments)
         self.builder = Builder()
         self.server: Talker | None = None
@@ -58,7 +59,7 @@ class Stage:
 
     def __enter__(self) -> Self:
         log = self.root / "server.log"
-        self.server = processes.python("benchmarks.server", str(len(self.universe.all)), log=log)
+        self.server = processes.python("benchmarks.server", log=log)
         self.port = self.server.hear(30)["port"]
         return self
 
@@ -71,10 +72,15 @@ class Stage:
 
     def daemon(self, name: str, universe: Universe) -> Daemon:
         """A live daemon with these instruments; stopped at the end at the latest."""
-        daemon = Daemon(self.root / name, self.port, f"bench{name}", universe.keys)
-        self.daemons.append(daemon)
+        daemon = self.new_daemon(name, universe)
         daemon.start()
         daemon.wait_until_live()
+        return daemon
+
+    def new_daemon(self, name: str, universe: Universe) -> Daemon:
+        """One that is not started yet."""
+        daemon = Daemon(self.root / name, self.port, f"bench{name}", universe.keys)
+        self.daemons.append(daemon)
         return daemon
 
     def hush(self, *, is_on: bool) -> None:
@@ -86,21 +92,23 @@ class Stage:
     ) -> Result:
         """One run: a fresh reader, one plan, its comparison. Raises WrongTick when a tick that
         came was not what was sent; lost ones are told in the verdict."""
-        files = Files(self.root)
+        files = self.files
         plan = self.builder.plan(shape, universe)
         plan.save(files.plan)
         key = daemon.key if daemon else kind
         with self._reader(kind) as reader:
-            reader.tell(self._spec(kind, plan, files, universe, daemon))
+            reader.tell(self.spec(kind, plan, universe, daemon))
             reader.hear(READY_S)
             clocks = Clocks(reader.pid, daemon)
-            self.tell_run(key, files)
+            self._server().tell({"do": "run", "key": key, **files.for_server()})
             reader.hear(RUN_S)
             spent = clocks.spent_us()
-            self.wait_run()
-            reader.tell({"stamps": str(files.stamps), "latencies": str(files.latencies)})
+            self._server().hear(RUN_S)
+            reader.tell(files.for_reader())
             told = reader.hear(CHECK_S)
-        result = _result(msgspec.convert(told["verdict"], Verdict), told["took_s"], spent, files)
+        is_js = kind == JS  # it only hands over what it has decoded
+        found = kiteconnectjs.found(plan, files.stamps, files.ticks) if is_js else files.found(told)
+        result = _result(found, spent)
         if not result.verdict.is_right:
             raise WrongTick(f"{NAMES[kind]}, {shape.text}: {result.verdict}")
         return result
@@ -109,13 +117,6 @@ class Stage:
         server = self._server()
         server.tell(message)
         server.hear(within_s)
-
-    def tell_run(self, key: str, files: "Files") -> None:
-        plan, stamps = str(files.plan), str(files.stamps)
-        self._server().tell({"do": "run", "key": key, "plan": plan, "stamps": stamps})
-
-    def wait_run(self) -> None:
-        self._server().hear(RUN_S)
 
     def _server(self) -> Talker:
         if self.server is None:
@@ -129,17 +130,13 @@ class Stage:
         module = "read_official" if kind == OFFICIAL else "read_feed"
         return processes.python(f"benchmarks.{module}", log=log)
 
-    def _spec(
-        self,
-        kind: str,
-        plan: frames.Plan,
-        files: "Files",
-        universe: Universe,
-        daemon: Daemon | None,
+    def spec(
+        self, kind: str, plan: frames.Plan, universe: Universe, daemon: Daemon | None
     ) -> dict[str, object]:
+        """What a reader is told (benchmarks/reading.py)."""
         return {
             "kind": kind,
-            "plan": str(files.plan),
+            "plan": str(self.files.plan),
             "first_price": plan.first_price,
             "ticks": plan.ticks,
             "config": str(daemon.config) if daemon else "",
@@ -156,6 +153,19 @@ class Files:
         self.plan = root / "plan"
         self.stamps = root / "stamps"
         self.latencies = root / "latencies"
+        self.ticks = root / "ticks"  # of kiteconnectjs
+
+    def for_server(self) -> dict[str, object]:
+        return {"plan": str(self.plan), "stamps": str(self.stamps)}
+
+    def for_reader(self) -> dict[str, object]:
+        paths = {"stamps": self.stamps, "latencies": self.latencies, "ticks": self.ticks}
+        return {name: str(path) for name, path in paths.items()}
+
+    def found(self, told: dict[str, Any]) -> Found:
+        latencies_ns = array("q")
+        latencies_ns.frombytes(self.latencies.read_bytes())
+        return Found(msgspec.convert(told["verdict"], Verdict), latencies_ns, told["took_s"])
 
 
 class Clocks:
@@ -181,23 +191,15 @@ class Clocks:
         return [sum(cpu_ns(pid) for pid in group) for group in groups]
 
 
-def _result(
-    verdict: Verdict, took_s: float, spent_us: tuple[float, float, float], files: Files
-) -> Result:
-    latencies = array("q")
-    latencies.frombytes(files.latencies.read_bytes())
+def _result(found: Found, spent_us: tuple[float, float, float]) -> Result:
     hot, reader, others = spent_us
-    count = max(1, verdict.received)
+    count = max(1, found.verdict.received)
     return Result(
-        verdict=verdict,
+        verdict=found.verdict,
         cpu=(hot + reader) / count,
         reader=reader / count,
         others=others / count,
-        p50_ms=percentile(latencies, 50) / 1e6,
-        p99_ms=percentile(latencies, 99) / 1e6,
-        ticks_per_s=verdict.received / took_s if took_s else 0.0,
+        p50_ms=percentile(found.latencies_ns, 50) / 1e6,
+        p99_ms=percentile(found.latencies_ns, 99) / 1e6,
+        ticks_per_s=found.verdict.received / found.took_s if found.took_s else 0.0,
     )
-
-
-def progress(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from kitefeed import Feed, Tick
 from kitefeed.actors.runtime import locks
 from kitefeed.actors.runtime.config import INSTRUMENTS_MAX
@@ -16,8 +18,6 @@ from kitefeed.protocol.topology import Role
 __all__ = ["INSTRUMENTS_MAX", "Feed", "Role", "Tick"]
 
 HOT = (Role.TICKER, Role.BROADCASTER)
-# What a plain ZeroMQ subscriber of everything subscribes to.
-EVERYTHING = b"tick/"
 
 
 def decode(frame: bytes) -> list[TickBody]:
@@ -28,6 +28,11 @@ def decode(frame: bytes) -> list[TickBody]:
 def decode_and_encode(frame: bytes) -> list[bytes]:
     """One frame of Kite to the bodies that travel: what the ticker does for each packet."""
     return [encode(body) for body in decode_frame(frame)[0]]
+
+
+def values_of(encoded: list[bytes]) -> list[tuple[Any, ...]]:
+    """What `decode_and_encode` made, read back."""
+    return [wire_values(msgspec.msgpack.decode(body, type=TickBody)) for body in encoded]
 
 
 def encode_all(bodies: list[TickBody]) -> None:
@@ -51,9 +56,7 @@ def feed_endpoint(run_dir: Path) -> str:
     return topology.endpoint(run_dir, topology.FEED)
 
 
-def open_feed(
-    config: str | os.PathLike[str], keys: list[str], timeout_s: float = 30.0
-) -> "Feed":
+def open_feed(config: str | os.PathLike[str], keys: list[str], timeout_s: float = 30.0) -> "Feed":
     """No keys: everything that streams."""
     return Feed(*keys, config=config, timeout_s=timeout_s)
 
@@ -98,3 +101,8 @@ def itself(tick: Tick) -> Tick:
 
 
 Materialise = Callable[[Tick], Any]
+
+
+# Reader's kind -> what plain subscribers read beside it.
+FANOUT = {"all": "tick/"}
+FANOUT_IS_PER_TICK = True
