@@ -57,6 +57,7 @@ def main() -> int:
     title = _title(wanted, options.reps, reason)
     _say(title)
     rows = _measure(wanted, options.reps, has_js=not reason)
+    title += f"; load at the end {measure.load()}"
     table.show(rows, title, Console(width=None if sys.stdout.isatty() else 200))
     _save(rows, title)
     return 0

@@ -184,4 +184,5 @@ def received_officially(
 
 
 def official_price(tick: dict[str, Any]) -> int:
-    return round(tick["last_price"] * divisor_of(tick["instrument_token"]))
+    price: float = tick["last_price"]
+    return round(price * divisor_of(tick["instrument_token"]))

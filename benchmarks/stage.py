@@ -34,7 +34,8 @@ class WrongTick(RuntimeError):
 
 class Result(msgspec.Struct):
     """One run. CPU in us per tick: `cpu` of all that carries ticks (for kitefeed ticker,
-    broadcaster and reader), `reader` its part, `others` the rest of the daemon, not in `cpu`."""
+    broadcaster and reader), `reader` its part, `others` the rest of the daemon, not in `cpu`.
+    `sent_per_s`: the rate at which the first socket took them."""
 
     verdict: Verdict
     cpu: float
@@ -43,6 +44,7 @@ class Result(msgspec.Struct):
     p50_ms: float
     p99_ms: float
     ticks_per_s: float
+    sent_per_s: float
 
 
 class Stage:
@@ -108,7 +110,7 @@ class Stage:
             told = reader.hear(CHECK_S)
         is_js = kind == JS  # it only hands over what it has decoded
         found = kiteconnectjs.found(plan, files.stamps, files.ticks) if is_js else files.found(told)
-        result = _result(found, spent)
+        result = _result(found, spent, shape, frames.read_stamps(files.stamps))
         if not result.verdict.is_right:
             raise WrongTick(f"{NAMES[kind]}, {shape.text}: {result.verdict}")
         return result
@@ -191,9 +193,12 @@ class Clocks:
         return [sum(cpu_ns(pid) for pid in group) for group in groups]
 
 
-def _result(found: Found, spent_us: tuple[float, float, float]) -> Result:
+def _result(
+    found: Found, spent_us: tuple[float, float, float], shape: Shape, stamps: "array[int]"
+) -> Result:
     hot, reader, others = spent_us
     count = max(1, found.verdict.received)
+    sending_s = max(1e-9, (stamps[-1] - stamps[0]) / 1e9)
     return Result(
         verdict=found.verdict,
         cpu=(hot + reader) / count,
@@ -202,4 +207,5 @@ def _result(found: Found, spent_us: tuple[float, float, float]) -> Result:
         p50_ms=percentile(found.latencies_ns, 50) / 1e6,
         p99_ms=percentile(found.latencies_ns, 99) / 1e6,
         ticks_per_s=found.verdict.received / found.took_s if found.took_s else 0.0,
+        sent_per_s=shape.packets * (shape.frames - 1) / sending_s,
     )

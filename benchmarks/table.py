@@ -77,6 +77,7 @@ def goal(row: Row) -> str:
     return f"{sign}: {word}"
 
 
+CAPTION = "median [lowest-highest] of the repetitions"
 HEADS = ("what", "unit", "kitefeed", "pykiteconnect", "times better", "kiteconnectjs", "goal")
 
 
@@ -93,7 +94,7 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def show(rows: Iterable[Row], title: str, console: Console) -> None:
-    table = Table(title=title, title_justify="left", caption="median [lowest-highest]")
+    table = Table(title=title, title_justify="left", caption=CAPTION)
     for head in HEADS:
         table.add_column(head, overflow="fold")
     for _, group in groupby(rows, key=lambda row: row.part):

@@ -64,7 +64,8 @@ def _rows(case: Case, results: dict[str, list[Result]]) -> list[Row]:
             [r.cpu for r in ours], [r.cpu for r in theirs], js=[r.cpu for r in js],
             goal=case.cpu_goal if has_goal else None,
         )  # fmt: skip
-        cpu.note = f"{_mean([r.reader for r in ours]):.1f} of it in the reader"
+        reader, others = _mean([r.reader for r in ours]), _mean([r.others for r in ours])
+        cpu.note = f"{reader:.1f} of it in the reader; not in it: {others:.1f} in other processes"
         p99 = compared(
             "end to end", f"p99 frame in to decoded, {name}", "ms",
             [r.p99_ms for r in ours], [r.p99_ms for r in theirs], js=[r.p99_ms for r in js],
