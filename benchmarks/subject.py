@@ -11,33 +11,24 @@ from kitefeed import Feed, Tick
 from kitefeed.actors.runtime import locks
 from kitefeed.actors.runtime.config import INSTRUMENTS_MAX
 from kitefeed.protocol import topology
-from kitefeed.protocol.feed import encode
-from kitefeed.protocol.kite.ticks import TickBody, decode_frame
+from kitefeed.protocol.kite.repack import repack_frame
+from kitefeed.protocol.kite.ticks import TickBody
 from kitefeed.protocol.topology import Role
 
 __all__ = ["INSTRUMENTS_MAX", "Feed", "Role", "Tick"]
 
+_decode_body = msgspec.msgpack.Decoder(TickBody).decode
 HOT = (Role.TICKER, Role.BROADCASTER)
 
 
-def decode(frame: bytes) -> list[TickBody]:
-    """One frame of Kite to objects."""
-    return decode_frame(frame)[0]
-
-
-def decode_and_encode(frame: bytes) -> list[bytes]:
+def recode(frame: bytes) -> list[bytes]:
     """One frame of Kite to the bodies that travel: what the ticker does for each packet."""
-    return [encode(body) for body in decode_frame(frame)[0]]
+    return repack_frame(frame).bodies
 
 
-def values_of(encoded: list[bytes]) -> list[tuple[Any, ...]]:
-    """What `decode_and_encode` made, read back."""
-    return [wire_values(msgspec.msgpack.decode(body, type=TickBody)) for body in encoded]
-
-
-def encode_all(bodies: list[TickBody]) -> None:
-    for body in bodies:
-        encode(body)
+def read(bodies: list[bytes]) -> list[TickBody]:
+    """What travels to objects: what a program does for each tick, its message left aside."""
+    return [_decode_body(body) for body in bodies]
 
 
 def wire_values(body: TickBody) -> tuple[Any, ...]:
@@ -103,6 +94,5 @@ def itself(tick: Tick) -> Tick:
 Materialise = Callable[[Tick], Any]
 
 
-# Reader's kind -> what plain subscribers read beside it.
-FANOUT = {"all": "tick/"}
-FANOUT_IS_PER_TICK = True
+# Reader's kind -> what plain subscribers read beside it, and whether that is a message per tick.
+FANOUT = {"each": ("tick/", True), "all": ("ticks/all\0", False)}

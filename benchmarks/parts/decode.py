@@ -1,4 +1,4 @@
-"""Decoding and encoding alone: CPU time per packet, by kind of packet and size of frame."""
+"""The codec alone: CPU time per packet, by kind of packet and size of frame."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,6 @@ from kiteconnect import KiteTicker
 
 from benchmarks import check, kiteconnectjs, subject
 from benchmarks.frames import Builder, Shape, Universe, packets_of
-from benchmarks.measure import Figure
 from benchmarks.parts import Context
 from benchmarks.processes import Talker
 from benchmarks.table import Row, compared
@@ -38,12 +37,10 @@ def measure(context: Context) -> list[Row]:
 def _rows(
     reps: int, kind: str, packets: int, frame: bytes, official: Any, js: "_Js | None"
 ) -> list[Row]:
-    bodies = subject.decode(frame)
     # pykiteconnect has one step, from the frame to its dicts.
     steps: dict[str, Callable[[], object]] = {
-        "decode": lambda: subject.decode(frame),
-        "decode and encode": lambda: subject.decode_and_encode(frame),
-        "encode": lambda: subject.encode_all(bodies),
+        "decode and encode, in the daemon": lambda: subject.recode(frame),
+        "and decode, in the program": lambda: subject.read(subject.recode(frame)),
         "theirs": lambda: official._parse_binary(frame),
     }
     times: dict[str, list[float]] = {name: [] for name in steps}
@@ -54,13 +51,11 @@ def _rows(
         if js is not None:
             js_times.append(js.ns_of(frame) / packets)
     case = f"{kind}, frame of {packets:,}"
-    theirs = times["theirs"]
+    theirs = times.pop("theirs")
     return [
-        compared("decode", f"decode: {case}", "ns/packet", times["decode"], theirs, js=js_times),
-        compared("decode", f"decode and encode: {case}", "ns/packet",
-                 times["decode and encode"], theirs, js=js_times),
-        Row("decode", f"encode: {case}", "ns/packet", ours=Figure(times["encode"])),
-    ]  # fmt: skip
+        compared("decode", f"{case}: {step}", "ns/packet", ours, theirs, js=js_times)
+        for step, ours in times.items()
+    ]
 
 
 def _ns_of(step: Callable[[], object]) -> float:
@@ -80,10 +75,9 @@ def _assert_right(frame: bytes, official: Any) -> None:
     """Both make of this frame what was put into it."""
     packets = list(packets_of(frame))
     wanted = [check.wire_values(packet) for packet in packets]
-    if [subject.wire_values(body) for body in subject.decode(frame)] != wanted:
-        raise ValueError("kitefeed decodes another tick than was sent")
-    if subject.values_of(subject.decode_and_encode(frame)) != wanted:
-        raise ValueError("kitefeed encodes another tick than was sent")
+    bodies = subject.read(subject.recode(frame))
+    if [subject.wire_values(body) for body in bodies] != wanted:
+        raise ValueError("kitefeed makes another tick than was sent")
     ticks = official._parse_binary(frame)
     if not all(map(check.is_official, packets, ticks)) or len(ticks) != len(packets):
         raise ValueError("the official client decodes another tick than was sent")

@@ -63,7 +63,7 @@ def run(who: str, path: str, rounds: int) -> None:
         from benchmarks import subject
 
         for _ in range(rounds):
-            subject.decode_and_encode(frame)
+            subject.recode(frame)
         return
     from kiteconnect import KiteTicker
 

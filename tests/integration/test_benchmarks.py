@@ -85,7 +85,8 @@ def test_the_decoders_are_timed_and_compared(
     monkeypatch.setattr(decode, "CASES", (("mixed", 10),))
     monkeypatch.setattr(decode, "SAMPLE_NS", 1_000_000)
     rows = decode.measure(Context(stage, daemon, 2, has_js=False, progress=lambda _: None))
-    assert [row.what.split(":")[0] for row in rows] == ["decode", "decode and encode", "encode"]
+    assert len(rows) == 2
+    assert all(row.better is not None for row in rows)
     assert all(row.ours is not None and min(row.ours.values) > 0 for row in rows)
 
 

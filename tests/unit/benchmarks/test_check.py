@@ -12,6 +12,7 @@ from benchmarks.check import Received, Verdict
 from benchmarks.frames import Builder, Plan, Shape, Universe, packets_of
 from benchmarks.measure import Figure, percentile
 from benchmarks.table import Row, compared
+from kitefeed.protocol.kite.ticks import TickBody
 
 SHAPE = Shape("mixed", 20, 12)
 
@@ -21,8 +22,12 @@ def plan() -> Plan:
     return Builder().plan(SHAPE, Universe(120))
 
 
+def made(frame: bytes) -> list[TickBody]:
+    return subject.read(subject.recode(frame))
+
+
 def decoded(plan: Plan) -> list[Received]:
-    bodies = [body for frame in plan.frames for body in subject.decode(frame)]
+    bodies = [body for frame in plan.frames for body in made(frame)]
     return [(body.instrument_token, body.last_price, subject.wire_values(body)) for body in bodies]
 
 
