@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # them first; pytest-xdist would begin with the files of most tests and end with the longest waits.
 WORKERS ?= 4
 
-.PHONY: demo test check faults soak simulate-days format clean
+.PHONY: demo test check bench faults soak simulate-days format clean
 
 demo: $(STAMP)  ## live prices, a broken session, and the way back, narrated
 	@$(BIN)/kitefeed demo $(ARGS)
@@ -19,6 +19,11 @@ check: $(STAMP)  ## format, lint, strict types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy --explicit-package-bases benchmarks
+
+REPS ?= 5
+bench: $(STAMP)  ## beside the official clients, about ten minutes; BENCH="decode e2e" a part of it
+	$(BIN)/python -m benchmarks --reps $(REPS) $(BENCH)
 
 faults: $(STAMP)  ## every row of the fault table on real processes: under half an hour
 	$(BIN)/python -m pytest -m faults -n 2 --dist loadscope $(ARGS)

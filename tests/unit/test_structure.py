@@ -128,6 +128,10 @@ def test_nothing_imports_the_command_line_but_itself() -> None:
     assert offenders("kitefeed", ("kitefeed.cli",), but=("kitefeed.cli",)) == []
 
 
+def test_nothing_that_is_shipped_imports_the_benchmarks_or_the_tests() -> None:
+    assert offenders("kitefeed", ("benchmarks", "tests")) == []
+
+
 def test_machines_are_pure() -> None:
     found = [
         f"{module.name} imports {name}"

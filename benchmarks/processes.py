@@ -1,0 +1,188 @@
+"""Processes of a benchmark: lines in and out, their CPU time, and an end in any case."""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, Self
+
+from benchmarks import subject
+
+ROOT = Path(__file__).parents[1]
+
+
+class Died(RuntimeError):
+    """A process of the benchmark ended or fell silent; the text says what it wrote."""
+
+
+class Talker:
+    """A process that is told and answers in lines of JSON."""
+
+    def __init__(self, command: list[str], log: Path) -> None:
+        self.name = " ".join(command[-2:])
+        self._log = log
+        with log.open("ab") as errors:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd=ROOT
+            )
+        self._lines: queue.Queue[bytes] = queue.Queue()
+        threading.Thread(target=self._pump, daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def tell(self, message: dict[str, Any]) -> None:
+        stdin = self.process.stdin
+        if stdin is None:
+            raise Died(self.name)
+        stdin.write(json.dumps(message).encode() + b"\n")
+        stdin.flush()
+
+    def hear(self, within_s: float) -> dict[str, Any]:
+        """Its next line."""
+        try:
+            line = self._lines.get(timeout=within_s)
+        except queue.Empty:
+            line = b""
+        if not line:
+            raise Died(f"{self.name} said nothing: {self._log.read_text(errors='replace')[-2000:]}")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def close(self) -> None:
+        """Ends it: politely, by the end of its input, and then in any case."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        try:
+            self.process.wait(3)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(5)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _pump(self) -> None:
+        stdout = self.process.stdout
+        if stdout is not None:
+            for line in stdout:
+                self._lines.put(line)
+        self._lines.put(b"")
+
+
+def python(module: str, *arguments: str, log: Path) -> Talker:
+    return Talker([sys.executable, "-m", module, *arguments], log)
+
+
+def cpu_ns(pid: int) -> int:
+    """CPU time of a process so far, all its threads, those that ended included.
+
+    Its CPU clock, by the number that clock_getcpuclockid(3) gives on Linux: /proc/PID/stat counts
+    the same in steps of 10 ms, a tenth of what a slow run takes.
+    """
+    return time.clock_gettime_ns((~pid << 3) | 2)
+
+
+def memory_mb(pid: int) -> float:
+    """Its share of memory (PSS) where the kernel tells it, else what is resident."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        return next(int(line.split()[1]) for line in text.splitlines() if "Pss:" in line) / 1024
+    except (OSError, StopIteration):
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+class Daemon:
+    """`kitefeed up` against the frame server, in a directory of its own."""
+
+    def __init__(self, root: Path, port: int, key: str, instruments: list[str]) -> None:
+        self.key = key
+        self.root = root
+        self.config = root / "kitefeed.toml"
+        self.run_dir = root / "run"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.instruments = instruments
+        root.mkdir(parents=True, exist_ok=True)
+        address = f"127.0.0.1:{port}"
+        self.config.write_text(
+            f"instruments = {json.dumps(instruments)}\n"
+            'runtime_dir = "run"\nstate_dir = "state"\n'
+            f'[kite]\napi_key = "{key}"\nrest_url = "http://{address}"\nws_url = "ws://{address}"\n'
+            '[market]\nhours = "always"\n'
+        )
+        self._kitefeed("session", "set", input="benchtoken")
+
+    def start(self) -> None:
+        """Returns at once; see `wait_until_live`."""
+        with (self.root / "up.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "kitefeed.cli", "--config", str(self.config), "up"],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def wait_until_live(self, within_s: float = 60) -> None:
+        """Until every instrument has sent its first packet."""
+        give_up_s = time.monotonic() + within_s
+        while not self._is_complete():
+            if time.monotonic() > give_up_s:
+                log = (self.root / "up.log").read_text(errors="replace")[-3000:]
+                raise Died(f"the daemon is not live: {self._status()}\n{log}")
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, 9)
+            self._process.wait(5)
+        self._process = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        self.wait_until_live()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def pids(self) -> dict[str, int]:
+        """Every process by its name, supervisord included."""
+        pids: dict[str, int] = {str(r): subject.pid_of(self.run_dir, r) for r in subject.Role}
+        if self._process is not None:
+            pids["supervisord"] = self._process.pid
+        return pids
+
+    def _is_complete(self) -> bool:
+        status = self._status()
+        if status.get("feed") != "live":
+            return False
+        return bool(status["subscriptions"]["confirmed"] >= len(self.instruments))
+
+    def _status(self) -> dict[str, Any]:
+        done = self._kitefeed("status", "--json")
+        found: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {}
+        return found
+
+    def _kitefeed(self, *arguments: str, input: str = "") -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "kitefeed.cli", "--config", str(self.config), *arguments],
+            input=input,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )

@@ -1,0 +1,78 @@
+"""The official client, as its documentation uses it: KiteTicker with an on_ticks callback.
+
+python -m benchmarks.read_official
+"""
+
+import threading
+import time
+from array import array
+from typing import Any
+
+from kiteconnect import KiteTicker
+
+from benchmarks import check, reading
+from benchmarks.frames import FRAMES_MAX, Plan
+
+KEY = "pykiteconnect"
+
+
+class Reader:
+    def __init__(self, given: reading.Spec) -> None:
+        self._given = given
+        self._tokens_missing = set(given.tokens)
+        self._low, self._high = given.first_price, given.first_price + FRAMES_MAX
+        self.ready = threading.Event()
+        self.missing = given.ticks
+        self.give_up_ns = 0
+        self.batches: list[list[dict[str, Any]]] = []
+        self.batch_times_ns: list[int] = []
+        self.done = threading.Event()
+
+    def start(self) -> None:
+        ticker = KiteTicker(KEY, "token", root=f"ws://{self._given.address}", reconnect=False)
+        ticker.on_connect = self._on_connect
+        ticker.on_ticks = self._on_ticks
+        ticker.connect(threaded=True)
+
+    def _on_connect(self, ticker: Any, _response: object) -> None:
+        ticker.subscribe(self._given.tokens)
+        ticker.set_mode(ticker.MODE_FULL, self._given.tokens)
+
+    def _on_ticks(self, _ticker: object, ticks: list[dict[str, Any]]) -> None:
+        now_ns = time.monotonic_ns()
+        # All packets of one frame have the same price, see `benchmarks.frames`.
+        if self._low <= check.official_price(ticks[0]) < self._high:
+            self.batches.append(ticks)
+            self.batch_times_ns.append(now_ns)
+            self.give_up_ns = now_ns + reading.SILENT_NS
+            self.missing -= len(ticks)
+            if self.missing <= 0:
+                self.done.set()
+        elif self._tokens_missing:
+            self._tokens_missing.difference_update(t["instrument_token"] for t in ticks)
+            if not self._tokens_missing:
+                self.ready.set()
+
+
+def main() -> None:
+    given = reading.spec()
+    reader = Reader(given)
+    reader.start()
+    if not reader.ready.wait(30):
+        raise RuntimeError("the official client did not get its first packets")
+    reader.give_up_ns = time.monotonic_ns() + reading.FIRST_NS
+    reading.say({"ready": True})
+    while not reader.done.wait(0.5) and time.monotonic_ns() < reader.give_up_ns:
+        pass
+    times_ns = array("q")
+    for batch, at_ns in zip(reader.batches, reader.batch_times_ns, strict=True):
+        times_ns.extend([at_ns] * len(batch))
+
+    def received(plan: Plan) -> Any:
+        return check.received_officially((t for batch in reader.batches for t in batch), plan)
+
+    reading.report(given, check.is_official, received, times_ns)
+
+
+if __name__ == "__main__":
+    main()

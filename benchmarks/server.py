@@ -1,0 +1,343 @@
+"""Kite's other end, as cheap as it can be: prebuilt frames over a plain socket, and the few REST
+answers without which the daemon does not connect.
+
+    python -m benchmarks.server
+
+One line of JSON on standard output when it listens; then one command per line on standard input,
+and one answer per command:
+
+    {"do": "run", "key": K, "plan": PATH, "stamps": PATH}   streams a plan, writes when
+    {"do": "hush", "is_on": true}                            no ticks between runs
+
+Between runs it sends what keeps a feed alive: a heartbeat a second, and one index tick.
+"""
+
+import asyncio
+import base64
+import hashlib
+import json
+import sys
+import time
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from socket import IPPROTO_TCP, TCP_NODELAY, socket
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from benchmarks.frames import (
+    INDEX_SEGMENT,
+    LISTED,
+    NS,
+    UNPACED,
+    Builder,
+    Universe,
+    divisor_of,
+    join,
+    load,
+    packets_of,
+    price_of,
+    token_of,
+)
+
+SNAPSHOT_PACKETS = 200  # of one frame after a subscribe
+GREETING_PRICE = 10_000  # below every run's prices
+_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_TEXT, _BINARY, _CLOSE, _PING, _PONG = 1, 2, 8, 9, 10
+_PROFILE = {"user_id": "BENCH", "user_name": "Benchmark", "exchanges": ["NSE"]}
+
+
+def websocket_frame(payload: bytes, opcode: int = _BINARY) -> bytes:
+    """Unmasked, as servers send."""
+    length = len(payload)
+    if length < 126:
+        head = bytes((0x80 | opcode, length))
+    elif length < 65_536:
+        head = bytes((0x80 | opcode, 126)) + length.to_bytes(2, "big")
+    else:
+        head = bytes((0x80 | opcode, 127)) + length.to_bytes(8, "big")
+    return head + payload
+
+
+class Incoming:
+    """A client's frames out of its bytes: masked, whole messages only."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        self._buffer += data
+        while (found := self._next()) is not None:
+            yield found
+
+    def _next(self) -> tuple[int, bytes] | None:
+        buffer = self._buffer
+        if len(buffer) < 2:
+            return None
+        length, start = buffer[1] & 0x7F, 2
+        if length >= 126:
+            start = 4 if length == 126 else 10
+            length = int.from_bytes(buffer[2:start], "big")
+        end = start + 4 + length
+        if len(buffer) < start or len(buffer) < end:
+            return None
+        mask, opcode = bytes(buffer[start : start + 4]), buffer[0] & 0x0F
+        masked = bytes(buffer[start + 4 : end])
+        del buffer[:end]
+        key = (mask * (length // 4 + 1))[:length]
+        plain = int.from_bytes(masked, "big") ^ int.from_bytes(key, "big")
+        return opcode, plain.to_bytes(length, "big")
+
+
+class Connection:
+    """One WebSocket. The lock keeps frames whole when a reader is slow."""
+
+    def __init__(self, raw: socket, key: str) -> None:
+        self.raw = raw
+        self.key = key
+        self.tokens: set[int] = set()
+        self.lock = asyncio.Lock()
+
+    async def send(self, *frames: bytes) -> None:
+        async with self.lock:
+            await asyncio.get_running_loop().sock_sendall(self.raw, b"".join(frames))
+
+
+class Server:
+    def __init__(self, universe: Universe) -> None:
+        self._universe = universe
+        self._builder = Builder()
+        self._connections: list[Connection] = []
+        self._latest: dict[int, bytes] = {}  # token -> the packet sent last, for quotes
+        self._is_running = False
+        self._is_hushed = False
+        self._canary_price = GREETING_PRICE
+
+    # --- commands ---------------------------------------------------------------------------
+
+    async def obey(self, command: dict[str, Any]) -> dict[str, Any]:
+        if command["do"] == "hush":
+            self._is_hushed = command["is_on"]
+            return {"done": "hush"}
+        sent = await self._run(command)
+        return {"done": "run", "frames": sent}
+
+    async def _run(self, command: dict[str, Any]) -> int:
+        plan = load(Path(command["plan"]))
+        owners = {
+            token: each
+            for each in self._connections
+            if each.key == command["key"]
+            for token in each.tokens
+        }
+        first = [token_of(next(packets_of(frame))) for frame in plan.frames]
+        to = [owners[token] for token in first]
+        frames = [websocket_frame(frame) for frame in plan.frames]
+        self._is_running = True
+        try:
+            stamps = await _stream(frames, to, plan.due_ns)
+        finally:
+            self._is_running = False
+        _write(Path(command["stamps"]), stamps)
+        for frame in plan.frames:
+            self._latest |= {token_of(packet): packet for packet in packets_of(frame)}
+        return len(frames)
+
+    # --- connections ------------------------------------------------------------------------
+
+    async def accept(self, listener: socket) -> None:
+        loop = asyncio.get_running_loop()
+        tasks = set()
+        while True:
+            raw, _ = await loop.sock_accept(listener)
+            raw.setblocking(False)
+            raw.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+            task = asyncio.create_task(self._serve(raw))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+    async def _serve(self, raw: socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            head = b""
+            while b"\r\n\r\n" not in head:
+                data = await loop.sock_recv(raw, 65_536)
+                if not data:
+                    return
+                head += data
+            target, headers = _parse(head)
+            if headers.get("upgrade", "").lower() == "websocket":
+                await self._upgrade(raw, target, headers)
+            else:
+                await loop.sock_sendall(raw, self._answer(target))
+        except (ConnectionError, OSError):
+            pass  # the peer went away
+        finally:
+            raw.close()
+
+    async def _upgrade(self, raw: socket, target: str, headers: dict[str, str]) -> None:
+        loop = asyncio.get_running_loop()
+        digest = hashlib.sha1((headers["sec-websocket-key"] + _GUID).encode()).digest()  # noqa: S324
+        accept = base64.b64encode(digest).decode()
+        answer = (
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Accept: {accept}\r\n\r\n"
+        )
+        await loop.sock_sendall(raw, answer.encode())
+        connection = Connection(raw, parse_qs(urlsplit(target).query)["api_key"][0])
+        self._connections.append(connection)
+        incoming = Incoming()
+        try:
+            while data := await loop.sock_recv(raw, 262_144):
+                for opcode, payload in incoming.feed(data):
+                    if not await self._hear(connection, opcode, payload):
+                        return
+        finally:
+            self._connections.remove(connection)
+
+    async def _hear(self, connection: Connection, opcode: int, payload: bytes) -> bool:
+        """One message of a client; False when it closes."""
+        if opcode == _CLOSE:
+            await connection.send(websocket_frame(payload[:2], _CLOSE))
+            return False
+        if opcode == _PING:
+            await connection.send(websocket_frame(payload, _PONG))
+        if opcode == _TEXT:
+            said = json.loads(payload)
+            if said["a"] == "subscribe":
+                connection.tokens.update(said["v"])
+                await connection.send(*self._snapshot(said["v"]))
+            elif said["a"] == "unsubscribe":
+                connection.tokens.difference_update(said["v"])
+        return True
+
+    def _snapshot(self, tokens: list[int]) -> list[bytes]:
+        """What Kite sends after a subscribe: the last value of each."""
+        packets = [self._last(token) for token in tokens]
+        return [
+            websocket_frame(join(packets[start : start + SNAPSHOT_PACKETS]))
+            for start in range(0, len(packets), SNAPSHOT_PACKETS)
+        ]
+
+    def _last(self, token: int) -> bytes:
+        found = self._latest.get(token)
+        if found is None:
+            kind = "index" if token & 0xFF == INDEX_SEGMENT else "full"
+            found = self._latest[token] = self._builder.packet(kind, token, GREETING_PRICE)
+        return found
+
+    # --- what goes on by itself ---------------------------------------------------------------
+
+    async def keep_alive(self) -> None:
+        """A heartbeat a second, and an index that ticks unless a run is on."""
+        while True:
+            await asyncio.sleep(1)
+            self._canary_price += 1
+            for connection in list(self._connections):
+                try:
+                    await connection.send(websocket_frame(b"\0"), *self._canary(connection))
+                except OSError:
+                    continue
+
+    def _canary(self, connection: Connection) -> list[bytes]:
+        if self._is_running or self._is_hushed:
+            return []
+        token = self._universe.indices[0].token
+        if token not in connection.tokens:
+            return []
+        self._latest[token] = self._builder.packet("index", token, self._canary_price)
+        return [websocket_frame(join([self._latest[token]]))]
+
+    # --- REST -------------------------------------------------------------------------------
+
+    def _answer(self, target: str) -> bytes:
+        url = urlsplit(target)
+        if url.path.startswith("/instruments"):
+            return _http(_dump(self._universe).encode(), "text/csv")
+        if url.path == "/user/profile":
+            return _http(_success(_PROFILE))
+        if url.path == "/quote":
+            tokens = [int(token) for token in parse_qs(url.query).get("i", [])]
+            return _http(_success({str(token): self._quote(token) for token in tokens}))
+        return _http(b'{"status": "error", "message": "no such route"}', status="404 Not Found")
+
+    def _quote(self, token: int) -> dict[str, Any]:
+        packet = self._last(token)
+        volume = int.from_bytes(packet[16:20], "big") if len(packet) > 32 else 0
+        rupees = price_of(packet) / divisor_of(token)
+        return {"instrument_token": token, "last_price": rupees, "volume": volume}
+
+
+async def _stream(frames: list[bytes], to: list[Connection], due_ns: list[int]) -> "array[int]":
+    """Sends each frame when it is due. A frame's stamp is when it was handed over or, if a slow
+    reader held up the ones before it, when it was due: that wait is part of its latency."""
+    stamps = array("q")
+    now_ns = time.monotonic_ns
+    start_ns = now_ns() + NS // 20
+    for frame, connection, offset_ns in zip(frames, to, due_ns, strict=True):
+        stamp_ns = now_ns()
+        if offset_ns != UNPACED:
+            wait_ns = start_ns + offset_ns - stamp_ns
+            stamp_ns += wait_ns
+            if wait_ns > 0:
+                await asyncio.sleep(wait_ns / NS)
+                stamp_ns = now_ns()
+        stamps.append(stamp_ns)
+        await connection.send(frame)
+    return stamps
+
+
+def _write(path: Path, stamps: "array[int]") -> None:
+    path.write_bytes(stamps.tobytes())
+
+
+def _parse(head: bytes) -> tuple[str, dict[str, str]]:
+    lines = head.decode("latin-1").split("\r\n")
+    pairs = (line.partition(":") for line in lines[1:] if ":" in line)
+    return lines[0].split(" ")[1], {name.lower(): value.strip() for name, _, value in pairs}
+
+
+def _http(body: bytes, kind: str = "application/json", status: str = "200 OK") -> bytes:
+    head = (
+        f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _success(data: object) -> bytes:
+    return json.dumps({"status": "success", "data": data}).encode()
+
+
+def _dump(universe: Universe) -> str:
+    columns = "instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,"
+    rows = [columns + "tick_size,lot_size,instrument_type,segment,exchange"]
+    for token, key in universe.all:
+        exchange, _, symbol = key.partition(":")
+        segment = "INDICES" if token & 0xFF == INDEX_SEGMENT else exchange
+        rows.append(f"{token},{token >> 8},{symbol},{symbol},0,,0,0.05,1,EQ,{segment},{exchange}")
+    return "\n".join(rows) + "\n"
+
+
+async def serve() -> None:
+    server = Server(Universe(LISTED))
+    with socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(64)
+        listener.setblocking(False)
+        print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
+        commands = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(commands)
+        await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
+        tasks = [
+            asyncio.create_task(server.accept(listener)),
+            asyncio.create_task(server.keep_alive()),
+        ]
+        while line := await commands.readline():
+            print(json.dumps(await server.obey(json.loads(line))), flush=True)
+        for task in tasks:
+            task.cancel()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve())
