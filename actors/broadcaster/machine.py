@@ -86,7 +86,7 @@ class Broadcaster:
     @property
     def deadline_ns(self) -> int:
         """Boot time at which a Turn is wanted."""
-        due_ns = self._heartbeat_due_ns
+        due_ns = min(self._heartbeat_due_ns, self._save_due_ns)
         if self._death_due_ns is not None:
             due_ns = min(due_ns, self._death_due_ns)
         if self._listeners_due_ns is not None:

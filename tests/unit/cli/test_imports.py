@@ -25,7 +25,8 @@ STATUS = {
     "kitefeed.cli.control", "kitefeed.cli.environment", "kitefeed.cli.main", "kitefeed.cli.output",
     "kitefeed.cli.status", "kitefeed.cli.waiting", "kitefeed.protocol", "kitefeed.protocol.clock",
     "kitefeed.protocol.errors", "kitefeed.protocol.exits", "kitefeed.protocol.feed",
-    "kitefeed.protocol.keys", "kitefeed.protocol.location", "kitefeed.protocol.messages",
+    "kitefeed.protocol.keys", "kitefeed.protocol.kite", "kitefeed.protocol.kite.ticks",
+    "kitefeed.protocol.location", "kitefeed.protocol.messages",
     "kitefeed.protocol.private_files", "kitefeed.protocol.secret", "kitefeed.protocol.sockets",
     "kitefeed.protocol.topics", "kitefeed.protocol.topology", "kitefeed.protocol.zap",
 }  # fmt: skip
