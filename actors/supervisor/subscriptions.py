@@ -8,11 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from kitefeed.actors.policy.names import did_you_mean, nearest
+from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.ticks import is_index
 
-INSTRUMENTS_MAX = 3_000  # of one socket
-OVER_LIMIT = f"over Kite's {INSTRUMENTS_MAX:,} of one socket"
 LISTENER_GRACE_NS = 30_000_000_000  # after the last listener left: it may only be restarting
 PENDING_MAX = 256  # requests that wait for a first packet at the same time
 WAIT_S_MAX = 30.0
@@ -28,6 +27,15 @@ class Pending:
     deadline_ns: int
 
 
+@dataclass
+class _Order:
+    """What the source of one shard was last told to deliver, and what has come of it."""
+
+    epoch: int
+    tokens: set[int]
+    confirmed: set[int]
+
+
 class Subscriptions:
     def __init__(
         self,
@@ -35,6 +43,7 @@ class Subscriptions:
         canaries: Iterable[str],
         default_mode: m.Mode,
         operator: Mapping[str, str | None],
+        capacity: Capacity = WHOLE_KEY,
     ) -> None:
         self._configured = dict.fromkeys(configured)  # ordered, and quick to ask
         self._canaries = frozenset(canaries)
@@ -43,9 +52,9 @@ class Subscriptions:
         self._listeners: dict[str, int] = {}  # key -> boot time it is dropped, 0 while listened to
         self._tokens: dict[str, int] = {}
         self.unknown: dict[str, str] = {}  # key -> why it cannot be had
-        self._confirmed: set[int] = set()
-        self._epoch = 0
-        self.asked = 0
+        self._orders: dict[int, _Order] = {}  # by shard
+        self._instruments_max = capacity.total
+        self._over_limit = _over_limit(capacity)
         self.pending: list[Pending] = []
 
     # --- wants --------------------------------------------------------------------------------
@@ -126,16 +135,17 @@ class Subscriptions:
         return key in self._tokens
 
     def instruments(self) -> tuple[m.Instrument, ...]:
-        """What the sources should deliver. Beyond the limit of one socket the rest is refused."""
+        """What the sources should deliver. What is beyond the limit of all sockets is refused: of
+        listeners first, then of the operator, of the configuration last."""
         found: list[m.Instrument] = []
         for key, mode in self.wanted().items():
             token = self._tokens.get(key)
             if token is None:
                 continue
-            if len(found) >= INSTRUMENTS_MAX:
-                self.unknown.setdefault(key, OVER_LIMIT)
+            if len(found) >= self._instruments_max:
+                self.unknown.setdefault(key, self._over_limit)
                 continue
-            if self.unknown.get(key) == OVER_LIMIT:
+            if self.unknown.get(key) == self._over_limit:
                 del self.unknown[key]  # there is room now
             is_canary = key in self._canaries if self._canaries else is_index(token)
             found.append(m.Instrument(token, key, mode, is_canary))
@@ -143,25 +153,33 @@ class Subscriptions:
 
     # --- confirmations ------------------------------------------------------------------------
 
-    def ordered(self, epoch: int, instruments: tuple[m.Instrument, ...]) -> None:
+    def ordered(self, shard: int, epoch: int, instruments: tuple[m.Instrument, ...]) -> None:
         """A source was told to deliver these under `epoch`; a new epoch confirms anew."""
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self._confirmed.clear()
-        self.asked = len(instruments)
-        self._confirmed &= {i.token for i in instruments}
+        tokens = {i.token for i in instruments}
+        before = self._orders.get(shard)
+        is_same = before is not None and before.epoch == epoch
+        confirmed = before.confirmed & tokens if before is not None and is_same else set()
+        self._orders[shard] = _Order(epoch, tokens, confirmed)
 
-    def confirm(self, epoch: int, tokens: Iterable[int]) -> None:
-        if epoch == self._epoch:
-            self._confirmed.update(tokens)
+    def confirm(self, shard: int, epoch: int, tokens: Iterable[int]) -> None:
+        order = self._orders.get(shard)
+        if order is not None and order.epoch == epoch:
+            order.confirmed.update(order.tokens.intersection(tokens))
 
     def is_confirmed(self, key: str) -> bool:
-        return self._tokens.get(key) in self._confirmed
+        token = self._tokens.get(key)
+        return any(token in order.confirmed for order in self._orders.values())
+
+    def confirmed_of(self, shard: int) -> int:
+        return len(self._orders[shard].confirmed) if shard in self._orders else 0
 
     def counts(self) -> m.Subscriptions:
         wanted = self.wanted()
         refused = {key: why for key, why in self.unknown.items() if key in wanted}
-        return m.Subscriptions(len(wanted), self.asked, len(self._confirmed), refused)
+        tokens = {self._tokens[key] for key in wanted if key in self._tokens}
+        asked = sum(len(order.tokens & tokens) for order in self._orders.values())
+        confirmed = sum(len(order.confirmed & tokens) for order in self._orders.values())
+        return m.Subscriptions(len(wanted), asked, confirmed, refused)
 
     # --- answers ------------------------------------------------------------------------------
 
@@ -186,3 +204,12 @@ class Subscriptions:
         if now_ns >= pending.deadline_ns or not can_stream:
             return True
         return all(key in self.unknown or self.is_confirmed(key) for key in pending.keys)
+
+
+def _over_limit(capacity: Capacity) -> str:
+    """Why an instrument cannot be had, and what to do."""
+    sockets, per_socket = capacity
+    why = f"over the limit of {capacity.total:,} instruments ({sockets} sockets of {per_socket:,})"
+    if capacity == WHOLE_KEY:
+        return f"{why}: `kitefeed unsubscribe` others"
+    return f"{why}: `kitefeed unsubscribe` others, or raise it in [kite] of the configuration"
