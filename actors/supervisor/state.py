@@ -20,7 +20,7 @@ from kitefeed.actors.supervisor.facts import (
     SessionFacts,
     Shard,
 )
-from kitefeed.actors.supervisor.shards import Capacity, assign
+from kitefeed.actors.supervisor.shards import PER_SOCKET_MAX, Capacity, assign
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import FeedState
 from kitefeed.protocol.kite.ticks import segment_of
@@ -62,6 +62,7 @@ class State:
         self.parked: set[str] = set()  # fingerprints whose poll was refused: not polled again
         self.instruments: tuple[m.Instrument, ...] = ()
         self._capacity = capacity
+        self._guard: m.Instrument | None = None
         self._homes: dict[int, int] = {}  # token -> the shard it was last on
         self.segments: frozenset[int] = frozenset({NSE})  # of the instruments
         self.open_segments: frozenset[int] = frozenset()  # as the sources were last told
@@ -124,6 +125,8 @@ class State:
         """Gives each of `instruments` a shard. `placed`: where some stream by other knowledge."""
         self.instruments = instruments
         self.segments = frozenset(segment_of(i.token) for i in instruments) or frozenset({NSE})
+        canary = next((i for i in instruments if i.is_canary), None)
+        self._guard = canary and msgspec.structs.replace(canary, mode="ltp", is_guard=True)
         before = {i.token: shard.number for shard in self.shards for i in shard.instruments}
         before |= placed or {}
         if len(self._homes) > HOMES_MAX:
@@ -165,8 +168,14 @@ class State:
         return self.is_overruled or self.market.is_trading(segment, self.utc_ns)
 
     def streamed(self, shard: Shard) -> tuple[m.Instrument, ...]:
-        """All that is wanted of it; canaries only where trading is continuous."""
-        return tuple(self._as_streamed(i) for i in shard.instruments)
+        """All that is wanted of it; canaries only where trading is continuous. Without one of its
+        own, its socket gets another's, if Kite has room for it: else nobody would notice that it is
+        mute. (Of a full socket the ticker expects that something ticks.)"""
+        own = shard.instruments
+        has_room = 0 < len(own) < PER_SOCKET_MAX
+        if has_room and not any(i.is_canary for i in own) and self._guard is not None:
+            own = (*own, self._guard)
+        return tuple(self._as_streamed(i) for i in own)
 
     def _as_streamed(self, instrument: m.Instrument) -> m.Instrument:
         segment = segment_of(instrument.token)

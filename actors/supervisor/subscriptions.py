@@ -155,7 +155,7 @@ class Subscriptions:
 
     def ordered(self, shard: int, epoch: int, instruments: tuple[m.Instrument, ...]) -> None:
         """A source was told to deliver these under `epoch`; a new epoch confirms anew."""
-        tokens = {i.token for i in instruments}
+        tokens = {i.token for i in instruments if not i.is_guard}
         before = self._orders.get(shard)
         is_same = before is not None and before.epoch == epoch
         confirmed = before.confirmed & tokens if before is not None and is_same else set()
