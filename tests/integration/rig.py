@@ -75,6 +75,8 @@ class Rig:
         settings: str = "",
         standby: bool = False,
         simulator_options: tuple[str, ...] = (),
+        instruments: tuple[str, ...] = INSTRUMENTS,
+        kite: str = "",
     ) -> None:
         self.simulator = Simulator(*simulator_options)
         self.root = Path(tempfile.mkdtemp(dir="/tmp", prefix="kf-"))  # short: sockets
@@ -83,11 +85,11 @@ class Rig:
         other = ready["apps"][1]
         table = f'[session.standby]\napi_key = "{other["api_key"]}"\n' if standby else ""
         self.config.write_text(
-            f"instruments = {json.dumps(INSTRUMENTS)}\n"
+            f"instruments = {json.dumps(instruments)}\n"
             'runtime_dir = "run"\nstate_dir = "state"\n'
             f"{settings}\n"
             f'[kite]\napi_key = "{ready["api_key"]}"\nrest_url = "{ready["rest"]}"\n'
-            f'ws_url = "{ready["ws"]}"\n[market]\nhours = "always"\n{table}'
+            f'ws_url = "{ready["ws"]}"\n{kite}\n[market]\nhours = "always"\n{table}'
         )
         self.run_dir = self.root / "run"
         self.env = {**os.environ, **PYTHON_ENV, "KITEFEED_CONFIG": str(self.config)}
@@ -110,6 +112,10 @@ class Rig:
     def start(self) -> None:
         """`kitefeed up` with the session of the simulator's first app; returns when it is live."""
         self.log_in(self.simulator.ready)
+        self.launch()
+        self.until("live", 20)
+
+    def launch(self) -> None:
         self.daemon = subprocess.Popen(
             [sys.executable, "-m", "kitefeed.cli", "up"],
             env=self.env,
@@ -117,7 +123,6 @@ class Rig:
             stderr=self._log,
             start_new_session=True,
         )
-        self.until("live", 20)
 
     def stop(self) -> None:
         if self.daemon is None:
