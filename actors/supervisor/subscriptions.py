@@ -35,6 +35,10 @@ class _Order:
     tokens: set[int]
     confirmed: set[int]
 
+    @property
+    def delivered(self) -> set[int]:
+        return self.tokens & self.confirmed
+
 
 class Subscriptions:
     def __init__(
@@ -162,23 +166,26 @@ class Subscriptions:
         self._orders[shard] = _Order(epoch, tokens, confirmed)
 
     def confirm(self, shard: int, epoch: int, tokens: Iterable[int]) -> None:
+        """A report may come before the order: of a source that this supervisor has adopted."""
         order = self._orders.get(shard)
-        if order is not None and order.epoch == epoch:
-            order.confirmed.update(order.tokens.intersection(tokens))
+        if order is None or epoch > order.epoch:
+            order = self._orders[shard] = _Order(epoch, set(), set())
+        if epoch == order.epoch:
+            order.confirmed.update(tokens)
 
     def is_confirmed(self, key: str) -> bool:
         token = self._tokens.get(key)
-        return any(token in order.confirmed for order in self._orders.values())
+        return any(token in order.delivered for order in self._orders.values())
 
     def confirmed_of(self, shard: int) -> int:
-        return len(self._orders[shard].confirmed) if shard in self._orders else 0
+        return len(self._orders[shard].delivered) if shard in self._orders else 0
 
     def counts(self) -> m.Subscriptions:
         wanted = self.wanted()
         refused = {key: why for key, why in self.unknown.items() if key in wanted}
         tokens = {self._tokens[key] for key in wanted if key in self._tokens}
         asked = sum(len(order.tokens & tokens) for order in self._orders.values())
-        confirmed = sum(len(order.confirmed & tokens) for order in self._orders.values())
+        confirmed = sum(len(order.delivered & tokens) for order in self._orders.values())
         return m.Subscriptions(len(wanted), asked, confirmed, refused)
 
     # --- answers ------------------------------------------------------------------------------
