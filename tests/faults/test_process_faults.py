@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 
-import msgspec
 import pytest
 
 from kitefeed import Feed
@@ -166,7 +165,7 @@ def say_under(rig: Rig, epoch: int) -> int:
         for number in range(1, batches + 1):
             now_ns = boot_ns()
             batch = f.IngestBatch(f.VERSION, 0, epoch, f.Source.WEBSOCKET, number, now_ns, now_ns,
-                                  0, 0, [], [topic], [msgspec.Raw(b"\xc0")])  # fmt: skip
+                                  0, 0, [], [topic], [b"\xc0"])  # fmt: skip
             source.send(f.encode(batch))
         eventually(lambda: fenced(rig) >= before + batches, 5, every_s=0.2)
     finally:
