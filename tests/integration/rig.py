@@ -66,7 +66,15 @@ class Simulator:
             found: dict[str, Any] = json.load(answer)
         return found
 
+    def stop(self) -> None:
+        """Connections stay and are silent, new ones are taken and get no answer."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
     def close(self) -> None:
+        self.go_on()
         self._process.terminate()
         self._process.wait(5)
 
