@@ -165,6 +165,7 @@ def test_25_a_lost_socket_is_tried_again_within_half_a_second(
     assert rig.errors() == []
 
 
+@pytest.mark.behind(POLLED_SLACK_S)
 def test_25_a_handshake_that_takes_too_long_or_fails_is_no_refusal(rig: Rig, probe: Probe) -> None:
     """The official client gives up a handshake after five seconds."""
     rig.simulator.fault("slow_ws", 8)
@@ -180,6 +181,7 @@ def test_25_a_handshake_that_takes_too_long_or_fails_is_no_refusal(rig: Rig, pro
     assert len(rig.errors()) == 1, rig.errors()
 
 
+@pytest.mark.behind(POLLED_SLACK_S)
 def test_26_a_fourth_socket_waits_half_a_minute_and_names_the_cause(rig: Rig, probe: Probe) -> None:
     rig.simulator.fault("refuse_ws", 429)
     eventually(lambda: handshakes(rig, 429), 5)
@@ -220,6 +222,7 @@ def test_28_heartbeats_without_ticks_while_the_market_moves_end_in_a_reconnect(
         eventually(lambda: all_fresh(feed), 15)
 
 
+@pytest.mark.behind(20.0)  # of which its age tells
 def test_28_one_frozen_instrument_disturbs_nobody_and_shows_its_age(rig: Rig, probe: Probe) -> None:
     """Nothing tells it from one that nobody trades: Kite sends only what changed."""
     with rig.feed(*INSTRUMENTS) as feed:
@@ -263,6 +266,7 @@ def test_30_a_socket_outlives_its_session_until_it_drops(rig: Rig, probe: Probe)
     assert len(rig.errors()) == 1
 
 
+@pytest.mark.behind(POLLED_SLACK_S)
 @pytest.mark.parametrize("how", ["refused", "silent"])
 def test_31_thirty_seconds_without_a_network_are_one_condition(
     rig: Rig, probe: Probe, how: str
