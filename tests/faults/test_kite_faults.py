@@ -1,19 +1,21 @@
 """Faults of Kite and of the network, as the simulator makes them."""
 
 import itertools
-import os
 import shutil
-import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from statistics import median
 
 import pytest
 
 from kitefeed import Feed
 from kitefeed.protocol.clock import boot_ns, utc_ns
+from kitefeed.protocol.topology import Role
 from tests.faults.probe import Ledger, Probe
 from tests.faults.test_process_faults import all_fresh, seconds_since, until_fresh
 from tests.integration.rig import INSTRUMENTS, Rig
@@ -312,13 +314,16 @@ def test_a_plan_without_market_data_is_said_once(rig: Rig, probe: Probe) -> None
 def test_a_rolling_restart_under_a_live_subscriber_loses_no_instrument(
     rig: Rig, probe: Probe
 ) -> None:
-    from kitefeed.protocol.topology import Role
-
-    with rig.feed(*INSTRUMENTS) as feed:
+    """By the documented command, with an instrument that only this program reads."""
+    keys = (*INSTRUMENTS, "NSE:TCS")
+    command = [str(Path(sys.executable).with_name("supervisorctl")), "-c"]
+    command += [str(rig.run_dir / "supervisor.conf"), "restart"]
+    with rig.feed(*keys) as feed:
+        eventually(lambda: all(key in feed and feed[key].is_fresh for key in keys), 10)
         for role in Role:
             before = rig.pid_of(role)
-            os.kill(before, signal.SIGTERM)
+            subprocess.run([*command, f"kitefeed:{role}"], check=True, capture_output=True)
             eventually(lambda role=role, before=before: rig.pid_of(role) not in (0, before), 8)
-            eventually(lambda: all(feed[key].is_fresh for key in INSTRUMENTS), 10)
+            eventually(lambda: all(feed[key].is_fresh for key in keys), 10)
         assert feed.gaps == 0
-    assert rig.status()["subscriptions"]["confirmed"] == len(INSTRUMENTS)
+        assert rig.status()["subscriptions"]["confirmed"] == len(keys)
