@@ -23,6 +23,7 @@ from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import IngestBatch
 
 REASON_CHARS_MAX = 200
+LINKS_MAX = 3  # sockets of one API key; Kite refuses a fourth, and may flag who tries
 # The official client tells a refused upgrade only so, in the reason of a 1006.
 _REFUSED = re.compile(r"upgrade failed \((\d{3})")
 
@@ -108,6 +109,7 @@ class Ticker:
         )
         self.last_tick_ns: int | None = None
         self.fresh_tick_ns: int | None = None
+        self.fresh_shards_ns: dict[int, int] = {}
 
     @property
     def deadline_ns(self) -> int | None:
@@ -127,6 +129,7 @@ class Ticker:
                 fingerprint=self._fingerprints[key],
                 is_streaming=link.is_fresh,
                 source="websocket",
+                tokens=tuple(link.asked.instruments),
             )
             for key, link in self._open.items()
         )
@@ -159,6 +162,8 @@ class Ticker:
         if now_ns > order.not_after_boot_ns or order.epoch <= self._epochs.get(order.shard, 0):
             return []
         key = LinkId(order.shard, order.epoch)
+        if len(self._states) >= LINKS_MAX:
+            return [m.LinkClosed(*key, None, f"{LINKS_MAX} sockets are open or closing already")]
         self._epochs[order.shard] = order.epoch
         self._states[key] = State.CONNECTING
         self._fingerprints[key] = order.fingerprint
@@ -217,7 +222,7 @@ class Ticker:
         if received.has_tick:
             self.last_tick_ns = now_ns
         if received.has_fresh_tick:
-            self.fresh_tick_ns = now_ns
+            self.fresh_tick_ns = self.fresh_shards_ns[link.shard] = now_ns
         return [*received.batches, *received.reports]
 
     def _wake(self, now_ns: int) -> list[Command]:

@@ -85,14 +85,14 @@ class Watched(Bench):
                 assert fingerprint == s.session.fingerprint
                 self._check_attempt(fingerprint)
             case m.Grant(_, epoch, "websocket"):
-                assert s.is_link_open
-                assert epoch == s.link.epoch
+                assert s.shards[0].is_open
+                assert epoch == s.shards[0].link.epoch
             case m.StartPolling(_, epoch):
                 assert epoch in self.adopted or ("rest", epoch) in self.granted
                 assert s.is_market_open
                 assert all(s.is_open(segment_of(i.token)) for i in message.instruments)
                 assert s.override in ("auto", "rest")
-                assert not s.is_link_open
+                assert not s.shards[0].is_open
             case _:
                 pass
 
