@@ -43,6 +43,7 @@ class Instrument(msgspec.Struct, frozen=True, array_like=True):
     is_canary: bool = False  # always active, and trading now: its silence is a doubt
     is_closed: bool = False  # its market is closed now: its quote proves nothing of a stream
     has_listeners: bool = False  # a program reads it now, or did within the grace
+    is_guard: bool = False  # another socket carries it: here only its silence counts
 
 
 # --- any actor -> supervisor ------------------------------------------------------------------

@@ -18,7 +18,7 @@ from kitefeed.actors.supervisor.facts import (
     SessionFacts,
     Shard,
 )
-from kitefeed.actors.supervisor.shards import Capacity, assign
+from kitefeed.actors.supervisor.shards import PER_SOCKET_MAX, Capacity, assign
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import FeedState
 from kitefeed.protocol.kite.ticks import segment_of
@@ -60,6 +60,7 @@ class State:
         self.parked: set[str] = set()  # fingerprints whose poll was refused: not polled again
         self.instruments: tuple[m.Instrument, ...] = ()
         self._capacity = capacity
+        self._guard: m.Instrument | None = None
         self._homes: dict[int, int] = {}  # token -> the shard it was last on
         self.segments: frozenset[int] = frozenset({NSE})  # of the instruments
         self.open_segments: frozenset[int] = frozenset()  # as the sources were last told
@@ -122,6 +123,10 @@ class State:
         """Gives each of `instruments` a shard. `placed`: where some stream by other knowledge."""
         self.instruments = instruments
         self.segments = frozenset(segment_of(i.token) for i in instruments) or frozenset({NSE})
+        canary = next((i for i in instruments if i.is_canary), None)
+        self._guard = canary and m.Instrument(
+            canary.token, canary.key, "ltp", is_canary=True, is_guard=True
+        )
         before = {i.token: shard.number for shard in self.shards for i in shard.instruments}
         before |= placed or {}
         if len(self._homes) > HOMES_MAX:
@@ -164,8 +169,14 @@ class State:
 
     def streamed(self, shard: Shard) -> tuple[m.Instrument, ...]:
         """All that is wanted of it; canaries only where trading is continuous. Who reads is nothing
-        to a stream."""
-        return tuple(self._as_streamed(i) for i in shard.instruments)
+        to a stream. Without a canary of its own, its socket gets another's, if Kite has room for
+        it: else nobody would notice that it is mute. (Of a full socket the ticker expects that
+        something ticks.)"""
+        own = shard.instruments
+        has_room = 0 < len(own) < PER_SOCKET_MAX
+        if has_room and not any(i.is_canary for i in own) and self._guard is not None:
+            own = (*own, self._guard)
+        return tuple(self._as_streamed(i) for i in own)
 
     def _as_streamed(self, instrument: m.Instrument) -> m.Instrument:
         segment = segment_of(instrument.token)
@@ -176,6 +187,7 @@ class State:
             instrument.mode,
             is_canary=instrument.is_canary and is_trading,
             is_closed=not is_trading and segment not in self.open_segments,
+            is_guard=instrument.is_guard,
         )
 
     def has_hours(self, shard: Shard) -> bool:

@@ -216,7 +216,7 @@ class Subscriptions:
 
     def ordered(self, shard: int, epoch: int, instruments: tuple[m.Instrument, ...]) -> None:
         """A source was told to deliver these under `epoch`; a new epoch confirms anew."""
-        tokens = {i.token for i in instruments}
+        tokens = {i.token for i in instruments if not i.is_guard}
         before = self._orders.get(shard)
         if before is None or before.epoch != epoch:
             before = self._early.pop(shard, None)

@@ -18,7 +18,7 @@ import msgspec
 from kitefeed.actors.policy.machine import Wake
 from kitefeed.actors.ticker.link_state import Link
 from kitefeed.actors.ticker.liveness import Doubt, Silent
-from kitefeed.actors.ticker.subscriptions import Ask
+from kitefeed.actors.ticker.subscriptions import GUARD, Ask
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import IngestBatch
 
@@ -129,7 +129,7 @@ class Ticker:
                 fingerprint=self._fingerprints[key],
                 is_streaming=link.is_fresh,
                 source="websocket",
-                tokens=tuple(link.asked.instruments),
+                tokens=tuple(t for t, topic in link.asked.topics.items() if topic != GUARD),
             )
             for key, link in self._open.items()
         )

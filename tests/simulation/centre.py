@@ -25,11 +25,12 @@ from kitefeed.actors.supervisor.facts import (
 )
 from kitefeed.actors.supervisor.machine import Supervisor
 from kitefeed.actors.supervisor.roster import Member, Roster
+from kitefeed.actors.supervisor.shards import WHOLE_KEY
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.client_view import View
 from kitefeed.protocol.topology import Role
-from tests.simulation.exchange import TOKENS, S
+from tests.simulation.exchange import MORE, TOKENS, S
 from tests.simulation.hosts import Host
 from tests.simulation.life import require
 
@@ -61,8 +62,12 @@ class Centre(Host):
             backoff_s=BACKOFF_S,
             persisted=persisted,
             jitter=world.rng.random,
+            capacity=world.capacity,
         )
-        self.subscriptions = Subscriptions(CONFIGURED, (), "full", persisted.subscriptions)
+        configured = (*CONFIGURED, *(MORE if world.capacity != WHOLE_KEY else ()))
+        self.subscriptions = Subscriptions(
+            configured, (), "full", persisted.subscriptions, world.capacity
+        )
         self.roster = Roster(world.now_ns)
         self.desk = Desk(
             self.machine, self.subscriptions, lambda *_: None, self.feed, self._look_up,
@@ -117,8 +122,8 @@ class Centre(Host):
             case m.ListenersWant():
                 self.subscriptions.listen(message, self.world.now_ns)
                 self._wants_changed()
-            case m.Confirmed(_, epoch, tokens):
-                self.subscriptions.confirm(epoch, tokens)
+            case m.Confirmed(shard, epoch, tokens):
+                self.subscriptions.confirm(shard, epoch, tokens)
                 self.desk.turn(self.world.now_ns)
             case m.InstrumentsReady():
                 self.subscriptions.forget_names()
@@ -139,8 +144,9 @@ class Centre(Host):
     def _look_up(self, keys: Sequence[str]) -> None:
         missing = self.subscriptions.unresolved(keys)
         if missing and self.world.dump[0]:
-            known = {key: TOKENS[key] for key in missing if key in TOKENS}
-            unknown = {key: "not in today's list" for key in missing if key not in TOKENS}
+            listed = TOKENS | MORE
+            known = {key: listed[key] for key in missing if key in listed}
+            unknown = {key: "not in today's list" for key in missing if key not in listed}
             self.subscriptions.resolved(known, unknown)
 
     def operate(self, request: m.ControlRequest) -> None:
@@ -186,7 +192,7 @@ class Centre(Host):
 
     def _note(self, message: m.Message) -> None:
         if isinstance(message, m.Subscribe | m.StartPolling):
-            self.subscriptions.ordered(message.epoch, message.instruments)
+            self.subscriptions.ordered(message.shard, message.epoch, message.instruments)
         if isinstance(message, m.OpenLink):
             stored = msgspec.json.decode(self.disk, type=Persisted).epoch
             require(stored >= message.epoch, "epoch used before it was stored")

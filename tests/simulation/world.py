@@ -21,6 +21,7 @@ from kitefeed.actors.policy.machine import Wake
 from kitefeed.actors.policy.market import Market
 from kitefeed.actors.runtime import calendar_file
 from kitefeed.actors.supervisor.facts import Clock, LinkState, Send
+from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.protocol import messages as m
 from tests.simulation.centre import Centre, Mouth, Reader
 from tests.simulation.checker import Checker
@@ -69,7 +70,10 @@ def make_calendar() -> Market:
 
 
 class World:
-    def __init__(self, seed: int, start_utc_ns: int, exchange: Exchange) -> None:
+    def __init__(
+        self, seed: int, start_utc_ns: int, exchange: Exchange, capacity: Capacity = WHOLE_KEY
+    ) -> None:
+        self.capacity = capacity
         self.rng = Random(seed)
         self.now_ns = BOOT_NS
         self._true_offset_ns = start_utc_ns - BOOT_NS
@@ -175,18 +179,26 @@ class World:
         if self.now_ns < self._alert_until_ns or not all(h.is_running for h in self.hosts):
             return False
         s = self.centre.machine.state
-        is_settled = s.link.state not in UNSETTLED and not s.probe.moved_due_ns
-        is_primed = s.link.state is not LinkState.PRIMING or not s.is_market_open
+        is_settled = s.dial.state not in UNSETTLED and not s.probe.moved_due_ns and not s.closing
+        is_priming = any(shard.link.state is LinkState.PRIMING for shard in s.shards)
+        is_primed = not is_priming or not s.is_market_open
         is_known = all(host.supervisor == self.centre.boot_id for host in self.actors)
         is_sound = not any(socket.fault for socket in self.kite.sockets.values())
         return is_settled and is_primed and is_known and is_sound and self._is_steady()
 
     def _is_steady(self) -> bool:
-        """Nobody waits for an acknowledgement, or for a poll that fails."""
+        """Nobody waits for an acknowledgement, or for a poll that fails or for its turn."""
         s = self.centre.machine.state
+        if sum(shard.rest.epoch > 0 for shard in s.shards) > 1:
+            return False
         is_answering = self.kite.rest == "ok" and self.kite.net == "ok"
-        is_polling_well = is_answering and self.kite.is_alive(s.rest.fingerprint)
-        return s.grant.is_acknowledged and (not s.rest.epoch or is_polling_well)
+        for shard in s.shards:
+            grant, rest = shard.grant, shard.rest
+            is_polling_well = is_answering and self.kite.is_alive(rest.fingerprint)
+            is_granted = grant.is_acknowledged or not grant.epoch
+            if not is_granted or (rest.epoch and not is_polling_well):
+                return False
+        return True
 
     def _catch_up(self) -> None:
         """A quiet stretch is over: all beats, frames and polls that it held come down to one."""
