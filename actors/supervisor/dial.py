@@ -295,12 +295,17 @@ def retry_now(s: State) -> None:
     s.ladders.session.reset()
     s.ladders.network.reset()
     s.ladders.socket.reset()
-    for shard in s.shards:
-        shard.limited_until_ns = 0
     if s.dial.state is LinkState.WAITING:
         if s.dial.cause == "entitlement":
             s.has_no_entitlement = False
         s.dial.until_ns = s.now_ns
+
+
+def begin_anew(s: State) -> None:
+    """The operator's word, a new login, the market opens: what Kite said before does not count."""
+    for shard in s.shards:
+        shard.limited_until_ns = 0
+    retry_now(s)
 
 
 def session_changed(s: State) -> None:
@@ -308,7 +313,7 @@ def session_changed(s: State) -> None:
     forget_refusals(s)
     s.has_no_entitlement = False
     probe.forget(s)
-    retry_now(s)
+    begin_anew(s)
     if s.dial.state in TRYING:
         give_up(s)
         s.dial = Dial()

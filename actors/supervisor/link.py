@@ -24,7 +24,7 @@ def advance(s: State) -> None:
             _close_empty(s, shard)
         else:
             shard.empty_since_ns = 0
-    if s.is_any_open and not _is_on_ladder(s) and all(_is_stable(s, sh) for sh in s.shards):
+    if s.ladders.network.taken and not _is_on_ladder(s) and _are_stable(s):
         s.ladders.network.reset()
 
 
@@ -44,10 +44,11 @@ def _is_on_ladder(s: State) -> bool:
     return s.dial.cause == "network" and s.dial.state is not LinkState.IDLE
 
 
-def _is_stable(s: State, shard: Shard) -> bool:
-    link = shard.link
-    is_old = s.now_ns - link.live_since_ns >= STABLE_AFTER_NS
-    return not shard.is_open or (link.state is LinkState.LIVE and is_old)
+def _are_stable(s: State) -> bool:
+    """Whether the sockets that are open have been live for a while."""
+    links = [shard.link for shard in s.shards if shard.is_open]
+    are_live = bool(links) and all(link.state is LinkState.LIVE for link in links)
+    return are_live and all(s.now_ns - link.live_since_ns >= STABLE_AFTER_NS for link in links)
 
 
 # --- what the ticker reports --------------------------------------------------------------------

@@ -119,12 +119,12 @@ class Supervisor:
                 s.persisted.override = override
                 s.order(Persist())
                 rest.unpark(s)
-                dial.retry_now(s)
+                dial.begin_anew(s)
             case RetryNow():
                 rest.unpark(s)
                 s.has_no_entitlement = False
                 session.check_now(s)
-                dial.retry_now(s)
+                dial.begin_anew(s)
             case Instruments(instruments):
                 hours.want(s, instruments)
             case m.Beat():
@@ -175,7 +175,7 @@ class Supervisor:
         s.set_clock(utc_ns)
         was_open, s.was_market_open = s.was_market_open, s.is_market_open
         if s.was_market_open and was_open is False:
-            dial.retry_now(s)
+            dial.begin_anew(s)
         session.scheduled_checks(s, before_ns)
         headline.ready_check(s, before_ns)
 

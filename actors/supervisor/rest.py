@@ -16,7 +16,10 @@ from kitefeed.protocol.topology import Role
 
 def advance(s: State) -> None:
     for shard in s.shards:
-        _advance(s, shard)
+        if shard.rest.epoch or (shard.instruments and not shard.is_open):
+            _advance(s, shard)
+        else:
+            shard.rest_due_ns = 0
 
 
 def _advance(s: State, shard: Shard) -> None:

@@ -25,7 +25,6 @@ from kitefeed.actors.supervisor.facts import (
 )
 from kitefeed.actors.supervisor.machine import Supervisor
 from kitefeed.actors.supervisor.roster import Member, Roster
-from kitefeed.actors.supervisor.shards import WHOLE_KEY
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.client_view import View
@@ -64,7 +63,7 @@ class Centre(Host):
             jitter=world.rng.random,
             capacity=world.capacity,
         )
-        configured = (*CONFIGURED, *(MORE if world.capacity != WHOLE_KEY else ()))
+        configured = (*CONFIGURED, *(MORE if world.is_sharded else ()))
         self.subscriptions = Subscriptions(
             configured, (), "full", persisted.subscriptions, world.capacity
         )
@@ -253,7 +252,8 @@ class Reader:
     def __init__(self, world: World) -> None:
         self.world = world
         self.view = View(lambda: (self.view, self.world.now_ns))
-        self.keys = {"NSE:NIFTY 50", "NSE:RELIANCE"}
+        self.keys = {"NSE:NIFTY 50", "NSE:RELIANCE", *(MORE if world.is_sharded else ())}
+        self.asked_ns: dict[str, int] = {}
 
     def subscribe(self) -> None:
         """What libzmq sends again to every broadcaster it finds."""
@@ -262,6 +262,7 @@ class Reader:
     def want(self, key: str) -> None:
         if key not in self.keys:
             self.keys.add(key)
+            self.asked_ns[key] = self.world.now_ns
             self._send(b"\1", self._topic(key))
 
     def drop(self, key: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kitefeed.actors.policy import market
 from kitefeed.actors.supervisor.facts import (
     Command,
+    Instruments,
     LinkState,
     Persist,
     Say,
@@ -18,6 +19,7 @@ from kitefeed.actors.supervisor.facts import (
 )
 from kitefeed.actors.supervisor.machine import Supervisor
 from kitefeed.actors.supervisor.state import State
+from kitefeed.actors.ticker.machine import LinkId
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import Flag, Source
 from kitefeed.protocol.kite.ticks import is_index
@@ -56,6 +58,7 @@ LINES_PER_LIFE_MAX = 100  # of one supervisor in one (very bad) day
 SECRET_LIKE = re.compile(r"access_token|api_secret|enctoken|[A-Za-z0-9]{32}")
 CONDITION = re.compile(r"condition=(\w+)$")
 LOOK_NS = S // 5
+BELIEVED_AFTER_NS = 15 * S
 
 
 class Checker:
@@ -68,6 +71,9 @@ class Checker:
         self._valid_utc_ns: dict[str, int] = {}
         self._unverified_ns: dict[str, int] = {}
         self._life = Life()
+        self._places: dict[int, int] = {}
+        self._shaken_ns = 0
+        self._epochs_ns: dict[int, int] = {}  # epoch -> when its socket was first seen
         self._quoted_ns = -QUOTES_APART_NS
         self._fences: dict[int, tuple[int, int]] = {}
         self._looked_ns = 0
@@ -85,8 +91,9 @@ class Checker:
         self._before = Before(
             picture_of(s), s.consecutive_403,
             due_ns is not None and due_ns <= self.world.now_ns, s.is_market_open,
-            s.session.request_id, s.dial.epoch, frozenset(s.closing),
+            s.session.request_id, s.dial.epoch, s.dial.is_move, frozenset(s.closing),
         )  # fmt: skip
+        self._places = _places_of(s)
         if isinstance(event, m.Validated):
             self._hear_verdict(s, event)
 
@@ -102,6 +109,10 @@ class Checker:
         if s.consecutive_403 > before.consecutive_403 and s.consecutive_403 >= 3:
             life.blocked_until_ns = s.now_ns + SOCKET_RETRY_NS
         self._check_login(s, event, commands)
+        if isinstance(event, Instruments):
+            after = _places_of(s)
+            moved = [token for token, at in self._places.items() if after.get(token, at) != at]
+            require(not moved, "what streams stays on its socket")
         has_persisted = False
         for command in commands:
             has_persisted |= isinstance(command, Persist)
@@ -206,6 +217,7 @@ class Checker:
         is_move = order.epoch == s.dial.epoch and s.dial.is_move
         require(not s.shards[order.shard].is_open or is_move, "one socket of a shard at a time")
         if not is_move:
+            life.check_limit(s, order.shard)
             require(now_ns >= life.blocked_until_ns, "after three 403s one attempt in 60 s at most")
             is_too_soon = now_ns - life.closed_attempt_ns < CLOSED_RETRY_NS
             require(s.is_market_open or not is_too_soon, "market closed: attempts 60 s apart")
@@ -225,7 +237,8 @@ class Checker:
 
     def _check_state(self, s: State) -> None:
         for shard in s.shards:
-            self._check_shard(s, shard)
+            if shard.grant.epoch or shard.is_open or shard.rest.epoch:
+                self._check_shard(s, shard)
         tokens = [i.token for shard in s.shards for i in shard.instruments]
         require(sorted(tokens) == sorted(i.token for i in s.instruments), "each has one shard")
         if s.override == "paused":
@@ -241,7 +254,7 @@ class Checker:
         if s.is_settled:
             self._check_grant(shard, shard.grant.epoch, shard.grant.source)
         require(not (shard.is_open and shard.rest.epoch), "one source of a shard at a time")
-        require(s.is_market_open or not shard.rest.epoch, "market closed: no polling")
+        require(not shard.rest.epoch or s.is_market_open, "market closed: no polling")
         is_parked = shard.rest.epoch and shard.rest.fingerprint in self._life.parked
         require(not is_parked, "a refused poll parks its session")
         highest = max(shard.link.epoch, shard.rest.epoch)
@@ -337,6 +350,7 @@ class Checker:
         self._check_watch()
         self._check_fence()
         self._check_sockets()
+        self._check_belief()
         if world.centre.is_running:
             self._check_headline(world.centre.machine.state)
 
@@ -372,6 +386,33 @@ class Checker:
                     is_first = streams.setdefault(token, key.shard) == key.shard
                     require(is_first, "an instrument is streamed by one shard")
 
+    def _check_belief(self) -> None:
+        """A socket that streams is believed, whatever happens to the other ones."""
+        world, now_ns = self.world, self.world.now_ns
+        if not world.is_steady_machine():
+            self._shaken_ns = now_ns
+        s = world.centre.machine.state if world.centre.machine else None
+        if s is None or now_ns - self._shaken_ns < BELIEVED_AFTER_NS or not world.is_open_hours:
+            return
+        state = s.last_announced
+        if state is None or state.feed not in ("live", "stale", "rest", "login_required"):
+            return
+        fresh = world.reader.fresh
+        for shard in s.shards:
+            socket = world.kite.sockets.get(LinkId(shard.number, shard.link.epoch))
+            since_ns = self._epochs_ns.setdefault(shard.link.epoch, now_ns)
+            is_old = shard.is_streaming and now_ns - since_ns > BELIEVED_AFTER_NS
+            if is_old and socket is not None and not socket.fault:
+                keys = {i.key for i in shard.instruments} & world.reader.keys
+                require(keys <= fresh | self._new_keys(keys), "a socket that streams is believed")
+
+    def _new_keys(self, keys: set[str]) -> set[str]:
+        """Listened to so lately that no value need be there."""
+        values = self.world.reader.view.values
+        asked_ns = self.world.reader.asked_ns
+        limit_ns = self.world.now_ns - BELIEVED_AFTER_NS
+        return {key for key in keys if key not in values or asked_ns.get(key, 0) > limit_ns}
+
     def _check_fence(self) -> None:
         mouth = self.world.mouth
         if mouth.is_up:
@@ -398,3 +439,7 @@ class Checker:
             if socket.fault == "half_open" and is_old and world.is_undisturbed(HALF_OPEN_SEEN_NS):
                 is_held = socket.link in world.ticker.machine._open
                 require(not is_held, "a dead transport is noticed within 10 s")
+
+
+def _places_of(s: State) -> dict[int, int]:
+    return {i.token: shard.number for shard in s.shards for i in shard.instruments}

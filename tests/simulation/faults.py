@@ -157,6 +157,33 @@ def slow_kite(story: Story) -> float:
     return story.rng.uniform(25, 90)
 
 
+def one_socket(story: Story) -> float:
+    """One of several is lost, dies silently or goes mute; and perhaps nobody is let in again."""
+    world, rng = story.world, story.rng
+    if story.sockets:
+        socket = rng.choice(story.sockets)
+        match rng.choice(["lost", "lost", "half_open", "mute"]):
+            case "lost":
+                world.ticker.drop(socket.link, 1006, DROPPED)
+            case fault:
+                world.sicken(socket.link, fault)
+    if rng.random() < 0.6:
+        world.kite.socket = rng.choice(["403", "403", "502", "slow"])
+    return rng.choice([0.0, rng.uniform(5, 120)])
+
+
+def half_crowded(story: Story) -> float:
+    """Another program of the same key takes a socket that we have lost."""
+    story.world.kite.ghosts = story.rng.choice([1, 2])
+    if story.rng.random() < 0.5 or not story.sockets:
+        story.drop_all()
+    else:
+        story.world.ticker.drop(story.rng.choice(story.sockets).link, 1006, DROPPED)
+    if story.rng.random() < 0.3:
+        story.login(by_file=True)
+    return story.rng.uniform(5, 150)
+
+
 def rubbish(story: Story) -> float:
     for socket in story.sockets:
         for payload in (b"", b"\0\2\0\10\0", b"\0\1\0\3abc", b"\xff" * 40):
@@ -269,5 +296,5 @@ FAULTS: tuple[Fault, ...] = (
     bus_trouble, plan_lost, blind_login, hang, socket_refused, operator, crash, crowded,
     bus_trouble, rest_trouble, network_lost, supervisor_hang, suspend, crash, closed_by_peer,
     rubbish, clock_steps, operator, mute, bus_trouble, supervisor_crash, blind_login, suspend,
-    bus_trouble, slow_kite, storm,
+    bus_trouble, slow_kite, storm, one_socket, half_crowded, new_login, one_socket, half_crowded,
 )  # fmt: skip

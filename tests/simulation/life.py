@@ -20,6 +20,7 @@ from tests.simulation.exchange import S
 
 CLOSED_RETRY_NS = 60 * S
 ENTITLEMENT_RETRY_NS = 900 * S
+LIMIT_NS = 30 * S
 # The first rung is 5 s, counted from the first refusal; another answer may come up to 3 s later.
 REFUSED_APART_NS = 3 * S // 2
 
@@ -42,6 +43,7 @@ class Before(NamedTuple):
     is_market_open: bool
     request_id: int
     dialled: int
+    is_move: bool
     closing: frozenset[int]
 
 
@@ -60,11 +62,15 @@ class Life:
         self.refused_ns: dict[str, int] = {}
         self.entitlement_ns = -ENTITLEMENT_RETRY_NS
         self.parked = set()
+        self.limited_ns: dict[int, int] = {}  # shard -> when Kite answered 429
 
     def hear(self, s: State, event: Any, before: Before) -> None:
         match event:
             case m.SessionSeen(slot="primary") | Operate() | RetryNow() | ActorLost():
                 self.reset()
+            case m.LinkRefused(shard, epoch, 429) if epoch == before.dialled and not before.is_move:
+                self.limited_ns[shard] = s.now_ns
+                self.refused_ns.clear()
             case m.LinkClosed() | m.LinkSilent() | m.LinkRefused() | m.Probed(_, "token"):
                 self.refused_ns.clear()  # another reason to ask
             case ActorUp(_, True):
@@ -88,6 +94,8 @@ class Life:
             case Clock():
                 self.refused_ns.clear() if _is_check(s) else None
         is_opening = s.is_market_open and not before.is_market_open
+        if is_opening:
+            self.limited_ns.clear()
         if is_opening or all(shard.link.state is LinkState.LIVE for shard in s.used):
             self.blocked_until_ns = 0
             self.refused_ns.clear()
@@ -97,6 +105,10 @@ class Life:
         refused_ns = self.refused_ns.get(fingerprint)
         if refused_ns is not None:
             require(s.now_ns - refused_ns >= REFUSED_APART_NS, "a refused session is left alone")
+
+    def check_limit(self, s: State, shard: int) -> None:
+        is_over = s.now_ns - self.limited_ns.get(shard, -LIMIT_NS) >= LIMIT_NS
+        require(is_over, "a socket that Kite answered with 429 is left alone for 30 s")
 
     def check_entitlement(self, s: State) -> None:
         require(

@@ -74,6 +74,7 @@ class World:
         self, seed: int, start_utc_ns: int, exchange: Exchange, capacity: Capacity = WHOLE_KEY
     ) -> None:
         self.capacity = capacity
+        self.is_sharded = capacity != WHOLE_KEY
         self.rng = Random(seed)
         self.now_ns = BOOT_NS
         self._true_offset_ns = start_utc_ns - BOOT_NS
@@ -199,6 +200,19 @@ class World:
             if not is_granted or (rest.epoch and not is_polling_well):
                 return False
         return True
+
+    @property
+    def is_open_hours(self) -> bool:
+        """Trading for a while, and the calendar knows it."""
+        moments = (self.true_utc_ns - seconds * S for seconds in (0, 8, 16))
+        is_known = self.centre.machine.state.is_calendar_open
+        return is_known and all(map(self.exchange.is_trading, moments))
+
+    def is_steady_machine(self) -> bool:
+        """All processes run and know each other; the clock is right; reports come at once."""
+        if not all(host.is_running for host in self.hosts) or self.step_ns or self.is_echoing:
+            return False
+        return all(host.supervisor == self.centre.boot_id for host in self.actors)
 
     def _catch_up(self) -> None:
         """A quiet stretch is over: all beats, frames and polls that it held come down to one."""
