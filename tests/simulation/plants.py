@@ -126,7 +126,7 @@ def _for_the_first(s: State, grants: Any, is_new: bool) -> None:
 
 def _spread_anew(wanted: Any, placed: Any, homes: Any, capacity: Any) -> Any:
     """Evenly, whatever streams where."""
-    return _assign(wanted, {}, {}, capacity)
+    return _assign(reversed(wanted), {}, {}, capacity)
 
 
 def _in_two(self: State, shard: Shard, instruments: Any) -> None:
@@ -156,10 +156,6 @@ def _first_moves_only(s: State) -> Any:
 def _told_of_none(s: State, shard: Shard) -> bool:
     """Only a whole feed is well."""
     return _is_fresh(s, shard) and s.is_streaming
-
-
-def _told_too_early(s: State, shard: Shard) -> bool:
-    return shard.is_open or _is_fresh(s, shard)
 
 
 def _deaf_beat(self: Supervisor, beat: Any) -> None:
@@ -274,7 +270,6 @@ PLANTS: dict[str, list[Plant]] = {
     "what streams is moved when wants change": [(state, "assign", _spread_anew)],
     "an instrument is streamed by two shards": [(State, "_give", _in_two)],
     "a lost socket makes all values stale": [(headline, "_is_fresh", _told_of_none)],
-    "a socket that has proven nothing is vouched for": [(headline, "_is_fresh", _told_too_early)],
     "fresh ticks of one socket excuse another": [(Supervisor, "_beat", _deaf_beat)],
     "a socket without a canary has no watchdog": [(state, "PER_SOCKET_MAX", 0)],
     # numbers, words, wants

@@ -12,7 +12,7 @@ from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.actors.ticker.machine import LinkId
 from kitefeed.protocol import messages as m
 from tests.simulation.exchange import MORE, TOKENS, Exchange, S, at_ist
-from tests.simulation.faults import FAULTS, half_open
+from tests.simulation.faults import FAULTS, OF_SHARDS, half_open
 from tests.simulation.kite import DROPPED, Socket
 from tests.simulation.life import Broken, require
 from tests.simulation.world import World
@@ -163,6 +163,8 @@ class Story:
         self._turn += 1
         first = FAULTS[self._turn % len(FAULTS)]
         others = rng.choices(FAULTS, k=rng.choice([0, 0, 0, 1, 1, 2]))
+        if world.is_sharded:
+            first, others = rng.choice(OF_SHARDS), [first, *others]
         for fault in (first, *others):
             self.tell(fault.__name__)
             world.alert(12)
@@ -228,14 +230,19 @@ class Story:
         state = s.last_announced
         if state is None or state.feed != "live":
             return f"headline {state}"
-        if "NSE:NIFTY 50" not in world.reader.fresh:
-            return "the reader has no fresh value"
+        missing = self._readable() - world.reader.fresh
+        if missing:
+            return f"the reader has no fresh value of {missing}"
         is_moving = s.dial.is_move or s.dial.move_ns > s.now_ns
         is_awaited = is_moving or s.session.word == "unverified"  # asked in 300 s
         logins = {shard.link.fingerprint for shard in s.used}
         if logins != {world.files["primary"][0]} and not is_awaited:
             return "the new login is not in use"
         return self._lost()
+
+    def _readable(self) -> set[str]:
+        carried = {i.key for i in self.world.centre.machine.state.instruments}
+        return {"NSE:NIFTY 50"} | (carried & self.world.reader.keys)
 
     def _last_ns(self) -> int:
         """Too late in the session to demand anything: it ends before it could be met."""
