@@ -52,6 +52,7 @@ class Link:
         self.shard = shard
         self.epoch = epoch
         self.asked = Asked()
+        self.is_subscribed = False  # told what to stream: it has its grant
         self.liveness = Liveness(now_ns)
         self._batch_seq = 0
         self._beat_due_ns = now_ns + BEAT_NS
@@ -72,6 +73,7 @@ class Link:
     ) -> tuple[list[Ask], list[IngestBatch]]:
         """Takes over the desired set; returns what to ask of Kite, and what to tell readers: the
         values of instruments that stream no more are stale from here on."""
+        self.is_subscribed = True
         before = self.asked.topics
         asks = self.asked.change(instruments, is_refresh=is_refresh)
         self.liveness.subscribed(self.asked.instruments.values(), now_ns)

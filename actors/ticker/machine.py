@@ -16,6 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from kitefeed.actors.policy.machine import Wake
+from kitefeed.actors.ticker.echoes import Echoes
 from kitefeed.actors.ticker.link_state import Link
 from kitefeed.actors.ticker.liveness import Doubt, Silent
 from kitefeed.actors.ticker.subscriptions import GUARD, Ask
@@ -110,6 +111,7 @@ class Ticker:
         self.last_tick_ns: int | None = None
         self.fresh_tick_ns: int | None = None
         self.fresh_shards_ns: dict[int, int] = {}
+        self._echoes = Echoes()
 
     @property
     def deadline_ns(self) -> int | None:
@@ -213,6 +215,9 @@ class Ticker:
         link = self._open.get(frame.link)
         if link is None:
             return []
+        if not frame.is_binary and self._is_for_others(frame, now_ns):
+            link.liveness.frame(now_ns)
+            return []
         received = link.receive(frame.payload, frame.is_binary, now_ns, frame.utc_s)
         counters = self.counters
         counters["frames"] += 1
@@ -224,6 +229,15 @@ class Ticker:
         if received.has_fresh_tick:
             self.fresh_tick_ns = self.fresh_shards_ns[link.shard] = now_ns
         return [*received.batches, *received.reports]
+
+    def _is_for_others(self, frame: Frame, now_ns: int) -> bool:
+        """A link that is not subscribed has no grant yet: what it brings would be fenced, and it
+        must not count as the first copy."""
+        is_silent = not self._open[frame.link].is_subscribed
+        has_others = any(link.is_subscribed for link in self._open.values())
+        if is_silent and has_others:
+            return True
+        return self._echoes.is_echo(frame.payload, frame.link.epoch, now_ns)
 
     def _wake(self, now_ns: int) -> list[Command]:
         commands: list[Command] = []
