@@ -269,6 +269,7 @@ class Reader:
         if key in self.keys and key != "NSE:NIFTY 50":  # by which a feed that is well is known
             self.keys.discard(key)
             self._send(b"\0", self._topic(key))
+            self.view.values.pop(key, None)  # the program that read it has ended
 
     def apply(self, frame: bytes) -> None:
         self.view.apply(frame, self.world.now_ns, self.world.utc_ns)
