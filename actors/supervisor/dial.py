@@ -302,7 +302,7 @@ def retry_now(s: State) -> None:
 
 
 def begin_anew(s: State) -> None:
-    """The operator's word, a new login, the market opens: what Kite said before does not count."""
+    """The operator's word, or a new login: also what Kite limited is tried at once."""
     for shard in s.shards:
         shard.limited_until_ns = 0
     retry_now(s)

@@ -175,7 +175,7 @@ class Supervisor:
         s.set_clock(utc_ns)
         was_open, s.was_market_open = s.was_market_open, s.is_market_open
         if s.was_market_open and was_open is False:
-            dial.begin_anew(s)
+            dial.retry_now(s)
         session.scheduled_checks(s, before_ns)
         headline.ready_check(s, before_ns)
 

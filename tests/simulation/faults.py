@@ -195,7 +195,8 @@ def one_socket(story: Story) -> float:
 def one_mute(story: Story) -> float:
     """One of several sends heartbeats only, while the others tick."""
     if story.sockets:
-        story.world.sicken(story.rng.choice(story.sockets).link, "mute")
+        socket = story.rng.choice([story.sockets[-1], story.rng.choice(story.sockets)])
+        story.world.sicken(socket.link, "mute")
         story.world.alert(20)
         story.wait(20)
     return 0

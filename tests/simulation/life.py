@@ -94,8 +94,6 @@ class Life:
             case Clock():
                 self.refused_ns.clear() if _is_check(s) else None
         is_opening = s.is_market_open and not before.is_market_open
-        if is_opening:
-            self.limited_ns.clear()
         if is_opening or all(shard.link.state is LinkState.LIVE for shard in s.used):
             self.blocked_until_ns = 0
             self.refused_ns.clear()

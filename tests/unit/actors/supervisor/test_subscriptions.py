@@ -212,6 +212,14 @@ def test_more_than_all_sockets_take_is_refused_until_there_is_room() -> None:
     assert made.answer(SBIN, "").outcome == "accepted"
 
 
+def test_a_confirmation_of_an_adopted_source_may_come_before_the_order() -> None:
+    made = make((INFY,))
+    made.confirm(0, 5, [TOKENS[INFY]])
+    assert not made.is_confirmed(INFY)
+    made.ordered(0, 5, made.instruments())
+    assert made.is_confirmed(INFY)
+
+
 def test_the_confirmations_of_one_socket_say_nothing_of_another() -> None:
     made = make((INFY, SBIN))
     infy, sbin = made.instruments()
