@@ -27,7 +27,7 @@ from tests.simulation.centre import Centre, Mouth, Reader
 from tests.simulation.checker import Checker
 from tests.simulation.exchange import Exchange, S
 from tests.simulation.hosts import NEVER, Host, Poller, Ticker, Validator, Watcher
-from tests.simulation.kite import Kite
+from tests.simulation.kite import Kite, Socket
 
 MINUTE_NS = 60 * S
 SKIP_NS = 240 * S  # the longest jump
@@ -184,8 +184,13 @@ class World:
         is_priming = any(shard.link.state is LinkState.PRIMING for shard in s.shards)
         is_primed = not is_priming or not s.is_market_open
         is_known = all(host.supervisor == self.centre.boot_id for host in self.actors)
-        is_sound = not any(socket.fault for socket in self.kite.sockets.values())
+        is_sound = not any(map(self._is_sick, self.kite.sockets.values()))
         return is_settled and is_primed and is_known and is_sound and self._is_steady()
+
+    def _is_sick(self, socket: Socket) -> bool:
+        """While nobody trades, one that sends no ticks is like any other."""
+        is_quiet = socket.fault == "mute" and not self.exchange.is_trading(self.true_utc_ns)
+        return bool(socket.fault) and not is_quiet
 
     def _is_steady(self) -> bool:
         """Nobody waits for an acknowledgement, or for a poll that fails or for its turn."""

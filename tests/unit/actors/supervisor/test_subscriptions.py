@@ -1,5 +1,6 @@
 import pytest
 
+from kitefeed.actors.supervisor import subscriptions
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.actors.supervisor.subscriptions import LISTENER_GRACE_NS, Pending, Subscriptions
 from kitefeed.protocol import messages as m
@@ -200,7 +201,7 @@ def test_an_index_is_always_active_unless_canaries_are_named() -> None:
 
 def test_more_than_all_sockets_take_is_refused_until_there_is_room() -> None:
     made = make((INFY,), capacity=Capacity(sockets=2, per_socket=1))
-    made.listen([SBIN], 0)
+    made.listen(heard(SBIN), 0)
     assert keys(made) == [INFY, SBIN]
     made.want([NIFTY], None)  # the operator goes before what programs listen to
     assert keys(made) == [INFY, NIFTY]
@@ -210,14 +211,6 @@ def test_more_than_all_sockets_take_is_refused_until_there_is_room() -> None:
     made.drop(NIFTY)
     assert keys(made) == [INFY, SBIN]
     assert made.answer(SBIN, "").outcome == "accepted"
-
-
-def test_a_confirmation_of_an_adopted_source_may_come_before_the_order() -> None:
-    made = make((INFY,))
-    made.confirm(0, 5, [TOKENS[INFY]])
-    assert not made.is_confirmed(INFY)
-    made.ordered(0, 5, made.instruments())
-    assert made.is_confirmed(INFY)
 
 
 def test_the_confirmations_of_one_socket_say_nothing_of_another() -> None:
@@ -246,12 +239,12 @@ def test_confirmations_count_for_the_epoch_that_was_ordered() -> None:
 
 def test_what_an_adopted_source_confirmed_before_it_was_ordered_here_counts() -> None:
     made = make((INFY, SBIN))
-    made.confirm(5, [TOKENS[INFY]])
+    made.confirm(0, 5, [TOKENS[INFY]])
     assert not made.is_confirmed(INFY)
-    made.confirm(5, [TOKENS[NIFTY]])
-    made.ordered(5, made.instruments())
+    made.confirm(0, 5, [TOKENS[NIFTY]])
+    made.ordered(0, 5, made.instruments())
     assert made.counts() == m.Subscriptions(wanted=2, asked=2, confirmed=1)
-    made.ordered(6, made.instruments())
+    made.ordered(0, 6, made.instruments())
     assert not made.is_confirmed(INFY)
 
 
@@ -298,8 +291,8 @@ def test_an_answer_says_why_the_mode_is_higher_than_asked_for(
 def test_the_configuration_is_named_where_it_wants_more_than_the_operator() -> None:
     made = make((INFY,))
     made.want([INFY], "ltp")
-    made.ordered(5, made.instruments())
-    made.confirm(5, [TOKENS[INFY]])
+    made.ordered(0, 5, made.instruments())
+    made.confirm(0, 5, [TOKENS[INFY]])
     why = "it streams in quote, not ltp, because the configuration file asks for that"
     assert made.answer(INFY, "", "ltp") == m.Answer(INFY, "confirmed", why)
 
