@@ -87,9 +87,7 @@ class KeyLocks:
         prepare_directory(self._directory)
         handle = _lock_named(path)
         if handle is None:
-            holder = read_holder(path)
-            pid = holder.pid if holder else "unknown"
-            return f"process {pid}, of another daemon, uses this API key: stop it, `kill {pid}`"
+            return f"{_named(read_holder(path))} uses this API key: `kitefeed down` ends that one"
         self._held[path] = handle
         _sign(handle, Role.TICKER, self._boot_id)
         return None
@@ -117,6 +115,13 @@ def _lock_named(path: Path) -> int | None:
         except FileNotFoundError:
             pass  # removed by the one who released it, between our two calls
         os.close(handle)
+
+
+def _named(holder: Holder | None) -> str:
+    if holder is None:
+        return "another daemon"
+    started_by = f", started by process {holder.parent_pid}" if holder.is_supervised else ""
+    return f"process {holder.pid} of another daemon{started_by},"
 
 
 def path_of(runtime_dir: Path, role: Role) -> Path:

@@ -22,7 +22,6 @@ from kitefeed.actors.supervisor.facts import (
     S,
     Shard,
 )
-from kitefeed.actors.supervisor.shards import SOCKETS_MAX
 from kitefeed.actors.supervisor.state import State
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.topology import Role
@@ -84,7 +83,7 @@ def _go_on(s: State) -> None:
         wait(s, "entitlement", 0)
     elif not s.dial.good_ns or s.now_ns - s.dial.good_ns > GOOD_FOR_NS:
         _preflight(s)
-    elif _ours(s) < SOCKETS_MAX:
+    elif _ours(s) < s.capacity.sockets:
         _connect(s, shard)
     elif shard.is_open and not s.closing:
         s.say(f"new login: socket {shard.number} moves to it with a short pause")
@@ -103,7 +102,8 @@ def _next_due(s: State) -> Shard | None:
 
 
 def _ours(s: State) -> int:
-    """Sockets that Kite may count as ours; one more than it allows would be refused."""
+    """Sockets that Kite may count as ours; one more than it allows, or than others of the key leave
+    us, would be refused."""
     return sum(shard.is_open for shard in s.shards) + len(s.closing)
 
 

@@ -3,6 +3,8 @@
 How one comes to be stands in `dial.py`; what a quote says about it in `doubt.py`.
 """
 
+from collections.abc import Collection
+
 from kitefeed.actors.supervisor import dial
 from kitefeed.actors.supervisor.facts import (
     EMPTY_CLOSE_NS,
@@ -96,9 +98,12 @@ def _remind(s: State, epoch: int) -> None:
         _subscribe(s, shard)
 
 
-def refresh(s: State) -> None:
-    """The broadcaster is a new one: after its grants everything is asked for anew."""
+def refresh(s: State, held: Collection[tuple[int, int]]) -> None:
+    """The broadcaster is a new one: after its grants everything is asked for anew. What it lets
+    through already (`held`: shard and epoch; this supervisor is the new one) it has."""
     for shard in s.shards:
+        if (shard.number, shard.link.epoch) in held:
+            continue
         shard.link.is_subscribed = False
         shard.link.is_refresh_due = shard.is_open
 

@@ -1,10 +1,11 @@
 """Which socket carries which instrument. Pure.
 
-What streams stays where it is; what comes back returns to where it was, if there is room; what is
-new goes to the socket with the fewest. A socket more is opened only when the others are full.
+What streams stays where it is; what comes back returns to where it was, if that socket is open and
+has room; what is new goes to the socket with the fewest. A socket more is opened only when the
+others are full.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from kitefeed.protocol.messages import Instrument
@@ -39,22 +40,27 @@ class _Plan:
         """Gives each of `tokens` the socket that `places` names, where there is room."""
         for token in tokens:
             socket = places.get(token, -1)
-            is_new = token not in self.places
-            if is_new and 0 <= socket < len(self.loads) and self._has_room(socket):
+            if token not in self.places and self._has_room(socket):
                 self._put(token, socket)
 
-    def spread(self, tokens: list[int]) -> None:
+    def is_used(self, socket: int) -> bool:
+        return 0 <= socket < len(self.loads) and self.loads[socket] > 0
+
+    def spread(self, tokens: Sequence[int], opened: Collection[int]) -> None:
         """Gives the rest of `tokens` the least loaded of as many sockets as are needed."""
         needed = -(-len(tokens) // self._capacity.per_socket)
-        by_use = sorted(range(len(self.loads)), key=lambda socket: not self.loads[socket])
-        used = sum(1 for load in self.loads if load)
+        used = sum(map(self.is_used, range(len(self.loads))))
+        by_use = sorted(
+            range(len(self.loads)), key=lambda socket: (-self.is_used(socket), socket not in opened)
+        )
         sockets = sorted(by_use[: max(used, needed)])
         for token in tokens:
             if token not in self.places:
                 self._put(token, min(sockets, key=self.loads.__getitem__))
 
     def _has_room(self, socket: int) -> bool:
-        return self.loads[socket] < self._capacity.per_socket
+        is_there = 0 <= socket < len(self.loads)
+        return is_there and self.loads[socket] < self._capacity.per_socket
 
     def _put(self, token: int, socket: int) -> None:
         self.places[token] = socket
@@ -63,17 +69,21 @@ class _Plan:
 
 def assign(
     instruments: Iterable[Instrument],
-    placed: Mapping[int, int],
+    placed: Sequence[Mapping[int, int]],
     homes: Mapping[int, int],
     capacity: Capacity,
+    opened: Collection[int] = (),
 ) -> dict[int, int]:
-    """Token -> socket. `placed`: where tokens stream now; `homes`: where they once did. Beyond
-    `capacity.total` the last ones get none."""
+    """Token -> socket. `placed`: where tokens are now, by the surest knowledge first; `homes`:
+    where they once were; `opened`: sockets that are open. Beyond `capacity.total` the last ones get
+    none."""
     wanted = list(instruments)[: capacity.total]
     tokens = [i.token for i in wanted]
     plan = _Plan(capacity)
-    plan.keep(tokens, placed)
-    plan.keep(tokens, homes)
+    for places in placed:
+        plan.keep(tokens, places)
+    kept = {t: at for t in tokens if (at := homes.get(t, -1)) in opened or plan.is_used(at)}
+    plan.keep(tokens, kept)
     # Always-active instruments first, so that each socket gets one whose silence would be noticed.
-    plan.spread([i.token for i in sorted(wanted, key=lambda i: not i.is_canary)])
+    plan.spread([i.token for i in sorted(wanted, key=lambda i: not i.is_canary)], opened)
     return plan.places

@@ -1,6 +1,6 @@
 """The facts all regions share, and the orders of the step under way."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from kitefeed.actors.policy.market import NSE, Market
 from kitefeed.actors.supervisor.facts import (
@@ -24,6 +24,9 @@ from kitefeed.protocol.feed import FeedState
 from kitefeed.protocol.kite.ticks import segment_of
 from kitefeed.protocol.topology import Role
 
+# So many instruments are never all silent while their market trades: each is a canary then. (1,091
+# contracts were seen to send 730 packets a second.)
+CROWD = 1_000
 HOMES_MAX = 4 * m.LIST_MAX  # former places of instruments; all are forgotten beyond it
 
 
@@ -59,7 +62,7 @@ class State:
         self.probe = ProbeFacts()
         self.parked: set[str] = set()  # fingerprints whose poll was refused: not polled again
         self.instruments: tuple[m.Instrument, ...] = ()
-        self._capacity = capacity
+        self.capacity = capacity
         self._guard: m.Instrument | None = None
         self._homes: dict[int, int] = {}  # token -> the shard it was last on
         self.segments: frozenset[int] = frozenset({NSE})  # of the instruments
@@ -118,7 +121,7 @@ class State:
     # --- the market -------------------------------------------------------------------------
 
     def want(
-        self, instruments: tuple[m.Instrument, ...], placed: Mapping[int, int] | None = None
+        self, instruments: tuple[m.Instrument, ...], placed: dict[int, int] | None = None
     ) -> None:
         """Gives each of `instruments` a shard. `placed`: where some stream by other knowledge."""
         self.instruments = instruments
@@ -128,11 +131,12 @@ class State:
             canary.token, canary.key, "ltp", is_canary=True, is_guard=True
         )
         before = {i.token: shard.number for shard in self.shards for i in shard.instruments}
-        before |= placed or {}
+        placed = placed or {}
         if len(self._homes) > HOMES_MAX:
             self._homes.clear()
-        self._homes |= before
-        places = assign(instruments, before, self._homes, self._capacity)
+        self._homes |= before | placed
+        opened = [shard.number for shard in self.shards if shard.is_open]
+        places = assign(instruments, (placed, before), self._homes, self.capacity, opened)
         for shard in self.shards:
             self._give(shard, [i for i in instruments if places.get(i.token) == shard.number])
 
@@ -170,22 +174,22 @@ class State:
     def streamed(self, shard: Shard) -> tuple[m.Instrument, ...]:
         """All that is wanted of it; canaries only where trading is continuous. Who reads is nothing
         to a stream. Without a canary of its own, its socket gets another's, if Kite has room for
-        it: else nobody would notice that it is mute. (Of a full socket the ticker expects that
-        something ticks.)"""
+        it: else nobody would notice that it is mute."""
         own = shard.instruments
-        has_room = 0 < len(own) < PER_SOCKET_MAX
-        if has_room and not any(i.is_canary for i in own) and self._guard is not None:
-            own = (*own, self._guard)
-        return tuple(self._as_streamed(i) for i in own)
+        is_unwatched = bool(own) and not any(i.is_canary for i in own)
+        if is_unwatched and self._guard is not None and len(own) < PER_SOCKET_MAX:
+            own, is_unwatched = (*own, self._guard), False
+        is_crowd = is_unwatched and len(own) >= CROWD
+        return tuple(self._as_streamed(i, is_canary=i.is_canary or is_crowd) for i in own)
 
-    def _as_streamed(self, instrument: m.Instrument) -> m.Instrument:
+    def _as_streamed(self, instrument: m.Instrument, *, is_canary: bool) -> m.Instrument:
         segment = segment_of(instrument.token)
         is_trading = segment in self.trading_segments
         return m.Instrument(
             instrument.token,
             instrument.key,
             instrument.mode,
-            is_canary=instrument.is_canary and is_trading,
+            is_canary=is_canary and is_trading,
             is_closed=not is_trading and segment not in self.open_segments,
             is_guard=instrument.is_guard,
         )

@@ -248,9 +248,10 @@ class Subscriptions:
         wanted = self.wanted()
         refused = {key: why for key, why in self.unknown.items() if key in wanted}
         tokens = {self._tokens[key] for key in wanted if key in self._tokens}
-        asked = sum(len(order.tokens & tokens) for order in self._orders.values())
-        confirmed = sum(len(order.confirmed & tokens) for order in self._orders.values())
-        return m.Subscriptions(len(wanted), asked, confirmed, refused)
+        orders = self._orders.values()
+        asked = tokens.intersection(set().union(*(order.tokens for order in orders)))
+        confirmed = tokens.intersection(set().union(*(order.confirmed for order in orders)))
+        return m.Subscriptions(len(wanted), len(asked), len(confirmed), refused)
 
     # --- answers ------------------------------------------------------------------------------
 

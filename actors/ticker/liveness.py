@@ -22,9 +22,6 @@ CANARY_NS = 10_000_000_000
 # between two frames of a live socket was 0.5 s, heartbeats included (kite.trade: every second).
 ARRIVING_NS = 3_000_000_000
 LOOK_AGAIN_NS = 1_000_000_000
-# So many instruments are never all silent while their market is open: each is a canary then. (1,091
-# contracts were seen to send 730 packets a second.)
-CROWD = 1_000
 
 
 class Silent(NamedTuple):
@@ -71,8 +68,6 @@ class Liveness:
         self._tokens = {i.token for i in instruments}
         self._canaries = {i.token for i in instruments if i.is_canary}
         self._open = {i.token for i in instruments if not i.is_closed}
-        if not self._canaries and len(self._open) >= CROWD:
-            self._canaries = self._open
         self._seen = {token: seen for token, seen in self._seen.items() if token in self._tokens}
         if not self._tokens:
             self._unproven_due_ns = None

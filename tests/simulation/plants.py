@@ -124,9 +124,9 @@ def _for_the_first(s: State, grants: Any, is_new: bool) -> None:
         shard.grant, shard.link = granted, opened
 
 
-def _spread_anew(wanted: Any, placed: Any, homes: Any, capacity: Any) -> Any:
+def _spread_anew(wanted: Any, placed: Any, homes: Any, capacity: Any, opened: Any) -> Any:
     """Evenly, whatever streams where."""
-    return _assign(reversed(wanted), {}, {}, capacity)
+    return _assign(reversed(wanted), (), {}, capacity)
 
 
 def _in_two(self: State, shard: Shard, instruments: Any) -> None:

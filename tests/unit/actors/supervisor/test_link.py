@@ -6,6 +6,7 @@ import pytest
 
 from kitefeed.actors.supervisor.facts import (
     ActorLost,
+    ActorUp,
     Clock,
     Instruments,
     Operate,
@@ -671,6 +672,27 @@ def test_a_restarted_supervisor_adopts_the_running_link_and_closes_no_fence() ->
     second.validate("valid")
     assert not second.all(m.OpenLink)
     assert not second.all(m.CloseLink)
+
+
+@pytest.mark.parametrize("is_ticker_first", [False, True])
+def test_a_restarted_supervisor_asks_for_nothing_anew_whoever_speaks_first(
+    is_ticker_first: bool,
+) -> None:
+    first = Bench()
+    epoch = first.live()
+    second = Bench(persisted=first.machine.state.persisted)
+    running = m.LinkReport(0, epoch, "first", True, "websocket", (NIFTY.token, INFY.token))
+    held = m.GrantReport(0, epoch, "websocket")
+    hellos = [
+        m.Hello(Role.BROADCASTER, "boot", 7, 7, "1", grants=(held,)),
+        m.Hello(Role.TICKER, "boot", 7, 7, "1", links=(running,)),
+    ]
+    for hello in reversed(hellos) if is_ticker_first else hellos:
+        second.feed(ActorUp(hello, True))
+    second.up(Role.REST_POLLER)
+    second.grant()
+    (order,) = second.all(m.Subscribe)
+    assert order == m.Subscribe(0, epoch, (NIFTY, INFY), is_refresh=False)
 
 
 def test_epochs_only_rise_also_when_the_stored_one_is_lost() -> None:

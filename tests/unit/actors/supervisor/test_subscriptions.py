@@ -225,6 +225,14 @@ def test_the_confirmations_of_one_socket_say_nothing_of_another() -> None:
     assert made.counts() == m.Subscriptions(wanted=2, asked=2, confirmed=1)
 
 
+def test_what_was_asked_of_two_sockets_is_counted_once() -> None:
+    made = make((INFY,))
+    for shard in (0, 1):  # it moved, and the former socket is gone
+        made.ordered(shard, 5 + shard, made.instruments())
+        made.confirm(shard, 5 + shard, [TOKENS[INFY]])
+    assert made.counts() == m.Subscriptions(wanted=1, asked=1, confirmed=1)
+
+
 def test_confirmations_count_for_the_epoch_that_was_ordered() -> None:
     made = make((INFY, SBIN))
     made.ordered(0, 5, made.instruments())
