@@ -24,6 +24,7 @@ ApiKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9]{0,64}\Z")]
 Seconds = Annotated[float, Meta(ge=0.05, le=3600)]
 SOCKETS_MAX = 3  # Kite's limit for one key
 PER_SOCKET_MAX = 3_000  # and for one socket
+INSTRUMENTS_MAX = SOCKETS_MAX * PER_SOCKET_MAX
 
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,7 +81,7 @@ class Feed(_Table, frozen=True):
 class Config(_Table, frozen=True):
     """Everything a user can set. Paths are resolved by `Settings`, never read from here."""
 
-    instruments: Annotated[list[InstrumentName], Meta(max_length=SOCKETS_MAX * PER_SOCKET_MAX)] = []
+    instruments: Annotated[list[InstrumentName], Meta(max_length=INSTRUMENTS_MAX)] = []
     mode: Mode = "full"
     canaries: list[InstrumentName] = []
     kite: Kite = Kite()

@@ -83,7 +83,7 @@ class Desk:
             return
         keys = tuple(dict.fromkeys(request.instruments))[: m.LIST_MAX]
         self._look_up(keys)
-        known = [key for key in keys if key not in self._subscriptions.unknown]
+        known = [key for key in keys if self._subscriptions.may_be_had(key)]
         if request.is_kept:
             self._subscriptions.want(known, request.mode)
             self._changed()

@@ -198,19 +198,25 @@ class Subscriptions:
         """What the sources should deliver. What is beyond the limit of all sockets is refused: of
         listeners first, then of the operator, of the configuration last."""
         found: list[m.Instrument] = []
+        over: dict[str, str] = {}
         for key, mode in self.wanted().items():
             token = self._tokens.get(key)
             if token is None:
                 continue
             if len(found) >= self._instruments_max:
-                self.unknown.setdefault(key, self._over_limit)
+                over[key] = self._over_limit
                 continue
-            if self.unknown.get(key) == self._over_limit:
-                del self.unknown[key]  # there is room now
             is_canary = key in self._canaries if self._canaries else is_index(token)
             is_read = key in self._read or not self._is_base(key)
             found.append(m.Instrument(token, key, mode, is_canary, has_listeners=is_read))
+        # Of others there is room now, or nobody wants them any more.
+        self.unknown = {key: why for key, why in self.unknown.items() if why != self._over_limit}
+        self.unknown |= over
         return tuple(found)
+
+    def may_be_had(self, key: str) -> bool:
+        """Whether it is worth wanting: room is given by who wants it, names are not."""
+        return self.unknown.get(key, self._over_limit) == self._over_limit
 
     # --- confirmations ------------------------------------------------------------------------
 

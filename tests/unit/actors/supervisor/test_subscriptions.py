@@ -213,6 +213,26 @@ def test_more_than_all_sockets_take_is_refused_until_there_is_room() -> None:
     assert made.answer(SBIN, "").outcome == "accepted"
 
 
+def test_a_refusal_for_want_of_room_ends_with_the_wish() -> None:
+    made = make((INFY,), capacity=Capacity(1, 1))
+    made.listen(heard(SBIN), 0)
+    made.instruments()
+    assert SBIN in made.unknown
+    made.listen(heard(), 1)
+    made.instruments()
+    assert SBIN not in made.unknown  # who asks for it next is heard first
+
+
+def test_the_operator_may_have_what_was_refused_to_a_program_for_want_of_room() -> None:
+    made = make(capacity=Capacity(1, 1))
+    made.listen(heard(INFY, SBIN, "NSE:NOPE"), 0)
+    made.instruments()
+    assert [key for key in (SBIN, "NSE:NOPE") if made.may_be_had(key)] == [SBIN]
+    made.want([SBIN], None)
+    assert keys(made) == [SBIN]
+    assert made.answer(INFY, "").outcome == "refused"
+
+
 def test_the_confirmations_of_one_socket_say_nothing_of_another() -> None:
     made = make((INFY, SBIN))
     infy, sbin = made.instruments()
