@@ -75,6 +75,7 @@ def fault(name: str, argument: str | None, app: int | None, url: str | None) -> 
     kill                 the same, and the open sockets are closed
     refuse_ws [STATUS]   sockets closed, handshakes refused (403); REST is fine
     drop_ws close|fin|rst|CODE   every socket ends once
+    drop_one close|fin|rst|CODE  the socket that opened last ends once
     silence              open sockets say nothing any more, not even goodbye
     mute                 heartbeats go on, ticks do not
     rest_status STATUS   every REST call answers this

@@ -28,7 +28,7 @@ LATE_NS = 2_000_000_000
 CLOSED_FRESH_NS = 60_000_000_000
 PENDING_MAX = 10_000  # ticks that wait for the iterating program, ~10 MB; the oldest go first
 # Headlines under which nothing may read fresh, whatever the sources say.
-NEVER_FRESH = frozenset({"misconfigured", "paused", "closed", "no_entitlement", "stale", "lost"})
+NEVER_FRESH = frozenset({"misconfigured", "paused", "closed", "no_entitlement", "lost"})
 # Plain integers below: one operation on an IntFlag costs a microsecond, as much as decoding a tick.
 _CACHED = int(Flag.CACHED)
 _UNGRANTED = int(Flag.CACHED | Flag.STALE)
@@ -164,6 +164,7 @@ class View:
         words = self._state
         words.feed, words.source = heartbeat.feed, heartbeat.source
         words.session, words.reason = heartbeat.session, heartbeat.reason
+        words.fresh_shards = heartbeat.fresh_shards
 
     def _apply_snapshot(self, topic: bytes, message: FeedMessage, now_ns: int, utc_ns: int) -> None:
         body = f.decode_snapshot_chunk(message.body)
@@ -286,7 +287,7 @@ class View:
             return False
         if not self.has_source(tick, now_ns):
             return False
-        if self._state.source not in ("websocket", "rest") or self._state.feed in NEVER_FRESH:
+        if not self._is_vouched_for(tick.shard):
             return False
         if self._is_closed(tick, now_ns):
             return False
@@ -294,6 +295,14 @@ class View:
         if tick.source_code == Source.REST and tick.age_ns(now_ns) > 2 * health.period_ns:
             return False
         return health.is_alive
+
+    def _is_vouched_for(self, shard: int) -> bool:
+        """Whether the headline lets values of this shard be fresh. `stale` is the word for the
+        worst shard; an older daemon does not tell which others are well."""
+        words = self._state
+        if words.source not in ("websocket", "rest") or words.feed in NEVER_FRESH:
+            return False
+        return words.feed != "stale" if words.fresh_shards is None else shard in words.fresh_shards
 
     def _is_closed(self, tick: Tick, now_ns: int) -> bool:
         """Whether its market is closed, as far as one can tell: another segment may be open, so

@@ -37,6 +37,8 @@ class Probe:
         self.late_s_max = 0.0
         self.last_tick_ns = boot_ns()
         self.longest_pause_s = 0.0
+        self.shard_pauses_s: dict[int, float] = {}  # the longest of each shard that ticked
+        self._shards_ns: dict[int, int] = {}
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -96,8 +98,13 @@ class Probe:
         now_ns = boot_ns()
         self.longest_pause_s = max(self.longest_pause_s, (now_ns - self.last_tick_ns) / 1e9)
         self.last_tick_ns = now_ns
+        pause_s = (now_ns - self._shards_ns.get(message.shard, now_ns)) / 1e9
+        longest_s = self.shard_pauses_s.get(message.shard, 0.0)
+        self.shard_pauses_s[message.shard] = max(longest_s, pause_s)
+        self._shards_ns[message.shard] = now_ns
 
     def forget_pauses(self) -> None:
         """Pauses are counted from here on."""
+        self.shard_pauses_s, self._shards_ns = {}, {}
         self.last_tick_ns = boot_ns()
         self.longest_pause_s = 0.0
