@@ -60,11 +60,12 @@ class Reader:
         period_ns: int = 0,
         sent_ago_ns: int = 0,
         closed: list[int] | None = None,
+        fresh_shards: list[int] | None = None,
     ) -> None:
         self._heartbeat_seq += 1
         health = ShardHealth(0, granted, epoch, is_alive, 0, -1, period_ns)
         body = Heartbeat(self.gen, feed, source, "valid", "", [health], 0, 0, 0, 0, 0, 1, 0,
-                         closed or [])  # fmt: skip
+                         closed or [], fresh_shards)  # fmt: skip
         message = self.message(
             body, seq=self._heartbeat_seq, source=0, t_pub_ns=self.utc_ns - sent_ago_ns
         )
@@ -135,6 +136,22 @@ def test_a_dead_source_is_not_fresh_but_keeps_its_name(reader: Reader) -> None:
 def test_nothing_is_fresh_under_a_headline_that_denies_it(reader: Reader, feed: str) -> None:
     reader.tick()
     reader.heartbeat(feed=feed)
+    assert not reader.value().is_fresh
+
+
+def test_the_word_for_the_worst_shard_leaves_the_values_of_others_fresh(reader: Reader) -> None:
+    reader.tick()
+    reader.heartbeat(feed="stale", fresh_shards=[0, 2])
+    assert reader.value().is_fresh
+    reader.heartbeat(feed="stale", fresh_shards=[1, 2])
+    assert not reader.value().is_fresh
+    reader.heartbeat(feed="live", fresh_shards=[])
+    assert not reader.value().is_fresh
+    reader.heartbeat(feed="stale")  # of a daemon that does not tell
+    assert not reader.value().is_fresh
+    reader.heartbeat(feed="login_required", fresh_shards=[0])
+    assert reader.value().is_fresh
+    reader.heartbeat(feed="paused", fresh_shards=[0])
     assert not reader.value().is_fresh
 
 
