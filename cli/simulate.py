@@ -76,6 +76,7 @@ def fault(name: str, argument: str | None, app: int | None, url: str | None) -> 
     refuse_ws [STATUS]   sockets closed, handshakes refused (403); REST is fine
     slow_ws SECONDS      handshakes are answered late
     drop_ws close|twice|fin|rst|CODE   every socket ends once
+    drop_one close|twice|fin|rst|CODE  the socket that opened last ends once
     silence              open sockets say nothing any more, not even goodbye
     mute                 heartbeats go on, ticks do not
     freeze TOKEN         one instrument ticks no more, though it moves

@@ -68,6 +68,8 @@ class Control:
                 await self._stream.drop(target, CLOSED_BY_SERVER)
         elif fault is Fault.DROP_WS:
             await self._stream.drop(app, argument)
+        elif fault is Fault.DROP_ONE:
+            await self._stream.drop(app, argument, newest=1)
         elif fault is Fault.MARKET:
             self._world.market.is_open = argument == "open"
         elif fault is Fault.CLEAR:

@@ -1,7 +1,7 @@
 """What can be made to go wrong, by name. Pure: names, arguments, and which are in force.
 
-Some faults happen once (`expire`, `kill`, `drop_ws`, `market`); the others stand until `clear`,
-for one app or for all.
+Some faults happen once (`expire`, `kill`, `drop_ws`, `drop_one`, `market`); the others stand until
+`clear`, for one app or for all.
 """
 
 from collections.abc import Callable
@@ -18,6 +18,7 @@ class Fault(StrEnum):
     REFUSE_WS = "refuse_ws"  # open sockets closed, handshakes answered with a status; REST fine
     SLOW_WS = "slow_ws"  # handshakes are answered after so many seconds
     DROP_WS = "drop_ws"  # every open socket ends once: one close frame or two, FIN or RST
+    DROP_ONE = "drop_one"  # the socket that opened last ends once
     SILENCE = "silence"  # open connections say nothing at all, not even to a ping or a close
     MUTE = "mute"  # heartbeats go on, ticks do not, the market moves
     FREEZE = "freeze"  # one instrument ticks no more, and moves on
@@ -105,6 +106,7 @@ _ARGUMENTS: dict[Fault, Callable[[Fault, str], str]] = {
     Fault.REFUSE_WS: _status,
     Fault.SLOW_WS: _seconds,
     Fault.DROP_WS: _drop,
+    Fault.DROP_ONE: _drop,
     Fault.SILENCE: _none,
     Fault.MUTE: _none,
     Fault.FREEZE: _token,

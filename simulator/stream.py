@@ -129,9 +129,9 @@ class Stream:
         )
         return len(connections)
 
-    async def drop(self, app: App | None, how: str) -> None:
-        """End the sockets of one app, or all; see `Connection.drop`."""
-        connections = self.connections(app)
+    async def drop(self, app: App | None, how: str, *, newest: int | None = None) -> None:
+        """End the sockets of one app, or all, or only the `newest` ones; see `Connection.drop`."""
+        connections = self.connections(app)[-newest if newest else None :]
         for connection in connections:
             self._forget(connection)  # a client that returns at once is not a fourth
         await asyncio.gather(*(each.drop(how) for each in connections), return_exceptions=True)

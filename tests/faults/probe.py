@@ -66,6 +66,8 @@ class Probe:
         """Pauses and delays are counted from here on."""
         self.last_tick_ns = boot_ns()
         self.longest_pause_s = 0.0
+        self.shard_pauses_s: dict[int, float] = {}  # the longest of each shard that ticked
+        self._shards_ns: dict[int, int] = {}
         self.longest_inside_s = 0.0  # from reception by the daemon to publication
         self.delays_ms: list[float] = []  # from publication to here
 
@@ -162,6 +164,10 @@ class Probe:
         now_ns = boot_ns()
         self.longest_pause_s = max(self.longest_pause_s, (now_ns - self.last_tick_ns) / 1e9)
         self.last_tick_ns = now_ns
+        pause_s = (now_ns - self._shards_ns.get(message.shard, now_ns)) / 1e9
+        longest_s = self.shard_pauses_s.get(message.shard, 0.0)
+        self.shard_pauses_s[message.shard] = max(longest_s, pause_s)
+        self._shards_ns[message.shard] = now_ns
         inside_s = (message.t_pub_ns - message.t_rx_ns) / 1e9
         self.longest_inside_s = max(self.longest_inside_s, inside_s)
         self.delays_ms.append((utc_ns() - message.t_pub_ns) / 1e6)

@@ -92,6 +92,8 @@ class Rig:
         market: str = 'hours = "always"',
         simulator_options: tuple[str, ...] = (),
         wrapper: tuple[str, ...] = (),
+        instruments: tuple[str, ...] = INSTRUMENTS,
+        kite: str = "",
     ) -> None:
         self._wrapper = wrapper
         self.simulator = Simulator(*simulator_options)
@@ -101,11 +103,11 @@ class Rig:
         other = ready["apps"][1]
         table = f'[session.standby]\napi_key = "{other["api_key"]}"\n' if standby else ""
         self.config.write_text(
-            f"instruments = {json.dumps(INSTRUMENTS)}\n"
+            f"instruments = {json.dumps(instruments)}\n"
             'runtime_dir = "run"\nstate_dir = "state"\n'
             f"{settings}\n"
             f'[kite]\napi_key = "{ready["api_key"]}"\nrest_url = "{ready["rest"]}"\n'
-            f'ws_url = "{ready["ws"]}"\n[market]\n{market}\n{table}'
+            f'ws_url = "{ready["ws"]}"\n{kite}\n[market]\n{market}\n{table}'
         )
         self.run_dir = self.root / "run"
         self.env = {**os.environ, **PYTHON_ENV, "KITEFEED_CONFIG": str(self.config)}
@@ -129,6 +131,10 @@ class Rig:
         """`kitefeed up` with the session of the simulator's first app; returns when the headline is
         `until`."""
         self.log_in(self.simulator.ready)
+        self.launch()
+        self.until(until, 20)
+
+    def launch(self) -> None:
         self.daemon = subprocess.Popen(
             [*self._wrapper, sys.executable, "-m", "kitefeed.cli", "up"],
             env=self.env,
@@ -137,7 +143,6 @@ class Rig:
             stderr=self._log,
             start_new_session=True,
         )
-        self.until(until, 20)
 
     def stop(self) -> None:
         if self.daemon is None:

@@ -358,6 +358,16 @@ def test_drop_ws_ends_every_socket_once(how: str, code: int) -> None:
     run(scenario)
 
 
+def test_drop_one_ends_the_newest_socket_only() -> None:
+    async def scenario(client: Client, simulator: Simulator) -> None:
+        _, newest = [await client.connect(), await client.connect()]
+        await client.fault("drop_one", "1011")
+        assert await next_end(newest) == 1011
+        assert len(simulator.stream.connections()) == 1
+
+    run(scenario)
+
+
 def test_fin_and_rst_are_told_apart_on_the_wire() -> None:
     async def ending(client: Client, simulator: Simulator, how: str) -> str:
         reader, writer, _ = await raw_handshake(simulator)
