@@ -28,7 +28,14 @@ def prepare(supervisord: Any, **config: str) -> _Nothing:
     name_supervisord()
     make_stdout_reopenable()
     Waker().install()
+    let_children_end()
     return _Nothing()
+
+
+def let_children_end() -> None:
+    """A child has our handlers until it becomes its program; a SIGTERM in that moment would be lost
+    in them, and the stop would take until the SIGKILL."""
+    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 class Waker:
