@@ -494,7 +494,7 @@ def test_the_statistics_name_the_last_packet_that_was_sent() -> None:
         assert last["mode"] == "full"
         assert last["last_price"] == market["last_price"]
         assert market["changed_at_ns"] <= last["sent_at_ns"] <= stats["now_ns"]
-        assert stats["sockets"] == {"open": 1, "apps": {"1": 1, "2": 0}}
+        assert stats["sockets"] == {"open": 1, "most_open": 1, "apps": {"1": 1, "2": 0}}
         assert set(stats["last_packets"]) == {str(INFY)}
 
     run(scenario)
