@@ -126,6 +126,7 @@ class Control:
                 "handshakes": self._world.stats.handshakes(),
                 "sockets": {
                     "open": len(self._stream.connections()),
+                    "most_open": self._stream.most_open,
                     "apps": {str(app.number): len(self._stream.connections(app)) for app in apps},
                 },
                 "subscribed": {

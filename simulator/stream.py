@@ -27,6 +27,7 @@ class Stream:
         self._world = world
         self._pulse_s = pulse_s
         self._connections: list[Connection] = []
+        self.most_open = 0  # at once, ever
         dump = "".join(listing.key for listing in world.market.listings)
         self._etag = hashlib.sha256(dump.encode()).hexdigest()[:26].upper()
 
@@ -52,9 +53,11 @@ class Stream:
         )
         if status != 101 or app is None:
             return web.Response(status=status, text=_REFUSALS.get(status, "Unavailable"))
+        await asyncio.sleep(float(self._world.faults.argument(Fault.SLOW_WS, app.number) or 0))
         connection = Connection(app, ws, request.transport, self._world)
         # Counted before the handshake is answered: two at once must not both be the third.
         self._connections.append(connection)
+        self.most_open = max(self.most_open, len(self._connections))
         try:
             await ws.prepare(request)
             await self._greet(connection)

@@ -609,3 +609,12 @@ def test_what_another_shard_has_taken_over_is_not_ended_by_the_one_before(world:
     assert world.take(INFY) == []
     world.batch(INFY, epoch=2, shard=1, flags=Flag.STALE)
     assert world.take(INFY)[0].flags == Flag.STALE
+
+
+def test_the_cached_packets_of_a_login_end_no_value_and_the_next_session_does(world: World) -> None:
+    world.batch(INFY)
+    world.now_ns += 30 * 3_600 * S
+    world.batch(TCS, flags=Flag.FIRST_PACKET)
+    assert {row.topic for row in world.machine.rows(world.now_ns, world.utc_ns)} == {INFY, TCS}
+    world.batch(TCS)
+    assert {row.topic for row in world.machine.rows(world.now_ns, world.utc_ns)} == {TCS}
