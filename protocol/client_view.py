@@ -278,12 +278,16 @@ class View:
             and health.source != Source.NONE
         )
 
-    def _is_doubtful(self, tick: Tick) -> bool:
-        """Whether a newer value may have been lost, and no snapshot has told since."""
-        return self._losses != self._repaired and tick.arrival.losses != self._losses
+    @property
+    def is_in_doubt(self) -> bool:
+        """Something was lost, and no snapshot has told since what was: a value that came before may
+        have a newer one."""
+        return self._losses != self._repaired
 
     def is_fresh(self, tick: Tick, now_ns: int) -> bool:
-        if self.values.get(tick.instrument) is not tick or self._is_doubtful(tick):
+        if self.values.get(tick.instrument) is not tick:
+            return False
+        if self.is_in_doubt and tick.arrival.losses != self._losses:
             return False
         if not self.has_source(tick, now_ns):
             return False

@@ -27,7 +27,9 @@ from kitefeed.actors.supervisor.machine import Supervisor
 from kitefeed.actors.supervisor.roster import Member, Roster
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.protocol import messages as m
+from kitefeed.protocol.client import RESYNC_NS
 from kitefeed.protocol.client_view import View
+from kitefeed.protocol.topics import NUL, TICK, key_of, snapshot_request
 from kitefeed.protocol.topology import Role
 from tests.simulation.exchange import MORE, TOKENS, S
 from tests.simulation.hosts import Host
@@ -254,10 +256,15 @@ class Reader:
         self.view = View(lambda: (self.view, self.world.now_ns))
         self.keys = {"NSE:NIFTY 50", "NSE:RELIANCE", *(MORE if world.is_sharded else ())}
         self.asked_ns: dict[str, int] = {}
+        self.doubted_since_ns = 0  # since when something lost is not made good
+        self._requests: list[bytes] = []
+        self._requested_ns = 0
+        self._is_resync_due = False
 
     def subscribe(self) -> None:
         """What libzmq sends again to every broadcaster it finds."""
-        self._send(b"\1", b"hb/", b"state/feed\0", *(self._topic(key) for key in sorted(self.keys)))
+        topics = [self._topic(key) for key in sorted(self.keys)]
+        self._send(b"\1", b"hb/", b"state/feed\0", *topics, *self._requests)
 
     def want(self, key: str) -> None:
         if key not in self.keys:
@@ -272,8 +279,29 @@ class Reader:
             self.view.values.pop(key, None)  # the program that read it has ended
 
     def apply(self, frame: bytes) -> None:
+        """What libzmq lets through, by the subscriptions of now."""
+        topic = frame.partition(NUL)[0]
+        if topic.startswith(TICK) and key_of(topic) not in self.keys:
+            return
         self.view.apply(frame, self.world.now_ns, self.world.utc_ns)
         self.view.arrived.clear()
+        self.doubted_since_ns = self.doubted_since_ns or self.world.now_ns
+        if not self.view.is_in_doubt:
+            self.doubted_since_ns = 0
+        if self.view.is_incomplete and not self._is_resync_due:
+            self._is_resync_due = True
+            due_ns = max(self.world.now_ns, self._requested_ns + RESYNC_NS)
+            self.world.at(due_ns, self._resync)
+
+    def _resync(self) -> None:
+        """As the Feed does: the last values of all that it reads, asked for anew."""
+        self._is_resync_due = False
+        self._requested_ns = self.world.now_ns
+        self._send(b"\0", *self._requests)
+        nonce = f"{self.world.now_ns:x}"
+        self._requests = [snapshot_request(nonce, self._topic(key)) for key in sorted(self.keys)]
+        self.view.expect([request.removesuffix(NUL) for request in self._requests])
+        self._send(b"\1", *self._requests)
 
     @property
     def fresh(self) -> set[str]:

@@ -21,6 +21,7 @@ from kitefeed.actors.supervisor.machine import Supervisor
 from kitefeed.actors.supervisor.state import State
 from kitefeed.actors.ticker.machine import LinkId
 from kitefeed.protocol import messages as m
+from kitefeed.protocol.client import RESYNC_NS
 from kitefeed.protocol.feed import Flag, Source
 from kitefeed.protocol.kite.ticks import is_index
 from kitefeed.protocol.topology import Role
@@ -59,6 +60,7 @@ SECRET_LIKE = re.compile(r"access_token|api_secret|enctoken|[A-Za-z0-9]{32}")
 CONDITION = re.compile(r"condition=(\w+)$")
 LOOK_NS = S // 5
 BELIEVED_AFTER_NS = 15 * S
+REPAIRED_AFTER_NS = RESYNC_NS + S
 
 
 class Checker:
@@ -397,6 +399,9 @@ class Checker:
         state = s.last_announced
         if state is None or state.feed not in ("live", "stale", "rest", "login_required"):
             return
+        doubted_ns = world.reader.doubted_since_ns
+        if doubted_ns and now_ns - doubted_ns < REPAIRED_AFTER_NS:
+            return  # what was lost is being asked for
         fresh = world.reader.fresh
         for shard in s.shards:
             socket = world.kite.sockets.get(LinkId(shard.number, shard.link.epoch))
