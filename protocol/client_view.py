@@ -5,6 +5,8 @@ It numbers losses, drops repetitions, and judges: a value is fresh only while a 
 """
 
 from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import repeat
 
 import msgspec
@@ -64,6 +66,16 @@ class Status(msgspec.Struct, frozen=True):
         return self.feed
 
 
+@dataclass(slots=True, eq=False)
+class _Topic:
+    """What is known of one topic. `seq`: the highest number met in this gen, 0 before the first.
+    No Struct: this one is changed with every tick, in half the time."""
+
+    key: str
+    is_wanted: bool
+    seq: int = 0
+
+
 class View:
     """`wanted`: the keys whose ticks matter, None for all; `prefixes`: of more such keys.
 
@@ -76,7 +88,7 @@ class View:
         self, look: Look, wanted: frozenset[str] | None = None, prefixes: tuple[str, ...] = ()
     ) -> None:
         self.values: dict[str, Tick] = {}
-        self.arrived: deque[Tick] = deque()
+        self.arrived: deque[Tick] = deque(maxlen=PENDING_MAX)
         self.gen = 0
         self.gaps = 0
         self.duplicates = 0
@@ -89,8 +101,7 @@ class View:
         self._look = look
         self._wanted = wanted
         self._prefixes = prefixes
-        self._seqs: dict[bytes, int] = {}
-        self._keys: dict[bytes, str] = {}  # by topic
+        self._topics: dict[bytes, _Topic] = {}
         self._chunked: dict[bytes, int] = {}  # values received so far, per snapshot request
         self._state = f.FeedState()
         self._heartbeat: f.Heartbeat | None = None
@@ -123,21 +134,22 @@ class View:
             # The broadcaster was restarted: numbers start anew. Its answer to our subscriptions,
             # which ZeroMQ repeats by itself, brings the values.
             self.gen = message.gen
-            self._seqs.clear()
+            for known in self._topics.values():
+                known.seq = 0
         if isinstance(message, f.TickMessage):
             arrival = self._arrival(message, now_ns, utc_ns)
-            self._apply_tick(topic, message.seq, message.flags, message.body, arrival)
+            self._apply_ticks(((topic, message.seq, message.flags, message.body),), arrival)
         elif isinstance(message, f.ChunkMessage):
             self._apply_chunk(message, now_ns, utc_ns)
         elif topic.startswith(SNAPSHOT):
             self._apply_snapshot(topic, message, now_ns, utc_ns)
         elif topic == HEARTBEAT_TOPIC:
             heartbeat = f.decode_heartbeat(message.body)
-            self._is_new(topic, message.seq, message.flags)
+            self._is_new(self._topic(topic), message.seq, message.flags)
             self._apply_heartbeat(heartbeat, message.t_pub_ns, now_ns, utc_ns)
         elif topic == STATE_TOPIC:
             state = f.decode_state(message.body)
-            if self._is_new(topic, message.seq, message.flags):
+            if self._is_new(self._topic(topic), message.seq, message.flags):
                 self._state = state
 
     def _apply_heartbeat(
@@ -184,52 +196,60 @@ class View:
         if not count == len(body.seqs) == len(body.bodies) == len(body.flags or body.seqs):
             self.bad_messages += 1
             return
-        last = self._seqs.get(TICKS_TOPIC)
-        if last is not None and message.seq > last + 1:
+        chunks = self._topic(TICKS_TOPIC)
+        if chunks.seq and message.seq > chunks.seq + 1:
             self.is_incomplete = True
-        self._seqs[TICKS_TOPIC] = message.seq
-        arrival, apply = self._arrival(message, now_ns, utc_ns), self._apply_tick
-        flags = body.flags or repeat(message.flags, count)
-        for topic, seq, flag, tick in zip(body.topics, body.seqs, flags, body.bodies, strict=True):
-            apply(topic, seq, flag, tick, arrival)
+        chunks.seq = message.seq
+        arrival = self._arrival(message, now_ns, utc_ns)
+        ticks = zip(body.topics, body.seqs, body.flags or repeat(0), body.bodies, strict=False)
+        self._apply_ticks(ticks, arrival)
 
-    def _apply_tick(
-        self, topic: bytes, seq: int, flags: int, body: TickBody, arrival: Arrival
+    def _apply_ticks(
+        self, ticks: Iterable[tuple[bytes, int, int, TickBody]], arrival: Arrival
     ) -> None:
-        key = self._keys.get(topic)
-        if key is None:
-            key = self._keys[topic] = key_of(topic)
-        is_wanted = self._wanted is None or key in self._wanted or key.startswith(self._prefixes)
-        if not is_wanted:
-            return
-        last = self._seqs.get(topic)
-        if last is not None and seq == last + 1:  # as nearly always
-            self._seqs[topic] = seq
-        elif not self._is_new(topic, seq, flags):
-            return
-        if flags & _CACHED:
-            before = self.values.get(key)
-            if before is not None and before.t_rx_ns > arrival.t_rx_ns:
-                return  # the broadcaster's file is older than what we hold
-        tick = self.values[key] = Tick(key, body, seq, flags, arrival)
-        if len(self.arrived) >= PENDING_MAX:
-            self.arrived.popleft()
-            self.overrun += 1
-        self.arrived.append(tick)
+        """The hot loop of every reader: topic, seq, flags and body of ticks that came together."""
+        find, values, arrived = self._topics.get, self.values, self.arrived
+        take, waiting, taken = arrived.append, len(arrived), 0
+        for name, seq, flags, body in ticks:
+            topic = find(name) or self._topic(name)
+            if not topic.is_wanted:
+                continue
+            if seq == topic.seq + 1:  # as nearly always
+                topic.seq = seq
+            elif not self._is_new(topic, seq, flags):
+                continue
+            key = topic.key
+            if flags & _CACHED:
+                before = values.get(key)
+                if before is not None and before.t_rx_ns > arrival.t_rx_ns:
+                    continue  # the broadcaster's file is older than what we hold
+            values[key] = tick = Tick(key, body, seq, flags, arrival)
+            take(tick)
+            taken += 1
+        self.overrun += max(0, waiting + taken - PENDING_MAX)
 
-    def _is_new(self, topic: bytes, seq: int, flags: int) -> bool:
+    def _topic(self, name: bytes) -> _Topic:
+        topic = self._topics.get(name)
+        if topic is None:
+            key = key_of(name)
+            is_all = self._wanted is None
+            is_wanted = is_all or key in self._wanted or key.startswith(self._prefixes)
+            topic = self._topics[name] = _Topic(key, is_wanted)
+        return topic
+
+    def _is_new(self, topic: _Topic, seq: int, flags: int) -> bool:
         """Whether this message is ahead of its topic; counts what is missing before it."""
-        last = self._seqs.get(topic)
+        last = topic.seq
         if seq == 0:  # uncounted: from disk, which never replaces what this gen published
-            return last is None or not flags & _CACHED
-        if last is not None:
+            return not (last and flags & _CACHED)
+        if last:
             if seq <= last:
                 self.duplicates += not flags & _SEEN
                 return False
             if seq > last + 1:
                 self.gaps += seq - last - 1
                 self.is_incomplete = True
-        self._seqs[topic] = seq
+        topic.seq = seq
         return True
 
     # --- judgement ----------------------------------------------------------------------------
