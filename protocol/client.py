@@ -326,8 +326,7 @@ class Feed(Reader):
         self.close()
 
     def _wait(self, deadline_ns: int | None) -> bool:
-        """Waits for a message and takes it in, but never long; False when the deadline has passed.
-        """
+        """Waits, but never long, for a message and takes it in; False when the deadline is over."""
         wait_s = WAIT_S_MAX
         if deadline_ns is not None:
             wait_s = min(wait_s, (deadline_ns - boot_ns()) / 1e9)

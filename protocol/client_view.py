@@ -17,6 +17,7 @@ from kitefeed.protocol.feed import FeedMessage, Flag, Source
 from kitefeed.protocol.kite.ticks import TickBody, segment_of
 from kitefeed.protocol.topics import (
     HEARTBEAT_TOPIC,
+    NUL,
     SNAPSHOT,
     STATE_TOPIC,
     TICK,
@@ -36,8 +37,6 @@ _CACHED = int(Flag.CACHED)
 _UNGRANTED = int(Flag.CACHED | Flag.STALE)
 _FIRST_PACKET = int(Flag.FIRST_PACKET)
 _SEEN = int(Flag.SNAPSHOT | Flag.REPLAY)  # sent again on purpose: not a duplicate, not an event
-
-Message = FeedMessage | f.TickMessage | f.ChunkMessage
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -112,36 +111,41 @@ class View:
 
     def apply(self, frame: bytes, now_ns: int, utc_ns: int) -> None:
         """Takes one feed frame, read at boot time `now_ns`. Never raises for what it holds."""
-        topic, array = f.split_frame(frame)
+        topic, _, array = frame.partition(NUL)
         try:
             if topic.startswith(TICK):
-                message: Message = f.decode_tick_message(array)
+                tick = f.decode_tick_message(array)
+                if self._admits(tick, utc_ns):
+                    one = (topic, tick.seq, tick.flags, tick.body)
+                    self._apply_ticks((one,), self._arrival(tick, now_ns, utc_ns))
             elif topic == TICKS_TOPIC:
-                message = f.decode_chunk_message(array)
+                chunk = f.decode_chunk_message(array)
+                if self._admits(chunk, utc_ns):
+                    self._apply_chunk(chunk, now_ns, utc_ns)
             else:
                 message = f.decode_feed_message(array)
-            if message.v != f.VERSION:
-                self.bad_messages += 1
-                return
-            if utc_ns - message.t_pub_ns > LATE_NS:
-                self.late += 1
-            self._apply(topic, message, now_ns, utc_ns)
+                if self._admits(message, utc_ns):
+                    self._apply(topic, message, now_ns, utc_ns)
         except f.DECODE_ERRORS:
             self.bad_messages += 1
 
-    def _apply(self, topic: bytes, message: Message, now_ns: int, utc_ns: int) -> None:
+    def _admits(self, message: FeedMessage, utc_ns: int) -> bool:
+        """Whether it can be read; notes what every message tells."""
+        if message.v != f.VERSION:
+            self.bad_messages += 1
+            return False
+        if utc_ns - message.t_pub_ns > LATE_NS:
+            self.late += 1
         if message.gen != self.gen:
             # The broadcaster was restarted: numbers start anew. Its answer to our subscriptions,
             # which ZeroMQ repeats by itself, brings the values.
             self.gen = message.gen
             for known in self._topics.values():
                 known.seq = 0
-        if isinstance(message, f.TickMessage):
-            arrival = self._arrival(message, now_ns, utc_ns)
-            self._apply_ticks(((topic, message.seq, message.flags, message.body),), arrival)
-        elif isinstance(message, f.ChunkMessage):
-            self._apply_chunk(message, now_ns, utc_ns)
-        elif topic.startswith(SNAPSHOT):
+        return True
+
+    def _apply(self, topic: bytes, message: FeedMessage, now_ns: int, utc_ns: int) -> None:
+        if topic.startswith(SNAPSHOT):
             self._apply_snapshot(topic, message, now_ns, utc_ns)
         elif topic == HEARTBEAT_TOPIC:
             heartbeat = f.decode_heartbeat(message.body)
@@ -178,9 +182,7 @@ class View:
             if not frame.startswith(SNAPSHOT):  # one inside another would never end
                 self.apply(frame, now_ns, utc_ns)
 
-    def _arrival(
-        self, message: f.TickMessage | f.ChunkMessage, now_ns: int, utc_ns: int
-    ) -> Arrival:
+    def _arrival(self, message: FeedMessage, now_ns: int, utc_ns: int) -> Arrival:
         t_rx_ns, t_pub_ns = message.t_rx_ns, message.t_pub_ns
         age_ns = max(0, t_pub_ns - t_rx_ns) + max(0, utc_ns - t_pub_ns)
         return Arrival(
@@ -232,8 +234,8 @@ class View:
         topic = self._topics.get(name)
         if topic is None:
             key = key_of(name)
-            is_all = self._wanted is None
-            is_wanted = is_all or key in self._wanted or key.startswith(self._prefixes)
+            wanted = self._wanted
+            is_wanted = wanted is None or key in wanted or key.startswith(self._prefixes)
             topic = self._topics[name] = _Topic(key, is_wanted)
         return topic
 

@@ -167,8 +167,8 @@ class Broadcaster:
     def _add_ticks(self, frames: list[bytes], batch: IngestBatch, now_ns: int, utc_ns: int) -> None:
         """The hot path: every tick is kept and numbered, and written for those who listen."""
         origin, writer = self._origin_of(batch, now_ns, utc_ns)
-        values = [*map(self.values.get, batch.topics)]
-        if not all(values):
+        values = self.values.get_all(batch.topics)
+        if values is None:
             self._drop_bad(batch)
             values = [self.values.get(t) or self.values.admit(t, origin) for t in batch.topics]
         flags = [given & SOURCE_FLAGS for given in batch.flags]
