@@ -130,18 +130,16 @@ class Server:
             if each.key == command["key"]
             for token in each.tokens
         }
-        first = [token_of(next(packets_of(frame))) for frame in plan.frames]
-        to = [owners[token] for token in first]
-        frames = [websocket_frame(frame) for frame in plan.frames]
+        parts = [_parts(frame, owners) for frame in plan.frames]
         self._is_running = True
         try:
-            stamps = await _stream(frames, to, plan.due_ns)
+            stamps = await _stream(parts, plan.due_ns)
         finally:
             self._is_running = False
         _write(Path(command["stamps"]), stamps)
         for frame in plan.frames:
             self._latest |= {token_of(packet): packet for packet in packets_of(frame)}
-        return len(frames)
+        return len(parts)
 
     # --- connections ------------------------------------------------------------------------
 
@@ -242,8 +240,9 @@ class Server:
     def _canary(self, connection: Connection) -> list[bytes]:
         if self._is_running or self._is_hushed:
             return []
-        token = self._universe.indices[0].token
-        if token not in connection.tokens:
+        indices = (index.token for index in self._universe.indices)
+        token = next((token for token in indices if token in connection.tokens), None)
+        if token is None:
             return []
         self._latest[token] = self._builder.packet("index", token, self._canary_price)
         return [websocket_frame(join([self._latest[token]]))]
@@ -268,13 +267,22 @@ class Server:
         return {"instrument_token": token, "last_price": rupees, "volume": volume}
 
 
-async def _stream(frames: list[bytes], to: list[Connection], due_ns: list[int]) -> "array[int]":
+def _parts(frame: bytes, owners: dict[int, Connection]) -> list[tuple[Connection, bytes]]:
+    """A frame goes whole to the one who subscribed to it; in parts where several sockets of one
+    program share the instruments."""
+    packets: dict[Connection, list[bytes]] = {}
+    for packet in packets_of(frame):
+        packets.setdefault(owners[token_of(packet)], []).append(packet)
+    return [(each, websocket_frame(join(theirs))) for each, theirs in packets.items()]
+
+
+async def _stream(frames: list[list[tuple[Connection, bytes]]], due_ns: list[int]) -> "array[int]":
     """Sends each frame when it is due. A frame's stamp is when it was handed over or, if a slow
     reader held up the ones before it, when it was due: that wait is part of its latency."""
     stamps = array("q")
     now_ns = time.monotonic_ns
     start_ns = now_ns() + NS // 20
-    for frame, connection, offset_ns in zip(frames, to, due_ns, strict=True):
+    for parts, offset_ns in zip(frames, due_ns, strict=True):
         stamp_ns = now_ns()
         if offset_ns != UNPACED:
             wait_ns = start_ns + offset_ns - stamp_ns
@@ -283,7 +291,8 @@ async def _stream(frames: list[bytes], to: list[Connection], due_ns: list[int]) 
                 await asyncio.sleep(wait_ns / NS)
                 stamp_ns = now_ns()
         stamps.append(stamp_ns)
-        await connection.send(frame)
+        for connection, part in parts:
+            await connection.send(part)
     return stamps
 
 

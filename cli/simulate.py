@@ -74,9 +74,12 @@ def fault(name: str, argument: str | None, app: int | None, url: str | None) -> 
     expire               the session is refused; open sockets go on, as on Kite
     kill                 the same, and the open sockets are closed
     refuse_ws [STATUS]   sockets closed, handshakes refused (403); REST is fine
-    drop_ws close|fin|rst|CODE   every socket ends once
+    slow_ws SECONDS      handshakes are answered late
+    drop_ws close|twice|fin|rst|CODE   every socket ends once
+    drop_one close|twice|fin|rst|CODE  the socket that opened last ends once
     silence              open sockets say nothing any more, not even goodbye
     mute                 heartbeats go on, ticks do not
+    freeze TOKEN         one instrument ticks no more, though it moves
     rest_status STATUS   every REST call answers this
     rest_down            REST connections end without an answer
     rest_slow SECONDS    REST answers late

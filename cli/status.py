@@ -38,6 +38,8 @@ def _json(report: m.StatusReport) -> str:
 def text(report: m.StatusReport) -> str:
     """The report as aligned lines, what matters most first."""
     lines = [f"{name:<15} {value}" for name, value in rows(report)]
+    if len(report.shards) > 1:
+        lines += [f"{'sockets':<15} {_shard_line(shard)}" for shard in report.shards]
     lines += [f"{'actors':<15} {_actor_line(actor)}" for actor in report.actors]
     return "\n".join(lines)
 
@@ -100,6 +102,11 @@ def outage(last: m.Outage | None) -> str:
     if last.login_utc_s is None:
         return lasted
     return f"{lasted}, live {output.age(last.restored_utc_s - last.login_utc_s)} after the login"
+
+
+def _shard_line(shard: m.ShardStatus) -> str:
+    counts = f"{shard.instruments} instruments, {shard.confirmed} confirmed"
+    return f"{shard.shard} {shard.state:<12} source {shard.source:<10} {counts}"
 
 
 def _actor_line(actor: m.ActorStatus) -> str:

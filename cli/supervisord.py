@@ -6,9 +6,12 @@ cron with an empty environment.
 
 import fcntl
 import os
+import signal
 import stat
 import subprocess
 from typing import Any
+
+from supervisor.medusa.asyncore_25 import socket_map
 
 from kitefeed.cli.environment import name_supervisord, prefer_own_programs
 
@@ -24,7 +27,45 @@ def prepare(supervisord: Any, **config: str) -> _Nothing:
     prefer_own_programs()
     name_supervisord()
     make_stdout_reopenable()
+    Waker().install()
+    let_children_end()
     return _Nothing()
+
+
+def let_children_end() -> None:
+    """A child has our handlers until it becomes its program; a SIGTERM in that moment would be lost
+    in them, and the stop would take until the SIGKILL."""
+    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
+class Waker:
+    """Ends supervisord's waits when a signal comes, such as that of a child that died: its loop
+    would collect it up to a second later, and start it again up to a second after that.
+
+    One of the dispatchers whose descriptors the loop waits for.
+    """
+
+    AGAIN = b"\0"  # signals are written as their numbers, from 1 on
+
+    def __init__(self) -> None:
+        self._reading, self._writing = os.pipe()
+        os.set_blocking(self._reading, False)
+        os.set_blocking(self._writing, False)
+
+    def install(self) -> None:
+        signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+        socket_map[self._reading] = self
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return False
+
+    def handle_read_event(self) -> None:
+        """Wakes the loop twice: in one round it collects the dead, in the next it starts them."""
+        if os.read(self._reading, 4_096).strip(self.AGAIN):
+            os.write(self._writing, self.AGAIN)
 
 
 def make_stdout_reopenable() -> None:

@@ -163,7 +163,7 @@ class Reader:
 
     def _is_answered(self) -> bool:
         """Whether the values that are known already have all come."""
-        return self._view.ended.issuperset(asked.removesuffix(NUL) for asked in self._requests)
+        return self._view.is_answered
 
     def _silence(self) -> Unavailable:
         remedy = "start it with `kitefeed up`"
@@ -243,8 +243,7 @@ class Reader:
         prefixes = self._wants.snapshot_prefixes()
         self._requests = [snapshot_request(_nonce(), prefix) for prefix in prefixes]
         self._requested_ns = boot_ns()
-        self._view.is_incomplete = False
-        self._view.ended.clear()
+        self._view.expect([asked.removesuffix(NUL) for asked in self._requests])
         for new in self._requests:
             self._subscribe(new)
 

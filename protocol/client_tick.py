@@ -68,6 +68,7 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
     age_ns: int  # on arrival
     boot_ns: int  # of the arrival
     look: Look
+    losses: int  # that the reader had noticed by then
 
 
 class Tick(msgspec.Struct, eq=False, gc=False):

@@ -31,7 +31,7 @@ LATE_NS = 2_000_000_000
 CLOSED_FRESH_NS = 60_000_000_000
 PENDING_MAX = 10_000  # ticks that wait for the iterating program, ~10 MB; the oldest go first
 # Headlines under which nothing may read fresh, whatever the sources say.
-NEVER_FRESH = frozenset({"misconfigured", "paused", "closed", "no_entitlement", "stale", "lost"})
+NEVER_FRESH = frozenset({"misconfigured", "paused", "closed", "no_entitlement", "lost"})
 # Plain integers below: one operation on an IntFlag costs a microsecond, as much as decoding a tick.
 _CACHED = int(Flag.CACHED)
 _UNGRANTED = int(Flag.CACHED | Flag.STALE)
@@ -96,7 +96,10 @@ class View:
         self.bad_messages = 0
         self.heartbeats = 0
         self.is_incomplete = False  # something was lost: a snapshot is wanted
-        self.ended: set[bytes] = set()  # snapshot requests that were answered to the end
+        self._losses = 0  # how often something was found missing
+        self._repaired = 0  # of those, what a whole snapshot has made good
+        self._asked: dict[bytes, bool] = {}  # snapshot requests; whether answered to the end
+        self._asked_losses = 0  # found before them
         self._look = look
         self._wanted = wanted
         self._prefixes = prefixes
@@ -108,6 +111,16 @@ class View:
         self._heard_ns = 0
 
     # --- frames in ----------------------------------------------------------------------------
+
+    def expect(self, snapshots: list[bytes]) -> None:
+        """The topics of answers that are asked for now: they make good all that was lost before."""
+        self.is_incomplete = False
+        self._asked = dict.fromkeys(snapshots, False)
+        self._asked_losses = self._losses
+
+    @property
+    def is_answered(self) -> bool:
+        return all(self._asked.values())
 
     def apply(self, frame: bytes, now_ns: int, utc_ns: int) -> None:
         """Takes one feed frame, read at boot time `now_ns`. Never raises for what it holds."""
@@ -167,13 +180,12 @@ class View:
         words = self._state
         words.feed, words.source = heartbeat.feed, heartbeat.source
         words.session, words.reason = heartbeat.session, heartbeat.reason
+        words.fresh_shards = heartbeat.fresh_shards
 
     def _apply_snapshot(self, topic: bytes, message: FeedMessage, now_ns: int, utc_ns: int) -> None:
         body = f.decode_snapshot_chunk(message.body)
         if isinstance(body, f.SnapshotEnd):
-            self.ended.add(topic)
-            if self._chunked.pop(topic, 0) < body.count:
-                self.is_incomplete = True
+            self._end_snapshot(topic, is_whole=self._chunked.pop(topic, 0) >= body.count)
             return
         if message.seq == 1:
             self._chunked.clear()
@@ -182,12 +194,20 @@ class View:
             if not frame.startswith(SNAPSHOT):  # one inside another would never end
                 self.apply(frame, now_ns, utc_ns)
 
+    def _end_snapshot(self, topic: bytes, *, is_whole: bool) -> None:
+        if topic in self._asked:
+            self._asked[topic] = True
+        if not is_whole:
+            self.is_incomplete = True
+        elif self.is_answered and not self.is_incomplete:
+            self._repaired = self._asked_losses
+
     def _arrival(self, message: FeedMessage, now_ns: int, utc_ns: int) -> Arrival:
         t_rx_ns, t_pub_ns = message.t_rx_ns, message.t_pub_ns
         age_ns = max(0, t_pub_ns - t_rx_ns) + max(0, utc_ns - t_pub_ns)
         return Arrival(
             message.gen, message.shard, message.epoch, message.source, t_rx_ns, age_ns, now_ns,
-            self._look,
+            self._look, self._losses,
         )  # fmt: skip
 
     def _apply_chunk(self, message: f.ChunkMessage, now_ns: int, utc_ns: int) -> None:
@@ -200,7 +220,7 @@ class View:
             return
         chunks = self._topic(TICKS_TOPIC)
         if chunks.seq and message.seq > chunks.seq + 1:
-            self.is_incomplete = True
+            self._note_loss()
         chunks.seq = message.seq
         arrival = self._arrival(message, now_ns, utc_ns)
         ticks = zip(body.topics, body.seqs, body.flags or repeat(0), body.bodies, strict=False)
@@ -220,6 +240,8 @@ class View:
                 topic.seq = seq
             elif not self._is_new(topic, seq, flags):
                 continue
+            elif arrival.losses != self._losses:  # it came after what it shows to be missing
+                arrival = msgspec.structs.replace(arrival, losses=self._losses)
             key = topic.key
             if flags & _CACHED:
                 before = values.get(key)
@@ -250,9 +272,14 @@ class View:
                 return False
             if seq > last + 1:
                 self.gaps += seq - last - 1
-                self.is_incomplete = True
+                self._note_loss()
         topic.seq = seq
         return True
+
+    def _note_loss(self) -> None:
+        """What else was lost would show only by the next message of its own topic."""
+        self._losses += 1
+        self.is_incomplete = True
 
     # --- judgement ----------------------------------------------------------------------------
 
@@ -273,10 +300,16 @@ class View:
             and health.source != Source.NONE
         )
 
+    def _is_doubtful(self, tick: Tick) -> bool:
+        """Whether a newer value may have been lost, and no snapshot has told since."""
+        return self._losses != self._repaired and tick.arrival.losses != self._losses
+
     def is_fresh(self, tick: Tick, now_ns: int) -> bool:
-        if not self.has_source(tick, now_ns) or self.values.get(tick.instrument) is not tick:
+        if self.values.get(tick.instrument) is not tick or self._is_doubtful(tick):
             return False
-        if self._state.source not in ("websocket", "rest") or self._state.feed in NEVER_FRESH:
+        if not self.has_source(tick, now_ns):
+            return False
+        if not self._is_vouched_for(tick.shard):
             return False
         if self._is_closed(tick, now_ns):
             return False
@@ -284,6 +317,14 @@ class View:
         if tick.source_code == Source.REST and tick.age_ns(now_ns) > 2 * health.period_ns:
             return False
         return health.is_alive
+
+    def _is_vouched_for(self, shard: int) -> bool:
+        """Whether the headline lets values of this shard be fresh. `stale` is the word for the
+        worst shard; an older daemon does not tell which others are well."""
+        words = self._state
+        if words.source not in ("websocket", "rest") or words.feed in NEVER_FRESH:
+            return False
+        return words.feed != "stale" if words.fresh_shards is None else shard in words.fresh_shards
 
     def _is_closed(self, tick: Tick, now_ns: int) -> bool:
         """Whether its market is closed, as far as one can tell: another segment may be open, so

@@ -159,6 +159,8 @@ class Heartbeat(msgspec.Struct):
     # Segments (low byte of a token) closed by the calendar while another one is open: their values
     # read fresh only for CLOSED_FRESH_NS after they were received, because ticks overrule it.
     closed_segments: list[int] = []
+    # Shards whose values may be fresh although `feed` is the word for the worst; None: not told.
+    fresh_shards: list[int] | None = None
 
 
 class FeedState(msgspec.Struct):
@@ -166,7 +168,7 @@ class FeedState(msgspec.Struct):
 
     feed, source, session, override: the closed lists of ARCHITECTURE.md. since_utc_ns: when `feed`
     took its value. retry_in_s: seconds from `at_utc_ns` to the next attempt, None when none is due.
-    closed_segments: see Heartbeat.
+    closed_segments, fresh_shards: see Heartbeat.
     """
 
     feed: str = "stale"
@@ -182,6 +184,7 @@ class FeedState(msgspec.Struct):
     user_id: str | None = None
     user_name: str | None = None
     closed_segments: list[int] = []
+    fresh_shards: list[int] | None = None
 
 
 class OrderUpdate(msgspec.Struct):

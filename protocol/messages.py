@@ -43,6 +43,7 @@ class Instrument(msgspec.Struct, frozen=True, array_like=True):
     is_canary: bool = False  # always active, and trading now: its silence is a doubt
     is_closed: bool = False  # its market is closed now: its quote proves nothing of a stream
     has_listeners: bool = False  # a program reads it now, or did within the grace
+    is_guard: bool = False  # another socket carries it: here only its silence counts
 
 
 # --- any actor -> supervisor ------------------------------------------------------------------
@@ -74,6 +75,7 @@ class LinkReport(msgspec.Struct, frozen=True):
     fingerprint: str
     is_streaming: bool
     source: Literal["websocket", "rest"]
+    tokens: tuple[int, ...] = ()  # what a websocket streams: a new supervisor leaves it there
 
 
 class GrantReport(msgspec.Struct, frozen=True):
@@ -91,6 +93,7 @@ class Beat(Message, frozen=True):
     last_tick_age_ns: int = -1  # ticker: since any tick
     fresh_tick_age_ns: int = -1  # ticker: since a fresh tick, see LinkFresh
     counters: dict[str, int] = {}
+    fresh_ages_ns: dict[int, int] = {}  # ticker: shard -> since a fresh tick of it
 
 
 # --- auth_watcher -----------------------------------------------------------------------------
@@ -441,6 +444,18 @@ class Outage(msgspec.Struct):
     restored_utc_s: float | None = None
 
 
+class ShardStatus(msgspec.Struct):
+    """One socket's worth of instruments. state: idle, waiting, preflight, connecting, classifying,
+    priming, live; source: websocket, rest, none."""
+
+    shard: int
+    state: str
+    source: str
+    epoch: int
+    instruments: int
+    confirmed: int
+
+
 class StatusReport(msgspec.Struct):
     """`kitefeed status --json`, all of it. Ages in seconds; None where there is nothing to tell."""
 
@@ -467,6 +482,7 @@ class StatusReport(msgspec.Struct):
     endpoints: dict[str, str]
     actors: list[ActorStatus]
     version: str
+    shards: list[ShardStatus] = []  # in use
 
 
 class Status(Message, frozen=True):

@@ -15,7 +15,7 @@ import zmq
 from zmq.utils import z85
 
 from kitefeed.protocol import zap
-from kitefeed.protocol.errors import Unavailable
+from kitefeed.protocol.errors import BadInput, Unavailable
 from kitefeed.protocol.keys import ClientKeys, KeyPair
 from kitefeed.protocol.messages import ControlReply, ControlRequest, new_id, open_reply, seal
 from kitefeed.protocol.secret import Secret
@@ -204,7 +204,7 @@ def _connect_dealer(address: str, hwm: int, *, is_immediate: bool = True) -> zmq
     socket = _socket(zmq.DEALER, send_hwm=hwm, receive_hwm=hwm, bytes_max=DEALER_BYTES_MAX)
     socket.setsockopt(zmq.IMMEDIATE, int(is_immediate))
     _set_reconnect(socket)
-    socket.connect(address)
+    _connect(socket, address)
     return socket
 
 
@@ -228,7 +228,7 @@ def connect_ingest(runtime_dir: Path) -> zmq.Socket[bytes]:
     socket = _socket(zmq.XPUB, send_hwm=INGEST.peer_hwm, receive_hwm=0, bytes_max=-1)
     socket.setsockopt(zmq.IMMEDIATE, 1)
     _set_reconnect(socket)
-    socket.connect(endpoint(runtime_dir, INGEST))
+    _connect(socket, endpoint(runtime_dir, INGEST))
     return socket
 
 
@@ -306,7 +306,7 @@ def connect_feed(feed_endpoint: str, keys: ClientKeys | None = None) -> zmq.Sock
         socket.setsockopt(zmq.CURVE_SERVERKEY, keys.server.encode())
         socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.own.public.encode())
         socket.setsockopt(zmq.CURVE_SECRETKEY, keys.own.secret.reveal().encode())
-    socket.connect(feed_endpoint)
+    _connect(socket, feed_endpoint)
     return socket
 
 
@@ -323,6 +323,15 @@ def wait_message(socket: zmq.Socket[bytes], within_ms: int) -> bytes | None:
         return socket.recv()
     except zmq.Again:
         return None
+
+
+def _connect(socket: zmq.Socket[bytes], address: str) -> None:
+    """BadInput for what can be no address: a path too long for a socket, an unknown protocol."""
+    try:
+        socket.connect(address)
+    except zmq.ZMQError as error:
+        socket.close(0)
+        raise BadInput(f"{address} cannot be connected to: {error.strerror}") from None
 
 
 def _set_reconnect(socket: zmq.Socket[bytes]) -> None:

@@ -21,6 +21,7 @@ PACKETS_PER_FRAME = 200  # about what a busy socket of Kite carries
 # A reader this far behind is cut off, as on Kite. A burst of 3000 full packets is 0.6 MB.
 UNREAD_BYTES_MAX = 4 * 1024 * 1024
 CLOSE_WAIT_S = 0.3  # for the peer's close frame
+_CLOSE_1000 = struct.pack(">H", 1000)
 _LINGER_ZERO = struct.pack("ii", 1, 0)  # close() then sends RST
 # Each breaks another assumption: a frame cut short, a packet of no known length, an empty frame,
 # no packets at all, bytes behind the last packet, and JSON that is no object.
@@ -62,7 +63,7 @@ class Connection:
         if self.stands(Fault.SILENCE):
             return
         if not self.stands(Fault.MUTE):
-            await self._send_packets(self.subscriptions.changed(), now_ns)
+            await self._send_packets(self.subscriptions.changed(self._frozen()), now_ns)
         if now_ns >= self._heartbeat_due_ns:
             self._heartbeat_due_ns = now_ns + HEARTBEAT_NS
             await self._send(WSMsgType.BINARY, HEARTBEAT)
@@ -91,13 +92,21 @@ class Connection:
         """A close frame, then the connection, within CLOSE_WAIT_S."""
         await self._ws.close(code=code)
 
+    def _frozen(self) -> int | None:
+        token = self._world.faults.argument(Fault.FREEZE, self.app.number)
+        return None if token is None else int(token)
+
     async def drop(self, how: str) -> None:
-        """End it: `close` or a close code politely, `fin` and `rst` without a close frame."""
+        """End it: `close` or a close code politely, `twice` with a close frame too many, `fin` and
+        `rst` without any."""
         match how:
             case "fin":
                 self._transport.close()
             case "rst":
                 self._reset()
+            case "twice":
+                await self._ws.send_frame(_CLOSE_1000, WSMsgType.CLOSE)
+                await self.close(1000)
             case "close":
                 await self.close(1000)
             case code:

@@ -68,6 +68,8 @@ class Control:
                 await self._stream.drop(target, CLOSED_BY_SERVER)
         elif fault is Fault.DROP_WS:
             await self._stream.drop(app, argument)
+        elif fault is Fault.DROP_ONE:
+            await self._stream.drop(app, argument, newest=1)
         elif fault is Fault.MARKET:
             self._world.market.is_open = argument == "open"
         elif fault is Fault.CLEAR:
@@ -124,6 +126,7 @@ class Control:
                 "handshakes": self._world.stats.handshakes(),
                 "sockets": {
                     "open": len(self._stream.connections()),
+                    "most_open": self._stream.most_open,
                     "apps": {str(app.number): len(self._stream.connections(app)) for app in apps},
                 },
                 "subscribed": {

@@ -1,7 +1,7 @@
 """What can be made to go wrong, by name. Pure: names, arguments, and which are in force.
 
-Some faults happen once (`expire`, `kill`, `drop_ws`, `market`); the others stand until `clear`,
-for one app or for all.
+Some faults happen once (`expire`, `kill`, `drop_ws`, `drop_one`, `market`); the others stand until
+`clear`, for one app or for all.
 """
 
 from collections.abc import Callable
@@ -16,9 +16,12 @@ class Fault(StrEnum):
     EXPIRE = "expire"  # the session is refused from now on; open sockets go on, as on Kite
     KILL = "kill"  # the same, and the open sockets are closed
     REFUSE_WS = "refuse_ws"  # open sockets closed, handshakes answered with a status; REST fine
-    DROP_WS = "drop_ws"  # every open socket ends once: close frame, FIN or RST
+    SLOW_WS = "slow_ws"  # handshakes are answered after so many seconds
+    DROP_WS = "drop_ws"  # every open socket ends once: one close frame or two, FIN or RST
+    DROP_ONE = "drop_one"  # the socket that opened last ends once
     SILENCE = "silence"  # open connections say nothing at all, not even to a ping or a close
     MUTE = "mute"  # heartbeats go on, ticks do not, the market moves
+    FREEZE = "freeze"  # one instrument ticks no more, and moves on
     REST_STATUS = "rest_status"  # every REST call answers this status
     REST_DOWN = "rest_down"  # REST connections end without an answer
     REST_SLOW = "rest_slow"  # REST answers after so many seconds
@@ -70,8 +73,8 @@ def _status(fault: Fault, text: str) -> str:
 
 def _drop(fault: Fault, text: str) -> str:
     is_code = text.isascii() and text.isdigit() and 1000 <= int(text) <= 4999
-    if not is_code and text not in ("", "close", "fin", "rst"):
-        raise FaultError(f"{fault} takes close, fin, rst or a close code, not {text!r}")
+    if not is_code and text not in ("", "close", "twice", "fin", "rst"):
+        raise FaultError(f"{fault} takes close, twice, fin, rst or a close code, not {text!r}")
     return text or "close"
 
 
@@ -85,6 +88,12 @@ def _seconds(fault: Fault, text: str) -> str:
     return text
 
 
+def _token(fault: Fault, text: str) -> str:
+    if not (text.isascii() and text.isdigit()):
+        raise FaultError(f"{fault} takes the token of an instrument, not {text!r}")
+    return text
+
+
 def _market(fault: Fault, text: str) -> str:
     if text not in ("open", "closed"):
         raise FaultError(f"{fault} takes open or closed, not {text!r}")
@@ -95,9 +104,12 @@ _ARGUMENTS: dict[Fault, Callable[[Fault, str], str]] = {
     Fault.EXPIRE: _none,
     Fault.KILL: _none,
     Fault.REFUSE_WS: _status,
+    Fault.SLOW_WS: _seconds,
     Fault.DROP_WS: _drop,
+    Fault.DROP_ONE: _drop,
     Fault.SILENCE: _none,
     Fault.MUTE: _none,
+    Fault.FREEZE: _token,
     Fault.REST_STATUS: _status,
     Fault.REST_DOWN: _none,
     Fault.REST_SLOW: _seconds,

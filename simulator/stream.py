@@ -27,6 +27,7 @@ class Stream:
         self._world = world
         self._pulse_s = pulse_s
         self._connections: list[Connection] = []
+        self.most_open = 0  # at once, ever
         dump = "".join(listing.key for listing in world.market.listings)
         self._etag = hashlib.sha256(dump.encode()).hexdigest()[:26].upper()
 
@@ -52,9 +53,11 @@ class Stream:
         )
         if status != 101 or app is None:
             return web.Response(status=status, text=_REFUSALS.get(status, "Unavailable"))
+        await asyncio.sleep(float(self._world.faults.argument(Fault.SLOW_WS, app.number) or 0))
         connection = Connection(app, ws, request.transport, self._world)
         # Counted before the handshake is answered: two at once must not both be the third.
         self._connections.append(connection)
+        self.most_open = max(self.most_open, len(self._connections))
         try:
             await ws.prepare(request)
             await self._greet(connection)
@@ -126,9 +129,9 @@ class Stream:
         )
         return len(connections)
 
-    async def drop(self, app: App | None, how: str) -> None:
-        """End the sockets of one app, or all; see `Connection.drop`."""
-        connections = self.connections(app)
+    async def drop(self, app: App | None, how: str, *, newest: int | None = None) -> None:
+        """End the sockets of one app, or all, or only the `newest` ones; see `Connection.drop`."""
+        connections = self.connections(app)[-newest if newest else None :]
         for connection in connections:
             self._forget(connection)  # a client that returns at once is not a fourth
         await asyncio.gather(*(each.drop(how) for each in connections), return_exceptions=True)

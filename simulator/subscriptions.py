@@ -1,5 +1,6 @@
 """What one socket is subscribed to, and which of it is due. Pure: the time is an argument."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from kitefeed.protocol.kite.text import SetMode, Subscribe, Unsubscribe, parse_client_message
@@ -69,17 +70,20 @@ class Subscriptions:
         for token in tokens:
             self._sent.pop(token, None)
             self._market.read(token, now_ns)
-        return self.changed(tokens)
+        return self._due(tokens)
 
     def take_back(self, packets: list[Due]) -> None:
         """These were not sent after all: they are due again."""
         for due in packets:
             self._sent.pop(due.body.instrument_token, None)
 
-    def changed(self, tokens: list[int] | None = None) -> list[Due]:
-        """Packets of the tokens (all when None) that differ from what was sent; marked as sent."""
+    def changed(self, frozen: int | None = None) -> list[Due]:
+        """Packets that differ from what was sent, but for one instrument; marked as sent."""
+        return self._due(token for token in self.modes if token != frozen)
+
+    def _due(self, tokens: Iterable[int]) -> list[Due]:
         due: list[Due] = []
-        for token in self.modes if tokens is None else tokens:
+        for token in tokens:
             security = self._market.seen(token)
             if security is None:
                 continue

@@ -226,7 +226,7 @@ class Broadcaster:
         _, writer = self._origin_of(batch, now_ns, utc_ns)
         for item in batch.items:
             if item.flags & STALE:
-                frames += self._end(item.topic, now_ns, utc_ns)
+                frames += self._end(item.topic, batch.shard, now_ns, utc_ns)
             elif _is_passed_on(item):
                 seq = self._sequences.next(item.topic)
                 flags = item.flags & SOURCE_FLAGS
@@ -235,11 +235,12 @@ class Broadcaster:
             else:
                 self.bad_items += 1
 
-    def _end(self, topic: bytes, now_ns: int, utc_ns: int) -> list[bytes]:
+    def _end(self, topic: bytes, shard: int, now_ns: int, utc_ns: int) -> list[bytes]:
         """The source streams this instrument no more: its last value is sent again as stale, and
-        stays so until a new packet comes. Nobody would know otherwise: the source is alive."""
+        stays so until a new packet comes. Nobody would know otherwise: the source is alive. What
+        another shard has taken over in the meantime is not its to end."""
         value = self.values.get(topic)
-        if value is None or value.flags & STALE:
+        if value is None or value.origin.shard != shard or value.flags & STALE:
             return []
         value.seq += 1
         value.flags |= STALE
@@ -423,6 +424,7 @@ class Broadcaster:
             subscribers=self.listeners.subscribers,
             supervisor_age_ns=now_ns - self._supervisor_heard_ns,
             closed_segments=self._words.closed_segments,
+            fresh_shards=self._words.fresh_shards,
         )
         seq = self._sequences.next(HEARTBEAT_TOPIC)
         return self._own(HEARTBEAT_TOPIC, body, utc_ns, seq=seq)
@@ -450,7 +452,7 @@ class Broadcaster:
 
 def _headline(state: f.FeedState) -> tuple[object, ...]:
     """What readers judge freshness by: a heartbeat tells it at once."""
-    return (state.feed, state.source, state.closed_segments)
+    return (state.feed, state.source, state.closed_segments, state.fresh_shards)
 
 
 def _is_even(batch: IngestBatch) -> bool:

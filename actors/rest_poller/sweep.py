@@ -23,6 +23,7 @@ from kitefeed.protocol.topics import tick_topic
 # Kite allows one quote request per second; a second measured here may be a shorter one there.
 SPACING_NS = 1_050_000_000
 BEAT_NS = 300_000_000
+RETRY_NS = 2_000_000_000  # so that a network that is back is noticed within 3 s
 SILENT_PERIODS = 2  # without any answer for so long, polling vouches for no value
 _NOTHING = msgspec.Raw(encode(None))
 
@@ -142,13 +143,15 @@ class Sweep:
         return [self._batch(items, sent_ns, now_ns)] if items else []
 
     def failed(self, sent_ns: int) -> None:
-        """No answer: a pause of one period, then the same again; failing twice costs the turn, for
-        the trouble may lie in what was asked."""
+        """No answer: a pause, then the same again; failing twice costs the turn, for the trouble
+        may lie in what was asked. The pause is a period while values of before count, and short
+        where there are none: then the way back is looked for."""
         self._failures += 1
-        self._hold_ns = sent_ns + self._period_ns
+        has_values = self._heard_ns and self._failures <= SILENT_PERIODS
+        self._hold_ns = sent_ns + (self._period_ns if has_values else RETRY_NS)
         if self._failures > 1:
             for turn in self._asked:
-                turn.answered(sent_ns)
+                turn.failed(sent_ns, self._hold_ns)
             self._find_due()
 
     def heard(self, sent_ns: int) -> None:

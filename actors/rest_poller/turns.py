@@ -44,8 +44,12 @@ class Turn(msgspec.Struct, gc=False):
         return self.room < QUOTE_COUNT_MAX
 
     def answered(self, sent_ns: int) -> None:
-        """Or asked in vain: its next turn is a period after this one."""
+        """Its next turn is a period after this one."""
         self.asked_ns, self.due_ns = sent_ns, sent_ns + self.period_ns
+
+    def failed(self, sent_ns: int, again_ns: int) -> None:
+        """Asked in vain: those that wait longer go first."""
+        self.asked_ns, self.due_ns = sent_ns, again_ns
 
     def refused(self, company: int, sent_ns: int) -> None:
         """Kite refused a request of `company` instruments, this one among them."""

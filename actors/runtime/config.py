@@ -22,7 +22,9 @@ from kitefeed.protocol.topology import IPC_PATH_BYTES_MAX, has_room
 InstrumentName = Annotated[str, Meta(pattern=r"^[A-Z]{2,8}:\S.*$", max_length=80)]
 ApiKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9]{0,64}\Z")]
 Seconds = Annotated[float, Meta(ge=0.05, le=3600)]
-INSTRUMENTS_MAX = 3_000  # Kite's limit for one socket
+SOCKETS_MAX = 3  # Kite's limit for one key
+PER_SOCKET_MAX = 3_000  # and for one socket
+INSTRUMENTS_MAX = SOCKETS_MAX * PER_SOCKET_MAX
 
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,7 +32,7 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Kite(_Table, frozen=True):
-    """Where Kite is, and which app we are."""
+    """Where Kite is, which app we are, and how much of its sockets may be used."""
 
     api_key: ApiKey = ""
     rest_url: Annotated[str, Meta(pattern=r"^https?://")] = "https://api.kite.trade"
@@ -38,6 +40,8 @@ class Kite(_Table, frozen=True):
     login_url: Annotated[str, Meta(pattern=r"^https?://")] = (
         "https://kite.zerodha.com/connect/login"
     )
+    sockets_max: Annotated[int, Meta(ge=1, le=SOCKETS_MAX)] = SOCKETS_MAX
+    instruments_per_socket: Annotated[int, Meta(ge=1, le=PER_SOCKET_MAX)] = PER_SOCKET_MAX
 
 
 class Standby(_Table, frozen=True):

@@ -1,10 +1,13 @@
 """One process per role: an flock on `<runtime_dir>/<role>.lock`, taken before any socket is bound.
+And one ticker of a user per API key, whatever daemon it belongs to, taken before Kite is called.
 
-The lock dies with its process, also on `kill -9`. The file says who holds it, so that others can
+A lock dies with its process, also on `kill -9`. The file says who holds it, so that others can
 prove a pid before they signal it.
 """
 
+import contextlib
 import fcntl
+import hashlib
 import os
 from pathlib import Path
 
@@ -41,16 +44,7 @@ class RoleLock:
             os.close(self._handle)
             pid = holder.pid if holder else "unknown"
             raise TryLater(f"The role {role} is held by process {pid}: `kitefeed down`") from None
-        self.holder = Holder(
-            role=role,
-            pid=os.getpid(),
-            start_ticks=start_ticks(os.getpid()),
-            boot_id=boot_id,
-            parent_pid=os.getppid(),
-            is_supervised="SUPERVISOR_ENABLED" in os.environ,
-        )
-        os.ftruncate(self._handle, 0)
-        os.pwrite(self._handle, msgspec.json.encode(self.holder), 0)
+        self.holder = _sign(self._handle, role, boot_id)
 
     def touch(self) -> None:
         """Shows that the holder's loop turns; its age is what the watchdog looks at."""
@@ -58,6 +52,76 @@ class RoleLock:
 
     def release(self) -> None:
         os.close(self._handle)
+
+
+def _sign(handle: int, role: Role, boot_id: str) -> Holder:
+    holder = Holder(
+        role=role,
+        pid=os.getpid(),
+        start_ticks=start_ticks(os.getpid()),
+        boot_id=boot_id,
+        parent_pid=os.getppid(),
+        is_supervised="SUPERVISOR_ENABLED" in os.environ,
+    )
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, msgspec.json.encode(holder), 0)
+    return holder
+
+
+class KeyLocks:
+    """API keys that this ticker uses. Kite counts sockets per key: the tickers of two daemons would
+    together open more than it allows. A key at another address (a simulator) is another key."""
+
+    def __init__(self, directory: Path, boot_id: str) -> None:
+        self._directory = directory
+        self._boot_id = boot_id
+        self._held: dict[Path, int] = {}
+
+    def take(self, api_key: str, ws_url: str) -> str | None:
+        """None when the key is ours now, else why it is not. Raises ConfigError or OSError when
+        `directory` cannot be used."""
+        name = hashlib.blake2b(f"{api_key}\n{ws_url}".encode(), digest_size=16).hexdigest()
+        path = self._directory / f"{name}.lock"
+        if path in self._held:
+            return None
+        prepare_directory(self._directory)
+        handle = _lock_named(path)
+        if handle is None:
+            return f"{_named(read_holder(path))} uses this API key: `kitefeed down` ends that one"
+        self._held[path] = handle
+        _sign(handle, Role.TICKER, self._boot_id)
+        return None
+
+    def release(self) -> None:
+        """Also removes the files; whoever waits for one finds out that it is gone."""
+        for path, handle in self._held.items():
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+            os.close(handle)
+        self._held.clear()
+
+
+def _lock_named(path: Path) -> int | None:
+    """The locked file that has this name now; None when another process holds it."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(handle).st_ino == path.stat().st_ino:
+                return handle
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except FileNotFoundError:
+            pass  # removed by the one who released it, between our two calls
+        os.close(handle)
+
+
+def _named(holder: Holder | None) -> str:
+    if holder is None:
+        return "another daemon"
+    started_by = f", started by process {holder.parent_pid}" if holder.is_supervised else ""
+    return f"process {holder.pid} of another daemon{started_by},"
 
 
 def path_of(runtime_dir: Path, role: Role) -> Path:

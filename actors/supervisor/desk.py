@@ -83,7 +83,7 @@ class Desk:
             return
         keys = tuple(dict.fromkeys(request.instruments))[: m.LIST_MAX]
         self._look_up(keys)
-        known = [key for key in keys if key not in self._subscriptions.unknown]
+        known = [key for key in keys if self._subscriptions.may_be_had(key)]
         if request.is_kept:
             self._subscriptions.want(known, request.mode)
             self._changed()
@@ -107,7 +107,7 @@ class Desk:
     def _can_stream(self) -> bool:
         """Whether first packets are to be expected; if not, waiting for them is silence."""
         state = self._supervisor.state
-        return state.is_link_open or state.rest.is_started
+        return any(shard.is_open or shard.rest.is_started for shard in state.shards)
 
     def _set_source(self, source: str) -> m.Message:
         state = self._supervisor.state

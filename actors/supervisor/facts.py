@@ -32,13 +32,16 @@ ENTITLEMENT_CHECK_NS = 900 * S
 OBSERVED_OPEN_NS = 60 * S  # a fresh tick keeps the market open this long against the calendar
 SETTLE_NS = 1_500_000_000  # a restarted supervisor listens this long before it closes a fence
 GRANT_REPEAT_NS = 1 * S
-SHARD = 0  # instruments are on one socket until sharding is built; grants and epochs already say so
+GOOD_FOR_NS = 5 * S  # one validation lets all sockets in, one after the other, for this long
+CLOSING_NS = 3 * S  # the ticker reports the end of a socket within 2 s; until then Kite counts it
+EMPTY_CLOSE_NS = 30 * S  # a socket without instruments; whoever wanted them may be restarting
 
 
 class LinkState(StrEnum):
-    """States of the WebSocket link. Every one that waits owns a deadline or an actor's promise."""
+    """The way to a socket (`Dial`: all but the last two), and an open one (`Link`: idle when it is
+    not, or one of the last two). Each that waits owns a deadline or an actor's promise."""
 
-    IDLE = "idle"  # nothing wants it: paused, REST only, no session
+    IDLE = "idle"  # nothing to do: all are open; or none is wanted: paused, REST only, no session
     WAITING = "waiting"  # until `until_ns`, because of `cause`
     PREFLIGHT = "preflight"  # the session is being validated, then the socket opens
     CONNECTING = "connecting"  # the ticker was ordered to open it
@@ -56,20 +59,37 @@ GrantSource = Literal["websocket", "rest", "none"]
 
 
 @dataclass
+class Dial:
+    """The one attempt of the key. Kite refuses all sockets of a key for the same reasons, so one
+    is tried at a time, for all: one validation, one count, one wait."""
+
+    state: LinkState = LinkState.IDLE
+    shard: int = 0  # whose socket is being opened
+    epoch: int = 0  # of the attempt
+    fingerprint: str = ""
+    is_move: bool = False  # make before break: it replaces an open socket of another login
+    until_ns: int = 0  # deadline of the state, 0 for none
+    cause: Cause = ""
+    good_ns: int = 0  # when the session was found good; 0 once an attempt came to nothing
+    move_ns: int = 0  # no move to the new login before this
+    refused_shard: int = 0  # whose 403s are counted
+    closed_reason: str = ""
+    connect_failures: int = 0  # attempts in a row that never opened
+
+
+@dataclass
 class Link:
+    """A socket that is open; `idle` when there is none."""
+
     state: LinkState = LinkState.IDLE
     epoch: int = 0
     fingerprint: str = ""
-    until_ns: int = 0  # deadline of the state, 0 for none
-    cause: Cause = ""
     live_since_ns: int = 0
     is_subscribed: bool = False
+    asked: tuple[m.Instrument, ...] = ()  # the last order to subscribe
     is_refresh_due: bool = False  # the broadcaster lost what it had: ask Kite for everything anew
-    next_epoch: int = 0  # make before break: the link that will replace this one
-    next_until_ns: int = 0
-    refused_status: int = 0
-    closed_reason: str = ""
-    connect_failures: int = 0  # attempts in a row that never opened
+    doubt: m.LinkDoubt | None = None  # waits until the poller is free
+    unanswered: int = 0  # quotes in a row that could not settle a doubt
 
 
 @dataclass
@@ -92,7 +112,7 @@ class SessionFacts:
 
 @dataclass
 class Rest:
-    """REST polling. `parked` are fingerprints whose poll was refused: not polled again."""
+    """REST polling of one shard."""
 
     epoch: int = 0  # 0: not polling
     fingerprint: str = ""
@@ -101,7 +121,6 @@ class Rest:
     sweep_ns: int = 0
     failures: int = 0  # polls in a row that had no answer
     detail: str = ""
-    parked: set[str] = field(default_factory=set)
 
 
 # What a quote is asked for: what a refusal means, whether a stream moves, whether a plan has data.
@@ -113,12 +132,11 @@ class ProbeFacts:
     """The one question to the poller under way; `request` None when there is none."""
 
     kind: ProbeKind = "classify"
-    epoch: int = 0  # of the link it is about
+    epoch: int = 0  # of the socket it is about, or of the attempt
     request: m.Probe | None = None
     until_ns: int = 0
     asked_ns: int = 0
     moved_due_ns: int = 0  # "moved" is believed then, unless a fresh tick came in between
-    failures: int = 0
     token: int = 0  # of the instrument that was last asked for
 
 
@@ -128,6 +146,32 @@ class GrantFacts:
     epoch: int = 0
     is_acknowledged: bool = False
     sent_ns: int = 0
+
+
+@dataclass
+class Shard:
+    """One socket's worth of instruments, and how they reach the readers."""
+
+    number: int
+    instruments: tuple[m.Instrument, ...] = ()
+    segments: frozenset[int] = frozenset()  # of the instruments
+    used_since_ns: int = 0  # when it got its first instrument
+    link: Link = field(default_factory=Link)
+    rest: Rest = field(default_factory=Rest)
+    grant: GrantFacts = field(default_factory=GrantFacts)
+    fresh_ns: int = 0  # when it last had a fresh tick, 0 for never
+    limited_until_ns: int = 0  # Kite answered its socket with 429
+    empty_since_ns: int = 0  # its socket is open without need
+    rest_due_ns: int = 0  # when polling becomes due if nothing else happens, 0 for never
+
+    @property
+    def is_open(self) -> bool:
+        return self.link.state in OPEN_STATES
+
+    @property
+    def is_streaming(self) -> bool:
+        """A socket delivers fresh data and the broadcaster lets it through."""
+        return self.link.state is LinkState.LIVE and self.grant.source == "websocket"
 
 
 @dataclass

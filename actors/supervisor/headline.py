@@ -12,6 +12,7 @@ from kitefeed.actors.supervisor.facts import (
     REFUSALS_BEFORE_REST,
     LinkState,
     Say,
+    Shard,
 )
 from kitefeed.actors.supervisor.state import State
 from kitefeed.protocol import messages as m
@@ -19,6 +20,7 @@ from kitefeed.protocol.feed import FeedState
 from kitefeed.protocol.topology import Role
 
 LOGIN = "`kitefeed login --paste`, or `kitefeed session set`"
+CROWDED = "Kite refuses a further socket (429): another program holds sockets of this key"
 GOOD = ("live", "rest", "closed", "paused")
 
 
@@ -29,8 +31,8 @@ def announce(s: State) -> None:
     if not s.is_settled:
         return
     is_other = s.last_announced is None or _facts_of(state) != _facts_of(s.last_announced)
-    if is_other or s.link.until_ns != s.announced_until_ns:
-        s.announced_until_ns = s.link.until_ns
+    if is_other or s.dial.until_ns != s.announced_until_ns:
+        s.announced_until_ns = s.dial.until_ns
         if s.last_announced is None or state.feed != s.last_announced.feed:
             _feed_changed(s, state)
         state.since_utc_ns = s.to_utc_ns(s.feed_since_ns)
@@ -50,12 +52,13 @@ def derive(s: State) -> FeedState:
         reason=reason,
         since_utc_ns=s.to_utc_ns(s.feed_since_ns),
         at_utc_ns=s.utc_ns,
-        epoch=s.grant.epoch,
+        epoch=_worst(s).grant.epoch,
         consecutive_403=s.consecutive_403,
         retry_in_s=retry_in_s(s),
         user_id=s.session.user_id,
         user_name=s.session.user_name,
         closed_segments=closed_segments(s),
+        fresh_shards=[shard.number for shard in s.shards if _is_fresh(s, shard)],
     )
 
 
@@ -66,9 +69,22 @@ def closed_segments(s: State) -> list[int]:
 
 def retry_in_s(s: State) -> float | None:
     """Seconds to the next attempt, None when none is due."""
-    if s.link.state is not LinkState.WAITING or not s.link.until_ns:
+    if s.dial.state is not LinkState.WAITING or not s.dial.until_ns:
         return None
-    return round(max(0, s.link.until_ns - s.now_ns) / 1e9, 1)
+    return round(max(0, s.dial.until_ns - s.now_ns) / 1e9, 1)
+
+
+def _is_fresh(s: State, shard: Shard) -> bool:
+    return shard.is_streaming or (shard.rest.epoch > 0 and rest.is_fresh(s, shard))
+
+
+def _worst(s: State) -> Shard:
+    """The one whose state is the headline: without fresh data, else polled, else the first."""
+
+    def rank(shard: Shard) -> int:
+        return shard.is_streaming + _is_fresh(s, shard)
+
+    return min(s.judged, key=rank)
 
 
 def _facts_of(state: FeedState) -> tuple[object, ...]:
@@ -76,6 +92,7 @@ def _facts_of(state: FeedState) -> tuple[object, ...]:
     return (
         state.feed, state.source, state.session, state.override, state.reason, state.epoch,
         state.consecutive_403, state.user_id, state.user_name, state.closed_segments,
+        state.fresh_shards,
     )  # fmt: skip
 
 
@@ -89,29 +106,40 @@ def _feed(s: State) -> tuple[str, str]:
         return "closed", _closed_reason(s)
     if s.session.word in ("absent", "refused") and not s.is_streaming:
         return "login_required", _login_reason(s)
-    if s.has_no_entitlement:
+    if s.has_no_entitlement and not any(_is_fresh(s, shard) for shard in s.judged):
         return "no_entitlement", "the Kite plan of this app has no market data"
     if s.is_streaming:
         return "live", _live_reason(s)
-    if rest.is_fresh(s):
+    if all(_is_fresh(s, shard) for shard in s.judged):
         return "rest", _rest_reason(s)
-    return "stale", _stale_reason(s)
+    return "stale", f"{_part(s)}{_stale_reason(s)}"
+
+
+def _part(s: State) -> str:
+    """How much of the feed is well, when it is a part."""
+    streaming, all_of_them = sum(shard.is_streaming for shard in s.judged), len(s.judged)
+    return f"{streaming} of {all_of_them} sockets stream; " if streaming else ""
 
 
 def _source(s: State) -> str:
-    if s.is_streaming:
-        return "websocket"
-    if s.rest.epoch and rest.is_fresh(s):
-        return "rest"
+    """The least of those that give fresh values."""
+    fresh = [shard for shard in s.shards if _is_fresh(s, shard)]
+    if fresh:
+        return "websocket" if all(shard.is_streaming for shard in fresh) else "rest"
     return "cache" if s.values_held or s.fresh_ns else "none"
 
 
 def _live_reason(s: State) -> str:
     if s.session.word != "refused":
         return "streaming"
-    if s.link.fingerprint != s.session.fingerprint:
+    if s.session.fingerprint not in _logins(s):
         return "streaming with the session before; the new login is refused: log in again"
     return "streaming, but Kite refuses the session: log in before the next reconnect"
+
+
+def _logins(s: State) -> set[str]:
+    """Whose sessions the open sockets use."""
+    return {shard.link.fingerprint for shard in s.shards if shard.is_open}
 
 
 def _closed_reason(s: State) -> str:
@@ -125,30 +153,36 @@ def _login_reason(s: State) -> str:
         return s.session.problem
     if s.session.word == "absent":
         return f"there is no session: {LOGIN}"
-    return f"Kite refuses the session (expired, or another login replaced it): {LOGIN}"
+    return f"{_part(s)}Kite refuses the session (expired, or another login replaced it): {LOGIN}"
 
 
 def _rest_reason(s: State) -> str:
+    polled = [shard for shard in s.judged if not shard.is_streaming]
     how = f"polled every {POLL_PERIOD_NS / 1e9:g} s"
-    if s.rest.sweep_ns > POLL_PERIOD_NS:
-        how = f"polling {len(s.polled()):,} instruments takes {s.rest.sweep_ns / 1e9:.3g} s"
+    sweep_ns = max(shard.rest.sweep_ns for shard in polled)
+    if sweep_ns > POLL_PERIOD_NS:
+        count = sum(len(s.polled(shard)) for shard in polled)
+        how = f"polling {count:,} instruments takes {sweep_ns / 1e9:.3g} s"
     why = f"the WebSocket is refused ({s.consecutive_403} times in a row)"
     if s.override == "rest":
         why = "the operator chose REST"
     elif s.consecutive_403 < REFUSALS_BEFORE_REST:
-        why = s.link.closed_reason or "the WebSocket is down"
-    return f"{how}: {why}"
+        why = s.dial.closed_reason or "the WebSocket is down"
+        if any(shard.limited_until_ns for shard in polled):
+            why = CROWDED
+    return f"{_part(s)}{how}: {why}"
 
 
 def _stale_reason(s: State) -> str:
-    if not s.instruments and s.is_link_open:
+    if not s.instruments and s.is_any_open:
         return "connected, but no instrument is wanted: `kitefeed subscribe NSE:INFY`"
-    if s.link.state is LinkState.WAITING:
+    if s.dial.state is LinkState.WAITING:
         return {
             "socket": "the WebSocket is refused although the session is good; trying again",
-            "limit": "Kite answers 429: another program holds this key's sockets; close it",
-            "network": f"no connection to Kite: {s.link.closed_reason}",
-        }.get(s.link.cause, "waiting")
+            "limit": f"{CROWDED}; close it",
+            "network": f"no connection to Kite: {s.dial.closed_reason}",
+            "entitlement": "the plan of this app has no market data",
+        }.get(s.dial.cause, "waiting")
     if s.session.word == "unknown" and not s.session.fingerprint:
         return "starting"
     if Role.TICKER not in s.actors_up:
@@ -157,8 +191,14 @@ def _stale_reason(s: State) -> str:
         LinkState.PREFLIGHT: "checking the session",
         LinkState.CLASSIFYING: "the WebSocket was refused; asking why",
         LinkState.CONNECTING: "connecting",
-        LinkState.PRIMING: "connected; waiting for the first fresh tick",
-    }.get(s.link.state, s.rest.detail or "waiting")
+    }.get(s.dial.state) or _idle_reason(s)
+
+
+def _idle_reason(s: State) -> str:
+    worst = _worst(s)
+    if worst.is_open:
+        return "connected; waiting for the first fresh tick"
+    return worst.rest.detail or "waiting"
 
 
 # --- conditions ---------------------------------------------------------------------------------
@@ -179,8 +219,8 @@ def _conditions(s: State) -> dict[str, str]:
             "the plan of this Kite app has no market data: subscribe to Kite Connect at "
             "developers.kite.trade, then `kitefeed retry`"
         )
-    if s.link.state is LinkState.WAITING:
-        found.update(_link_conditions(s))
+    if s.dial.state is LinkState.WAITING:
+        found.update(_dial_conditions(s))
     elif not s.is_streaming:  # an attempt under way ends nothing yet
         found.update({k: "" for k in ("socket", "limit", "network") if k in s.conditions})
     if "login_required" in found:
@@ -194,18 +234,18 @@ def _session_conditions(s: State) -> dict[str, str]:
     word, fingerprint = s.session.word, s.session.fingerprint
     if s.session.problem and fingerprint:
         found["session_file"] = s.session.problem
-    if word == "absent" or (word == "refused" and not s.is_link_open):
+    if word == "absent" or (word == "refused" and s.closed):
         found["login_required"] = f"login required: {_login_reason(s)}"
         if "login_required" not in s.conditions:
             s.login_fingerprint = fingerprint
     elif word in ("unknown", "unverified"):
         found.update({k: "" for k in ("login_required", "new_login_refused") if k in s.conditions})
-    elif word == "refused" and s.link.fingerprint == fingerprint:
+    elif word == "refused" and fingerprint in _logins(s):
         found["session_refused"] = (
             "Kite refuses the session while its socket still streams: log in before the next "
             f"reconnect: {LOGIN}"
         )
-    is_other = fingerprint not in (s.login_fingerprint, s.link.fingerprint)
+    is_other = fingerprint not in {s.login_fingerprint, *_logins(s)}
     if word == "refused" and is_other:
         found["new_login_refused"] = (
             f"the new login is refused by Kite ({s.session.detail}): {LOGIN}"
@@ -213,20 +253,17 @@ def _session_conditions(s: State) -> dict[str, str]:
     return found
 
 
-def _link_conditions(s: State) -> dict[str, str]:
-    if s.link.cause == "socket":
+def _dial_conditions(s: State) -> dict[str, str]:
+    if any(shard.limited_until_ns for shard in s.closed):
+        return {"limit": f"{CROWDED}; close it, or let kitefeed use fewer: kite.sockets_max"}
+    if s.dial.cause == "socket":
         return {"socket": (
             "the WebSocket is refused (403) although the session is good; after "
             f"{REFUSALS_BEFORE_REST} refusals quotes are polled instead: nothing to do"
         )}  # fmt: skip
-    if s.link.cause == "limit":
-        return {"limit": (
-            "Kite refuses a further socket (429): another program holds this key's three sockets; "
-            "close it"
-        )}  # fmt: skip
-    is_failing = s.link.connect_failures or s.ladders.network.taken > LOSSES_TOLERATED
-    if s.link.cause == "network" and is_failing:
-        return {"network": f"no connection to Kite: {s.link.closed_reason}"}
+    is_failing = s.dial.connect_failures or s.ladders.network.taken > LOSSES_TOLERATED
+    if s.dial.cause == "network" and is_failing:
+        return {"network": f"no connection to Kite: {s.dial.closed_reason}"}
     return {}
 
 
@@ -278,8 +315,8 @@ def ready_check(s: State, before_utc_ns: int) -> None:
     missing = []
     if s.session.word != "valid":
         missing.append(f"no valid session ({LOGIN})")
-    if not s.is_link_open:
-        missing.append("no socket")
+    if s.closed:
+        missing.append("no socket" if not s.is_any_open else "not all sockets")
     if not s.instruments:
         missing.append("no instruments")
     if missing:

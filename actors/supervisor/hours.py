@@ -14,11 +14,9 @@ from kitefeed.protocol import messages as m
 
 def want(s: State, instruments: tuple[m.Instrument, ...]) -> None:
     """Another set of instruments is wanted."""
-    streamed = s.streamed()
     s.want(instruments)
     _look(s)
-    if s.streamed() != streamed:
-        link.instruments_changed(s)
+    link.instruments_changed(s)
     rest.instruments_changed(s)
 
 

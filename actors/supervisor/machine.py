@@ -2,9 +2,11 @@
 
 `handle` applies one event to the facts, then moves every region as far as the facts allow
 (`_advance`), then derives headline and log lines. Regions: session and standby (`session.py`),
-the WebSocket link (`link.py`) and what quotes tell about it (`probe.py`, `doubt.py`), REST polling
-(`rest.py`), the grant (`grant.py`), the market's hours (`hours.py`), and what is said
-(`headline.py`). They share one `State`; each changes only its own part of it.
+the attempts to open a socket (`dial.py`), the open ones (`link.py`) and what quotes tell about them
+(`probe.py`, `doubt.py`), REST polling (`rest.py`), the grants (`grant.py`), the market's hours
+(`hours.py`), and what is said (`headline.py`). They share one `State`; each changes only its own
+part of it. Instruments are divided into shards (`shards.py`), one per socket; the open sockets,
+polling and grants are a shard's own, everything else is the key's.
 """
 
 from collections.abc import Callable
@@ -13,7 +15,17 @@ from typing import assert_never
 from kitefeed.actors.policy.backoff import Ladder
 from kitefeed.actors.policy.machine import Wake
 from kitefeed.actors.policy.market import Market
-from kitefeed.actors.supervisor import doubt, grant, headline, hours, link, probe, rest, session
+from kitefeed.actors.supervisor import (
+    dial,
+    doubt,
+    grant,
+    headline,
+    hours,
+    link,
+    probe,
+    rest,
+    session,
+)
 from kitefeed.actors.supervisor.facts import (
     NETWORK_LADDER_S,
     SETTLE_NS,
@@ -28,6 +40,7 @@ from kitefeed.actors.supervisor.facts import (
     Persisted,
     RetryNow,
 )
+from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.actors.supervisor.state import State
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.topology import Role
@@ -52,9 +65,12 @@ class Supervisor:
         persisted: Persisted,
         jitter: Callable[[], float],
         misconfigured: str | None = None,
+        capacity: Capacity = WHOLE_KEY,
     ) -> None:
         ladders = Ladders(Ladder(backoff_s), Ladder(NETWORK_LADDER_S), Ladder(backoff_s))
-        self.state = State(now_ns, utc_ns, market, ladders, persisted, jitter, misconfigured)
+        self.state = State(
+            now_ns, utc_ns, market, ladders, persisted, jitter, misconfigured, capacity
+        )
         self.state.settled_ns = now_ns + SETTLE_NS
 
     @property
@@ -63,8 +79,9 @@ class Supervisor:
         s = self.state
         due = (
             s.settled_ns,
-            s.link.until_ns,
-            s.link.next_until_ns,
+            s.dial.until_ns,
+            s.dial.move_ns,
+            *s.closing.values(),
             s.session.request_until_ns,
             s.session.next_check_ns,
             s.standby.request_until_ns,
@@ -72,7 +89,8 @@ class Supervisor:
             s.probe.until_ns,
             s.probe.moved_due_ns,
             probe.recheck_ns(s),
-            s.rest_due_ns,
+            *(shard.rest_due_ns for shard in s.shards),
+            *(link.empty_due_ns(shard) for shard in s.shards),
         )
         return min((t for t in due if t > s.now_ns), default=None)
 
@@ -101,12 +119,12 @@ class Supervisor:
                 s.persisted.override = override
                 s.order(Persist())
                 rest.unpark(s)
-                link.retry_now(s)
+                dial.begin_anew(s)
             case RetryNow():
                 rest.unpark(s)
                 s.has_no_entitlement = False
                 session.check_now(s)
-                link.retry_now(s)
+                dial.begin_anew(s)
             case Instruments(instruments):
                 hours.want(s, instruments)
             case m.Beat():
@@ -115,11 +133,11 @@ class Supervisor:
                 if session.seen(s, event):
                     headline.login_seen(s)
                     rest.unpark(s)
-                    link.session_changed(s)
+                    dial.session_changed(s)
             case m.Validated():
                 session.validated(s, event)
-            case m.LinkOpened(_, epoch):
-                link.opened(s, epoch)
+            case m.LinkOpened(number, epoch):
+                link.opened(s, number, epoch)
             case m.LinkFresh(_, epoch):
                 link.fresh(s, epoch)
             case m.LinkDoubt():
@@ -127,7 +145,7 @@ class Supervisor:
             case m.LinkSilent(_, epoch):
                 link.silent(s, epoch)
             case m.LinkRefused(_, epoch, status):
-                link.refused(s, epoch, status)
+                dial.refused(s, epoch, status)
             case m.LinkClosed(_, epoch, code, reason):
                 link.closed(s, epoch, code, reason)
             case m.Polled():
@@ -157,7 +175,7 @@ class Supervisor:
         s.set_clock(utc_ns)
         was_open, s.was_market_open = s.was_market_open, s.is_market_open
         if s.was_market_open and was_open is False:
-            link.retry_now(s)
+            dial.retry_now(s)
         session.scheduled_checks(s, before_ns)
         headline.ready_check(s, before_ns)
 
@@ -168,7 +186,7 @@ class Supervisor:
         if hello.role is Role.TICKER:
             link.reported(s, hello.links)
         elif hello.role is Role.BROADCASTER:
-            grant.broadcaster_up(s, is_new)
+            grant.broadcaster_up(s, hello.grants, is_new)
             s.last_announced = None
         elif hello.role is Role.REST_POLLER:
             rest.reported(s, hello.links)
@@ -183,14 +201,18 @@ class Supervisor:
         if role is Role.TICKER:
             link.ticker_lost(s)
         elif role is Role.REST_POLLER:
-            rest.stop(s)
+            rest.poller_lost(s)
         elif role is Role.BROADCASTER:
             s.values_held = 0
 
     def _beat(self, beat: m.Beat) -> None:
         """Only ticker and broadcaster beats are passed in; each fills its own fields."""
         s = self.state
-        if beat.fresh_tick_age_ns >= 0:
-            s.fresh_ns = max(s.fresh_ns, s.now_ns - beat.fresh_tick_age_ns)
+        for shard in s.shards:
+            # A ticker of a former version knows one age for all.
+            age_ns = beat.fresh_ages_ns.get(shard.number, -1)
+            age_ns = age_ns if beat.fresh_ages_ns else beat.fresh_tick_age_ns
+            if age_ns >= 0:
+                shard.fresh_ns = max(shard.fresh_ns, s.now_ns - age_ns)
         if beat.values:
             s.values_held = beat.values

@@ -29,11 +29,8 @@ def ask(s: State, kind: ProbeKind, doubt: m.LinkDoubt | None = None) -> int:
         doubt.volume_traded if doubt else None,
     )
     until_ns = s.now_ns + PROBE_LIMIT_NS
-    is_same = (s.probe.kind, s.probe.epoch) == (kind, s.link.epoch)
-    failures = s.probe.failures if is_same else 0
-    s.probe = ProbeFacts(
-        kind, s.link.epoch, request, until_ns, s.now_ns, failures=failures, token=token
-    )
+    epoch = doubt.epoch if doubt else s.dial.epoch
+    s.probe = ProbeFacts(kind, epoch, request, until_ns, s.now_ns, token=token)
     s.send(Role.REST_POLLER, request)
     return until_ns
 
@@ -57,7 +54,9 @@ def advance(s: State) -> None:
     if probe.request is not None and s.now_ns >= probe.until_ns:
         _conclude(s, "network")
     elif 0 < probe.moved_due_ns <= s.now_ns:
-        _conclude(s, "moved" if s.fresh_ns < probe.asked_ns else "same")
+        shard = s.shard_of(probe.epoch)
+        has_moved = shard is None or shard.fresh_ns < probe.asked_ns
+        _conclude(s, "moved" if has_moved else "same")
     elif 0 < recheck_ns(s) <= s.now_ns:
         ask(s, "entitlement")
 
@@ -81,9 +80,5 @@ def forget(s: State) -> None:
 
 def _conclude(s: State, outcome: m.ProbeOutcome) -> None:
     probe = s.probe
-    is_answer = outcome in ("moved", "same")
-    failures = 0 if is_answer else probe.failures + 1
-    s.probe = ProbeFacts(
-        probe.kind, probe.epoch, asked_ns=probe.asked_ns, failures=failures, token=probe.token
-    )
+    s.probe = ProbeFacts(probe.kind, probe.epoch, asked_ns=probe.asked_ns, token=probe.token)
     s.probe_news = (probe.kind, outcome)

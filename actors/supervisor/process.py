@@ -30,6 +30,7 @@ from kitefeed.actors.supervisor.facts import (
 )
 from kitefeed.actors.supervisor.machine import Supervisor
 from kitefeed.actors.supervisor.roster import Member, Roster
+from kitefeed.actors.supervisor.shards import Capacity
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns, utc_ns
@@ -60,6 +61,7 @@ class Shell:
             path, "subscriptions and choices of the operator", memory.FILE_BYTES_MAX, log
         )
         persisted = self._file.read(memory.decode) or Persisted()
+        capacity = Capacity(config.kite.sockets_max, config.kite.instruments_per_socket)
         self._machine = Supervisor(
             now_ns=boot_ns(),
             utc_ns=utc_ns(),
@@ -68,9 +70,10 @@ class Shell:
             persisted=persisted,
             jitter=random.random,
             misconfigured=runtime.misconfigured,
+            capacity=capacity,
         )
         self._subscriptions = Subscriptions(
-            config.instruments, config.canaries, config.mode, persisted.subscriptions
+            config.instruments, config.canaries, config.mode, persisted.subscriptions, capacity
         )
         self._roster = Roster(boot_ns())
         self._db = InstrumentsDb(settings.instruments_path)
@@ -163,8 +166,8 @@ class Shell:
                 if self._subscriptions.listen(message, boot_ns()):
                     self._on_wants_changed()
                 self._desk.turn(boot_ns())
-            case m.Confirmed(_, epoch, tokens):
-                self._subscriptions.confirm(epoch, tokens)
+            case m.Confirmed(shard, epoch, tokens):
+                self._subscriptions.confirm(shard, epoch, tokens)
                 self._desk.turn(boot_ns())
             case m.InstrumentsReady(rows, day_ist):
                 log.info("instrument list is ready rows=%d day=%s", rows, day_ist)
@@ -288,7 +291,7 @@ class Shell:
 
     def _note(self, message: m.Message) -> None:
         if isinstance(message, m.Subscribe | m.StartPolling):
-            self._subscriptions.ordered(message.epoch, message.instruments)
+            self._subscriptions.ordered(message.shard, message.epoch, message.instruments)
 
     def _persist(self) -> None:
         """A full disk costs the memory of a restart, not the feed."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kitefeed.actors.policy.market import name_of
 from kitefeed.actors.supervisor import headline
+from kitefeed.actors.supervisor.facts import LinkState, Shard
 from kitefeed.actors.supervisor.roster import Roster
 from kitefeed.actors.supervisor.state import State
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
@@ -55,7 +56,27 @@ def status(
             *roster.report(now_ns),
         ],
         version=_version(),
+        shards=[_shard(s, shard, subscriptions) for shard in s.used],
     )
+
+
+def _shard(s: State, shard: Shard, subscriptions: Subscriptions) -> m.ShardStatus:
+    return m.ShardStatus(
+        shard=shard.number,
+        state=_state_of(s, shard),
+        source=shard.grant.source,
+        epoch=shard.grant.epoch,
+        instruments=len(shard.instruments),
+        confirmed=subscriptions.confirmed_of(shard.number),
+    )
+
+
+def _state_of(s: State, shard: Shard) -> str:
+    """That of its socket; without one, that of the attempts."""
+    if shard.is_open:
+        return shard.link.state
+    is_other = s.dial.state is LinkState.CONNECTING and s.dial.shard != shard.number
+    return LinkState.WAITING if is_other else s.dial.state
 
 
 def _market(s: State) -> dict[str, str]:

@@ -1,13 +1,13 @@
-"""The REST region: when quotes are polled, and with which session."""
+"""The REST region: when quotes are polled for a shard, and with which session."""
 
-from kitefeed.actors.supervisor import doubt, link, session
+from kitefeed.actors.supervisor import dial, doubt, session
 from kitefeed.actors.supervisor.facts import (
     BRIDGE_AFTER_NS,
     POLL_PERIOD_NS,
     POLLS_FAILED_MAX,
     REFUSALS_BEFORE_REST,
-    SHARD,
     Rest,
+    Shard,
 )
 from kitefeed.actors.supervisor.state import State
 from kitefeed.protocol import messages as m
@@ -15,140 +15,162 @@ from kitefeed.protocol.topology import Role
 
 
 def advance(s: State) -> None:
+    for shard in s.shards:
+        if shard.rest.epoch or (shard.instruments and not shard.is_open):
+            _advance(s, shard)
+        else:
+            shard.rest_due_ns = 0
+
+
+def _advance(s: State, shard: Shard) -> None:
     """Starts and stops polling as the facts call for. Starting means: a new epoch, its grant, and
     only then (`granted`) the order to the poller."""
-    wish = _wish(s)
-    s.rest_due_ns = _bridge_due_ns(s)
+    wish = _wish(s, shard)
+    shard.rest_due_ns = _bridge_due_ns(s, shard)
     if wish is None:
-        if s.rest.epoch:
-            stop(s)
-    elif not s.rest.epoch or s.rest.fingerprint != wish:
-        if s.rest.is_started:
-            s.send(Role.REST_POLLER, m.StopPolling(SHARD))
-        s.rest = Rest(s.next_epoch(), wish, parked=s.rest.parked)
-        link.outdated(s)
+        if shard.rest.epoch:
+            stop(s, shard)
+    elif not shard.rest.epoch or shard.rest.fingerprint != wish:
+        if shard.rest.is_started:
+            s.send(Role.REST_POLLER, m.StopPolling(shard.number))
+        shard.rest = Rest(s.next_epoch(), wish)
+        dial.outdated(s, shard)
 
 
-def stop(s: State) -> None:
+def stop(s: State, shard: Shard) -> None:
     """Ends polling; a later start gets a new epoch."""
-    if s.rest.is_started and Role.REST_POLLER in s.actors_up:
-        s.send(Role.REST_POLLER, m.StopPolling(SHARD))
-    s.rest = Rest(parked=s.rest.parked)
+    if shard.rest.is_started and Role.REST_POLLER in s.actors_up:
+        s.send(Role.REST_POLLER, m.StopPolling(shard.number))
+    shard.rest = Rest()
+
+
+def poller_lost(s: State) -> None:
+    for shard in s.shards:
+        stop(s, shard)
 
 
 def reported(s: State, links: tuple[m.LinkReport, ...]) -> None:
-    """What a poller that says hello is polling. Polling that nobody here knows of is adopted (this
-    supervisor is the new one) while the fence may still let it through; what was ordered and is
-    not polled, because the order or its refusal got lost, begins anew under another epoch."""
-    if s.rest.epoch in [running.epoch for running in links]:
+    """What a poller that says hello is polling."""
+    for number in {report.shard for report in links} - set(range(len(s.shards))):
+        s.send(Role.REST_POLLER, m.StopPolling(number))
+    for shard in s.shards:
+        _reported(s, shard, [report for report in links if report.shard == shard.number])
+
+
+def _reported(s: State, shard: Shard, links: list[m.LinkReport]) -> None:
+    """Polling that nobody here knows of is adopted (this supervisor is the new one) while the fence
+    may still let it through; what was ordered and is not polled, because the order or its refusal
+    got lost, begins anew under another epoch."""
+    if shard.rest.epoch in [running.epoch for running in links]:
         return
-    if s.rest.is_started:
-        stop(s)
-    elif links and not s.rest.epoch and links[-1].epoch >= s.grant.epoch:
+    if shard.rest.is_started:
+        stop(s, shard)
+    elif links and not shard.rest.epoch and links[-1].epoch >= shard.grant.epoch:
         running = links[-1]
         ok_ns = s.now_ns if running.is_streaming else 0
-        s.rest = Rest(
-            running.epoch,
-            running.fingerprint,
-            is_started=True,
-            ok_ns=ok_ns,
-            parked=s.rest.parked,
-        )
+        shard.rest = Rest(running.epoch, running.fingerprint, is_started=True, ok_ns=ok_ns)
     elif links:
-        s.send(Role.REST_POLLER, m.StopPolling(SHARD))
+        s.send(Role.REST_POLLER, m.StopPolling(shard.number))
 
 
-def granted(s: State) -> None:
-    if s.rest.epoch and not s.rest.is_started and s.is_market_open:
-        s.rest.is_started = True
-        _order(s)
+def granted(s: State, shard: Shard) -> None:
+    is_new = shard.rest.epoch and not shard.rest.is_started
+    if is_new and s.is_market_open and s.has_hours(shard):
+        shard.rest.is_started = True
+        _order(s, shard)
 
 
 def instruments_changed(s: State) -> None:
-    if s.rest.is_started and s.polled():  # else `advance` ends the polling
-        _order(s)
+    for shard in s.shards:
+        if shard.rest.is_started and s.has_hours(shard):  # else `advance` ends the polling
+            _order(s, shard)
 
 
-def _order(s: State) -> None:
-    rest = s.rest
-    order = m.StartPolling(SHARD, rest.epoch, rest.fingerprint, POLL_PERIOD_NS, s.polled())
+def _order(s: State, shard: Shard) -> None:
+    rest = shard.rest
+    order = m.StartPolling(
+        shard.number, rest.epoch, rest.fingerprint, POLL_PERIOD_NS, s.polled(shard)
+    )
     s.send(Role.REST_POLLER, order)
 
 
 def polled(s: State, event: m.Polled) -> None:
     """A poll was answered, or failed. A refusal parks that session until there is a new one."""
-    rest = s.rest
-    if event.epoch != rest.epoch:
+    shard = next((sh for sh in s.shards if sh.rest.epoch and sh.rest.epoch == event.epoch), None)
+    if shard is None:
         return
+    rest = shard.rest
     rest.detail = event.detail
     rest.sweep_ns = event.sweep_ns or rest.sweep_ns
     rest.failures = rest.failures + 1 if event.outcome == "network" else 0
     if event.outcome == "ok":
         rest.ok_ns = s.now_ns
     elif event.outcome == "token":
-        rest.parked.add(rest.fingerprint)
+        s.parked.add(rest.fingerprint)
         session.refused_elsewhere(s, rest.fingerprint, "a quote was refused")
     elif event.outcome == "permission":
-        rest.parked.add(rest.fingerprint)
+        s.parked.add(rest.fingerprint)
         if rest.fingerprint == s.session.fingerprint:
             doubt.no_entitlement(s)
 
 
 def unpark(s: State) -> None:
     """A new session, or the operator's word: polling may be tried again."""
-    s.rest.parked.clear()
+    s.parked.clear()
 
 
-def fresh_for_ns(s: State) -> int:
+def fresh_for_ns(shard: Shard) -> int:
     """How long after a good poll its values count as fresh."""
-    return 2 * max(POLL_PERIOD_NS, s.rest.sweep_ns) + 1_000_000_000
+    return 2 * max(POLL_PERIOD_NS, shard.rest.sweep_ns) + 1_000_000_000
 
 
-def is_fresh(s: State) -> bool:
+def is_fresh(s: State, shard: Shard) -> bool:
     """However long a sweep takes: where nobody answers, polling gives nothing fresh."""
-    is_answered = s.rest.failures < POLLS_FAILED_MAX
-    return s.rest.ok_ns > 0 and is_answered and s.now_ns - s.rest.ok_ns < fresh_for_ns(s)
+    rest = shard.rest
+    is_answered = rest.failures < POLLS_FAILED_MAX
+    return rest.ok_ns > 0 and is_answered and s.now_ns - rest.ok_ns < fresh_for_ns(shard)
 
 
-def _wish(s: State) -> str | None:
-    """Fingerprint of the session to poll with now, if any. The link comes first; a closed market
+def _wish(s: State, shard: Shard) -> str | None:
+    """Fingerprint of the session to poll with now, if any. The socket comes first; a closed market
     needs no poll."""
     is_needed = (
         s.override in ("auto", "rest")
         and s.is_market_open
-        and s.instruments
+        and s.has_hours(shard)
         and not s.misconfigured
-        and not s.is_link_open
+        and not shard.is_open
         and Role.REST_POLLER in s.actors_up
     )
     if not is_needed:
         return None
-    if s.rest.epoch and _is_kept(s):
-        return s.rest.fingerprint
+    if shard.rest.epoch and _is_kept(s, shard):
+        return shard.rest.fingerprint
     primary, standby = _candidate(s, "primary"), _candidate(s, "standby")
     if s.session.word in ("refused", "absent"):
         return standby or (primary if s.session.word == "refused" else None)
-    if s.override == "rest" or _is_bridge_due(s) or s.consecutive_403 >= REFUSALS_BEFORE_REST:
+    is_refused = s.consecutive_403 >= REFUSALS_BEFORE_REST
+    if s.override == "rest" or _is_bridge_due(s, shard) or is_refused:
         return primary
     return None
 
 
-def _is_kept(s: State) -> bool:
+def _is_kept(s: State, shard: Shard) -> bool:
     """While a new login is not judged, polling goes on with the standby that works; and while a
     restarted supervisor has not been told the sessions, with whatever it adopted."""
-    is_primary = s.session.fingerprint in (None, s.rest.fingerprint)
+    fingerprint = shard.rest.fingerprint
+    is_primary = s.session.fingerprint in (None, fingerprint)
     facts = s.session if is_primary else s.standby
     is_unheard = facts.fingerprint is None and facts.word == "unknown"
-    is_same = facts.fingerprint == s.rest.fingerprint and facts.word != "refused"
+    is_same = facts.fingerprint == fingerprint and facts.word != "refused"
     is_judged = s.session.word not in ("unknown", "unverified")
-    is_parked = s.rest.fingerprint in s.rest.parked
-    return (is_unheard or is_same) and not is_judged and not is_parked
+    return (is_unheard or is_same) and not is_judged and fingerprint not in s.parked
 
 
 def _candidate(s: State, name: m.Slot) -> str | None:
     """The session of a slot, if polling it may work."""
     facts = session.slot(s, name)
-    if facts.fingerprint is None or facts.fingerprint in s.rest.parked:
+    if facts.fingerprint is None or facts.fingerprint in s.parked:
         return None
     if name == "standby" and facts.word == "refused":
         return None
@@ -157,15 +179,17 @@ def _candidate(s: State, name: m.Slot) -> str | None:
     return facts.fingerprint
 
 
-def _is_bridge_due(s: State) -> bool:
+def _is_bridge_due(s: State, shard: Shard) -> bool:
     """15 s without fresh data while REST answers. A socket refusal has its own count of three."""
-    due_ns = _bridge_due_ns(s)
-    is_polling = bool(s.rest.epoch)
+    due_ns = _bridge_due_ns(s, shard)
+    is_polling = bool(shard.rest.epoch)
     return is_polling or (0 < due_ns <= s.now_ns)
 
 
-def _bridge_due_ns(s: State) -> int:
+def _bridge_due_ns(s: State, shard: Shard) -> int:
     """When the bridge is due, 0 for never."""
-    if s.is_link_open or s.session.word != "valid" or s.is_socket_refusal:
+    is_refused = s.is_socket_refusal and not shard.limited_until_ns
+    if shard.is_open or s.session.word != "valid" or is_refused:
         return 0
-    return max(s.fresh_ns, s.started_ns, s.session_since_ns) + BRIDGE_AFTER_NS
+    since_ns = max(shard.fresh_ns, shard.used_since_ns, s.started_ns, s.session_since_ns)
+    return since_ns + BRIDGE_AFTER_NS

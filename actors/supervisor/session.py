@@ -35,7 +35,7 @@ def seen(s: State, event: m.SessionSeen) -> bool:
     if event.slot == "primary":
         s.session_since_ns = s.now_ns
     if event.slot == "standby":
-        s.rest.parked.discard(event.fingerprint or "")
+        s.parked.discard(event.fingerprint or "")
         return False
     return True
 
@@ -127,6 +127,12 @@ def was_valid_today(s: State) -> bool:
     return is_same and s.session.valid_utc_ns >= market.last_flush_utc_ns(s.utc_ns)
 
 
+def is_good(s: State) -> bool:
+    """Whether a socket may be opened with the primary session."""
+    word = s.session.word
+    return word == "valid" or (word == "unverified" and was_valid_today(s))
+
+
 def advance(s: State) -> None:
     """Unanswered validations end as unverified; due checks are asked for."""
     for facts in (s.session, s.standby):
@@ -140,7 +146,7 @@ def advance(s: State) -> None:
 
 def _may_check_now(s: State) -> bool:
     """The link validates before each of its attempts; besides that only a quiet one is checked."""
-    return s.is_link_open or s.session.word == "unknown" or s.override in ("rest", "paused")
+    return s.is_any_open or s.session.word == "unknown" or s.override in ("rest", "paused")
 
 
 def check_now(s: State) -> None:

@@ -5,26 +5,29 @@ from collections.abc import Callable
 from kitefeed.actors.policy.market import NSE, Market
 from kitefeed.actors.supervisor.facts import (
     OBSERVED_OPEN_NS,
-    OPEN_STATES,
     Command,
-    GrantFacts,
+    Dial,
     Ladders,
-    Link,
-    LinkState,
     Override,
     Persist,
     Persisted,
     ProbeFacts,
     ProbeKind,
-    Rest,
     Say,
     Send,
     SessionFacts,
+    Shard,
 )
+from kitefeed.actors.supervisor.shards import PER_SOCKET_MAX, Capacity, assign
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import FeedState
 from kitefeed.protocol.kite.ticks import segment_of
 from kitefeed.protocol.topology import Role
+
+# So many instruments are never all silent while their market trades: each is a canary then. (1,091
+# contracts were seen to send 730 packets a second.)
+CROWD = 1_000
+HOMES_MAX = 4 * m.LIST_MAX  # former places of instruments; all are forgotten beyond it
 
 
 class State:
@@ -39,6 +42,7 @@ class State:
         persisted: Persisted,
         jitter: Callable[[], float],
         misconfigured: str | None,
+        capacity: Capacity,
     ) -> None:
         self.now_ns = now_ns
         self._utc_offset_ns = utc_ns - now_ns
@@ -52,11 +56,15 @@ class State:
         self.session = SessionFacts("primary", valid_fingerprint=persisted.valid_fingerprint,
                                     valid_utc_ns=persisted.valid_utc_ns)  # fmt: skip
         self.standby = SessionFacts("standby")
-        self.link = Link()
-        self.rest = Rest()
+        self.dial = Dial()
+        self.shards = [Shard(number) for number in range(capacity.sockets)]
+        self.closing: dict[int, int] = {}  # epochs of sockets being closed -> when they are over
         self.probe = ProbeFacts()
-        self.grant = GrantFacts()
+        self.parked: set[str] = set()  # fingerprints whose poll was refused: not polled again
         self.instruments: tuple[m.Instrument, ...] = ()
+        self.capacity = capacity
+        self._guard: m.Instrument | None = None
+        self._homes: dict[int, int] = {}  # token -> the shard it was last on
         self.segments: frozenset[int] = frozenset({NSE})  # of the instruments
         self.open_segments: frozenset[int] = frozenset()  # as the sources were last told
         self.trading_segments: frozenset[int] = frozenset()
@@ -64,10 +72,8 @@ class State:
         self.consecutive_403 = 0
         self.is_socket_refusal = False  # the refusals are the socket's alone: the session is good
         self.has_no_entitlement = False
-        self.fresh_ns = 0  # when the ticker last had a fresh tick, 0 for never
         self.started_ns = now_ns
         self.settled_ns = 0
-        self.rest_due_ns = 0  # when polling becomes due if nothing else happens, 0 for never
         self.session_since_ns = now_ns  # when the primary session was first seen
         self.values_held = 0
         self._request_id = 0
@@ -114,9 +120,31 @@ class State:
 
     # --- the market -------------------------------------------------------------------------
 
-    def want(self, instruments: tuple[m.Instrument, ...]) -> None:
+    def want(
+        self, instruments: tuple[m.Instrument, ...], placed: dict[int, int] | None = None
+    ) -> None:
+        """Gives each of `instruments` a shard. `placed`: where some stream by other knowledge."""
         self.instruments = instruments
         self.segments = frozenset(segment_of(i.token) for i in instruments) or frozenset({NSE})
+        canary = next((i for i in instruments if i.is_canary), None)
+        self._guard = canary and m.Instrument(
+            canary.token, canary.key, "ltp", is_canary=True, is_guard=True
+        )
+        before = {i.token: shard.number for shard in self.shards for i in shard.instruments}
+        placed = placed or {}
+        if len(self._homes) > HOMES_MAX:
+            self._homes.clear()
+        self._homes |= before | placed
+        opened = [shard.number for shard in self.shards if shard.is_open]
+        places = assign(instruments, (placed, before), self._homes, self.capacity, opened)
+        for shard in self.shards:
+            self._give(shard, [i for i in instruments if places.get(i.token) == shard.number])
+
+    def _give(self, shard: Shard, instruments: list[m.Instrument]) -> None:
+        if not shard.instruments:
+            shard.used_since_ns = self.now_ns
+        shard.instruments = tuple(instruments)
+        shard.segments = frozenset(segment_of(i.token) for i in instruments)
 
     @property
     def is_market_open(self) -> bool:
@@ -143,25 +171,36 @@ class State:
         that it does not know: there a mute socket would else never be found out."""
         return self.is_overruled or self.market.is_trading(segment, self.utc_ns)
 
-    def streamed(self) -> tuple[m.Instrument, ...]:
-        """All that is wanted; canaries only where trading is continuous. Who reads is nothing to a
-        stream."""
-        return tuple(self._as_streamed(i) for i in self.instruments)
+    def streamed(self, shard: Shard) -> tuple[m.Instrument, ...]:
+        """All that is wanted of it; canaries only where trading is continuous. Who reads is nothing
+        to a stream. Without a canary of its own, its socket gets another's, if Kite has room for
+        it: else nobody would notice that it is mute."""
+        own = shard.instruments
+        is_unwatched = bool(own) and not any(i.is_canary for i in own)
+        if is_unwatched and self._guard is not None and len(own) < PER_SOCKET_MAX:
+            own, is_unwatched = (*own, self._guard), False
+        is_crowd = is_unwatched and len(own) >= CROWD
+        return tuple(self._as_streamed(i, is_canary=i.is_canary or is_crowd) for i in own)
 
-    def _as_streamed(self, instrument: m.Instrument) -> m.Instrument:
+    def _as_streamed(self, instrument: m.Instrument, *, is_canary: bool) -> m.Instrument:
         segment = segment_of(instrument.token)
         is_trading = segment in self.trading_segments
         return m.Instrument(
             instrument.token,
             instrument.key,
             instrument.mode,
-            is_canary=instrument.is_canary and is_trading,
+            is_canary=is_canary and is_trading,
             is_closed=not is_trading and segment not in self.open_segments,
+            is_guard=instrument.is_guard,
         )
 
-    def polled(self) -> tuple[m.Instrument, ...]:
+    def has_hours(self, shard: Shard) -> bool:
+        """Whether any of its segments is open."""
+        return not shard.segments.isdisjoint(self.open_segments)
+
+    def polled(self, shard: Shard) -> tuple[m.Instrument, ...]:
         """Those of open segments."""
-        return tuple(i for i in self.instruments if segment_of(i.token) in self.open_segments)
+        return tuple(i for i in shard.instruments if segment_of(i.token) in self.open_segments)
 
     @property
     def is_settled(self) -> bool:
@@ -181,13 +220,37 @@ class State:
         return self.persisted.override
 
     @property
-    def is_link_open(self) -> bool:
-        return self.link.state in OPEN_STATES
+    def used(self) -> list[Shard]:
+        """Those that carry instruments; the first one when there are none at all."""
+        return [shard for shard in self.shards if shard.instruments] or self.shards[:1]
+
+    @property
+    def judged(self) -> list[Shard]:
+        """Those of which news is to be expected: the worst of them is the headline."""
+        return [shard for shard in self.used if self.has_hours(shard)] or self.used
+
+    def shard_of(self, epoch: int) -> Shard | None:
+        """The shard whose open socket has this epoch."""
+        return next((s for s in self.shards if s.is_open and s.link.epoch == epoch), None)
+
+    @property
+    def closed(self) -> list[Shard]:
+        """Those that need a socket."""
+        return [shard for shard in self.used if not shard.is_open]
+
+    @property
+    def is_any_open(self) -> bool:
+        return any(shard.is_open for shard in self.shards)
 
     @property
     def is_streaming(self) -> bool:
-        """A socket delivers fresh data and the broadcaster lets it through."""
-        return self.link.state is LinkState.LIVE and self.grant.source == "websocket"
+        """Every socket delivers fresh data."""
+        return all(shard.is_streaming for shard in self.judged)
+
+    @property
+    def fresh_ns(self) -> int:
+        """When the last fresh tick came, 0 for never."""
+        return max(shard.fresh_ns for shard in self.shards)
 
     # --- numbers that are issued --------------------------------------------------------------
 

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from kitefeed.actors.policy.names import did_you_mean, nearest
+from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.ticks import is_index
 
-INSTRUMENTS_MAX = 3_000  # of one socket
-OVER_LIMIT = f"over Kite's {INSTRUMENTS_MAX:,} of one socket"
 LISTENER_GRACE_NS = 30_000_000_000  # after the last listener left: it may only be restarting
 LISTENED_MAX = 2 * m.LIST_MAX  # with those in their grace; above it the grace that ends first ends
 HEAR_NS = 300_000_000  # a program's subscriptions are told after its question at most so much later
@@ -34,6 +33,15 @@ class Pending:
     heard_ns: int = 0
 
 
+@dataclass
+class _Order:
+    """What the source of one shard was last told to deliver, and what has come of it."""
+
+    epoch: int
+    tokens: set[int]
+    confirmed: set[int]
+
+
 class Subscriptions:
     def __init__(
         self,
@@ -41,6 +49,7 @@ class Subscriptions:
         canaries: Iterable[str],
         default_mode: m.Mode,
         operator: Mapping[str, str | None],
+        capacity: Capacity = WHOLE_KEY,
     ) -> None:
         self._configured = dict.fromkeys(configured)  # ordered, and quick to ask
         self._canaries = frozenset(canaries)
@@ -51,10 +60,10 @@ class Subscriptions:
         self._read: frozenset[str] = frozenset()  # what else is listened to, as the sources know
         self._tokens: dict[str, int] = {}
         self.unknown: dict[str, str] = {}  # key -> why it cannot be had
-        self._confirmed: set[int] = set()
-        self._early: dict[int, set[int]] = {}  # epoch -> confirmed before it was ordered here
-        self._epoch = 0
-        self.asked = 0
+        self._orders: dict[int, _Order] = {}  # by shard
+        self._early: dict[int, _Order] = {}  # by shard; confirmed before it was ordered here
+        self._instruments_max = capacity.total
+        self._over_limit = _over_limit(capacity)
         self.pending: list[Pending] = []
 
     # --- wants --------------------------------------------------------------------------------
@@ -186,48 +195,69 @@ class Subscriptions:
         return key in self._tokens
 
     def instruments(self) -> tuple[m.Instrument, ...]:
-        """What the sources should deliver. Beyond the limit of one socket the rest is refused."""
+        """What the sources should deliver. What is beyond the limit of all sockets is refused: of
+        listeners first, then of the operator, of the configuration last."""
         found: list[m.Instrument] = []
+        over: dict[str, str] = {}
         for key, mode in self.wanted().items():
             token = self._tokens.get(key)
             if token is None:
                 continue
-            if len(found) >= INSTRUMENTS_MAX:
-                self.unknown.setdefault(key, OVER_LIMIT)
+            if len(found) >= self._instruments_max:
+                over[key] = self._over_limit
                 continue
-            if self.unknown.get(key) == OVER_LIMIT:
-                del self.unknown[key]  # there is room now
             is_canary = key in self._canaries if self._canaries else is_index(token)
             is_read = key in self._read or not self._is_base(key)
             found.append(m.Instrument(token, key, mode, is_canary, has_listeners=is_read))
+        # Of others there is room now, or nobody wants them any more.
+        self.unknown = {key: why for key, why in self.unknown.items() if why != self._over_limit}
+        self.unknown |= over
         return tuple(found)
+
+    def may_be_had(self, key: str) -> bool:
+        """Whether it is worth wanting: room is given by who wants it, names are not."""
+        return self.unknown.get(key, self._over_limit) == self._over_limit
 
     # --- confirmations ------------------------------------------------------------------------
 
-    def ordered(self, epoch: int, instruments: tuple[m.Instrument, ...]) -> None:
+    def ordered(self, shard: int, epoch: int, instruments: tuple[m.Instrument, ...]) -> None:
         """A source was told to deliver these under `epoch`; a new epoch confirms anew."""
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self._confirmed = self._early.pop(epoch, set())
-            self._early.clear()
-        self.asked = len(instruments)
-        self._confirmed &= {i.token for i in instruments}
+        tokens = {i.token for i in instruments if not i.is_guard}
+        before = self._orders.get(shard)
+        if before is None or before.epoch != epoch:
+            before = self._early.pop(shard, None)
+        is_same = before is not None and before.epoch == epoch
+        confirmed = before.confirmed & tokens if before is not None and is_same else set()
+        self._orders[shard] = _Order(epoch, tokens, confirmed)
 
-    def confirm(self, epoch: int, tokens: Iterable[int]) -> None:
+    def confirm(self, shard: int, epoch: int, tokens: Iterable[int]) -> None:
         """Of an epoch that was not ordered here yet, too: a source that a restarted supervisor
         adopts says once what it has confirmed."""
-        if epoch == self._epoch:
-            self._confirmed.update(tokens)
-        elif epoch > self._epoch:
-            self._early = {epoch: self._early.get(epoch, set()).union(tokens)}
+        order = self._orders.get(shard)
+        if order is not None and order.epoch == epoch:
+            order.confirmed.update(order.tokens.intersection(tokens))
+        elif order is None or epoch > order.epoch:
+            early = self._early.get(shard)
+            if early is None or early.epoch < epoch:
+                early = self._early[shard] = _Order(epoch, set(), set())
+            if early.epoch == epoch:
+                early.confirmed.update(tokens)
 
     def is_confirmed(self, key: str) -> bool:
-        return self._tokens.get(key) in self._confirmed
+        token = self._tokens.get(key)
+        return any(token in order.confirmed for order in self._orders.values())
+
+    def confirmed_of(self, shard: int) -> int:
+        return len(self._orders[shard].confirmed) if shard in self._orders else 0
 
     def counts(self) -> m.Subscriptions:
         wanted = self.wanted()
         refused = {key: why for key, why in self.unknown.items() if key in wanted}
-        return m.Subscriptions(len(wanted), self.asked, len(self._confirmed), refused)
+        tokens = {self._tokens[key] for key in wanted if key in self._tokens}
+        orders = self._orders.values()
+        asked = tokens.intersection(set().union(*(order.tokens for order in orders)))
+        confirmed = tokens.intersection(set().union(*(order.confirmed for order in orders)))
+        return m.Subscriptions(len(wanted), len(asked), len(confirmed), refused)
 
     # --- answers ------------------------------------------------------------------------------
 
@@ -271,3 +301,12 @@ def _wishes(told: m.ListenersWant) -> dict[str, dict[m.Mode | None, int]]:
         mode = told.modes.get(key)
         wishes[key] = {mode: 0, None: 0} if key in also_plain else {mode: 0}
     return wishes
+
+
+def _over_limit(capacity: Capacity) -> str:
+    """Why an instrument cannot be had, and what to do."""
+    sockets, per_socket = capacity
+    why = f"over the limit of {capacity.total:,} instruments ({sockets} sockets of {per_socket:,})"
+    if capacity == WHOLE_KEY:
+        return f"{why}: `kitefeed unsubscribe` others"
+    return f"{why}: `kitefeed unsubscribe` others, or raise it in [kite] of the configuration"

@@ -7,7 +7,7 @@ import msgspec
 
 from kitefeed.actors.policy.machine import earliest
 from kitefeed.actors.ticker.liveness import Liveness
-from kitefeed.actors.ticker.subscriptions import Ask, Asked
+from kitefeed.actors.ticker.subscriptions import GUARD, Ask, Asked
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import (
     TICKS_PER_CHUNK_MAX,
@@ -53,6 +53,7 @@ class Link:
         self.shard = shard
         self.epoch = epoch
         self.asked = Asked()
+        self.is_subscribed = False  # told what to stream: it has its grant
         self.liveness = Liveness(now_ns)
         self._batch_seq = 0
         self._beat_due_ns = now_ns + BEAT_NS
@@ -72,10 +73,12 @@ class Link:
     ) -> tuple[list[Ask], list[IngestBatch]]:
         """Takes over the desired set; returns what to ask of Kite, and what to tell readers: the
         values of instruments that stream no more are stale from here on."""
+        self.is_subscribed = True
         before = self.asked.topics
         asks = self.asked.change(instruments, is_refresh=is_refresh)
         self.liveness.subscribed(self.asked.instruments.values(), now_ns)
-        ended = [topic for token, topic in before.items() if token not in self.asked.topics]
+        after = self.asked.topics
+        ended = [topic for token, topic in before.items() if topic and not after.get(token)]
         items = [Item(topic, Flag.STALE.value, _NOTHING) for topic in ended]
         return asks, [self._batch(items, now_ns)] if items else []
 
@@ -126,6 +129,10 @@ class Link:
         if not topics:
             return
         flags = self._note(tokens, bodies, now_ns, utc_s, received)
+        if GUARD in topics:
+            is_own = [topic != GUARD for topic in topics]
+            topics, bodies = [*compress(topics, is_own)], [*compress(bodies, is_own)]
+            flags = [*compress(flags, is_own)]
         for start in range(0, len(topics), TICKS_PER_CHUNK_MAX):
             cut = slice(start, start + TICKS_PER_CHUNK_MAX)
             batch = self._batch([], now_ns)

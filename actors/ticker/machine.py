@@ -16,13 +16,15 @@ from typing import NamedTuple
 import msgspec
 
 from kitefeed.actors.policy.machine import Wake, earliest
+from kitefeed.actors.ticker.echoes import Echoes
 from kitefeed.actors.ticker.link_state import Link
 from kitefeed.actors.ticker.liveness import Doubt, Silent
-from kitefeed.actors.ticker.subscriptions import Ask
+from kitefeed.actors.ticker.subscriptions import GUARD, Ask
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import IngestBatch
 
 REASON_CHARS_MAX = 200
+LINKS_MAX = 3  # sockets of one API key; Kite refuses a fourth, and may flag who tries
 # The official client tells a refused upgrade only so, in the reason of a 1006.
 _REFUSED = re.compile(r"upgrade failed \((\d{3})")
 
@@ -108,6 +110,8 @@ class Ticker:
         )
         self.last_tick_ns: int | None = None
         self.fresh_tick_ns: int | None = None
+        self.fresh_shards_ns: dict[int, int] = {}
+        self._echoes = Echoes()
 
     @property
     def deadline_ns(self) -> int | None:
@@ -127,6 +131,7 @@ class Ticker:
                 fingerprint=self._fingerprints[key],
                 is_streaming=link.is_fresh,
                 source="websocket",
+                tokens=tuple(t for t, topic in link.asked.topics.items() if topic != GUARD),
             )
             for key, link in self._open.items()
         )
@@ -159,6 +164,8 @@ class Ticker:
         if now_ns > order.not_after_boot_ns or order.epoch <= self._epochs.get(order.shard, 0):
             return []
         key = LinkId(order.shard, order.epoch)
+        if len(self._states) >= LINKS_MAX:
+            return [m.LinkClosed(*key, None, f"{LINKS_MAX} sockets are open or closing already")]
         self._epochs[order.shard] = order.epoch
         self._states[key] = State.CONNECTING
         self._fingerprints[key] = order.fingerprint
@@ -208,6 +215,9 @@ class Ticker:
         link = self._open.get(frame.link)
         if link is None:
             return []
+        if not frame.is_binary and self._is_for_others(frame, now_ns):
+            link.liveness.frame(now_ns)
+            return []
         received = link.receive(frame.payload, frame.is_binary, now_ns, frame.utc_s)
         counters = self.counters
         counters["frames"] += 1
@@ -218,8 +228,17 @@ class Ticker:
         if received.has_tick:
             self.last_tick_ns = now_ns
         if received.has_fresh_tick:
-            self.fresh_tick_ns = now_ns
+            self.fresh_tick_ns = self.fresh_shards_ns[link.shard] = now_ns
         return [*received.batches, *received.reports]
+
+    def _is_for_others(self, frame: Frame, now_ns: int) -> bool:
+        """A link that is not subscribed has no grant yet: what it brings would be fenced, and it
+        must not count as the first copy."""
+        is_silent = not self._open[frame.link].is_subscribed
+        has_others = any(link.is_subscribed for link in self._open.values())
+        if is_silent and has_others:
+            return True
+        return self._echoes.is_echo(frame.payload, frame.link.epoch, now_ns)
 
     def _wake(self, now_ns: int) -> list[Command]:
         commands: list[Command] = []

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import sys
 
-from kitefeed.actors.runtime import process, session_file
+from kitefeed.actors.runtime import locks, process, session_file
 from kitefeed.actors.runtime.bus import Bus
 from kitefeed.actors.runtime.driver import Driver
 from kitefeed.actors.runtime.hello import hello_of
@@ -23,8 +23,10 @@ from kitefeed.actors.ticker.machine import (
     Upgraded,
     Welcomed,
 )
+from kitefeed.protocol import location
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns, utc_ns
+from kitefeed.protocol.errors import ConfigError
 from kitefeed.protocol.feed import IngestBatch, encode
 from kitefeed.protocol.sockets import Wire, connect_ingest
 from kitefeed.protocol.topology import Role
@@ -48,6 +50,8 @@ class Shell:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._machine = Ticker()
+        self._keys = locks.KeyLocks(location.home() / "keys", runtime.boot_id)
+        self._has_no_keys = False  # the locks cannot be had, and it was said
         self._driver = Driver(self._machine, self._perform)
         reactor.install(asyncio.get_running_loop(), self._library_failed)
         # After the reactor: this import brings kiteconnect.
@@ -66,6 +70,7 @@ class Shell:
         self._driver.close()
         self._bus.close()
         self._ingest.close()
+        self._keys.release()
 
     def _feed(self, event: object) -> None:
         self._driver.feed(event)
@@ -91,6 +96,10 @@ class Shell:
         if session is None:
             self._feed(Ended(link, None, "session changed"))
             return
+        other = self._take_key(session.api_key)
+        if other is not None:
+            self._feed(Ended(link, None, other))
+            return
         callbacks = self._module.Callbacks(
             on_open=lambda: self._feed(Upgraded(link)),
             on_message=lambda payload, is_binary: feed(
@@ -103,6 +112,16 @@ class Shell:
             settings.config.kite.ws_url, session, callbacks
         )
         self._sockets[link].connect()
+
+    def _take_key(self, api_key: str) -> str | None:
+        """Who else uses it. Without a home to keep locks in, nobody knows, and we go on."""
+        try:
+            return self._keys.take(api_key, self._runtime.settings.config.kite.ws_url)
+        except (ConfigError, OSError) as error:
+            if not self._has_no_keys:
+                self._has_no_keys = True
+                log.warning("a second daemon with this API key would not be noticed: %s", error)
+            return None
 
     def _ended(self, link: LinkId, code: int | None, reason: str) -> None:
         self._sockets.pop(link, None)
@@ -124,6 +143,7 @@ class Shell:
             last_tick_age_ns=_age_ns(self._machine.last_tick_ns),
             fresh_tick_age_ns=_age_ns(self._machine.fresh_tick_ns),
             counters=dict(self._machine.counters),
+            fresh_ages_ns={s: _age_ns(at) for s, at in self._machine.fresh_shards_ns.items()},
         )
 
 

@@ -9,6 +9,8 @@ from kitefeed.protocol.topics import tick_topic
 
 TOKENS_PER_MESSAGE_MAX = 500  # Kite names no limit; 3,000 at once are used, less is more careful
 
+GUARD = b""  # instead of a topic: another socket carries it, here only its silence counts
+
 Action = Literal["subscribe", "unsubscribe", "ltp", "quote", "full"]
 
 
@@ -49,7 +51,7 @@ class Asked:
             if not is_refresh and token in old and old[token].mode != instrument.mode
         ]
         self.instruments = new
-        self.topics = {token: tick_topic(i.key) for token, i in new.items()}
+        self.topics = {t: GUARD if i.is_guard else tick_topic(i.key) for t, i in new.items()}
         self._modes = {token: mode_from_name(i.mode) for token, i in new.items()}
         self._forget(removed)
         self._unconfirmed = new.keys() - self.confirmed

@@ -1,22 +1,28 @@
-"""Every row runs on a daemon of its own, watched by the probe, and is judged at the end."""
+"""Every row runs on a daemon of its own, watched by the probe and read by a program, and both are
+asked at the end."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from tests.faults.probe import Probe
+from tests.faults.reader import SLACK_S, Reader
 from tests.integration.rig import Rig
 
 
 @pytest.fixture
-def rig() -> Iterator[Rig]:
+def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
+    behind = request.node.get_closest_marker("behind")
     with Rig() as rig:
         rig.start()
-        yield rig
+        with Reader(rig, behind.args[0] if behind else SLACK_S) as reader:
+            yield rig
         rig.stop()
         for path in rig.root.rglob("*"):
             if path.is_file() and path.name not in ("session.json", "standby.json"):
                 rig.assert_no_token(path)
+    assert reader.lies == []
+    assert reader.judged > 0
 
 
 @pytest.fixture

@@ -134,12 +134,16 @@ def log_out(rig: Rig, rng: random.Random) -> str:
 FAULTS: tuple[Callable[[Rig, random.Random], str], ...] = (kill, freeze, drop, disturb, log_out)
 
 
-def subscribe_all(rig: Rig, count: int) -> None:
+def first_keys(rig: Rig, count: int) -> list[str]:
     """The market's first instruments, as the simulated dump lists them."""
     path = rig.root / "state" / "instruments.sqlite"
     eventually(path.exists, 20)
     with sqlite3.connect(path) as db:
-        keys = [row[0] for row in db.execute("SELECT key FROM instruments LIMIT ?", (count,))]
+        return [row[0] for row in db.execute("SELECT key FROM instruments LIMIT ?", (count,))]
+
+
+def subscribe_all(rig: Rig, count: int) -> None:
+    keys = first_keys(rig, count)
     for start in range(0, len(keys), 500):
         rig.kitefeed("subscribe", *keys[start : start + 500], "--mode", "full")
     eventually(lambda: rig.status()["subscriptions"]["confirmed"] >= len(keys) - 5, 60, every_s=1)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.probe import Probe
+from tests.faults.probe import Ledger, Probe
+from tests.faults.reader import Reader
 from tests.faults.test_process_faults import until_fresh
 from tests.integration.rig import Rig
 from tests.support import eventually
@@ -37,9 +38,9 @@ def test_15_a_full_disk_is_said_once_costs_no_tick_and_is_over_when_there_is_roo
     assert rig.daemon is not None
     state = Path(f"/proc/{rig.daemon.pid}/root{rig.root}/state")
     eventually((state / "last_values.msgpack").exists, 15)
-    with Probe(rig.run_dir) as probe:
+    with Probe(rig.run_dir) as probe, Reader(rig) as reader:
         until_fresh(rig, 5)
-        probe.forget_pauses()
+        ledger = Ledger(rig, probe)
         filler = state / "filler"
         _fill(filler)
         assert rig.kitefeed("subscribe", "NSE:TCS").returncode == 0  # in force, not yet remembered
@@ -49,8 +50,9 @@ def test_15_a_full_disk_is_said_once_costs_no_tick_and_is_over_when_there_is_roo
         filler.unlink()
         eventually(lambda: rig.output().count(" over after ") == 2, 25)
         assert len(rig.errors()) == 2, rig.errors()
-        assert probe.longest_pause_s < 1.5
+        ledger.assert_none_lost()
     assert probe.violations == []
+    assert reader.lies == []
     assert b"NSE:TCS" in (state / "supervisor.json").read_bytes()
     assert not list(state.glob("*.damaged"))
 

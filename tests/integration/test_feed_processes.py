@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from kitefeed import Feed
+from kitefeed.actors.runtime import locks
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.topology import Role
 from tests.integration.rig import INSTRUMENTS, Rig, Truth
@@ -39,6 +40,24 @@ def _kill_and_heal(rig: Rig, feed: Feed, truth: Truth, role: Role) -> None:
     took_s = (boot_ns() - start_ns) / 1e9
     assert took_s < 5, f"{role} took {took_s:.1f} s"
     eventually(lambda: rig.status().get("feed") == "live", 5)
+
+
+def test_a_process_that_died_is_started_again_at_once(own_rig: Rig) -> None:
+    """supervisord by itself would look after a second, and act in the round after that."""
+    start_ns = boot_ns()
+    eventually(lambda: boot_ns() - start_ns > 4e9, 5)  # longer than `startsecs`
+    for role in (Role.AUTH_WATCHER, Role.TOKEN_VALIDATOR, Role.REST_POLLER, Role.BROADCASTER):
+        before = own_rig.pid_of(role)
+        os.kill(before, signal.SIGKILL)
+        killed_s = boot_ns() / 1e9
+        pid = eventually(lambda role=role, before=before: _replaced(own_rig, role, before), 8)
+        started_s = locks.start_ticks(pid) / os.sysconf("SC_CLK_TCK")
+        assert started_s - killed_s < 0.5, role
+
+
+def _replaced(rig: Rig, role: Role, before: int) -> int:
+    pid = rig.pid_of(role)
+    return 0 if pid == before else pid
 
 
 def test_sigterm_stops_every_process(own_rig: Rig) -> None:

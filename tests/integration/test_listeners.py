@@ -163,7 +163,6 @@ def test_one_feed_has_three_thousand_instruments(rig: Rig) -> None:
     assert sum(messages(rig).values()) - sum(before.values()) < 30
 
 
-@pytest.mark.faults
 def test_a_restarted_supervisor_asks_kite_for_nothing_and_knows_what_is_confirmed(
     rig: Rig,
 ) -> None:

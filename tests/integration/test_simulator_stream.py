@@ -345,7 +345,8 @@ def test_refuse_ws_closes_sockets_and_refuses_until_clear(argument: object, stat
 
 
 @pytest.mark.parametrize(
-    ("how", "code"), [("close", 1000), ("1011", 1011), ("fin", 1006), ("rst", 1006)]
+    ("how", "code"),
+    [("close", 1000), ("twice", 1000), ("1011", 1011), ("fin", 1006), ("rst", 1006)],
 )
 def test_drop_ws_ends_every_socket_once(how: str, code: int) -> None:
     async def scenario(client: Client, simulator: Simulator) -> None:
@@ -353,6 +354,16 @@ def test_drop_ws_ends_every_socket_once(how: str, code: int) -> None:
         await client.fault("drop_ws", how)
         assert [await next_end(ws) for ws in sockets] == [code, code]
         assert await client.connect()
+
+    run(scenario)
+
+
+def test_drop_one_ends_the_newest_socket_only() -> None:
+    async def scenario(client: Client, simulator: Simulator) -> None:
+        _, newest = [await client.connect(), await client.connect()]
+        await client.fault("drop_one", "1011")
+        assert await next_end(newest) == 1011
+        assert len(simulator.stream.connections()) == 1
 
     run(scenario)
 
@@ -483,7 +494,7 @@ def test_the_statistics_name_the_last_packet_that_was_sent() -> None:
         assert last["mode"] == "full"
         assert last["last_price"] == market["last_price"]
         assert market["changed_at_ns"] <= last["sent_at_ns"] <= stats["now_ns"]
-        assert stats["sockets"] == {"open": 1, "apps": {"1": 1, "2": 0}}
+        assert stats["sockets"] == {"open": 1, "most_open": 1, "apps": {"1": 1, "2": 0}}
         assert set(stats["last_packets"]) == {str(INFY)}
 
     run(scenario)
@@ -507,3 +518,42 @@ def test_a_reader_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch)
         writer.close()
 
     run(scenario, instruments=3000, tick_hz=1.0)
+
+
+def test_two_close_frames_lie_on_the_wire() -> None:
+    async def scenario(client: Client, simulator: Simulator) -> None:
+        reader, writer, _ = await raw_handshake(simulator)
+        await client.fault("drop_ws", "twice")
+        assert (await reader.read()).endswith(bytes.fromhex("880203e8") * 2)
+        writer.close()
+
+    run(scenario)
+
+
+def test_a_slow_handshake_is_answered_and_holds_up_nobody_else() -> None:
+    async def scenario(client: Client, simulator: Simulator) -> None:
+        await client.fault("slow_ws", 600)
+        late = asyncio.create_task(client.connect())
+        await eventually(lambda: simulator.stats.handshakes()["total"] == {"101": 1})
+        await client.fault("clear")
+        assert await client.connect()
+        assert not late.done()
+        late.cancel()
+
+    run(scenario)
+
+
+def test_one_instrument_freezes_while_its_market_and_the_others_move_on() -> None:
+    async def scenario(client: Client, simulator: Simulator) -> None:
+        ws = await client.connect()
+        await client.fault("freeze", NIFTY)
+        await ask(ws, "subscribe", [NIFTY, INFY])
+        assert set(await next_packets(ws)) == {NIFTY, INFY}  # what it was is told
+        before = simulator.market.prices(0)[NIFTY].changed_utc_ns
+        while simulator.market.prices(0)[NIFTY].changed_utc_ns == before:
+            assert set(await next_packets(ws)) == {INFY}
+        await client.fault("clear")
+        while NIFTY not in await next_packets(ws):
+            pass
+
+    run(scenario)

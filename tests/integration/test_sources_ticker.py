@@ -232,7 +232,7 @@ def test_a_new_supervisor_is_told_of_running_links_and_confirmations(stage: Stag
     stage.challenge()
     stage.until(lambda: len(stage.hellos) > hellos)
     (link,) = stage.hellos[-1].links
-    assert link == m.LinkReport(0, 1, fingerprint, True, "websocket")
+    assert link == m.LinkReport(0, 1, fingerprint, True, "websocket", (INFY.token,))
     assert stage.hellos[-1].highest_epoch == 1
     assert stage.report(m.Confirmed).tokens == (INFY.token,)
 

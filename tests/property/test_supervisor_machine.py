@@ -7,6 +7,7 @@ the promises of the design are checked; in the end the faults stop and the feed 
 
 from typing import Literal
 
+import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -23,6 +24,7 @@ from kitefeed.actors.supervisor.facts import (
     RetryNow,
 )
 from kitefeed.actors.supervisor.machine import Event
+from kitefeed.actors.supervisor.shards import SOCKETS_MAX, WHOLE_KEY, Capacity
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.topology import Role
 from tests.unit.actors.supervisor.bench import CRUDE, INFY, NIFTY, OTHERS, S
@@ -44,14 +46,18 @@ class World(RuleBasedStateMachine):
         self.deaf: set[Role] = set()  # orders do not reach them until their next hello
         self.files: dict[m.Slot, str | None] = {"primary": "f1", "standby": None}
         self.sent: list[Answer] = []  # what was answered before, to be heard twice
-        self.polled: m.StartPolling | None = None
-        self.links: dict[int, str] = {}  # what the ticker holds open
+        self.polled: dict[int, m.StartPolling] = {}  # by shard
+        self.links: dict[int, m.LinkReport] = {}  # what the ticker holds open, by epoch
         self.hours: Hours = "always"
+        self.capacity = WHOLE_KEY
 
-    @initialize(hours=st.sampled_from(["always", "always", "always", "calendar", "never"]))
-    def begin(self, hours: Hours) -> None:
-        self.hours = hours
-        self.bench = Watched(hours)
+    @initialize(
+        hours=st.sampled_from(["always", "always", "always", "calendar", "never"]),
+        capacity=st.sampled_from([WHOLE_KEY, Capacity(3, 1), Capacity(2, 1), Capacity(1, 1)]),
+    )
+    def begin(self, hours: Hours, capacity: Capacity) -> None:
+        self.hours, self.capacity = hours, capacity
+        self.bench = Watched(hours, capacity=capacity)
         self.bench.up()
         self.bench.login("f1")
         self._take_orders()
@@ -66,10 +72,13 @@ class World(RuleBasedStateMachine):
             match order:
                 case m.CloseLink(_, epoch):
                     self.links.pop(epoch, None)
-                case m.StartPolling():
-                    self.polled = order
-                case m.StopPolling():
-                    self.polled = None
+                case m.Subscribe(_, epoch, instruments) if epoch in self.links:
+                    tokens = tuple(i.token for i in instruments if not i.is_guard)
+                    self.links[epoch] = msgspec.structs.replace(self.links[epoch], tokens=tokens)
+                case m.StartPolling(shard):
+                    self.polled[shard] = order
+                case m.StopPolling(shard):
+                    self.polled.pop(shard, None)
                 case _:
                     pass
         self.bench.orders.clear()
@@ -104,31 +113,43 @@ class World(RuleBasedStateMachine):
         if not isinstance(order, m.OpenLink) or Role.TICKER in self.down:
             return
         match ending:
-            case "opened":
-                self.links[order.epoch] = order.fingerprint
-                self._answer(m.LinkOpened(0, order.epoch))
+            case "opened" if order.epoch in self.links or len(self.links) < SOCKETS_MAX:
+                self._open(order)
             case "refused" | "limited":
-                self._tell(m.LinkRefused(0, order.epoch, 403 if ending == "refused" else 429))
-            case "closed":
+                status = 403 if ending == "refused" else 429
+                self._tell(m.LinkRefused(order.shard, order.epoch, status))
+            case _:
                 self.links.pop(order.epoch, None)
-                self._tell(m.LinkClosed(0, order.epoch, 1006, "reset by peer"))
+                self._tell(m.LinkClosed(order.shard, order.epoch, 1006, "reset by peer"))
+
+    def _open(self, order: m.OpenLink) -> None:
+        report = m.LinkReport(order.shard, order.epoch, order.fingerprint, True, "websocket")
+        self.links.setdefault(order.epoch, report)
+        self._answer(m.LinkOpened(order.shard, order.epoch))
 
     @rule(what=st.sampled_from(["fresh", "silent", "unproven", "canary", "beat"]))
     def stream_reports(self, what: str) -> None:
         if Role.TICKER in self.down:
             return
-        for epoch in list(self.links):
+        for epoch, link in list(self.links.items()):
             match what:
                 case "fresh":
-                    self._answer(m.LinkFresh(0, epoch))
+                    self._answer(m.LinkFresh(link.shard, epoch))
                 case "silent":
-                    self._tell(m.LinkSilent(0, epoch))
+                    self._tell(m.LinkSilent(link.shard, epoch))
                 case "unproven" | "canary":
                     kind: Literal["unproven", "canary"]
                     kind = "unproven" if what == "unproven" else "canary"
-                    self._tell(m.LinkDoubt(0, epoch, kind, NIFTY.token, 100))
+                    self._tell(m.LinkDoubt(link.shard, epoch, kind, NIFTY.token, 100))
                 case _:
-                    self._tell(m.Beat(fresh_tick_age_ns=0))
+                    self._tell(m.Beat(fresh_tick_age_ns=0, fresh_ages_ns={link.shard: 0}))
+
+    @precondition(lambda self: len(self.links) > 1)
+    @rule(which=st.integers(0, 2))
+    def one_of_several_closes(self, which: int) -> None:
+        if Role.TICKER not in self.down:
+            link = self.links.pop(list(self.links)[which % len(self.links)])
+            self._tell(m.LinkClosed(link.shard, link.epoch, 1006, "reset by peer"))
 
     @rule(turns=st.integers(3, 30))
     def all_goes_well_for_a_while(self, turns: int) -> None:
@@ -147,18 +168,20 @@ class World(RuleBasedStateMachine):
 
     @rule(outcome=st.sampled_from(["ok", "ok", "token", "permission", "network"]))
     def sweep_ends(self, outcome: m.RestOutcome) -> None:
-        if self.polled is not None and Role.REST_POLLER not in self.down:
-            self._answer(m.Polled(0, self.polled.epoch, outcome, sweep_ns=S))
+        if Role.REST_POLLER not in self.down:
+            for order in list(self.polled.values()):
+                self._answer(m.Polled(order.shard, order.epoch, outcome, sweep_ns=S))
 
-    @rule(is_other=st.integers(0, 9))
-    def broadcaster_answers(self, is_other: int) -> None:
-        grant = self._last(m.Grant)
-        if not isinstance(grant, m.Grant) or Role.BROADCASTER in self.down:
+    @rule(is_other=st.integers(0, 9), back=st.integers(1, 3))
+    def broadcaster_answers(self, is_other: int, back: int) -> None:
+        grants = self.bench.all(m.Grant)[-back:]
+        if not grants or Role.BROADCASTER in self.down:
             return
+        grant = grants[0]
         if is_other == 0:
-            self._answer(m.Granted(0, grant.epoch + 3, "none"))
+            self._answer(m.Granted(grant.shard, grant.epoch + 3, "none"))
         else:
-            self._answer(m.Granted(0, grant.epoch, grant.source))
+            self._answer(m.Granted(grant.shard, grant.epoch, grant.source))
 
     @precondition(lambda self: self.sent)
     @rule(data=st.data())
@@ -168,8 +191,7 @@ class World(RuleBasedStateMachine):
             self._tell(again)
         elif again.epoch in self.links:
             before = len(self.bench.all(m.CloseLink))
-            state = self.bench.machine.state
-            was_ours = state.is_link_open and again.epoch == state.link.epoch
+            was_ours = self.bench.machine.state.shard_of(again.epoch) is not None
             self._tell(again)
             assert not was_ours or len(self.bench.all(m.CloseLink)) == before
 
@@ -219,7 +241,7 @@ class World(RuleBasedStateMachine):
     def supervisor_restarts(self) -> None:
         """All that survives is the state file, and what the actors report."""
         before = self.bench
-        self.bench = Watched(self.hours, before.machine.state.persisted)
+        self.bench = Watched(self.hours, before.machine.state.persisted, self.capacity)
         self.bench.follow(before)
         self.bench.valid_ns = before.valid_ns
         self.bench.highest_epoch = before.highest_epoch
@@ -248,19 +270,18 @@ class World(RuleBasedStateMachine):
         if role is Role.TICKER:
             self.links.clear()
         elif role is Role.REST_POLLER:
-            self.polled = None
+            self.polled.clear()
 
     def _hello(self, role: Role, *, is_new: bool) -> None:
         self.deaf.discard(role)
         links: tuple[m.LinkReport, ...] = ()
         if role is Role.TICKER:
+            links = tuple(self.links.values())
+        elif role is Role.REST_POLLER:
             links = tuple(
-                m.LinkReport(0, epoch, fingerprint, True, "websocket")
-                for epoch, fingerprint in self.links.items()
+                m.LinkReport(shard, order.epoch, order.fingerprint, True, "rest")
+                for shard, order in self.polled.items()
             )
-        elif role is Role.REST_POLLER and self.polled is not None:
-            order = self.polled
-            links = (m.LinkReport(0, order.epoch, order.fingerprint, True, "rest"),)
         highest = max((running.epoch for running in links), default=0)
         self._tell(ActorUp(m.Hello(role, "b", 7, 7, "1", highest, links), is_new))
 
@@ -269,13 +290,13 @@ class World(RuleBasedStateMachine):
     @invariant()
     def every_wait_has_an_end(self) -> None:
         s = self.bench.machine.state
-        link, probe = s.link, s.probe
-        match link.state:
+        dial, probe = s.dial, s.probe
+        match dial.state:
             case LinkState.WAITING:
-                assert link.until_ns > s.now_ns or link.cause == "entitlement"
-                assert link.until_ns or s.has_no_entitlement
+                assert dial.until_ns > s.now_ns or dial.cause == "entitlement"
+                assert dial.until_ns or s.has_no_entitlement
             case LinkState.CONNECTING:
-                assert link.until_ns > s.now_ns
+                assert dial.until_ns > s.now_ns
             case LinkState.PREFLIGHT:
                 is_unheard = s.session.fingerprint is None and s.session.word == "unknown"
                 assert s.session.request_until_ns > s.now_ns or is_unheard
@@ -284,36 +305,51 @@ class World(RuleBasedStateMachine):
                 assert max(probe.until_ns, probe.moved_due_ns) > s.now_ns
             case _:
                 pass
-        if link.state in (LinkState.WAITING, LinkState.CONNECTING) and link.until_ns:
+        if dial.state in (LinkState.WAITING, LinkState.CONNECTING) and dial.until_ns:
             assert self.bench.machine.deadline_ns is not None
-            assert self.bench.machine.deadline_ns <= link.until_ns
+            assert self.bench.machine.deadline_ns <= dial.until_ns
 
     @invariant()
-    def one_source_at_most_holds_the_grant(self) -> None:
+    def one_source_at_most_holds_the_grant_of_a_shard(self) -> None:
+        for shard in self.bench.machine.state.shards:
+            if shard.grant.source == "websocket":
+                assert shard.is_open
+                assert shard.grant.epoch == shard.link.epoch
+            elif shard.grant.source == "rest":
+                assert not shard.is_open
+                assert shard.grant.epoch == shard.rest.epoch
+            assert not (shard.is_open and shard.rest.epoch)
+
+    @invariant()
+    def every_instrument_is_in_one_shard(self) -> None:
         s = self.bench.machine.state
-        if s.grant.source == "websocket":
-            assert s.is_link_open
-            assert s.grant.epoch == s.link.epoch
-        elif s.grant.source == "rest":
-            assert not s.is_link_open
-            assert s.grant.epoch == s.rest.epoch
-        assert not (s.is_link_open and s.rest.epoch)
+        placed = [i for shard in s.shards for i in shard.instruments]
+        assert {*placed} == {*s.instruments[: self.capacity.total]}
+        assert len(placed) == len({*placed})
+        assert all(len(shard.instruments) <= self.capacity.per_socket for shard in s.shards)
+
+    @invariant()
+    def there_are_never_more_sockets_than_allowed(self) -> None:
+        s = self.bench.machine.state
+        is_dialling = s.dial.state is LinkState.CONNECTING
+        assert sum(shard.is_open for shard in s.shards) + is_dialling <= SOCKETS_MAX
 
     @invariant()
     def nobody_polls_who_should_not(self) -> None:
         """Also a poller that a former supervisor started."""
         s = self.bench.machine.state
-        if self.polled is not None and not {Role.REST_POLLER} & (self.down | self.deaf):
-            assert s.rest.epoch == self.polled.epoch
-            assert s.is_market_open
-            assert s.override in ("auto", "rest")
+        if not {Role.REST_POLLER} & (self.down | self.deaf):
+            for shard, order in self.polled.items():
+                assert s.shards[shard].rest.epoch == order.epoch
+                assert s.is_market_open
+                assert s.override in ("auto", "rest")
 
     @invariant()
     def nothing_works_while_paused(self) -> None:
         s = self.bench.machine.state
         if s.override == "paused":
-            assert s.link.state is LinkState.IDLE
-            assert not s.rest.epoch
+            assert s.dial.state is LinkState.IDLE
+            assert not any(shard.is_open or shard.rest.epoch for shard in s.shards)
 
     # --- and in the end -----------------------------------------------------------------------
 
@@ -330,8 +366,8 @@ class World(RuleBasedStateMachine):
         start_ns = bench.now_ns
         while not bench.machine.state.is_streaming:
             took_s = (bench.now_ns - start_ns) / S
-            link = bench.machine.state.link
-            assert took_s <= self._patience_s(), f"not live after {took_s} s: {link}"
+            dial = bench.machine.state.dial
+            assert took_s <= self._patience_s(), f"not live after {took_s} s: {dial}"
             self._answer_well()
             bench.wait(0.1)
         assert self.hours != "always" or bench.state.feed == "live"
@@ -349,27 +385,28 @@ class World(RuleBasedStateMachine):
                 if facts.request_id and facts.fingerprint:
                     args = (facts.request_id, facts.fingerprint, facts.slot)
                     self._tell(m.Validated(*args, "valid"))
-        if Role.BROADCASTER not in away and not s.grant.is_acknowledged and s.grant.sent_ns:
-            self._answer(m.Granted(0, s.grant.epoch, s.grant.source))
+        if Role.BROADCASTER not in away:
+            for shard in s.shards:
+                if not shard.grant.is_acknowledged and shard.grant.sent_ns:
+                    self._answer(m.Granted(shard.number, shard.grant.epoch, shard.grant.source))
         if Role.REST_POLLER not in away:
             if s.probe.request is not None:
                 self._answer(m.Probed(s.probe.request.request_id, "same"))
-            if self.polled is not None:
-                self._tell(m.Polled(0, self.polled.epoch, "ok"))
+            for order in list(self.polled.values()):
+                self._tell(m.Polled(order.shard, order.epoch, "ok"))
         if Role.TICKER not in away:
             self._stream_well()
 
     def _stream_well(self) -> None:
-        link = self.bench.machine.state.link
-        epoch = link.next_epoch or link.epoch
-        if link.state is LinkState.CONNECTING or link.next_epoch:
+        s = self.bench.machine.state
+        if s.dial.state is LinkState.CONNECTING:
             order = self._last(m.OpenLink)
             assert isinstance(order, m.OpenLink)
-            assert order.epoch == epoch
-            self.links[epoch] = order.fingerprint
-            self._answer(m.LinkOpened(0, epoch))
-        elif link.state is LinkState.PRIMING and link.is_subscribed:
-            self._answer(m.LinkFresh(0, epoch))
+            assert order.epoch == s.dial.epoch
+            self._open(order)
+        for shard in s.shards:
+            if shard.link.state is LinkState.PRIMING and shard.link.is_subscribed:
+                self._answer(m.LinkFresh(shard.number, shard.link.epoch))
 
 
 World.TestCase.settings = settings(

@@ -29,7 +29,7 @@ from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.client_view import View
 from kitefeed.protocol.topology import Role
-from tests.simulation.exchange import TOKENS, S
+from tests.simulation.exchange import MORE, TOKENS, S
 from tests.simulation.hosts import Host
 from tests.simulation.life import require
 
@@ -61,8 +61,12 @@ class Centre(Host):
             backoff_s=BACKOFF_S,
             persisted=persisted,
             jitter=world.rng.random,
+            capacity=world.capacity,
         )
-        self.subscriptions = Subscriptions(CONFIGURED, (), "full", persisted.subscriptions)
+        configured = (*CONFIGURED, *(MORE if world.is_sharded else ()))
+        self.subscriptions = Subscriptions(
+            configured, (), "full", persisted.subscriptions, world.capacity
+        )
         self.roster = Roster(world.now_ns)
         self.desk = Desk(
             self.machine, self.subscriptions, lambda *_: None, self.feed, self._look_up,
@@ -117,8 +121,8 @@ class Centre(Host):
             case m.ListenersWant():
                 self.subscriptions.listen(message, self.world.now_ns)
                 self._wants_changed()
-            case m.Confirmed(_, epoch, tokens):
-                self.subscriptions.confirm(epoch, tokens)
+            case m.Confirmed(shard, epoch, tokens):
+                self.subscriptions.confirm(shard, epoch, tokens)
                 self.desk.turn(self.world.now_ns)
             case m.InstrumentsReady():
                 self.subscriptions.forget_names()
@@ -139,8 +143,9 @@ class Centre(Host):
     def _look_up(self, keys: Sequence[str]) -> None:
         missing = self.subscriptions.unresolved(keys)
         if missing and self.world.dump[0]:
-            known = {key: TOKENS[key] for key in missing if key in TOKENS}
-            unknown = {key: "not in today's list" for key in missing if key not in TOKENS}
+            listed = TOKENS | MORE
+            known = {key: listed[key] for key in missing if key in listed}
+            unknown = {key: "not in today's list" for key in missing if key not in listed}
             self.subscriptions.resolved(known, unknown)
 
     def operate(self, request: m.ControlRequest) -> None:
@@ -186,7 +191,7 @@ class Centre(Host):
 
     def _note(self, message: m.Message) -> None:
         if isinstance(message, m.Subscribe | m.StartPolling):
-            self.subscriptions.ordered(message.epoch, message.instruments)
+            self.subscriptions.ordered(message.shard, message.epoch, message.instruments)
         if isinstance(message, m.OpenLink):
             stored = msgspec.json.decode(self.disk, type=Persisted).epoch
             require(stored >= message.epoch, "epoch used before it was stored")
@@ -247,7 +252,8 @@ class Reader:
     def __init__(self, world: World) -> None:
         self.world = world
         self.view = View(lambda: (self.view, self.world.now_ns))
-        self.keys = {"NSE:NIFTY 50", "NSE:RELIANCE"}
+        self.keys = {"NSE:NIFTY 50", "NSE:RELIANCE", *(MORE if world.is_sharded else ())}
+        self.asked_ns: dict[str, int] = {}
 
     def subscribe(self) -> None:
         """What libzmq sends again to every broadcaster it finds."""
@@ -256,12 +262,14 @@ class Reader:
     def want(self, key: str) -> None:
         if key not in self.keys:
             self.keys.add(key)
+            self.asked_ns[key] = self.world.now_ns
             self._send(b"\1", self._topic(key))
 
     def drop(self, key: str) -> None:
         if key in self.keys and key != "NSE:NIFTY 50":  # by which a feed that is well is known
             self.keys.discard(key)
             self._send(b"\0", self._topic(key))
+            self.view.values.pop(key, None)  # the program that read it has ended
 
     def apply(self, frame: bytes) -> None:
         self.view.apply(frame, self.world.now_ns, self.world.utc_ns)

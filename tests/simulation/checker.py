@@ -10,23 +10,29 @@ from typing import TYPE_CHECKING, Any
 from kitefeed.actors.policy import market
 from kitefeed.actors.supervisor.facts import (
     Command,
+    Instruments,
     LinkState,
     Persist,
     Say,
     Send,
+    Shard,
 )
 from kitefeed.actors.supervisor.machine import Supervisor
 from kitefeed.actors.supervisor.state import State
+from kitefeed.actors.ticker.machine import LinkId
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import Flag, Source
+from kitefeed.protocol.kite.ticks import is_index
+from kitefeed.protocol.topology import Role
 from tests.simulation.exchange import S
+from tests.simulation.kite import SOCKETS_MAX
 from tests.simulation.life import (
     CLOSED_RETRY_NS,
-    EPOCH,
-    NEXT_EPOCH,
+    DIALLED,
+    EPOCHS,
     PROBE,
     REQUEST,
-    REST_EPOCH,
+    REST_EPOCHS,
     SESSION,
     STANDBY_REQUEST,
     Before,
@@ -52,6 +58,7 @@ LINES_PER_LIFE_MAX = 100  # of one supervisor in one (very bad) day
 SECRET_LIKE = re.compile(r"access_token|api_secret|enctoken|[A-Za-z0-9]{32}")
 CONDITION = re.compile(r"condition=(\w+)$")
 LOOK_NS = S // 5
+BELIEVED_AFTER_NS = 15 * S
 
 
 class Checker:
@@ -64,8 +71,11 @@ class Checker:
         self._valid_utc_ns: dict[str, int] = {}
         self._unverified_ns: dict[str, int] = {}
         self._life = Life()
+        self._places: dict[int, int] = {}
+        self._shaken_ns = 0
+        self._epochs_ns: dict[int, int] = {}  # epoch -> when its socket was first seen
         self._quoted_ns = -QUOTES_APART_NS
-        self._fence_epoch = 0
+        self._fences: dict[int, tuple[int, int]] = {}
         self._looked_ns = 0
         self._before: Before | None = None
 
@@ -81,8 +91,9 @@ class Checker:
         self._before = Before(
             picture_of(s), s.consecutive_403,
             due_ns is not None and due_ns <= self.world.now_ns, s.is_market_open,
-            s.session.request_id,
+            s.session.request_id, s.dial.epoch, s.dial.is_move, frozenset(s.closing),
         )  # fmt: skip
+        self._places = _places_of(s)
         if isinstance(event, m.Validated):
             self._hear_verdict(s, event)
 
@@ -98,6 +109,10 @@ class Checker:
         if s.consecutive_403 > before.consecutive_403 and s.consecutive_403 >= 3:
             life.blocked_until_ns = s.now_ns + SOCKET_RETRY_NS
         self._check_login(s, event, commands)
+        if isinstance(event, Instruments):
+            after = _places_of(s)
+            moved = [token for token, at in self._places.items() if after.get(token, at) != at]
+            require(not moved, "what streams stays on its socket")
         has_persisted = False
         for command in commands:
             has_persisted |= isinstance(command, Persist)
@@ -120,7 +135,7 @@ class Checker:
         if before.is_due:
             return  # time itself may have changed something
         picture = before.picture
-        epochs = (picture[EPOCH], picture[NEXT_EPOCH])
+        epochs = {*picture[EPOCHS], picture[DIALLED], *before.closing}
         match event:
             case (
                 m.LinkOpened(_, epoch) | m.LinkFresh(_, epoch) | m.LinkSilent(_, epoch)
@@ -130,7 +145,7 @@ class Checker:
             case m.LinkDoubt(_, epoch):
                 is_stale = epoch not in epochs
             case m.Polled(_, epoch):
-                is_stale = epoch != picture[REST_EPOCH]
+                is_stale = epoch not in picture[REST_EPOCHS]
             case m.Validated(request_id):
                 is_stale = request_id not in (picture[REQUEST], picture[STANDBY_REQUEST])
             case m.Probed(request_id):
@@ -156,7 +171,7 @@ class Checker:
             fingerprints = [question.fingerprint for question in asked]
             require(event.fingerprint in fingerprints, "a new login is validated at once")
             require(s.consecutive_403 == 0, "a new login begins at zero")
-            require(s.link.state is not LinkState.WAITING, "a new login ends every wait")
+            require(s.dial.state is not LinkState.WAITING, "a new login ends every wait")
 
     # --- orders -------------------------------------------------------------------------------
 
@@ -167,12 +182,18 @@ class Checker:
             case m.OpenLink():
                 require(has_persisted, "an epoch is written down before it is used")
                 self._check_attempt(s, message)
-            case m.Grant(_, epoch, source):
-                self._check_grant(s, epoch, source)
-            case m.StartPolling(_, epoch, fingerprint):
+            case m.Grant(number, epoch, source):
+                self._check_grant(s.shards[number], epoch, source)
+            case m.Subscribe(number, epoch, instruments):
+                shard = s.shards[number]
+                require(epoch == shard.link.epoch, "the order is the open socket's")
+                own = [i for i in instruments if not i.is_guard]
+                require(len(own) <= self.world.capacity.per_socket, "no socket is overfull")
+                require(instruments == s.streamed(shard), "a socket carries its own instruments")
+            case m.StartPolling(number, epoch, fingerprint):
                 require(s.is_market_open, "no polling while the market is closed")
                 require(s.override in ("auto", "rest"), "no polling against the operator")
-                require(not s.is_link_open, "no polling beside an open socket")
+                require(not s.shards[number].is_open, "no polling beside an open socket")
                 require(fingerprint not in self._life.parked, "a refused poll parks its session")
                 self.epoch = max(self.epoch, epoch)
             case m.Probe() if s.probe.kind == "entitlement":
@@ -193,8 +214,10 @@ class Checker:
         flush_ns = market.last_flush_utc_ns(s.utc_ns)
         was_valid_today = self._valid_utc_ns.get(fingerprint, 0) >= flush_ns
         require(is_valid or was_valid_today, "no socket without a validated session")
-        is_rotation = order.epoch == s.link.next_epoch
-        if not is_rotation:
+        is_move = order.epoch == s.dial.epoch and s.dial.is_move
+        require(not s.shards[order.shard].is_open or is_move, "one socket of a shard at a time")
+        if not is_move:
+            life.check_limit(s, order.shard)
             require(now_ns >= life.blocked_until_ns, "after three 403s one attempt in 60 s at most")
             is_too_soon = now_ns - life.closed_attempt_ns < CLOSED_RETRY_NS
             require(s.is_market_open or not is_too_soon, "market closed: attempts 60 s apart")
@@ -202,52 +225,68 @@ class Checker:
             if s.consecutive_403 >= 3:
                 life.blocked_until_ns = now_ns + SOCKET_RETRY_NS
 
-    def _check_grant(self, s: State, epoch: int, source: str) -> None:
+    def _check_grant(self, shard: Shard, epoch: int, source: str) -> None:
         if source == "websocket":
-            require(s.is_link_open and epoch == s.link.epoch, "the grant is the open link's")
+            is_its_own = shard.is_open and epoch == shard.link.epoch
+            require(is_its_own, "the grant is that of the shard's open socket")
         elif source == "rest":
-            require(not s.is_link_open and epoch == s.rest.epoch, "the grant is the poll's")
+            is_its_own = not shard.is_open and epoch == shard.rest.epoch
+            require(is_its_own, "the grant is that of the shard's poll")
 
     # --- state --------------------------------------------------------------------------------
 
     def _check_state(self, s: State) -> None:
-        link = s.link
-        self._check_grant(s, s.grant.epoch, s.grant.source) if s.is_settled else None
-        require(not (s.is_link_open and s.rest.epoch), "one source at a time")
-        require(s.is_market_open or not s.rest.epoch, "market closed: no polling")
-        is_parked = s.rest.epoch and s.rest.fingerprint in self._life.parked
-        require(not is_parked, "a refused poll parks its session")
+        for shard in s.shards:
+            if shard.grant.epoch or shard.is_open or shard.rest.epoch:
+                self._check_shard(s, shard)
+        tokens = [i.token for shard in s.shards for i in shard.instruments]
+        require(sorted(tokens) == sorted(i.token for i in s.instruments), "each has one shard")
         if s.override == "paused":
-            require(link.state is LinkState.IDLE and not s.rest.epoch, "nothing runs while paused")
-        require(
-            s.link.epoch <= s.persisted.epoch and s.rest.epoch <= s.persisted.epoch,
-            "no epoch is in use that was not issued",
-        )
+            is_idle = s.dial.state is LinkState.IDLE and not s.is_any_open
+            require(is_idle and not any(sh.rest.epoch for sh in s.shards), "pause is a pause")
+        sockets = sum(sh.is_open for sh in s.shards) + (s.dial.state is LinkState.CONNECTING)
+        require(sockets <= SOCKETS_MAX, "no fourth socket is ordered")
         state = s.last_announced
         if state is not None and state.feed == "live":
-            require(s.is_streaming or not s.is_settled, "live means a stream")
+            require(s.is_streaming or not s.is_settled, "live means that all of it streams")
+
+    def _check_shard(self, s: State, shard: Shard) -> None:
+        if s.is_settled:
+            self._check_grant(shard, shard.grant.epoch, shard.grant.source)
+        require(not (shard.is_open and shard.rest.epoch), "one source of a shard at a time")
+        require(not shard.rest.epoch or s.is_market_open, "market closed: no polling")
+        is_parked = shard.rest.epoch and shard.rest.fingerprint in self._life.parked
+        require(not is_parked, "a refused poll parks its session")
+        highest = max(shard.link.epoch, shard.rest.epoch)
+        require(highest <= s.persisted.epoch, "no epoch is in use that was not issued")
 
     def _check_waits(self, machine: Supervisor) -> None:
         """Every state that waits owns a deadline, and the machine asks to be woken for it."""
         s = machine.state
-        link, now_ns = s.link, s.now_ns
-        match link.state:
+        dial, now_ns = s.dial, s.now_ns
+        match dial.state:
             case LinkState.WAITING:
-                is_parked = link.cause == "entitlement" and s.has_no_entitlement
-                until_ns = link.until_ns if not is_parked else now_ns + 1
+                is_parked = dial.cause == "entitlement" and s.has_no_entitlement
+                until_ns = dial.until_ns if not is_parked else now_ns + 1
             case LinkState.CONNECTING:
-                until_ns = link.until_ns
+                until_ns = dial.until_ns
             case LinkState.PREFLIGHT:
                 is_unheard = s.session.fingerprint is None and s.session.word == "unknown"
                 until_ns = now_ns + 1 if is_unheard else s.session.request_until_ns
             case LinkState.CLASSIFYING:
                 until_ns = max(s.probe.until_ns, s.probe.moved_due_ns)
+            case _ if s.closed and self._may_dial(s):
+                until_ns = min(s.closing.values(), default=0)
             case _:
                 return
-        require(until_ns > now_ns, f"{link.state} waits for something ({link.cause})")
+        require(until_ns > now_ns, f"{dial.state} waits for something ({dial.cause})")
         if until_ns > now_ns + 1:
             deadline_ns = machine.deadline_ns
-            require(deadline_ns is not None and deadline_ns <= until_ns, f"{link.state} is woken")
+            require(deadline_ns is not None and deadline_ns <= until_ns, f"{dial.state} is woken")
+
+    def _may_dial(self, s: State) -> bool:
+        is_wanted = s.override in ("auto", "websocket") and Role.TICKER in s.actors_up
+        return is_wanted and s.session.fingerprint is not None and s.session.word != "absent"
 
     # --- the others ---------------------------------------------------------------------------
 
@@ -269,7 +308,7 @@ class Checker:
 
     def on_connect(self, fingerprint: str) -> None:
         sockets = len(self.world.kite.sockets)
-        require(sockets <= 2, "two sockets of ours at once are the most")
+        require(sockets < SOCKETS_MAX, "three sockets of ours at once are the most")
 
     def on_quote(self, fingerprint: str) -> None:
         now_ns = self.world.now_ns
@@ -310,6 +349,8 @@ class Checker:
                 )
         self._check_watch()
         self._check_fence()
+        self._check_sockets()
+        self._check_belief()
         if world.centre.is_running:
             self._check_headline(world.centre.machine.state)
 
@@ -334,29 +375,73 @@ class Checker:
         if is_rest_left and world.exchange.is_trading(world.true_utc_ns):
             require(state.feed in ("rest", "live"), "REST bridges a refused socket")
 
+    def _check_sockets(self) -> None:
+        """No instrument is streamed by two shards."""
+        streams: dict[int, int] = {}
+        for key, socket in self.world.kite.sockets.items():
+            if socket.is_open and not socket.fault:
+                for token in socket.modes:
+                    if is_index(token):
+                        continue  # guards the other sockets as well
+                    is_first = streams.setdefault(token, key.shard) == key.shard
+                    require(is_first, "an instrument is streamed by one shard")
+
+    def _check_belief(self) -> None:
+        """A socket that streams is believed, whatever happens to the other ones."""
+        world, now_ns = self.world, self.world.now_ns
+        if not world.is_steady_machine():
+            self._shaken_ns = now_ns
+        s = world.centre.machine.state if world.centre.machine else None
+        if s is None or now_ns - self._shaken_ns < BELIEVED_AFTER_NS or not world.is_open_hours:
+            return
+        state = s.last_announced
+        if state is None or state.feed not in ("live", "stale", "rest", "login_required"):
+            return
+        fresh = world.reader.fresh
+        for shard in s.shards:
+            socket = world.kite.sockets.get(LinkId(shard.number, shard.link.epoch))
+            since_ns = self._epochs_ns.setdefault(shard.link.epoch, now_ns)
+            is_old = shard.is_streaming and now_ns - since_ns > BELIEVED_AFTER_NS
+            if is_old and socket is not None and not socket.fault:
+                keys = {i.key for i in shard.instruments} & world.reader.keys
+                require(keys <= fresh | self._new_keys(keys), "a socket that streams is believed")
+
+    def _new_keys(self, keys: set[str]) -> set[str]:
+        """Listened to so lately that no value need be there."""
+        values = self.world.reader.view.values
+        asked_ns = self.world.reader.asked_ns
+        limit_ns = self.world.now_ns - BELIEVED_AFTER_NS
+        return {key for key in keys if key not in values or asked_ns.get(key, 0) > limit_ns}
+
     def _check_fence(self) -> None:
         mouth = self.world.mouth
         if mouth.is_up:
-            for held in mouth.machine.fence.holdings.values():
-                is_rising = held.epoch >= self._fence_epoch
-                require(is_rising or mouth.life != self._fence_life, "the fence only rises")
-                self._fence_epoch, self._fence_life = held.epoch, mouth.life
-
-    _fence_life = 0
+            for shard, held in mouth.machine.fence.holdings.items():
+                epoch, life = self._fences.get(shard, (0, 0))
+                is_rising = held.epoch >= epoch or mouth.life != life
+                require(is_rising, "the fence only rises")
+                self._fences[shard] = held.epoch, mouth.life
 
     def _check_watch(self) -> None:
         """Live in a session: the ticker's watchdog is armed, and a dead transport is noticed."""
         world = self.world
         if not (world.ticker.is_running and world.centre.is_running):
             return
-        link = world.centre.machine.state.link
+        s = world.centre.machine.state
         for key, running in world.ticker.machine._open.items():
-            if key.epoch == link.epoch and link.state is LinkState.LIVE:
+            shard = s.shard_of(key.epoch)
+            if shard is not None and shard.link.state is LinkState.LIVE:
                 due_ns = running.liveness.deadline_ns
                 is_said = running.liveness.is_silence_said
                 require(due_ns is not None or is_said, "a live link is watched")
+        if world.is_echoing:
+            return  # reports take seconds
         for socket in world.kite.sockets.values():
             is_old = world.now_ns - socket.faulty_since_ns > HALF_OPEN_SEEN_NS
             if socket.fault == "half_open" and is_old and world.is_undisturbed(HALF_OPEN_SEEN_NS):
                 is_held = socket.link in world.ticker.machine._open
                 require(not is_held, "a dead transport is noticed within 10 s")
+
+
+def _places_of(s: State) -> dict[int, int]:
+    return {i.token: shard.number for shard in s.shards for i in shard.instruments}

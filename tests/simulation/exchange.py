@@ -17,13 +17,18 @@ BASE = 1_000_000  # the first price of every day, in paise
 YESTERDAY_NS = 17 * 3_600 * S
 
 NIFTY, INFY, RELIANCE, DROWSY = 256265, 408065, 738561, 3_160_321
+BANK, SBIN, TCS = 260105, 779521, 2_953_217
 TOKENS = {
     "NSE:NIFTY 50": NIFTY,
     "NSE:INFY": INFY,
     "NSE:RELIANCE": RELIANCE,
     "NSE:DROWSY": DROWSY,  # trades every ten minutes: its age proves nothing
 }
-PERIODS_NS = {NIFTY: 1 * S, INFY: 2 * S, RELIANCE: 5 * S, DROWSY: 600 * S}
+MORE = {"NSE:NIFTY BANK": BANK, "NSE:SBIN": SBIN, "NSE:TCS": TCS}  # on days with several sockets
+PERIODS_NS = {
+    NIFTY: 1 * S, INFY: 2 * S, RELIANCE: 5 * S, DROWSY: 600 * S,
+    BANK: 1 * S, SBIN: 3 * S, TCS: 4 * S,
+}  # fmt: skip
 
 
 class Exchange:

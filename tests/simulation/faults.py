@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast, get_args
 
 from kitefeed.actors.supervisor.facts import Override
 from kitefeed.protocol import messages as m
-from tests.simulation.exchange import TOKENS, S
+from tests.simulation.exchange import MORE, TOKENS, S
 from tests.simulation.kite import DROPPED, RestMode, SocketMode
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def plan_lost(story: Story) -> float:
 
 def blind_login(story: Story) -> float:
     """A new login while nobody can ask Kite whether it is good."""
-    story.world.kite.rest = story.rng.choice(["down", "5xx", "html", "hang"])
+    story.world.kite.rest = story.rng.choice(["down", "5xx", "html", "hang", "hang"])
     story.login(by_file=True)
     story.drop_all()
     return story.rng.uniform(5, 60)
@@ -155,6 +155,63 @@ def slow_kite(story: Story) -> float:
         story.world.kite.socket = "502"
     story.drop_all()
     return story.rng.uniform(25, 90)
+
+
+def wants(story: Story) -> float:
+    """Programs and the operator come and go."""
+    world, rng = story.world, story.rng
+    keys = [*TOKENS, *(MORE if world.is_sharded else ())]
+    for _ in range(6):
+        key = rng.choice(keys)
+        match rng.choice(["want", "want", "drop", "subscribe", "unsubscribe"]):
+            case "want":
+                world.reader.want(key)
+            case "drop":
+                world.reader.drop(key)
+            case _ if not world.centre.is_running:
+                pass
+            case "subscribe":
+                world.centre.operate(m.WantInstruments((key,), wait_s=2))
+            case "unsubscribe":
+                world.centre.operate(m.DropInstruments((key,)))
+        story.wait(rng.choice([0.1, rng.uniform(0, 5), 35.0]))
+    return 0
+
+
+def one_socket(story: Story) -> float:
+    """One of several is lost, or dies silently; and perhaps nobody is let in again."""
+    world, rng = story.world, story.rng
+    if story.sockets:
+        socket = rng.choice(story.sockets)
+        if rng.random() < 0.6:
+            world.ticker.drop(socket.link, 1006, DROPPED)
+        else:
+            world.sicken(socket.link, "half_open")
+    if rng.random() < 0.6:
+        world.kite.socket = rng.choice(["403", "403", "502", "slow"])
+    return rng.choice([0.0, rng.uniform(5, 120)])
+
+
+def one_mute(story: Story) -> float:
+    """One of several sends heartbeats only, while the others tick."""
+    if story.sockets:
+        socket = story.rng.choice([story.sockets[-1], story.rng.choice(story.sockets)])
+        story.world.sicken(socket.link, "mute")
+        story.world.alert(20)
+        story.wait(20)
+    return 0
+
+
+def half_crowded(story: Story) -> float:
+    """Another program of the same key takes a socket that we have lost."""
+    story.world.kite.ghosts = story.rng.choice([1, 2])
+    if story.rng.random() < 0.5 or not story.sockets:
+        story.drop_all()
+    else:
+        story.world.ticker.drop(story.rng.choice(story.sockets).link, 1006, DROPPED)
+    if story.rng.random() < 0.3:
+        story.login(by_file=True)
+    return story.rng.uniform(5, 150)
 
 
 def rubbish(story: Story) -> float:
@@ -270,4 +327,8 @@ FAULTS: tuple[Fault, ...] = (
     bus_trouble, rest_trouble, network_lost, supervisor_hang, suspend, crash, closed_by_peer,
     rubbish, clock_steps, operator, mute, bus_trouble, supervisor_crash, blind_login, suspend,
     bus_trouble, slow_kite, storm,
+)  # fmt: skip
+# What each bad quarter of a day with several sockets has besides.
+OF_SHARDS: tuple[Fault, ...] = (
+    one_socket, one_mute, one_mute, half_crowded, wants, crash, new_login,
 )  # fmt: skip

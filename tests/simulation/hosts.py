@@ -285,6 +285,7 @@ class Ticker(Host):
         return m.Beat(
             last_tick_age_ns=-1 if tick_ns is None else now_ns - tick_ns,
             fresh_tick_age_ns=-1 if fresh_ns is None else now_ns - fresh_ns,
+            fresh_ages_ns={s: now_ns - at for s, at in self.machine.fresh_shards_ns.items()},
         )
 
     def welcomed(self) -> None:

@@ -12,6 +12,7 @@ from kitefeed.actors.supervisor.facts import (
     LinkState,
     Operate,
     RetryNow,
+    Shard,
 )
 from kitefeed.actors.supervisor.state import State
 from kitefeed.protocol import messages as m
@@ -19,6 +20,7 @@ from tests.simulation.exchange import S
 
 CLOSED_RETRY_NS = 60 * S
 ENTITLEMENT_RETRY_NS = 900 * S
+LIMIT_NS = 30 * S
 # The first rung is 5 s, counted from the first refusal; another answer may come up to 3 s later.
 REFUSED_APART_NS = 3 * S // 2
 
@@ -40,6 +42,9 @@ class Before(NamedTuple):
     is_due: bool
     is_market_open: bool
     request_id: int
+    dialled: int
+    is_move: bool
+    closing: frozenset[int]
 
 
 class Life:
@@ -57,11 +62,15 @@ class Life:
         self.refused_ns: dict[str, int] = {}
         self.entitlement_ns = -ENTITLEMENT_RETRY_NS
         self.parked = set()
+        self.limited_ns: dict[int, int] = {}  # shard -> when Kite answered 429
 
     def hear(self, s: State, event: Any, before: Before) -> None:
         match event:
             case m.SessionSeen(slot="primary") | Operate() | RetryNow() | ActorLost():
                 self.reset()
+            case m.LinkRefused(shard, epoch, 429) if epoch == before.dialled and not before.is_move:
+                self.limited_ns[shard] = s.now_ns
+                self.refused_ns.clear()
             case m.LinkClosed() | m.LinkSilent() | m.LinkRefused() | m.Probed(_, "token"):
                 self.refused_ns.clear()  # another reason to ask
             case ActorUp(_, True):
@@ -69,8 +78,13 @@ class Life:
                 self.refused_ns.clear()
             case m.SessionSeen():
                 self.parked.discard(event.fingerprint or "")
-            case m.Polled(_, epoch, "token" | "permission") if epoch == s.rest.epoch:
-                self.parked.add(s.rest.fingerprint)
+            case m.Polled(shard, epoch, "token" | "permission") if (
+                epoch and epoch == s.shards[shard].rest.epoch
+            ):
+                self.parked.add(s.shards[shard].rest.fingerprint)
+            case m.LinkOpened(_, epoch) if epoch == before.dialled:
+                self.blocked_until_ns = 0  # the next of its sockets may follow at once
+                self.closed_attempt_ns = -CLOSED_RETRY_NS
             case m.Probed(_, "same" | "moved"):
                 self.parked.clear()
             case m.Validated(request_id, fingerprint, "primary", "refused") if (
@@ -80,7 +94,7 @@ class Life:
             case Clock():
                 self.refused_ns.clear() if _is_check(s) else None
         is_opening = s.is_market_open and not before.is_market_open
-        if is_opening or s.link.state is LinkState.LIVE:
+        if is_opening or all(shard.link.state is LinkState.LIVE for shard in s.used):
             self.blocked_until_ns = 0
             self.refused_ns.clear()
 
@@ -89,6 +103,10 @@ class Life:
         refused_ns = self.refused_ns.get(fingerprint)
         if refused_ns is not None:
             require(s.now_ns - refused_ns >= REFUSED_APART_NS, "a refused session is left alone")
+
+    def check_limit(self, s: State, shard: int) -> None:
+        is_over = s.now_ns - self.limited_ns.get(shard, -LIMIT_NS) >= LIMIT_NS
+        require(is_over, "a socket that Kite answered with 429 is left alone for 30 s")
 
     def check_entitlement(self, s: State) -> None:
         require(
@@ -103,16 +121,25 @@ def _is_check(s: State) -> bool:
     return any(s.utc_ns - market.last_utc_ns(s.utc_ns, at) < 90 * S for at in market.CHECKS)
 
 
-EPOCH, NEXT_EPOCH, REST_EPOCH, REQUEST, STANDBY_REQUEST, PROBE, SESSION = range(7)
+EPOCHS, DIALLED, REST_EPOCHS, REQUEST, STANDBY_REQUEST, PROBE, SESSION = range(7)
 
 
-def picture_of(s: State) -> tuple[object, ...]:
+def picture_of(s: State) -> tuple[Any, ...]:
     """Everything a late report might wrongly move."""
-    link, probe = s.link, s.probe
+    dial, probe = s.dial, s.probe
     return (
-        link.epoch, link.next_epoch, s.rest.epoch, s.session.request_id, s.standby.request_id,
+        tuple(shard.link.epoch for shard in s.shards if shard.is_open), dial.epoch,
+        tuple(shard.rest.epoch for shard in s.shards if shard.rest.epoch),
+        s.session.request_id, s.standby.request_id,
         probe.request.request_id if probe.request else None, s.session.fingerprint,
-        link.state, link.cause, link.until_ns, link.next_until_ns, link.refused_status,
-        s.session.word, s.standby.word, s.grant.source, s.grant.epoch, s.consecutive_403,
-        s.has_no_entitlement, probe.moved_due_ns, s.rest.ok_ns, len(s.rest.parked),
+        dial.state, dial.cause, dial.until_ns, dial.move_ns, dial.is_move, dial.shard,
+        s.session.word, s.standby.word, s.consecutive_403, s.has_no_entitlement,
+        probe.moved_due_ns, len(s.parked), tuple(_shard_picture(shard) for shard in s.shards),
+    )  # fmt: skip
+
+
+def _shard_picture(shard: Shard) -> tuple[object, ...]:
+    return (
+        shard.link.state, shard.link.is_subscribed, shard.grant.source, shard.grant.epoch,
+        shard.rest.ok_ns, shard.limited_until_ns,
     )  # fmt: skip

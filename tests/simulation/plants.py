@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 import msgspec
@@ -13,8 +14,19 @@ from kitefeed.actors.broadcaster import fence, store
 from kitefeed.actors.policy.backoff import Ladder
 from kitefeed.actors.rest_poller import machine as poller
 from kitefeed.actors.rest_poller.sweep import Sweep
-from kitefeed.actors.supervisor import doubt, grant, headline, link, probe, rest, session
-from kitefeed.actors.supervisor.facts import LinkState
+from kitefeed.actors.supervisor import (
+    dial,
+    doubt,
+    grant,
+    headline,
+    link,
+    probe,
+    rest,
+    session,
+    state,
+)
+from kitefeed.actors.supervisor.facts import Shard
+from kitefeed.actors.supervisor.machine import Supervisor
 from kitefeed.actors.supervisor.state import State
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.actors.ticker import liveness
@@ -41,13 +53,23 @@ def _wrapped(function: Callable[..., Any], before: Callable[..., Any]) -> Callab
     return both
 
 
+def _dialled(s: State, epoch: int, *rest_of: Any) -> tuple[Any, ...]:
+    return (s, s.dial.epoch, *rest_of)
+
+
 def _own_epoch(s: State, epoch: int, *rest_of: Any) -> tuple[Any, ...]:
-    return (s, s.link.epoch, *rest_of)
+    opened = [shard.link.epoch for shard in s.shards if shard.is_open]
+    return (s, opened[0] if opened else epoch, *rest_of)
 
 
-def _count_too_much(s: State, reason: str) -> tuple[Any, ...]:
+def _counting(s: State, reason: str, **options: Any) -> None:
     s.consecutive_403 += 1
-    return s, reason
+    _wait_network(s, reason, **options)
+
+
+def _counted_for_each(s: State, epoch: int, status: int) -> tuple[Any, ...]:
+    s.consecutive_403 += len(s.closed) - 1 if status == 403 else 0
+    return s, epoch, status
 
 
 def _own_verdict(s: State, event: Any) -> tuple[Any, ...]:
@@ -58,7 +80,7 @@ def _own_verdict(s: State, event: Any) -> tuple[Any, ...]:
 
 
 def _own_poll(s: State, event: Any) -> tuple[Any, ...]:
-    return s, msgspec.structs.replace(event, epoch=s.rest.epoch)
+    return s, msgspec.structs.replace(event, epoch=s.shards[0].rest.epoch)
 
 
 def _always_good(s: State, verdict: str) -> tuple[Any, ...]:
@@ -84,9 +106,61 @@ def _unparked(s: State, name: Any) -> str | None:
     return facts.fingerprint
 
 
-def _newest(s: State) -> tuple[str, int]:
-    source, epoch = _wanted(s)
+def _newest(s: State, shard: Shard) -> tuple[str, int]:
+    source, epoch = _wanted(s, shard)
     return source, s.persisted.epoch if source != "none" else epoch
+
+
+def _first_one_s(s: State, shard: Shard) -> tuple[str, int]:
+    """What the first shard is granted, for all."""
+    return _wanted(s, s.shards[0] if shard.instruments else shard)
+
+
+def _for_the_first(s: State, grants: Any, is_new: bool) -> None:
+    kept = [(shard.grant, shard.link) for shard in s.shards[1:]]
+    copies = [(copy(granted), copy(opened)) for granted, opened in kept]
+    _broadcaster_up(s, grants, is_new)
+    for shard, (granted, opened) in zip(s.shards[1:], copies, strict=True):
+        shard.grant, shard.link = granted, opened
+
+
+def _spread_anew(wanted: Any, placed: Any, homes: Any, capacity: Any, opened: Any) -> Any:
+    """Evenly, whatever streams where."""
+    return _assign(reversed(wanted), (), {}, capacity)
+
+
+def _in_two(self: State, shard: Shard, instruments: Any) -> None:
+    extra = [i for i in self.instruments[-1:] if shard.number == 1 and i not in instruments]
+    _give(self, shard, [*instruments, *extra])
+
+
+def _all_at_once(s: State) -> Any:
+    opened = _let_in(s)
+    s.dial.good_ns = s.now_ns
+    for shard in s.closed[1:]:
+        _connect(s, shard)
+    return opened
+
+
+def _limited_shortly(s: State) -> None:
+    _limited(s)
+    for shard in s.shards:
+        shard.limited_until_ns = min(shard.limited_until_ns, s.now_ns + 5 * S)
+
+
+def _first_moves_only(s: State) -> Any:
+    shard = _next_due(s)
+    return None if shard is not None and shard.is_open and shard.number else shard
+
+
+def _told_of_none(s: State, shard: Shard) -> bool:
+    """Only a whole feed is well."""
+    return _is_fresh(s, shard) and s.is_streaming
+
+
+def _deaf_beat(self: Supervisor, beat: Any) -> None:
+    """One age of fresh ticks for all sockets."""
+    _beat(self, msgspec.structs.replace(beat, fresh_ages_ns={}))
 
 
 def _forgetful(s: State) -> None:
@@ -98,9 +172,9 @@ def _told(s: State) -> str:
     return "no connection to wss://ws.kite.trade?access_token=abc"
 
 
-def _no_deadline(s: State) -> None:
-    _connect(s)
-    s.link.until_ns = 0
+def _no_deadline(s: State, shard: Shard) -> None:
+    _connect(s, shard)
+    s.dial.until_ns = 0
 
 
 def _deaf_to_pause(s: State) -> bool:
@@ -112,13 +186,13 @@ def _accusing(self: TokenValidator, request_id: int, detail: str) -> Any:
 
 
 def _straight(s: State) -> None:
-    s.link.state = LinkState.PREFLIGHT
-    _connect(s)
+    s.dial.good_ns = s.now_ns
+    s.dial.until_ns = s.now_ns + 1
 
 
-def _keep_both(s: State) -> None:
-    old = s.link.epoch
-    _rotate(s)
+def _keep_both(s: State, shard: Shard) -> None:
+    old = shard.link.epoch
+    _rotate(s, shard)
     s.commands = [c for c in s.commands if getattr(getattr(c, "message", None), "epoch", 0) != old]
 
 
@@ -143,25 +217,28 @@ def _trusting(self: Liveness, now_ns: int) -> bool:
 
 
 _replace, _wanted, _say_conditions = session._replace, grant._wanted, headline._say_conditions
-_connect, _rotate, _values, _load = link._connect, link._rotate, Sweep.values, store.LastValues.load
+_connect, _rotate, _values, _load = dial._connect, link._rotate, Sweep.values, store.LastValues.load
+_wait_network, _let_in, _limited, _next_due = (
+    dial.wait_network, dial.let_in, dial._limited, dial._next_due
+)  # fmt: skip
+_broadcaster_up, _assign, _give = grant.broadcaster_up, state.assign, State._give
+_is_fresh, _beat = headline._is_fresh, Supervisor._beat
 
 PLANTS: dict[str, list[Plant]] = {
     # the supervisor's link
-    "a closed market is knocked at every 5 s": [(link, "CLOSED_RETRY_NS", 5 * S)],
+    "a closed market is knocked at every 5 s": [(dial, "CLOSED_RETRY_NS", 5 * S)],
     "a refused socket is tried every 10 s": [(doubt, "SOCKET_REFUSED_RETRY_NS", 10 * S)],
-    "network trouble counts as a 403": [
-        (link, "_wait_network", _wrapped(link._wait_network, _count_too_much))
-    ],
-    "an attempt without a pre-flight": [(link, "_preflight", _straight)],
+    "network trouble counts as a 403": [(dial, "wait_network", _counting)],
+    "an attempt without a pre-flight": [(dial, "_preflight", _straight)],
     "a refused session may connect": [
-        (link, "_hear_verdict", _wrapped(link._hear_verdict, _always_good))
+        (dial, "_hear_verdict", _wrapped(dial._hear_verdict, _always_good))
     ],
     "an unverified session may always connect": [(session, "was_valid_today", lambda s: True)],
     "an old close ends the new link": [(link, "closed", _wrapped(link.closed, _own_epoch))],
-    "an old refusal hits the new attempt": [(link, "refused", _wrapped(link.refused, _own_epoch))],
-    "connecting has no end": [(link, "_connect", _no_deadline)],
-    "pause is not heard": [(link, "_must_end", _deaf_to_pause)],
-    "a new login does not end a wait": [(link, "session_changed", _nothing)],
+    "an old refusal hits the new attempt": [(dial, "refused", _wrapped(dial.refused, _dialled))],
+    "connecting has no end": [(dial, "_connect", _no_deadline)],
+    "pause is not heard": [(dial, "_must_end", _deaf_to_pause)],
+    "a new login does not end a wait": [(dial, "session_changed", _nothing)],
     "silence is not acted upon": [(link, "silent", _nothing)],
     "a rotation leaves the old socket open": [(link, "_rotate", _keep_both)],
     "the ladder has no rungs": [(Ladder, "next_ns", lambda self: 1)],
@@ -178,13 +255,30 @@ PLANTS: dict[str, list[Plant]] = {
     "REST never bridges": [(rest, "_wish", _nothing)],
     "the grant goes to the newest epoch": [(grant, "_wanted", _newest)],
     "a grant is never repeated to a new broadcaster": [(grant, "broadcaster_up", _nothing)],
+    # shards
+    "the 403 of one socket counts for all that are closed": [
+        (dial, "refused", _wrapped(dial.refused, _counted_for_each))
+    ],
+    "all sockets are dialled at once": [(dial, "let_in", _all_at_once)],
+    "a fourth socket is opened for a new login": [(dial, "_ours", lambda s: 0)],
+    "a socket that Kite limits is tried every 5 s": [(dial, "_limited", _limited_shortly)],
+    "only the first socket moves to a new login": [(dial, "_next_due", _first_moves_only)],
+    "the grant of one shard is given to another": [(grant, "_wanted", _first_one_s)],
+    "a shard is forgotten when the broadcaster restarts": [
+        (grant, "broadcaster_up", _for_the_first)
+    ],
+    "what streams is moved when wants change": [(state, "assign", _spread_anew)],
+    "an instrument is streamed by two shards": [(State, "_give", _in_two)],
+    "a lost socket makes all values stale": [(headline, "_is_fresh", _told_of_none)],
+    "fresh ticks of one socket excuse another": [(Supervisor, "_beat", _deaf_beat)],
+    "a socket without a canary has no watchdog": [(state, "PER_SOCKET_MAX", 0)],
     # numbers, words, wants
     "an epoch is used before it is stored": [(State, "next_epoch", _unpersisted)],
     "a hello lowers the epoch": [(State, "raise_epoch", _lowered)],
     "a condition is said again and again": [(headline, "_say_conditions", _forgetful)],
     "a log line tells the token": [(headline, "_stale_reason", _told)],
     "the last instrument is not streamed": [
-        (State, "streamed", lambda self: tuple(self.instruments[:-1]))
+        (State, "streamed", lambda self, shard: shard.instruments[:-1])
     ],
     "listeners are not heard": [(Subscriptions, "listen", _nothing)],
     # ticker, poller, validator, broadcaster

@@ -8,9 +8,11 @@ from datetime import datetime
 from random import Random
 
 from kitefeed.actors.policy.market import IST
+from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
+from kitefeed.actors.ticker.machine import LinkId
 from kitefeed.protocol import messages as m
-from tests.simulation.exchange import TOKENS, Exchange, S, at_ist
-from tests.simulation.faults import FAULTS, half_open
+from tests.simulation.exchange import MORE, TOKENS, Exchange, S, at_ist
+from tests.simulation.faults import FAULTS, OF_SHARDS, half_open
 from tests.simulation.kite import DROPPED, Socket
 from tests.simulation.life import Broken, require
 from tests.simulation.world import World
@@ -64,6 +66,14 @@ def sessions_of(rng: Random) -> tuple[datetime, list[tuple[int, int]]]:
     return rng.choice([HOLIDAY, SURPRISE, SATURDAY]), []
 
 
+def capacity_of(seed: int) -> Capacity:
+    """Three days in five have two or three sockets; of some of them the wants take more."""
+    rng = Random(f"capacity {seed}")
+    if rng.random() < 0.4:
+        return WHOLE_KEY
+    return Capacity(rng.choice([2, 3, 3]), rng.choice([1, 2, 2, 3]))
+
+
 class Story:
     """One day in one world. `trouble` draws the faults; everything comes from the world's rng."""
 
@@ -79,7 +89,9 @@ class Story:
             early_ns, late_ns = opens - 300 * S, max(opens, closes - 3_600 * S)
             anywhere = at_ist(self.day, 8) + int(rng.uniform(0, 7 * 3_600) * S)
             self.start_ns = rng.randint(early_ns, late_ns) if sessions else anywhere
-        self.world = World(rng.getrandbits(48), self.start_ns, Exchange(sessions))
+        self.world = World(
+            rng.getrandbits(48), self.start_ns, Exchange(sessions), capacity_of(seed)
+        )
         self.rng = self.world.rng
         self.told: list[str] = []
         self._turn = seed * QUARTERS  # neighbouring seeds together go through all the faults
@@ -101,7 +113,8 @@ class Story:
         if self.is_whole:
             self._until(15, 45)
             s = world.centre.machine.state
-            require(not s.rest.epoch or s.is_market_open, "the day is over")
+            is_polling = any(shard.rest.epoch for shard in s.shards)
+            require(not is_polling or s.is_market_open, "the day is over")
 
     def _start(self) -> None:
         """Yesterday's session is still good; whoever boots first boots first."""
@@ -150,6 +163,8 @@ class Story:
         self._turn += 1
         first = FAULTS[self._turn % len(FAULTS)]
         others = rng.choices(FAULTS, k=rng.choice([0, 0, 0, 1, 1, 2]))
+        if world.is_sharded:
+            first, others = rng.choice(OF_SHARDS), [first, *others]
         for fault in (first, *others):
             self.tell(fault.__name__)
             world.alert(12)
@@ -195,8 +210,8 @@ class Story:
         start_ns, limit_ns = world.now_ns, LIVE_WITHIN_S * S
         while not self._is_well():
             if world.now_ns - start_ns > limit_ns:
-                link = world.centre.machine.state.link
-                raise Broken(f"healed, and not well after {LIVE_WITHIN_S} s: {self._ill()} {link}")
+                dial = world.centre.machine.state.dial
+                raise Broken(f"healed, and not well after {LIVE_WITHIN_S} s: {self._ill()} {dial}")
             world.alert(1)
             self.wait(0.5)
         self.converged_s.append((world.now_ns - start_ns) / S)
@@ -215,12 +230,19 @@ class Story:
         state = s.last_announced
         if state is None or state.feed != "live":
             return f"headline {state}"
-        if "NSE:NIFTY 50" not in world.reader.fresh:
-            return "the reader has no fresh value"
-        is_awaited = s.link.next_until_ns or s.session.word == "unverified"  # asked in 300 s
-        if s.link.fingerprint != world.files["primary"][0] and not is_awaited:
+        missing = self._readable() - world.reader.fresh
+        if missing:
+            return f"the reader has no fresh value of {missing}"
+        is_moving = s.dial.is_move or s.dial.move_ns > s.now_ns
+        is_awaited = is_moving or s.session.word == "unverified"  # asked in 300 s
+        logins = {shard.link.fingerprint for shard in s.used}
+        if logins != {world.files["primary"][0]} and not is_awaited:
             return "the new login is not in use"
         return self._lost()
+
+    def _readable(self) -> set[str]:
+        carried = {i.key for i in self.world.centre.machine.state.instruments}
+        return {"NSE:NIFTY 50"} | (carried & self.world.reader.keys)
 
     def _last_ns(self) -> int:
         """Too late in the session to demand anything: it ends before it could be met."""
@@ -230,16 +252,23 @@ class Story:
     def _lost(self) -> str:
         """Every instrument that is wanted is asked for, at Kite too."""
         world = self.world
-        wanted = set(world.centre.subscriptions.wanted()) & TOKENS.keys()
+        s = world.centre.machine.state
+        wanted = set(world.centre.subscriptions.wanted())
         missing = world.reader.keys - wanted
         if missing:
             return f"listened to and not wanted: {missing}"
-        if len(world.kite.sockets) > 1 and not world.centre.machine.state.link.next_until_ns:
+        is_moving = s.dial.is_move or s.dial.move_ns > s.now_ns
+        if len(world.kite.sockets) > sum(sh.is_open for sh in s.shards) and not is_moving:
             return f"sockets are left open: {list(world.kite.sockets)}"
-        epoch = world.centre.machine.state.link.epoch
-        for key, socket in world.kite.sockets.items():
-            if key.epoch == epoch and set(socket.modes) != {TOKENS[k] for k in wanted}:
-                return f"Kite streams {sorted(socket.modes)} instead of {sorted(wanted)}"
+        carried = {(TOKENS | MORE)[key] for key in wanted if key in TOKENS | MORE}
+        if len(s.instruments) < min(len(carried), world.capacity.total):
+            return f"only {len(s.instruments)} of {len(carried)} are carried"
+        for shard in s.shards:
+            tokens = {i.token for i in s.streamed(shard)}
+            socket = world.kite.sockets.get(LinkId(shard.number, shard.link.epoch))
+            streamed = set(socket.modes) if socket else set()
+            if streamed != tokens:
+                return f"shard {shard.number} streams {sorted(streamed)}, not {sorted(tokens)}"
         return ""
 
     # --- people -------------------------------------------------------------------------------

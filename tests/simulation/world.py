@@ -21,12 +21,13 @@ from kitefeed.actors.policy.machine import Wake
 from kitefeed.actors.policy.market import Market
 from kitefeed.actors.runtime import calendar_file
 from kitefeed.actors.supervisor.facts import Clock, LinkState, Send
+from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.protocol import messages as m
 from tests.simulation.centre import Centre, Mouth, Reader
 from tests.simulation.checker import Checker
 from tests.simulation.exchange import Exchange, S
 from tests.simulation.hosts import NEVER, Host, Poller, Ticker, Validator, Watcher
-from tests.simulation.kite import Kite
+from tests.simulation.kite import Kite, Socket
 
 MINUTE_NS = 60 * S
 SKIP_NS = 240 * S  # the longest jump
@@ -69,7 +70,11 @@ def make_calendar() -> Market:
 
 
 class World:
-    def __init__(self, seed: int, start_utc_ns: int, exchange: Exchange) -> None:
+    def __init__(
+        self, seed: int, start_utc_ns: int, exchange: Exchange, capacity: Capacity = WHOLE_KEY
+    ) -> None:
+        self.capacity = capacity
+        self.is_sharded = capacity != WHOLE_KEY
         self.rng = Random(seed)
         self.now_ns = BOOT_NS
         self._true_offset_ns = start_utc_ns - BOOT_NS
@@ -175,18 +180,44 @@ class World:
         if self.now_ns < self._alert_until_ns or not all(h.is_running for h in self.hosts):
             return False
         s = self.centre.machine.state
-        is_settled = s.link.state not in UNSETTLED and not s.probe.moved_due_ns
-        is_primed = s.link.state is not LinkState.PRIMING or not s.is_market_open
+        is_settled = s.dial.state not in UNSETTLED and not s.probe.moved_due_ns and not s.closing
+        is_priming = any(shard.link.state is LinkState.PRIMING for shard in s.shards)
+        is_primed = not is_priming or not s.is_market_open
         is_known = all(host.supervisor == self.centre.boot_id for host in self.actors)
-        is_sound = not any(socket.fault for socket in self.kite.sockets.values())
+        is_sound = not any(map(self._is_sick, self.kite.sockets.values()))
         return is_settled and is_primed and is_known and is_sound and self._is_steady()
 
+    def _is_sick(self, socket: Socket) -> bool:
+        """While nobody trades, one that sends no ticks is like any other."""
+        is_quiet = socket.fault == "mute" and not self.exchange.is_trading(self.true_utc_ns)
+        return bool(socket.fault) and not is_quiet
+
     def _is_steady(self) -> bool:
-        """Nobody waits for an acknowledgement, or for a poll that fails."""
+        """Nobody waits for an acknowledgement, or for a poll that fails or for its turn."""
         s = self.centre.machine.state
+        if sum(shard.rest.epoch > 0 for shard in s.shards) > 1:
+            return False
         is_answering = self.kite.rest == "ok" and self.kite.net == "ok"
-        is_polling_well = is_answering and self.kite.is_alive(s.rest.fingerprint)
-        return s.grant.is_acknowledged and (not s.rest.epoch or is_polling_well)
+        for shard in s.shards:
+            grant, rest = shard.grant, shard.rest
+            is_polling_well = is_answering and self.kite.is_alive(rest.fingerprint)
+            is_granted = grant.is_acknowledged or not grant.epoch
+            if not is_granted or (rest.epoch and not is_polling_well):
+                return False
+        return True
+
+    @property
+    def is_open_hours(self) -> bool:
+        """Trading for a while, and the calendar knows it."""
+        moments = (self.true_utc_ns - seconds * S for seconds in (0, 8, 16))
+        is_known = self.centre.machine.state.is_calendar_open
+        return is_known and all(map(self.exchange.is_trading, moments))
+
+    def is_steady_machine(self) -> bool:
+        """All processes run and know each other; the clock is right; reports come at once."""
+        if not all(host.is_running for host in self.hosts) or self.step_ns or self.is_echoing:
+            return False
+        return all(host.supervisor == self.centre.boot_id for host in self.actors)
 
     def _catch_up(self) -> None:
         """A quiet stretch is over: all beats, frames and polls that it held come down to one."""

@@ -67,8 +67,10 @@ def test_every_test_that_the_fault_table_names_exists() -> None:
     named = re.findall(r"`(test_\w+)`", page)
     assert len(named) > 35
     assert [name for name in named if f"def {name}(" not in tests] == []
-    numbers = re.findall(r"^\| (\d+)(?:, (\d+))? \|", page, re.M)
-    assert [int(n) for pair in numbers for n in pair if n] == list(range(1, 39))
+    pairs = re.findall(r"^\| (\d+)(?:, (\d+))? \|", page, re.M)
+    numbers = [int(n) for pair in pairs for n in pair if n]
+    assert len(numbers) >= 40
+    assert numbers == list(range(1, len(numbers) + 1))
 
 
 def test_every_folder_in_the_map_exists() -> None:

@@ -191,6 +191,7 @@ def test_signals_are_handled_in_one_module_of_each_kind_of_process() -> None:
     assert handlers <= {
         "kitefeed.actors.runtime.process",
         "kitefeed.cli.signals",
+        "kitefeed.cli.supervisord",  # of supervisord's children, before they are programs
         "kitefeed.simulator.run",
     }
 

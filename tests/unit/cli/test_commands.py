@@ -236,6 +236,18 @@ def test_status_shows_everything_a_person_looks_for() -> None:
         assert part in shown, part
 
 
+def test_status_shows_each_socket_when_there_are_several() -> None:
+    found = report()
+    one = m.ShardStatus(0, "live", "websocket", 3, 2, 2)
+    other = m.ShardStatus(1, "waiting", "none", 4, 1, 0)
+    found.shards = [one]
+    assert "sockets" not in status.text(found)
+    found.shards = [one, other]
+    shown = status.text(found)
+    assert "0 live         source websocket  2 instruments, 2 confirmed" in shown
+    assert "1 waiting      source none       1 instruments, 0 confirmed" in shown
+
+
 @pytest.mark.parametrize(
     ("said", "remedy"),
     [

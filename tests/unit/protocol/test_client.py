@@ -51,6 +51,12 @@ def test_what_cannot_be_an_instrument_is_bad_input_before_any_wire_is_opened(nam
         Feed(name, endpoint="ipc:///nowhere/feed.sock")
 
 
+@pytest.mark.parametrize("address", [f"ipc:///tmp/{'x' * 120}/feed.sock", "carrier://pigeon", ""])
+def test_an_address_that_can_be_none_is_bad_input(address: str) -> None:
+    with pytest.raises(BadInput, match=f"{address} cannot be connected to"):
+        Feed("NSE:INFY", endpoint=address)
+
+
 def test_a_publisher_without_heartbeats_is_no_daemon(
     directory: Path, publisher: "zmq.Socket[bytes]"
 ) -> None:

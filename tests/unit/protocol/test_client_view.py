@@ -60,11 +60,12 @@ class Reader:
         period_ns: int = 0,
         sent_ago_ns: int = 0,
         closed: list[int] | None = None,
+        fresh_shards: list[int] | None = None,
     ) -> None:
         self._heartbeat_seq += 1
         health = ShardHealth(0, granted, epoch, is_alive, 0, -1, period_ns)
         body = Heartbeat(self.gen, feed, source, "valid", "", [health], 0, 0, 0, 0, 0, 1, 0,
-                         closed or [])  # fmt: skip
+                         closed or [], fresh_shards)  # fmt: skip
         message = self.message(
             body, seq=self._heartbeat_seq, source=0, t_pub_ns=self.utc_ns - sent_ago_ns
         )
@@ -135,6 +136,22 @@ def test_a_dead_source_is_not_fresh_but_keeps_its_name(reader: Reader) -> None:
 def test_nothing_is_fresh_under_a_headline_that_denies_it(reader: Reader, feed: str) -> None:
     reader.tick()
     reader.heartbeat(feed=feed)
+    assert not reader.value().is_fresh
+
+
+def test_the_word_for_the_worst_shard_leaves_the_values_of_others_fresh(reader: Reader) -> None:
+    reader.tick()
+    reader.heartbeat(feed="stale", fresh_shards=[0, 2])
+    assert reader.value().is_fresh
+    reader.heartbeat(feed="stale", fresh_shards=[1, 2])
+    assert not reader.value().is_fresh
+    reader.heartbeat(feed="live", fresh_shards=[])
+    assert not reader.value().is_fresh
+    reader.heartbeat(feed="stale")  # of a daemon that does not tell
+    assert not reader.value().is_fresh
+    reader.heartbeat(feed="login_required", fresh_shards=[0])
+    assert reader.value().is_fresh
+    reader.heartbeat(feed="paused", fresh_shards=[0])
     assert not reader.value().is_fresh
 
 
@@ -270,8 +287,51 @@ def snapshot(reader: Reader, frames: list[bytes], count: int) -> None:
 def test_a_snapshot_brings_values_and_is_over_when_its_end_came(reader: Reader) -> None:
     snapshot(reader, [reader.frame(flags=Flag.SNAPSHOT), reader.frame("NSE:TCS")], 2)
     assert set(reader.view.values) == {INFY, "NSE:TCS"}
-    assert reader.view.ended == {REQUEST}
     assert not reader.view.is_incomplete
+
+
+def test_all_requested_snapshots_have_to_end_before_it_is_answered(reader: Reader) -> None:
+    reader.view.expect([REQUEST, b"another"])
+    snapshot(reader, [reader.frame(flags=Flag.SNAPSHOT)], 1)
+    assert not reader.view.is_answered
+    reader.view.expect([REQUEST])
+    assert not reader.view.is_answered
+    snapshot(reader, [reader.frame(flags=Flag.SNAPSHOT)], 1)
+    assert reader.view.is_answered
+
+
+def test_after_a_loss_only_what_came_since_is_fresh_until_a_snapshot(reader: Reader) -> None:
+    reader.tick("NSE:TCS", seq=1)
+    reader.tick(seq=1)
+    reader.tick(seq=3)  # whatever else was lost, a newer value of TCS may have been among it
+    assert reader.value().is_fresh
+    assert not reader.value("NSE:TCS").is_fresh
+    reader.view.expect([REQUEST])
+    assert not reader.value("NSE:TCS").is_fresh
+    snapshot(reader, [reader.frame("NSE:TCS", seq=1, flags=Flag.SNAPSHOT)], 1)
+    assert reader.value("NSE:TCS").is_fresh
+
+
+def test_a_snapshot_does_not_vouch_for_what_was_lost_after_it_was_asked_for(reader: Reader) -> None:
+    reader.tick("NSE:TCS", seq=1)
+    reader.tick(seq=1)
+    reader.tick(seq=3)
+    reader.view.expect([REQUEST])
+    reader.tick(seq=5)
+    snapshot(reader, [reader.frame("NSE:TCS", seq=1, flags=Flag.SNAPSHOT)], 1)
+    assert not reader.value("NSE:TCS").is_fresh
+    reader.view.expect([REQUEST])
+    snapshot(reader, [reader.frame("NSE:TCS", seq=1, flags=Flag.SNAPSHOT)], 1)
+    assert reader.value("NSE:TCS").is_fresh
+
+
+def test_a_short_snapshot_vouches_for_nothing(reader: Reader) -> None:
+    reader.tick("NSE:TCS", seq=1)
+    reader.tick(seq=1)
+    reader.tick(seq=3)
+    reader.view.expect([REQUEST])
+    snapshot(reader, [reader.frame("NSE:TCS", seq=1, flags=Flag.SNAPSHOT)], 2)
+    assert not reader.value("NSE:TCS").is_fresh
 
 
 def test_a_short_snapshot_wants_another(reader: Reader) -> None:

@@ -12,6 +12,7 @@ import zmq
 
 from kitefeed.protocol import messages as m
 from kitefeed.protocol import sockets
+from kitefeed.protocol.keys import ClientKeys
 from kitefeed.protocol.sockets import FRAMES_MAX, GuardedWire, Peer, Wire
 from kitefeed.protocol.topology import CONTROL, FEED, WIRES, endpoint, socket_path
 
@@ -167,3 +168,18 @@ def test_a_request_longer_than_its_limits_is_no_request(message: m.ControlReques
 def test_an_id_is_short() -> None:
     with pytest.raises(Exception, match="length <= 64"):
         m.open_request(m.seal(m.GetStatus(), id="x" * 65))
+
+
+def test_over_tcp_nobody_is_let_in_while_no_handler_knows_the_keys() -> None:
+    """Without its domain enforced, libzmq lets in whoever knows the server's public key."""
+    own, other = sockets.new_key_pair(), sockets.new_key_pair()
+    server = sockets.bind_tcp_feed("tcp://127.0.0.1:*", own)
+    client = sockets.connect_feed(
+        server.getsockopt_string(zmq.LAST_ENDPOINT), ClientKeys(own.public, other)
+    )
+    client.setsockopt(zmq.SUBSCRIBE, b"")
+    try:
+        assert not server.poll(1_000)
+    finally:
+        client.close(0)
+        server.close(0)

@@ -13,6 +13,9 @@ from kitefeed.simulator.faults import Command, Fault, FaultError, Faults, parse_
         ("drop_ws", None, Command(Fault.DROP_WS, "close")),
         ("drop_ws", "rst", Command(Fault.DROP_WS, "rst")),
         ("drop_ws", "1011", Command(Fault.DROP_WS, "1011")),
+        ("drop_ws", "twice", Command(Fault.DROP_WS, "twice")),
+        ("slow_ws", 6, Command(Fault.SLOW_WS, "6")),
+        ("freeze", 408065, Command(Fault.FREEZE, "408065")),
         ("rest_status", "502", Command(Fault.REST_STATUS, "502")),
         ("rest_slow", 0.5, Command(Fault.REST_SLOW, "0.5")),
         ("market", "closed", Command(Fault.MARKET, "closed")),
@@ -38,6 +41,9 @@ def test_a_fault_has_a_name_and_a_checked_argument(
         ("rest_slow", "nan"),
         ("rest_slow", None),
         ("market", "shut"),
+        ("slow_ws", None),
+        ("freeze", "NSE:INFY"),
+        ("freeze", None),
     ],
 )
 def test_anything_else_is_refused_with_a_sentence(name: object, argument: object) -> None:

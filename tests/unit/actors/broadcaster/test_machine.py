@@ -79,12 +79,13 @@ class World:
         canary_ns: int = 0,
         flags: int = 0,
         period_ns: int = 0,
+        shard: int = 0,
     ) -> None:
         self._batch_seq = self._batch_seq + 1 if batch_seq is None else batch_seq
         is_tick = bool(topics) and topics[0].startswith(b"tick/") and not flags & Flag.STALE
         batch = IngestBatch(
             f.VERSION,
-            0,
+            shard,
             epoch,
             source,
             self._batch_seq,
@@ -620,3 +621,23 @@ def test_a_value_whose_instrument_streams_no_more_is_sent_again_as_stale(world: 
     assert world.take(INFY) == []
     world.batch(INFY)
     assert world.take(INFY)[0].flags == 0
+
+
+def test_what_another_shard_has_taken_over_is_not_ended_by_the_one_before(world: World) -> None:
+    world.grant(2, shard=1)
+    world.batch(INFY)
+    world.batch(INFY, epoch=2, shard=1)
+    world.take(INFY)
+    world.batch(INFY, flags=Flag.STALE)
+    assert world.take(INFY) == []
+    world.batch(INFY, epoch=2, shard=1, flags=Flag.STALE)
+    assert world.take(INFY)[0].flags == Flag.STALE
+
+
+def test_the_cached_packets_of_a_login_end_no_value_and_the_next_session_does(world: World) -> None:
+    world.batch(INFY)
+    world.now_ns += 30 * 3_600 * S
+    world.batch(TCS, flags=Flag.FIRST_PACKET)
+    assert {row.topic for row in world.machine.rows(world.now_ns, world.utc_ns)} == {INFY, TCS}
+    world.batch(TCS)
+    assert {row.topic for row in world.machine.rows(world.now_ns, world.utc_ns)} == {TCS}

@@ -14,7 +14,7 @@ from kitefeed.actors.rest_poller.machine import (
     Ask,
     Welcomed,
 )
-from kitefeed.actors.rest_poller.sweep import BEAT_NS, SPACING_NS
+from kitefeed.actors.rest_poller.sweep import BEAT_NS, RETRY_NS, SPACING_NS
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import TICKS_PER_CHUNK_MAX, IngestBatch, Source
 from kitefeed.protocol.kite.ticks import QUOTE, TickBody
@@ -126,9 +126,34 @@ def test_a_rate_limit_holds_the_bucket_for_ten_seconds(stage: Stage) -> None:
 
 def test_trouble_on_the_network_is_reported_and_tried_again_each_period(stage: Stage) -> None:
     stage.start(INFY)
+    stage.answer()
+    stage.wait(5)
     assert polled(stage.answer("network")) == [m.Polled(0, 1, "network", "why", SPACING_NS)]
     stage.wait(5)
-    assert stage.asked[1][0] - stage.asked[0][0] == PERIOD_NS
+    assert stage.asked[2][0] - stage.asked[1][0] == PERIOD_NS
+
+
+def test_where_nothing_is_worth_waiting_for_the_way_back_is_looked_for_every_two_seconds(
+    stage: Stage,
+) -> None:
+    stage.start(INFY)
+    for _ in range(4):  # a bridge over a network that is down: no value came of it yet
+        stage.answer("network")
+        stage.wait(2)
+    assert pauses(stage) == [RETRY_NS] * 4
+    stage.answer()
+    for _ in range(3):
+        stage.wait(5)
+        stage.answer("network")
+    assert pauses(stage)[4:] == [PERIOD_NS] * 3
+    for _ in range(2):
+        stage.wait(2)  # the last values count no more
+        stage.answer("network")
+    assert pauses(stage)[7:] == [RETRY_NS] * 2
+
+
+def pauses(stage: Stage) -> list[int]:
+    return [later - earlier for (earlier, _), (later, _) in pairwise(stage.asked)]
 
 
 def test_an_answer_that_never_comes_is_trouble_on_the_network(stage: Stage) -> None:

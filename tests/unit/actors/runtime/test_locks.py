@@ -76,3 +76,40 @@ def test_a_damaged_lock_file_is_nobody(tmp_path: Path) -> None:
     path.write_text("{")
     assert locks.read_holder(path) is None
     assert locks.live_holder(tmp_path, Role.TICKER) is None
+
+
+def test_an_api_key_is_used_by_one_ticker_at_a_time(tmp_path: Path) -> None:
+    ours, theirs = (locks.KeyLocks(tmp_path / "keys", boot) for boot in ("ours", "theirs"))
+    assert ours.take("key", "wss://kite") is None
+    assert ours.take("key", "wss://kite") is None
+    refusal = theirs.take("key", "wss://kite")
+    assert refusal is not None
+    assert f"process {os.getpid()}" in refusal
+    assert theirs.take("other", "wss://kite") is None
+    assert theirs.take("key", "ws://simulator") is None  # another world
+    ours.release()
+    assert theirs.take("key", "wss://kite") is None
+    theirs.release()
+    assert list((tmp_path / "keys").iterdir()) == []
+    assert (tmp_path / "keys").stat().st_mode & 0o777 == 0o700
+
+
+def test_who_holds_a_key_is_named_with_what_would_start_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUPERVISOR_ENABLED", "1")
+    ours, theirs = (locks.KeyLocks(tmp_path, boot) for boot in ("ours", "theirs"))
+    ours.take("key", "wss://kite")
+    refusal = theirs.take("key", "wss://kite") or ""
+    assert f"process {os.getpid()} of another daemon, started by process {os.getppid()}" in refusal
+    assert "`kitefeed down`" in refusal
+    ours.release()
+
+
+def test_the_lock_of_a_key_does_not_tell_the_key(tmp_path: Path) -> None:
+    held = locks.KeyLocks(tmp_path, "boot")
+    held.take("abcdef0123456789", "wss://kite")
+    (path,) = tmp_path.iterdir()
+    assert "abcdef" not in path.name
+    assert b"abcdef" not in path.read_bytes()
+    held.release()

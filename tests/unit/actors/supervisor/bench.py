@@ -18,6 +18,7 @@ from kitefeed.actors.supervisor.facts import (
     Send,
 )
 from kitefeed.actors.supervisor.machine import Event, Supervisor
+from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import FeedState
 from kitefeed.protocol.topology import Role
@@ -42,6 +43,7 @@ class Bench:
         persisted: Persisted | None = None,
         misconfigured: str | None = None,
         instruments: tuple[m.Instrument, ...] = (NIFTY, INFY),
+        capacity: Capacity = WHOLE_KEY,
     ) -> None:
         self.now_ns = 1_000 * S
         self._utc_offset_ns = to_utc_ns(at) - self.now_ns
@@ -56,6 +58,7 @@ class Bench:
             persisted=persisted or Persisted(),
             jitter=lambda: 0.5,
             misconfigured=misconfigured,
+            capacity=capacity,
         )
         if instruments:
             self.feed(Instruments(instruments))
@@ -160,10 +163,10 @@ class Bench:
 
     def open(self) -> int:
         """The ordered socket opens and its grant is acknowledged; returns its epoch."""
-        epoch = self.last(m.OpenLink).epoch
-        self.feed(m.LinkOpened(0, epoch))
+        order = self.last(m.OpenLink)
+        self.feed(m.LinkOpened(order.shard, order.epoch))
         self.grant()
-        return epoch
+        return order.epoch
 
     def grant(self) -> None:
         grant = self.last(m.Grant)
@@ -171,7 +174,8 @@ class Bench:
 
     def refuse(self, status: int = 403, quote: m.ProbeOutcome = "same") -> None:
         """The ordered socket is refused; a quote, if it is asked for, ends like this."""
-        self.feed(m.LinkRefused(0, self.last(m.OpenLink).epoch, status))
+        order = self.last(m.OpenLink)
+        self.feed(m.LinkRefused(order.shard, order.epoch, status))
         if status == 403:
             self.feed(m.Probed(self.last(m.Probe).request_id, quote))
 
@@ -179,12 +183,13 @@ class Bench:
         self.feed(m.Polled(0, self.last(m.StartPolling).epoch, outcome, sweep_ns=S))
 
     def live(self) -> int:
-        """Everything up, logged in, streaming; returns the epoch."""
+        """Everything up, logged in, streaming; returns the epoch of the last socket."""
         self.up()
         self.login()
         self.validate("valid")
-        epoch = self.open()
-        self.feed(m.LinkFresh(0, epoch))
+        for shard in self.machine.state.used:
+            epoch = self.open()
+            self.feed(m.LinkFresh(shard.number, epoch))
         self.wait(2, fresh=True)
         assert self.state.feed == "live"
         return epoch

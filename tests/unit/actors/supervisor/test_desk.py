@@ -54,8 +54,8 @@ def test_a_wish_is_answered_when_its_first_packet_came() -> None:
     office = live_office()
     office.ask(m.WantInstruments((INFY,)))
     assert office.replies == []
-    office.subscriptions.ordered(1, office.subscriptions.instruments())
-    office.subscriptions.confirm(1, [TOKEN])
+    office.subscriptions.ordered(0, 1, office.subscriptions.instruments())
+    office.subscriptions.confirm(0, 1, [TOKEN])
     office.desk.turn(S)
     assert office.answers() == [m.Answer(INFY, "confirmed")]
     assert office.replies[-1][0] == (b"p", "1")

@@ -106,7 +106,7 @@ def test_a_segment_that_closes_leaves_the_polling_and_one_that_opens_joins_it() 
     evening.login()
     evening.feed(Operate("rest"))
     evening.validate("valid")
-    assert not evening.machine.state.rest.epoch
+    assert not evening.machine.state.shards[0].rest.epoch
     evening.wait(20)
     evening.grant()
     assert keys(evening.last(m.StartPolling)) == [CRUDE.key]

@@ -6,6 +6,7 @@ import pytest
 
 from kitefeed.actors.supervisor.facts import (
     ActorLost,
+    ActorUp,
     Clock,
     Instruments,
     Operate,
@@ -98,7 +99,7 @@ def test_a_refused_session_with_a_standby_is_polled_with_the_standby() -> None:
     bench.login("second", "standby")
     bench.validate("valid", "standby")
     bench.forget()
-    bench.feed(m.LinkClosed(0, bench.machine.state.link.epoch, 1006, "gone"))
+    bench.feed(m.LinkClosed(0, bench.machine.state.shards[0].link.epoch, 1006, "gone"))
     bench.wait(1)
     bench.validate("refused")
     bench.grant()
@@ -112,7 +113,7 @@ def test_when_kite_cannot_be_asked_a_session_seen_valid_today_connects_anyway() 
     bench = Bench()
     bench.live()
     bench.forget()
-    bench.feed(m.LinkClosed(0, bench.machine.state.link.epoch, 1006, "gone"))
+    bench.feed(m.LinkClosed(0, bench.machine.state.shards[0].link.epoch, 1006, "gone"))
     bench.wait(0.1)
     bench.validate("unverified")
     assert len(bench.all(m.OpenLink)) == 1
@@ -241,7 +242,7 @@ def test_the_first_fresh_tick_ends_the_count_of_refusals_and_the_polling() -> No
     bench.feed(m.LinkFresh(0, epoch))
     assert bench.state.consecutive_403 == 0
     assert bench.state.feed == "live"
-    assert not bench.machine.state.rest.epoch
+    assert not bench.machine.state.shards[0].rest.epoch
 
 
 def test_a_refusal_whose_quote_is_refused_too_is_a_dead_session() -> None:
@@ -278,7 +279,7 @@ def test_a_lost_socket_is_reconnected_at_once_and_then_slower() -> None:
     bench.live()
     bench.wait(30, fresh=True)
     bench.forget()
-    bench.feed(m.LinkClosed(0, bench.machine.state.link.epoch, 1006, "reset"))
+    bench.feed(m.LinkClosed(0, bench.machine.state.shards[0].link.epoch, 1006, "reset"))
     waits = []
     for _ in range(7):
         waits.append(round(bench.until(m.Validate)))
@@ -292,7 +293,7 @@ def test_a_lost_socket_that_comes_back_at_once_is_no_error() -> None:
     bench = Bench()
     bench.live()
     bench.wait(30, fresh=True)
-    bench.feed(m.LinkClosed(0, bench.machine.state.link.epoch, 1000, "bye"))
+    bench.feed(m.LinkClosed(0, bench.machine.state.shards[0].link.epoch, 1000, "bye"))
     bench.wait(0.1)
     bench.validate("valid")
     bench.feed(m.LinkFresh(0, bench.open()))
@@ -305,9 +306,9 @@ def test_fifteen_seconds_without_fresh_data_are_bridged_by_rest_while_the_socket
     bench.live()
     bench.wait(30, fresh=True)
     bench.forget()
-    bench.feed(m.LinkClosed(0, bench.machine.state.link.epoch, 1006, "reset"))
+    bench.feed(m.LinkClosed(0, bench.machine.state.shards[0].link.epoch, 1006, "reset"))
     start_ns = bench.now_ns
-    while not bench.machine.state.rest.epoch:
+    while not bench.machine.state.shards[0].rest.epoch:
         bench.wait(0.1)
         if bench.machine.state.session.request_id:
             bench.validate("valid")
@@ -544,7 +545,7 @@ def test_while_the_market_is_closed_nothing_is_polled_doubted_or_stormed() -> No
     epoch = bench.open()
     bench.feed(m.LinkDoubt(0, epoch, "canary", NIFTY.token, 1))
     assert not bench.all(m.Probe)
-    assert bench.machine.state.is_link_open
+    assert bench.machine.state.is_any_open
 
 
 def test_ticks_that_are_observed_overrule_the_calendar() -> None:
@@ -671,6 +672,27 @@ def test_a_restarted_supervisor_adopts_the_running_link_and_closes_no_fence() ->
     second.validate("valid")
     assert not second.all(m.OpenLink)
     assert not second.all(m.CloseLink)
+
+
+@pytest.mark.parametrize("is_ticker_first", [False, True])
+def test_a_restarted_supervisor_asks_for_nothing_anew_whoever_speaks_first(
+    is_ticker_first: bool,
+) -> None:
+    first = Bench()
+    epoch = first.live()
+    second = Bench(persisted=first.machine.state.persisted)
+    running = m.LinkReport(0, epoch, "first", True, "websocket", (NIFTY.token, INFY.token))
+    held = m.GrantReport(0, epoch, "websocket")
+    hellos = [
+        m.Hello(Role.BROADCASTER, "boot", 7, 7, "1", grants=(held,)),
+        m.Hello(Role.TICKER, "boot", 7, 7, "1", links=(running,)),
+    ]
+    for hello in reversed(hellos) if is_ticker_first else hellos:
+        second.feed(ActorUp(hello, True))
+    second.up(Role.REST_POLLER)
+    second.grant()
+    (order,) = second.all(m.Subscribe)
+    assert order == m.Subscribe(0, epoch, (NIFTY, INFY), is_refresh=False)
 
 
 def test_epochs_only_rise_also_when_the_stored_one_is_lost() -> None:

@@ -72,16 +72,16 @@ def test_polling_that_starts_during_an_attempt_lets_it_begin_again_under_a_newer
     bench = Bench()
     bench.live()
     bench.wait(30, fresh=True)
-    bench.feed(m.LinkClosed(0, bench.machine.state.link.epoch, 1006, "reset"))
+    bench.feed(m.LinkClosed(0, bench.machine.state.shards[0].link.epoch, 1006, "reset"))
     for _ in range(2):  # the first attempt hangs for 12 s, the bridge is due during the second
         bench.until(m.Validate)
         bench.validate("valid")
         attempt = bench.last(m.OpenLink).epoch
         bench.wait(4 if bench.all(m.CloseLink) else 12)
-    assert bench.machine.state.rest.epoch > attempt
+    assert bench.machine.state.shards[0].rest.epoch > attempt
     assert bench.last(m.CloseLink).epoch == attempt
     bench.validate("valid")
-    assert bench.last(m.OpenLink).epoch > bench.machine.state.rest.epoch
+    assert bench.last(m.OpenLink).epoch > bench.machine.state.shards[0].rest.epoch
     bench.open()
     assert bench.last(m.Subscribe).epoch == bench.last(m.OpenLink).epoch
 
@@ -97,7 +97,7 @@ def test_network_trouble_after_a_refused_socket_is_bridged_by_rest_as_well() -> 
         bench.validate("valid")
         bench.feed(m.LinkClosed(0, bench.last(m.OpenLink).epoch, None, "unreachable"))
     bench.wait(1)
-    assert bench.machine.state.rest.epoch
+    assert bench.machine.state.shards[0].rest.epoch
 
 
 def test_a_market_that_closes_while_rest_polls_ends_the_polling() -> None:
@@ -165,4 +165,4 @@ def test_a_standby_without_data_does_not_poll_on_while_a_new_login_is_judged() -
     bench.grant()
     bench.login("second")
     bench.poll("permission")
-    assert bench.machine.state.rest.fingerprint != "spare"
+    assert bench.machine.state.shards[0].rest.fingerprint != "spare"

@@ -73,7 +73,7 @@ def test_a_socket_refused_after_a_poll_met_the_dead_session_waits_on_the_ladder(
     bench.validate("valid")
     bench.poll("token")
     bench.refuse(quote="token")
-    assert bench.machine.state.link.state is LinkState.WAITING
+    assert bench.machine.state.dial.state is LinkState.WAITING
     assert bench.until(m.Validate) <= 60
 
 
@@ -88,7 +88,7 @@ def test_a_third_login_while_the_second_is_being_connected_replaces_it() -> None
     bench.validate("valid")
     assert bench.last(m.OpenLink).fingerprint == "third"
     bench.feed(m.LinkOpened(0, bench.last(m.OpenLink).epoch))
-    assert bench.machine.state.link.fingerprint == "third"
+    assert bench.machine.state.shards[0].link.fingerprint == "third"
 
 
 def test_a_login_that_was_good_before_the_socket_was_proven_is_used_at_once_after_it() -> None:
@@ -150,7 +150,7 @@ def test_a_plan_without_data_met_by_a_poll_ends_the_attempt_under_way() -> None:
     assert bench.last(m.CloseLink).epoch == attempt
     bench.feed(m.LinkOpened(0, attempt))
     assert bench.state.feed == "no_entitlement"
-    assert not bench.machine.state.is_link_open
+    assert not bench.machine.state.is_any_open
 
 
 def test_a_plan_without_data_met_by_a_poll_ends_the_question_why_a_socket_was_refused() -> None:
@@ -205,8 +205,8 @@ def test_a_question_that_nobody_answers_is_given_up_after_eight_seconds() -> Non
     bench.wait(7.9)
     assert bench.state.reason == "the WebSocket was refused; asking why"
     bench.wait(0.2)
-    assert bench.machine.state.link.state is LinkState.WAITING
-    assert bench.machine.state.link.cause == "socket"
+    assert bench.machine.state.dial.state is LinkState.WAITING
+    assert bench.machine.state.dial.cause == "socket"
 
 
 def test_fresh_ticks_disprove_that_the_plan_has_no_data() -> None:

@@ -1,6 +1,7 @@
 import pytest
 
 from kitefeed.actors.supervisor import subscriptions
+from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.actors.supervisor.subscriptions import LISTENER_GRACE_NS, Pending, Subscriptions
 from kitefeed.protocol import messages as m
 
@@ -12,8 +13,9 @@ def make(
     configured: tuple[str, ...] = (),
     canaries: tuple[str, ...] = (),
     operator: dict[str, str | None] | None = None,
+    capacity: Capacity = WHOLE_KEY,
 ) -> Subscriptions:
-    made = Subscriptions(configured, canaries, "quote", operator or {})
+    made = Subscriptions(configured, canaries, "quote", operator or {}, capacity)
     made.resolved(TOKENS, {"NSE:NOPE": "not listed"})
     return made
 
@@ -197,48 +199,88 @@ def test_an_index_is_always_active_unless_canaries_are_named() -> None:
     assert canaries(make((INFY, NIFTY), canaries=(INFY,))) == [INFY]
 
 
-def test_more_than_one_socket_takes_is_refused_until_there_is_room(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(subscriptions, "INSTRUMENTS_MAX", 1)
-    made = make((INFY,))
-    made.want([NIFTY, SBIN], None)
-    assert keys(made) == [INFY]
-    assert made.answer(SBIN, "").outcome == "refused"
-    assert set(made.counts().refused) == {NIFTY, SBIN}
-    monkeypatch.setattr(subscriptions, "INSTRUMENTS_MAX", 2)
+def test_more_than_all_sockets_take_is_refused_until_there_is_room() -> None:
+    made = make((INFY,), capacity=Capacity(sockets=2, per_socket=1))
+    made.listen(heard(SBIN), 0)
+    assert keys(made) == [INFY, SBIN]
+    made.want([NIFTY], None)  # the operator goes before what programs listen to
     assert keys(made) == [INFY, NIFTY]
-    assert made.answer(NIFTY, "").outcome == "accepted"
+    assert made.answer(SBIN, "").outcome == "refused"
+    assert "2 instruments" in made.answer(SBIN, "").detail
+    assert set(made.counts().refused) == {SBIN}
+    made.drop(NIFTY)
+    assert keys(made) == [INFY, SBIN]
+    assert made.answer(SBIN, "").outcome == "accepted"
+
+
+def test_a_refusal_for_want_of_room_ends_with_the_wish() -> None:
+    made = make((INFY,), capacity=Capacity(1, 1))
+    made.listen(heard(SBIN), 0)
+    made.instruments()
+    assert SBIN in made.unknown
+    made.listen(heard(), 1)
+    made.instruments()
+    assert SBIN not in made.unknown  # who asks for it next is heard first
+
+
+def test_the_operator_may_have_what_was_refused_to_a_program_for_want_of_room() -> None:
+    made = make(capacity=Capacity(1, 1))
+    made.listen(heard(INFY, SBIN, "NSE:NOPE"), 0)
+    made.instruments()
+    assert [key for key in (SBIN, "NSE:NOPE") if made.may_be_had(key)] == [SBIN]
+    made.want([SBIN], None)
+    assert keys(made) == [SBIN]
+    assert made.answer(INFY, "").outcome == "refused"
+
+
+def test_the_confirmations_of_one_socket_say_nothing_of_another() -> None:
+    made = make((INFY, SBIN))
+    infy, sbin = made.instruments()
+    made.ordered(0, 5, (infy,))
+    made.ordered(1, 6, (sbin,))
+    made.confirm(1, 5, [infy.token])
+    made.confirm(1, 6, [infy.token, sbin.token])
+    assert (made.is_confirmed(INFY), made.is_confirmed(SBIN)) == (False, True)
+    assert (made.confirmed_of(0), made.confirmed_of(1), made.confirmed_of(2)) == (0, 1, 0)
+    assert made.counts() == m.Subscriptions(wanted=2, asked=2, confirmed=1)
+
+
+def test_what_was_asked_of_two_sockets_is_counted_once() -> None:
+    made = make((INFY,))
+    for shard in (0, 1):  # it moved, and the former socket is gone
+        made.ordered(shard, 5 + shard, made.instruments())
+        made.confirm(shard, 5 + shard, [TOKENS[INFY]])
+    assert made.counts() == m.Subscriptions(wanted=1, asked=1, confirmed=1)
 
 
 def test_confirmations_count_for_the_epoch_that_was_ordered() -> None:
     made = make((INFY, SBIN))
-    made.ordered(5, made.instruments())
-    made.confirm(4, [TOKENS[INFY]])
+    made.ordered(0, 5, made.instruments())
+    made.confirm(0, 4, [TOKENS[INFY]])
     assert not made.is_confirmed(INFY)
-    made.confirm(5, [TOKENS[INFY]])
+    made.confirm(0, 5, [TOKENS[INFY]])
     assert made.is_confirmed(INFY)
     assert made.counts() == m.Subscriptions(wanted=2, asked=2, confirmed=1)
-    made.ordered(6, made.instruments())
+    made.ordered(0, 6, made.instruments())
     assert not made.is_confirmed(INFY)
 
 
 def test_what_an_adopted_source_confirmed_before_it_was_ordered_here_counts() -> None:
     made = make((INFY, SBIN))
-    made.confirm(5, [TOKENS[INFY]])
+    made.confirm(0, 5, [TOKENS[INFY]])
     assert not made.is_confirmed(INFY)
-    made.confirm(5, [TOKENS[NIFTY]])
-    made.ordered(5, made.instruments())
+    made.confirm(0, 5, [TOKENS[NIFTY]])
+    made.ordered(0, 5, made.instruments())
     assert made.counts() == m.Subscriptions(wanted=2, asked=2, confirmed=1)
-    made.ordered(6, made.instruments())
+    made.ordered(0, 6, made.instruments())
     assert not made.is_confirmed(INFY)
 
 
 def test_what_is_no_longer_ordered_is_no_longer_confirmed() -> None:
     made = make((INFY, SBIN))
-    made.ordered(5, made.instruments())
-    made.confirm(5, [TOKENS[INFY], TOKENS[SBIN]])
-    made.ordered(5, made.instruments()[:1])
+    made.ordered(0, 5, made.instruments())
+    made.confirm(0, 5, [TOKENS[INFY], TOKENS[SBIN]])
+    made.ordered(0, 5, made.instruments()[:1])
     assert made.counts().confirmed == 1
 
 
@@ -253,8 +295,8 @@ def test_what_is_no_longer_ordered_is_no_longer_confirmed() -> None:
 )
 def test_an_answer_says_what_became_of_the_instrument(key: str, outcome: str, detail: str) -> None:
     made = make((INFY, SBIN))
-    made.ordered(5, made.instruments())
-    made.confirm(5, [TOKENS[INFY]])
+    made.ordered(0, 5, made.instruments())
+    made.confirm(0, 5, [TOKENS[INFY]])
     answer = made.answer(key, "connecting")
     assert (answer.outcome, answer.detail) == (outcome, detail)
 
@@ -277,8 +319,8 @@ def test_an_answer_says_why_the_mode_is_higher_than_asked_for(
 def test_the_configuration_is_named_where_it_wants_more_than_the_operator() -> None:
     made = make((INFY,))
     made.want([INFY], "ltp")
-    made.ordered(5, made.instruments())
-    made.confirm(5, [TOKENS[INFY]])
+    made.ordered(0, 5, made.instruments())
+    made.confirm(0, 5, [TOKENS[INFY]])
     why = "it streams in quote, not ltp, because the configuration file asks for that"
     assert made.answer(INFY, "", "ltp") == m.Answer(INFY, "confirmed", why)
 
@@ -296,8 +338,8 @@ def test_a_programs_question_waits_until_its_subscriptions_are_known_or_can_be()
 def test_a_request_is_due_when_all_is_known_or_time_is_over_or_nothing_will_come() -> None:
     def waiting(*wanted: str) -> Subscriptions:
         made = make((INFY, SBIN))
-        made.ordered(5, made.instruments())
-        made.confirm(5, [TOKENS[INFY]])
+        made.ordered(0, 5, made.instruments())
+        made.confirm(0, 5, [TOKENS[INFY]])
         made.pending.append(Pending((b"p", "id"), wanted, 100))
         return made
 

@@ -13,12 +13,13 @@ from kitefeed.actors.supervisor.facts import (
     Send,
 )
 from kitefeed.actors.supervisor.machine import Event
+from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.ticks import segment_of
 from kitefeed.protocol.topology import Role
 from tests.unit.actors.supervisor.bench import Bench, S
 
-VALID_FOR_NS = 4 * S
+VALID_FOR_NS = 5 * S  # one validation lets all sockets in, one after the other
 SECRET_LIKE = re.compile(r"access_token|api_secret|enctoken|[A-Za-z0-9]{32}")
 CONDITION = re.compile(r"condition=(\w+)$")
 
@@ -26,7 +27,12 @@ CONDITION = re.compile(r"condition=(\w+)$")
 class Watched(Bench):
     """A bench that checks every command at the moment it is given."""
 
-    def __init__(self, hours: Hours, persisted: Persisted | None = None) -> None:
+    def __init__(
+        self,
+        hours: Hours,
+        persisted: Persisted | None = None,
+        capacity: Capacity = WHOLE_KEY,
+    ) -> None:
         self.orders: list[tuple[Role, m.Message]] = []  # not yet answered by the world
         self.valid_ns: dict[str, int] = {}
         self.unverified_ns: dict[str, int] = {}
@@ -34,7 +40,7 @@ class Watched(Bench):
         self.adopted: set[int] = set()
         self.begun: Counter[str] = Counter()
         self.highest_epoch = 0
-        super().__init__(hours=hours, persisted=persisted)
+        super().__init__(hours=hours, persisted=persisted, capacity=capacity)
 
     def feed(self, *events: Event) -> list[Command]:
         commands: list[Command] = []
@@ -84,20 +90,20 @@ class Watched(Bench):
                 self.highest_epoch = epoch
                 assert fingerprint == s.session.fingerprint
                 self._check_attempt(fingerprint)
-            case m.Grant(_, epoch, "websocket"):
-                assert s.is_link_open
-                assert epoch == s.link.epoch
-            case m.StartPolling(_, epoch):
+            case m.Grant(shard, epoch, "websocket"):
+                assert s.shards[shard].is_open
+                assert epoch == s.shards[shard].link.epoch
+            case m.StartPolling(shard, epoch):
                 assert epoch in self.adopted or ("rest", epoch) in self.granted
                 assert s.is_market_open
                 assert all(s.is_open(segment_of(i.token)) for i in message.instruments)
                 assert s.override in ("auto", "rest")
-                assert not s.is_link_open
+                assert not s.shards[shard].is_open
             case _:
                 pass
 
     def _check_attempt(self, fingerprint: str) -> None:
-        is_valid = self.now_ns - self.valid_ns.get(fingerprint, -VALID_FOR_NS) < VALID_FOR_NS
+        is_valid = self.now_ns - self.valid_ns.get(fingerprint, -VALID_FOR_NS) <= VALID_FOR_NS
         s = self.machine.state
         was_valid = s.session.word == "valid" and fingerprint in self.valid_ns
         was_valid |= s.persisted.valid_fingerprint == fingerprint and s.persisted.valid_utc_ns > 0

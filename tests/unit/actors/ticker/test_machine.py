@@ -2,6 +2,8 @@ import msgspec
 import pytest
 
 from kitefeed.actors.policy.machine import Wake
+from kitefeed.actors.ticker.echoes import ECHO_NS
+from kitefeed.actors.ticker.echoes import KEPT_MAX as ECHOES_MAX
 from kitefeed.actors.ticker.link_state import BEAT_NS, COALESCE_NS
 from kitefeed.actors.ticker.machine import (
     CallbackFailed,
@@ -57,8 +59,8 @@ class Stage:
     def heartbeat(self) -> list[object]:
         return self.tell(Frame(LINK, b"\0", True, UTC_S))
 
-    def text(self, payload: bytes) -> list[object]:
-        return self.tell(Frame(LINK, payload, False, UTC_S))
+    def text(self, payload: bytes, link: LinkId = LINK) -> list[object]:
+        return self.tell(Frame(link, payload, False, UTC_S))
 
     def run(self, seconds: float, *, heartbeat_s: float | None = 1.0) -> list[object]:
         """Lets time pass, with heartbeats of Kite, and returns all that is not a batch."""
@@ -242,6 +244,72 @@ def test_orders_and_notices_get_topics_of_their_own(stage: Stage) -> None:
         assert batch.items[0].topic == f"notice/{kind}".encode()
         assert msgspec.msgpack.decode(batch.items[0].body, type=Notice) == Notice(kind, "hm")
     assert stage.text(b'{"type":"app_code","timestamp":"2026-11-23T08:31:02+05:30"}') == []
+
+
+ORDER = b'{"type":"order","data":{"order_id":"2611"}}'
+
+
+def test_an_order_that_every_socket_brings_is_passed_on_once(stage: Stage) -> None:
+    second, third = LinkId(1, 2), LinkId(2, 3)
+    for link in (LINK, second, third):
+        stage.open(INFY, link=link)
+    assert len(batches(stage.text(ORDER, second))) == 1
+    assert stage.text(ORDER) == stage.text(ORDER, third) == []
+    assert len(batches(stage.text(ORDER, second))) == 1  # the same socket may say the same twice
+    stage.at_ns += ECHO_NS
+    assert len(batches(stage.text(ORDER, third))) == 1  # and after a while it is news again
+
+
+def test_an_order_by_a_socket_without_a_grant_is_left_to_the_others(stage: Stage) -> None:
+    stage.open(INFY)
+    fresh = LinkId(1, 2)
+    stage.tell(m.OpenLink(1, 2, "fp", stage.at_ns))
+    stage.tell(Upgraded(fresh))
+    assert stage.text(ORDER, fresh) == []
+    assert len(batches(stage.text(ORDER))) == 1
+
+
+def test_no_end_of_orders_is_remembered(stage: Stage) -> None:
+    stage.open(INFY)
+    stage.open(INFY, link=LinkId(1, 2))
+    for number in range(ECHOES_MAX + 1):
+        stage.text(ORDER.replace(b"2611", b"%d" % number))
+    assert stage.text(ORDER.replace(b"2611", b"1"), LinkId(1, 2)) == []
+    assert len(batches(stage.text(ORDER.replace(b"2611", b"0"), LinkId(1, 2)))) == 1
+
+
+def test_a_fourth_socket_is_never_opened(stage: Stage) -> None:
+    for shard in range(3):
+        stage.open(INFY, link=LinkId(shard, shard + 1))
+    refusal = m.LinkClosed(0, 9, None, "3 sockets are open or closing already")
+    assert stage.tell(m.OpenLink(0, 9, "fp", stage.at_ns)) == [refusal]
+    stage.tell(m.CloseLink(0, 1))
+    assert stage.tell(m.OpenLink(0, 9, "fp", stage.at_ns)) == [refusal]  # it has not ended yet
+    stage.tell(Ended(LINK, 1000, ""))
+    assert stage.tell(m.OpenLink(0, 9, "fp", stage.at_ns)) == [Connect(LinkId(0, 9), "fp")]
+
+
+def test_a_guard_is_watched_and_not_passed_on(stage: Stage) -> None:
+    guard = m.Instrument(NIFTY.token, NIFTY.key, "ltp", is_canary=True, is_guard=True)
+    stage.open(INFY, guard)
+    index = TickBody(NIFTY.token, LTP, 100, 2_500_000)
+    (batch,) = batches(stage.frame(index, tick(INFY)))
+    assert batch.topics == [b"tick/NSE:INFY"]
+    assert len(batch.bodies) == 1
+    assert batches(stage.frame(index)) == []
+    assert stage.ticker.links[0].tokens == (INFY.token,)
+    (doubt,) = [said for said in stage.run(10.5) if isinstance(said, m.LinkDoubt)]
+    assert (doubt.kind, doubt.token) == ("canary", NIFTY.token)
+
+
+def test_an_instrument_that_becomes_a_guard_is_ended_here(stage: Stage) -> None:
+    stage.open(NIFTY)
+    stage.frame(TickBody(NIFTY.token, FULL, 100, 2_500_000))
+    guard = m.Instrument(NIFTY.token, NIFTY.key, "ltp", is_canary=True, is_guard=True)
+    (ended,) = batches(stage.tell(m.Subscribe(0, 1, (INFY, guard))))
+    assert [(item.topic, item.flags) for item in ended.items] == [
+        (b"tick/NSE:NIFTY 50", Flag.STALE)
+    ]
 
 
 @pytest.mark.parametrize("order_id", ['"a\\u0000b"', "null", '"a/b"', "12", '""'])

@@ -1,0 +1,93 @@
+"""All that one API key can stream, on real processes: 9,000 instruments over three sockets."""
+
+import datetime as dt
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from kitefeed import Feed
+from kitefeed.protocol.errors import BadInput
+from kitefeed.simulator.listings import list_instruments
+from tests.faults.probe import Probe
+from tests.integration.rig import INSTRUMENTS, Rig
+from tests.support import eventually
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
+
+LISTED = 9_100
+LISTINGS = [i.key for i in list_instruments(LISTED, dt.date.today())]
+ALL = tuple(dict.fromkeys([*INSTRUMENTS, *LISTINGS]))
+MANY, TOO_MANY = ALL[:9_000], ALL[9_000:9_003]
+WHOLE = [("live", 3_000, 3_000)] * 3
+
+
+@pytest.fixture(scope="module")
+def rig() -> Iterator[Rig]:
+    with Rig(instruments=MANY, simulator_options=("--instruments", str(LISTED))) as made:
+        made.log_in(made.simulator.ready)
+        made.launch()
+        yield made
+
+
+def sockets_of(rig: Rig) -> list[tuple[str, int, int]]:
+    shards: list[dict[str, Any]] = rig.status().get("shards", [])
+    return [(shard["state"], shard["instruments"], shard["confirmed"]) for shard in shards]
+
+
+def test_nine_thousand_instruments_are_confirmed_over_three_sockets(rig: Rig) -> None:
+    eventually(lambda: [n for _, n, _ in sockets_of(rig)] == [3_000] * 3, 30, every_s=0.1)
+    start_s = time.monotonic()  # the instrument list is there, the first socket is dialled
+    eventually(lambda: sockets_of(rig) == WHOLE, 20, every_s=0.1)
+    print(f"9,000 instruments confirmed {time.monotonic() - start_s:.1f} s after they were known")
+    assert rig.until("live", 5)["subscriptions"]["confirmed"] == 9_000
+    stats = rig.simulator.stats()
+    assert stats["handshakes"]["total"] == {"101": 3}
+    assert sum(stats["messages"].values()) == 2 * 3 * 6  # 500 in each, and their mode
+
+
+def test_what_is_beyond_them_is_refused_by_name_and_costs_nothing(rig: Rig) -> None:
+    before = rig.simulator.stats()["messages"]
+    done = rig.kitefeed("subscribe", MANY[0], *TOO_MANY)
+    assert done.returncode == 65
+    refused = [
+        line for line in (done.stdout + done.stderr).splitlines() if "over the limit" in line
+    ]
+    assert [key for key in TOO_MANY if not any(key in line for line in refused)] == []
+    assert set(rig.status()["subscriptions"]["refused"]) == set(TOO_MANY)
+    with pytest.raises(BadInput, match=r"over the limit of 9,000") as error:
+        Feed(MANY[1], TOO_MANY[0], config=rig.config)
+    assert MANY[1] not in str(error.value)
+    assert rig.kitefeed("unsubscribe", *TOO_MANY).returncode == 0
+    assert rig.status()["subscriptions"]["refused"] == {}
+    assert rig.simulator.stats()["messages"] == before
+
+
+def test_the_end_of_one_socket_costs_the_other_two_no_tick_and_it_comes_back(rig: Rig) -> None:
+    with Probe(rig.run_dir) as probe:
+        eventually(lambda: len(probe.shard_pauses_s) == 3, 10)
+        epochs = [shard["epoch"] for shard in rig.status()["shards"]]
+        probe.forget_pauses()
+        rig.simulator.fault("drop_one", "rst")
+        eventually(lambda: _has_replaced_the_last(rig, epochs), 10, every_s=0.1)
+        eventually(lambda: sockets_of(rig) == WHOLE, 15, every_s=0.1)
+        ticks = probe.ticks
+        eventually(lambda: probe.ticks > ticks + 9_000, 10)
+    assert probe.violations == []
+    assert set(probe.lost_batches.values()) == {0}
+    assert max(probe.shard_pauses_s[0], probe.shard_pauses_s[1]) < 1.5
+    assert rig.simulator.stats()["handshakes"]["total"] == {"101": 4}
+
+
+def _has_replaced_the_last(rig: Rig, before: list[int]) -> bool:
+    epochs = [shard["epoch"] for shard in rig.status()["shards"]]
+    return epochs[:2] == before[:2] and epochs[2] > before[2]
+
+
+def test_one_program_reads_all_nine_thousand(rig: Rig) -> None:
+    before = rig.simulator.stats()["messages"]
+    with Feed(*MANY, config=rig.config, timeout_s=20) as feed:
+        eventually(lambda: len(feed.snapshot()) == len(MANY), 30)
+        eventually(lambda: all(tick.is_fresh for tick in feed.snapshot().values()), 30)
+    assert rig.simulator.stats()["messages"] == before
