@@ -21,25 +21,29 @@ QUIET_S = 0.3  # without a tick for so long: what was there before the run has a
 def collect(
     feed: subject.Feed, given: Spec, keep: subject.Materialise
 ) -> tuple[list[Any], "array[int]"]:
-    """The ticks of this run as the program keeps them, and when it had each."""
+    """The ticks of this run as the program keeps them, and when it had each. For each tick it does
+    what the official client's reader does: keeps it, and looks at the clock."""
     kept: list[Any] = []
     times_ns = array("q")
-    missing = given.ticks
-    low, high = given.first_price, given.first_price + FRAMES_MAX
-    now_ns, add, note = time.monotonic_ns, kept.append, times_ns.append
-    give_up_ns = now_ns() + reading.FIRST_NS
-    while missing:
-        tick = feed.next(0.5)
-        if tick is None:
-            if now_ns() > give_up_ns:
-                break
-        elif low <= tick.raw.last_price < high:
-            add(keep(tick))
-            at_ns = now_ns()
-            note(at_ns)
-            give_up_ns = at_ns + reading.SILENT_NS
-            missing -= 1
+    tick, missing = _first(feed, given), given.ticks
+    now_ns, add, note, read = time.monotonic_ns, kept.append, times_ns.append, feed.next
+    while tick is not None:
+        add(keep(tick))
+        note(now_ns())
+        missing -= 1
+        tick = read(reading.SILENT_S) if missing else None
     return kept, times_ns
+
+
+def _first(feed: subject.Feed, given: Spec) -> subject.Tick | None:
+    """The first tick of this run: other ones come before it, none in its midst."""
+    low, high = given.first_price, given.first_price + FRAMES_MAX
+    give_up_ns = time.monotonic_ns() + reading.FIRST_NS
+    while time.monotonic_ns() < give_up_ns:
+        tick = feed.next(0.5)
+        if tick is not None and low <= tick.raw.last_price < high:
+            return tick
+    return None
 
 
 def is_same_wire(packet: bytes, tick: subject.Tick) -> bool:

@@ -24,8 +24,8 @@ class Reader:
         self.ready = threading.Event()
         self.missing = given.ticks
         self.give_up_ns = 0
-        self.batches: list[list[dict[str, Any]]] = []
-        self.batch_times_ns: list[int] = []
+        self.kept: list[dict[str, Any]] = []
+        self.times_ns = array("q")
         self.done = threading.Event()
 
     def start(self) -> None:
@@ -39,12 +39,13 @@ class Reader:
         ticker.set_mode(ticker.MODE_FULL, self._given.tokens)
 
     def _on_ticks(self, _ticker: object, ticks: list[dict[str, Any]]) -> None:
-        now_ns = time.monotonic_ns()
         # All packets of one frame have the same price, see `benchmarks.frames`.
         if self._low <= check.official_price(ticks[0]) < self._high:
-            self.batches.append(ticks)
-            self.batch_times_ns.append(now_ns)
-            self.give_up_ns = now_ns + reading.SILENT_NS
+            now_ns, add, note = time.monotonic_ns, self.kept.append, self.times_ns.append
+            for tick in ticks:
+                add(tick)
+                note(now_ns())
+            self.give_up_ns = self.times_ns[-1] + reading.SILENT_NS
             self.missing -= len(ticks)
             if self.missing <= 0:
                 self.done.set()
@@ -64,14 +65,11 @@ def main() -> None:
     reading.say({"ready": True})
     while not reader.done.wait(0.5) and time.monotonic_ns() < reader.give_up_ns:
         pass
-    times_ns = array("q")
-    for batch, at_ns in zip(reader.batches, reader.batch_times_ns, strict=True):
-        times_ns.extend([at_ns] * len(batch))
 
     def received(plan: Plan) -> Any:
-        return check.received_officially((t for batch in reader.batches for t in batch), plan)
+        return check.received_officially(reader.kept, plan)
 
-    reading.report(given, check.is_official, received, times_ns)
+    reading.report(given, check.is_official, received, reader.times_ns)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ class Subscriber:
         self.socket = context.socket(zmq.SUB)
         # docs/wire-format.md, section 1.
         self.socket.setsockopt(zmq.SNDHWM, 0)
-        self.socket.setsockopt(zmq.RCVHWM, 10_000)
+        self.socket.setsockopt(zmq.RCVHWM, 30_000)
         self.socket.setsockopt(zmq.LINGER, 0)
         for topic in topics:
             self.socket.setsockopt(zmq.SUBSCRIBE, topic.encode())

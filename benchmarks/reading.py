@@ -15,7 +15,8 @@ from benchmarks import frames
 from benchmarks.check import Received, Verdict, check
 from benchmarks.frames import Plan
 
-SILENT_NS = 2_000_000_000  # nothing for so long after the first tick: what is missing is lost
+SILENT_S = 2.0  # nothing for so long after the first tick: what is missing is lost
+SILENT_NS = int(SILENT_S * 1e9)
 FIRST_NS = 20_000_000_000
 
 

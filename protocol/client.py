@@ -27,7 +27,7 @@ from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.errors import BadInput, Unavailable
 from kitefeed.protocol.feed import DECODE_ERRORS
 from kitefeed.protocol.keys import ClientKeys, read_client
-from kitefeed.protocol.sockets import connect_feed, request
+from kitefeed.protocol.sockets import connect_feed, has_message, request, wait_message
 from kitefeed.protocol.topics import (
     HEARTBEAT_TOPIC,
     NUL,
@@ -145,6 +145,7 @@ class Reader:
 
     def close(self) -> None:
         self._socket.close(0)
+        self._view.arrived.clear()
 
     # --- beginning ----------------------------------------------------------------------------
 
@@ -203,14 +204,16 @@ class Reader:
         if self._socket.closed:
             return 0
         now_ns, now_utc_ns = boot_ns(), utc_ns()
-        receive, apply = self._socket.recv, self._view.apply
         taken = 0
-        try:
-            while taken < limit:
-                apply(receive(_NOBLOCK), now_ns, now_utc_ns)
-                taken += 1
-        except zmq.Again:
-            pass
+        # Asked first: an exception for nothing costs as much as two messages.
+        if has_message(self._socket):
+            receive, apply = self._socket.recv, self._view.apply
+            try:
+                while taken < limit:
+                    apply(receive(_NOBLOCK), now_ns, now_utc_ns)
+                    taken += 1
+            except zmq.Again:
+                pass
         self._maybe_resync(now_ns)
         return taken
 
@@ -281,24 +284,25 @@ class Feed(Reader):
     def __iter__(self) -> Iterator[Tick]:
         """Ticks in order, for ever: while the daemon is away it waits. Ends with `close()`."""
         arrived = self._view.arrived
-        while not self._socket.closed:
-            tick = self.next()
-            if tick is not None:
-                yield tick
-            while arrived and not self._socket.closed:
+        while (tick := self.next()) is not None:
+            yield tick
+            while arrived:
                 yield arrived.popleft()
 
     def next(self, timeout_s: float | None = None) -> Tick | None:
         """The next tick; None when none came within `timeout_s`, or after `close()`."""
+        arrived = self._view.arrived
+        if arrived:  # first of all: most calls need nothing else
+            return arrived.popleft()
         deadline_ns = deadline_after(timeout_s)
-        while True:
-            if not self._view.arrived:
-                self._drain()
-                self._tell_status()
-            if self._view.arrived:
-                return self._view.arrived.popleft()
-            if self._socket.closed or not self._wait(deadline_ns):
-                return None
+        while not self._socket.closed:
+            self._drain()
+            self._tell_status()
+            if arrived:
+                return arrived.popleft()
+            if not self._wait(deadline_ns):
+                break
+        return None
 
     def wait_for(self, instrument: str, timeout_s: float | None = None) -> Tick | None:
         """The latest tick, waiting for the first one if need be; None after `timeout_s`. What
@@ -321,13 +325,15 @@ class Feed(Reader):
         self.close()
 
     def _wait(self, deadline_ns: int | None) -> bool:
-        """Waits for a message, but never long; False when the deadline has passed."""
+        """Waits, but never long, for a message and takes it in; False when the deadline is over."""
         wait_s = WAIT_S_MAX
         if deadline_ns is not None:
             wait_s = min(wait_s, (deadline_ns - boot_ns()) / 1e9)
         if wait_s <= 0:
             return False
-        self._socket.poll(max(1, int(wait_s * 1_000)))
+        frame = wait_message(self._socket, max(1, int(wait_s * 1_000)))
+        if frame is not None:
+            self._view.apply(frame, boot_ns(), utc_ns())
         return True
 
     def _wait_until(self, condition: Callable[[], bool], deadline_ns: int) -> bool:

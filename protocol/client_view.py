@@ -5,6 +5,8 @@ It numbers losses, drops repetitions, and judges: a value is fresh only while a 
 """
 
 from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import repeat
 
 import msgspec
@@ -15,6 +17,7 @@ from kitefeed.protocol.feed import FeedMessage, Flag, Source
 from kitefeed.protocol.kite.ticks import TickBody, segment_of
 from kitefeed.protocol.topics import (
     HEARTBEAT_TOPIC,
+    NUL,
     SNAPSHOT,
     STATE_TOPIC,
     TICK,
@@ -34,8 +37,6 @@ _CACHED = int(Flag.CACHED)
 _UNGRANTED = int(Flag.CACHED | Flag.STALE)
 _FIRST_PACKET = int(Flag.FIRST_PACKET)
 _SEEN = int(Flag.SNAPSHOT | Flag.REPLAY)  # sent again on purpose: not a duplicate, not an event
-
-Message = FeedMessage | f.TickMessage | f.ChunkMessage
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -64,6 +65,16 @@ class Status(msgspec.Struct, frozen=True):
         return self.feed
 
 
+@dataclass(slots=True, eq=False)
+class _Topic:
+    """What is known of one topic. `seq`: the highest number met in this gen, 0 before the first.
+    No Struct: this one is changed with every tick, in half the time."""
+
+    key: str
+    is_wanted: bool
+    seq: int = 0
+
+
 class View:
     """`wanted`: the keys whose ticks matter, None for all; `prefixes`: of more such keys.
 
@@ -76,7 +87,7 @@ class View:
         self, look: Look, wanted: frozenset[str] | None = None, prefixes: tuple[str, ...] = ()
     ) -> None:
         self.values: dict[str, Tick] = {}
-        self.arrived: deque[Tick] = deque()
+        self.arrived: deque[Tick] = deque(maxlen=PENDING_MAX)
         self.gen = 0
         self.gaps = 0
         self.duplicates = 0
@@ -92,8 +103,7 @@ class View:
         self._look = look
         self._wanted = wanted
         self._prefixes = prefixes
-        self._seqs: dict[bytes, int] = {}
-        self._keys: dict[bytes, str] = {}  # by topic
+        self._topics: dict[bytes, _Topic] = {}
         self._chunked: dict[bytes, int] = {}  # values received so far, per snapshot request
         self._state = f.FeedState()
         self._heartbeat: f.Heartbeat | None = None
@@ -114,43 +124,49 @@ class View:
 
     def apply(self, frame: bytes, now_ns: int, utc_ns: int) -> None:
         """Takes one feed frame, read at boot time `now_ns`. Never raises for what it holds."""
-        topic, array = f.split_frame(frame)
+        topic, _, array = frame.partition(NUL)
         try:
             if topic.startswith(TICK):
-                message: Message = f.decode_tick_message(array)
+                tick = f.decode_tick_message(array)
+                if self._admits(tick, utc_ns):
+                    one = (topic, tick.seq, tick.flags, tick.body)
+                    self._apply_ticks((one,), self._arrival(tick, now_ns, utc_ns))
             elif topic == TICKS_TOPIC:
-                message = f.decode_chunk_message(array)
+                chunk = f.decode_chunk_message(array)
+                if self._admits(chunk, utc_ns):
+                    self._apply_chunk(chunk, now_ns, utc_ns)
             else:
                 message = f.decode_feed_message(array)
-            if message.v != f.VERSION:
-                self.bad_messages += 1
-                return
-            if utc_ns - message.t_pub_ns > LATE_NS:
-                self.late += 1
-            self._apply(topic, message, now_ns, utc_ns)
+                if self._admits(message, utc_ns):
+                    self._apply(topic, message, now_ns, utc_ns)
         except f.DECODE_ERRORS:
             self.bad_messages += 1
 
-    def _apply(self, topic: bytes, message: Message, now_ns: int, utc_ns: int) -> None:
+    def _admits(self, message: FeedMessage, utc_ns: int) -> bool:
+        """Whether it can be read; notes what every message tells."""
+        if message.v != f.VERSION:
+            self.bad_messages += 1
+            return False
+        if utc_ns - message.t_pub_ns > LATE_NS:
+            self.late += 1
         if message.gen != self.gen:
             # The broadcaster was restarted: numbers start anew. Its answer to our subscriptions,
             # which ZeroMQ repeats by itself, brings the values.
             self.gen = message.gen
-            self._seqs.clear()
-        if isinstance(message, f.TickMessage):
-            arrival = self._arrival(message, now_ns, utc_ns)
-            self._apply_tick(topic, message.seq, message.flags, message.body, arrival)
-        elif isinstance(message, f.ChunkMessage):
-            self._apply_chunk(message, now_ns, utc_ns)
-        elif topic.startswith(SNAPSHOT):
+            for known in self._topics.values():
+                known.seq = 0
+        return True
+
+    def _apply(self, topic: bytes, message: FeedMessage, now_ns: int, utc_ns: int) -> None:
+        if topic.startswith(SNAPSHOT):
             self._apply_snapshot(topic, message, now_ns, utc_ns)
         elif topic == HEARTBEAT_TOPIC:
             heartbeat = f.decode_heartbeat(message.body)
-            self._is_new(topic, message.seq, message.flags)
+            self._is_new(self._topic(topic), message.seq, message.flags)
             self._apply_heartbeat(heartbeat, message.t_pub_ns, now_ns, utc_ns)
         elif topic == STATE_TOPIC:
             state = f.decode_state(message.body)
-            if self._is_new(topic, message.seq, message.flags):
+            if self._is_new(self._topic(topic), message.seq, message.flags):
                 self._state = state
 
     def _apply_heartbeat(
@@ -186,9 +202,7 @@ class View:
         elif self.is_answered and not self.is_incomplete:
             self._repaired = self._asked_losses
 
-    def _arrival(
-        self, message: f.TickMessage | f.ChunkMessage, now_ns: int, utc_ns: int
-    ) -> Arrival:
+    def _arrival(self, message: FeedMessage, now_ns: int, utc_ns: int) -> Arrival:
         t_rx_ns, t_pub_ns = message.t_rx_ns, message.t_pub_ns
         age_ns = max(0, t_pub_ns - t_rx_ns) + max(0, utc_ns - t_pub_ns)
         return Arrival(
@@ -204,54 +218,62 @@ class View:
         if not count == len(body.seqs) == len(body.bodies) == len(body.flags or body.seqs):
             self.bad_messages += 1
             return
-        last = self._seqs.get(TICKS_TOPIC)
-        if last is not None and message.seq > last + 1:
+        chunks = self._topic(TICKS_TOPIC)
+        if chunks.seq and message.seq > chunks.seq + 1:
             self._note_loss()
-        self._seqs[TICKS_TOPIC] = message.seq
-        arrival, apply = self._arrival(message, now_ns, utc_ns), self._apply_tick
-        flags = body.flags or repeat(message.flags, count)
-        for topic, seq, flag, tick in zip(body.topics, body.seqs, flags, body.bodies, strict=True):
-            apply(topic, seq, flag, tick, arrival)
+        chunks.seq = message.seq
+        arrival = self._arrival(message, now_ns, utc_ns)
+        ticks = zip(body.topics, body.seqs, body.flags or repeat(0), body.bodies, strict=False)
+        self._apply_ticks(ticks, arrival)
 
-    def _apply_tick(
-        self, topic: bytes, seq: int, flags: int, body: TickBody, arrival: Arrival
+    def _apply_ticks(
+        self, ticks: Iterable[tuple[bytes, int, int, TickBody]], arrival: Arrival
     ) -> None:
-        key = self._keys.get(topic)
-        if key is None:
-            key = self._keys[topic] = key_of(topic)
-        is_wanted = self._wanted is None or key in self._wanted or key.startswith(self._prefixes)
-        if not is_wanted:
-            return
-        last = self._seqs.get(topic)
-        if last is not None and seq == last + 1:  # as nearly always
-            self._seqs[topic] = seq
-        elif not self._is_new(topic, seq, flags):
-            return
-        elif arrival.losses != self._losses:  # this one came after what it shows to be missing
-            arrival = msgspec.structs.replace(arrival, losses=self._losses)
-        if flags & _CACHED:
-            before = self.values.get(key)
-            if before is not None and before.t_rx_ns > arrival.t_rx_ns:
-                return  # the broadcaster's file is older than what we hold
-        tick = self.values[key] = Tick(key, body, seq, flags, arrival)
-        if len(self.arrived) >= PENDING_MAX:
-            self.arrived.popleft()
-            self.overrun += 1
-        self.arrived.append(tick)
+        """The hot loop of every reader: topic, seq, flags and body of ticks that came together."""
+        find, values, arrived = self._topics.get, self.values, self.arrived
+        take, waiting, taken = arrived.append, len(arrived), 0
+        for name, seq, flags, body in ticks:
+            topic = find(name) or self._topic(name)
+            if not topic.is_wanted:
+                continue
+            if seq == topic.seq + 1:  # as nearly always
+                topic.seq = seq
+            elif not self._is_new(topic, seq, flags):
+                continue
+            elif arrival.losses != self._losses:  # it came after what it shows to be missing
+                arrival = msgspec.structs.replace(arrival, losses=self._losses)
+            key = topic.key
+            if flags & _CACHED:
+                before = values.get(key)
+                if before is not None and before.t_rx_ns > arrival.t_rx_ns:
+                    continue  # the broadcaster's file is older than what we hold
+            values[key] = tick = Tick(key, body, seq, flags, arrival)
+            take(tick)
+            taken += 1
+        self.overrun += max(0, waiting + taken - PENDING_MAX)
 
-    def _is_new(self, topic: bytes, seq: int, flags: int) -> bool:
+    def _topic(self, name: bytes) -> _Topic:
+        topic = self._topics.get(name)
+        if topic is None:
+            key = key_of(name)
+            wanted = self._wanted
+            is_wanted = wanted is None or key in wanted or key.startswith(self._prefixes)
+            topic = self._topics[name] = _Topic(key, is_wanted)
+        return topic
+
+    def _is_new(self, topic: _Topic, seq: int, flags: int) -> bool:
         """Whether this message is ahead of its topic; counts what is missing before it."""
-        last = self._seqs.get(topic)
+        last = topic.seq
         if seq == 0:  # uncounted: from disk, which never replaces what this gen published
-            return last is None or not flags & _CACHED
-        if last is not None:
+            return not (last and flags & _CACHED)
+        if last:
             if seq <= last:
                 self.duplicates += not flags & _SEEN
                 return False
             if seq > last + 1:
                 self.gaps += seq - last - 1
                 self._note_loss()
-        self._seqs[topic] = seq
+        topic.seq = seq
         return True
 
     def _note_loss(self) -> None:

@@ -53,7 +53,8 @@ INGEST = Wire(
 )  # fmt: skip
 FEED = Wire(
     "feed", "data", Role.BROADCASTER, "XPUB", "SUB", "any number of programs",
-    10_000, 10_000, 512,
+    # Of the reader, 14 MB at most (470 bytes each): a second of all instruments, should it pause.
+    10_000, 30_000, 512,
     "the newest messages of the slow subscriber are dropped; it sees the gap in seq",
 )  # fmt: skip
 

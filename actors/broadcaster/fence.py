@@ -130,15 +130,15 @@ class Fence:
 
     def next_death_ns(self, now_ns: int) -> int | None:
         """When the first source that is alive ends to be, if nothing more is heard of it."""
-        untils = (held.alive_until_ns for held in self.holdings.values())
-        return min((until_ns + 1 for until_ns in untils if until_ns >= now_ns), default=None)
+        untils_ns = [held.alive_until_ns for held in self.holdings.values()]
+        return min([until_ns + 1 for until_ns in untils_ns if until_ns >= now_ns], default=None)
 
-    def signature(self, now_ns: int) -> tuple[tuple[int, int, int, bool], ...]:
+    def signature(self, now_ns: int) -> list[tuple[int, int, int, bool]]:
         """What a reader must hear of at once when it changes."""
-        return tuple(
-            (shard, held.epoch, held.source, held.is_alive(now_ns))
-            for shard, held in sorted(self.holdings.items())
-        )
+        return [
+            (shard, held.epoch, held.source, now_ns <= held.alive_until_ns)
+            for shard, held in self.holdings.items()
+        ]
 
 
 def _age_ns(then_ns: int, now_ns: int) -> int:

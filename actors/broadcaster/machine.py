@@ -5,6 +5,7 @@ clock beside the boot time given to `handle`, because stamps are for other hosts
 is kept is kept in boot time, so that a stepped wall clock cannot change an age.
 """
 
+from collections.abc import Iterable
 from itertools import compress, repeat
 
 import msgspec
@@ -165,34 +166,46 @@ class Broadcaster:
 
     def _add_ticks(self, frames: list[bytes], batch: IngestBatch, now_ns: int, utc_ns: int) -> None:
         """The hot path: every tick is kept and numbered, and written for those who listen."""
-        self._drop_bad(batch)
         origin, writer = self._origin_of(batch, now_ns, utc_ns)
+        values = self.values.get_all(batch.topics)
+        if values is None:
+            self._drop_bad(batch)
+            values = [self.values.get(t) or self.values.admit(t, origin) for t in batch.topics]
         flags = [given & SOURCE_FLAGS for given in batch.flags]
-        after = {given: writer.after_seq(given) for given in {0, *flags}}
-        listeners = self.listeners
-        has_all, wanted, prefixes = (
-            listeners.has_all_ticks, listeners.wanted_topics, listeners.prefixes,
-        )  # fmt: skip
         seqs: list[int] = []
-        get, before, join = self.values.get, writer.before_seq, b"".join
-        for topic, body, given in zip(batch.topics, batch.bodies, flags or repeat(0), strict=False):
-            value = get(topic) or self.values.admit(topic, origin)
+        for value, body, given in zip(values, batch.bodies, flags or repeat(0), strict=False):
             value.seq = seq = value.seq + 1
             value.body, value.origin, value.flags = body, origin, given
             seqs.append(seq)
-            if has_all or topic in wanted or (prefixes and value.head.startswith(prefixes)):
-                number = seq.to_bytes(4, "big")
-                frames.append(join((value.head, before, number, after[given], body)))
+        listeners = self.listeners
+        if listeners.has_all_ticks or listeners.wanted_topics or listeners.prefixes:
+            ticks = zip(batch.topics, values, seqs, flags or repeat(0), batch.bodies, strict=False)
+            frames += self._written(ticks, writer)
         if listeners.has_chunks:
             number_of_chunk = self._sequences.next(TICKS_TOPIC)
             frames.append(writer.chunk(number_of_chunk, batch.topics, seqs, batch.bodies, flags))
         self.published += len(seqs)
         self.values.changed(origin.received_boot_ns if not flags or 0 in flags else None)
 
+    def _written(
+        self, ticks: Iterable[tuple[bytes, Value, int, int, bytes]], writer: f.TickFrames
+    ) -> list[bytes]:
+        """The frames of those ticks that somebody reads one by one: topic, value (of which only
+        the head counts: it may hold a later tick already), seq, flags, body."""
+        listeners = self.listeners
+        has_all, wanted, prefixes = (
+            listeners.has_all_ticks, listeners.wanted_topics, listeners.prefixes,
+        )  # fmt: skip
+        after = {given: writer.after_seq(given) for given in (0, SOURCE_FLAGS)}
+        before, join = writer.before_seq, b"".join
+        return [
+            join((value.head, before, seq.to_bytes(4, "big"), after[flags], body))
+            for topic, value, seq, flags, body in ticks
+            if has_all or topic in wanted or (prefixes and value.head.startswith(prefixes))
+        ]
+
     def _drop_bad(self, batch: IngestBatch) -> None:
         """Takes out of the columns what no source of ours writes; looks only at new topics."""
-        if all(map(self.values.__contains__, batch.topics)):
-            return
         is_good = [t in self.values or (t.startswith(TICK) and _is_topic(t)) for t in batch.topics]
         self.bad_items += is_good.count(False)
         batch.topics = list(compress(batch.topics, is_good))

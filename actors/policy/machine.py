@@ -24,3 +24,12 @@ class Machine(Protocol[Event, Command]):
 
         An event that does not fit the state changes nothing and returns nothing.
         """
+
+
+def earliest(*dues_ns: int | None) -> int | None:
+    """The first of these deadlines; None when there is none. Asked after every event."""
+    first_ns = None
+    for due_ns in dues_ns:
+        if due_ns is not None and (first_ns is None or due_ns < first_ns):
+            first_ns = due_ns
+    return first_ns

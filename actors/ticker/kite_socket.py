@@ -55,7 +55,7 @@ class _Protocol(KiteTickerClientProtocol):  # type: ignore[misc]
         ):
             payloads, stream, is_ours = binary_messages(stream, MESSAGE_BYTES_MAX)
             for payload in payloads:
-                self.onMessage(payload, True)
+                self.factory.on_binary(payload)
             if is_ours and self.state == self.STATE_OPEN:
                 self._held, stream = stream, b""
         if stream:
@@ -75,6 +75,7 @@ class _Factory(KiteTickerClientFactory):  # type: ignore[misc]
     tls: VerifiedTls | None = None
     tls_error: str | None = None
     connector: Any = None
+    on_binary: Callable[[bytes], None]
 
     def startedConnecting(self, connector: Any) -> None:
         self.connector = connector
@@ -89,12 +90,15 @@ class _Factory(KiteTickerClientFactory):  # type: ignore[misc]
 class _Ticker(KiteTicker):  # type: ignore[misc]
     """KiteTicker with our factory and TLS; the rest of it as shipped."""
 
-    def connect_once(self, on_gone: Callable[[str], None]) -> None:
+    def connect_once(
+        self, on_gone: Callable[[str], None], on_binary: Callable[[bytes], None]
+    ) -> None:
         self._create_connection(
             self.socket_url, useragent=self._user_agent(), headers={"X-Kite-Version": "3"}
         )
         factory = self.factory
         factory.on_gone = on_gone
+        factory.on_binary = on_binary
         factory.tls = VerifiedTls(factory.host) if factory.isSecure else None
         connectWS(factory, contextFactory=factory.tls, timeout=CONNECT_TIMEOUT_S)
 
@@ -136,7 +140,7 @@ class KiteSocket:
 
     def connect(self) -> None:
         """Starts the attempt; `on_end` comes in any case."""
-        self._guarded(self._ticker.connect_once)(self._guarded(self._gone))
+        self._guarded(self._ticker.connect_once)(self._guarded(self._gone), self._received_binary)
 
     def ask(self, ask: Ask) -> None:
         """Sends one subscription message. A failure ends the link."""
@@ -171,6 +175,14 @@ class KiteSocket:
     def _received(self, _protocol: object, payload: bytes, is_binary: bool) -> None:
         if not (self._is_over or self._is_closing):
             self._callbacks.on_message(payload, is_binary)
+
+    def _received_binary(self, payload: bytes) -> None:
+        """As `_received` and guarded as all else, but with nothing in between: for every frame."""
+        if not (self._is_over or self._is_closing):
+            try:
+                self._callbacks.on_message(payload, True)
+            except Exception as error:  # noqa: BLE001 - see `_guarded`
+                self._fail(error)
 
     def _closed(self, _protocol: object, code: int | None, reason: str | None) -> None:
         """The WebSocket is over; the TCP connection follows, and `_gone` with it."""

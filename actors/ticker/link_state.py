@@ -5,6 +5,7 @@ from itertools import compress
 
 import msgspec
 
+from kitefeed.actors.policy.machine import earliest
 from kitefeed.actors.ticker.liveness import Liveness
 from kitefeed.actors.ticker.subscriptions import GUARD, Ask, Asked
 from kitefeed.protocol import messages as m
@@ -64,9 +65,8 @@ class Link:
         return self.liveness.is_fresh
 
     @property
-    def deadline_ns(self) -> int:
-        dues = (self._beat_due_ns, self.liveness.deadline_ns, self._confirm_due_ns)
-        return min(due for due in dues if due is not None)
+    def deadline_ns(self) -> int | None:
+        return earliest(self._beat_due_ns, self.liveness.deadline_ns, self._confirm_due_ns)
 
     def subscribe(
         self, instruments: Iterable[m.Instrument], now_ns: int, *, is_refresh: bool
@@ -120,12 +120,12 @@ class Link:
         tokens, bodies, bad = repack_frame(payload)
         received.packets = len(tokens)
         received.bad_frames = int(bad is not None)
-        found = [*map(self.asked.topics.get, tokens)]
-        topics = [topic for topic in found if topic is not None]
-        if len(topics) < len(tokens):
-            is_known = [topic is not None for topic in found]
-            received.unknown_tokens = len(tokens) - len(topics)
-            tokens, bodies = [*compress(tokens, is_known)], [*compress(bodies, is_known)]
+        try:
+            topics = [*map(self.asked.topics.__getitem__, tokens)]
+        except KeyError:
+            tokens, bodies = self._known(tokens, bodies)
+            topics = [*map(self.asked.topics.__getitem__, tokens)]
+            received.unknown_tokens = received.packets - len(tokens)
         if not topics:
             return
         flags = self._note(tokens, bodies, now_ns, utc_s, received)
@@ -138,6 +138,11 @@ class Link:
             batch = self._batch([], now_ns)
             batch.topics, batch.bodies, batch.flags = topics[cut], bodies[cut], flags[cut]
             received.batches.append(batch)
+
+    def _known(self, tokens: list[int], bodies: list[bytes]) -> tuple[list[int], list[bytes]]:
+        """Those of instruments that were asked for."""
+        is_known = [*map(self.asked.topics.__contains__, tokens)]
+        return [*compress(tokens, is_known)], [*compress(bodies, is_known)]
 
     def _note(
         self, tokens: list[int], bodies: list[bytes], now_ns: int, utc_s: float, received: Received

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from kitefeed.actors.policy.machine import earliest
 from kitefeed.protocol.kite.ticks import TickBody
 from kitefeed.protocol.messages import Instrument
 
@@ -59,8 +60,7 @@ class Liveness:
     @property
     def deadline_ns(self) -> int | None:
         silent_ns = None if self.is_silence_said else self.last_frame_ns + SILENT_NS
-        dues = (silent_ns, self._unproven_due_ns, self._canary_due_ns)
-        return min((due for due in dues if due is not None), default=None)
+        return earliest(silent_ns, self._unproven_due_ns, self._canary_due_ns)
 
     def subscribed(self, instruments: Iterable[Instrument], now_ns: int) -> None:
         """The set that ought to tick from now on."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from kitefeed.actors.policy.machine import Wake
+from kitefeed.actors.policy.machine import Wake, earliest
 from kitefeed.actors.ticker.echoes import Echoes
 from kitefeed.actors.ticker.link_state import Link
 from kitefeed.actors.ticker.liveness import Doubt, Silent
@@ -115,7 +115,7 @@ class Ticker:
 
     @property
     def deadline_ns(self) -> int | None:
-        return min((link.deadline_ns for link in self._open.values()), default=None)
+        return earliest(*[link.deadline_ns for link in self._open.values()])
 
     @property
     def highest_epoch(self) -> int:
@@ -222,8 +222,9 @@ class Ticker:
         counters = self.counters
         counters["frames"] += 1
         counters["packets"] += received.packets
-        counters["bad_frames"] += received.bad_frames
-        counters["unknown_tokens"] += received.unknown_tokens
+        if received.bad_frames or received.unknown_tokens:
+            counters["bad_frames"] += received.bad_frames
+            counters["unknown_tokens"] += received.unknown_tokens
         if received.has_tick:
             self.last_tick_ns = now_ns
         if received.has_fresh_tick:

@@ -91,7 +91,7 @@ class Shell:
                 self._bus.send(command)
 
     def _connect(self, command: Connect) -> None:
-        link, settings = command.link, self._runtime.settings
+        link, settings, feed = command.link, self._runtime.settings, self._driver.feed
         session = session_file.by_fingerprint(settings, command.fingerprint)
         if session is None:
             self._feed(Ended(link, None, "session changed"))
@@ -102,7 +102,7 @@ class Shell:
             return
         callbacks = self._module.Callbacks(
             on_open=lambda: self._feed(Upgraded(link)),
-            on_message=lambda payload, is_binary: self._feed(
+            on_message=lambda payload, is_binary: feed(
                 Frame(link, payload, is_binary, utc_ns() / 1e9)
             ),
             on_end=lambda code, reason: self._ended(link, code, reason),

@@ -34,6 +34,7 @@ class Asked:
         self.instruments: dict[int, Instrument] = {}
         self.topics: dict[int, bytes] = {}
         self.confirmed: set[int] = set()
+        self._unconfirmed: set[int] = set()
         self._modes: dict[int, int] = {}
         self._firsts_left: dict[int, int] = {}
 
@@ -53,6 +54,7 @@ class Asked:
         self.topics = {t: GUARD if i.is_guard else tick_topic(i.key) for t, i in new.items()}
         self._modes = {token: mode_from_name(i.mode) for token, i in new.items()}
         self._forget(removed)
+        self._unconfirmed = new.keys() - self.confirmed
         self._expect(added, changed)
         moded = [token for token in added if new[token].mode != "quote"] + changed
         return [
@@ -78,9 +80,10 @@ class Asked:
 
     def confirm(self, tokens: list[int]) -> list[int]:
         """Those of `tokens` whose first packet since they were asked for this is; remembers it."""
-        if len(self.confirmed) == len(self.instruments):
+        if self._unconfirmed.isdisjoint(tokens):  # as nearly always, whoever is silent for ever
             return []
-        new = [token for token in dict.fromkeys(tokens) if token not in self.confirmed]
+        new = [token for token in dict.fromkeys(tokens) if token in self._unconfirmed]
+        self._unconfirmed.difference_update(new)
         self.confirmed.update(new)
         return new
 

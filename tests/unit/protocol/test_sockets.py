@@ -14,7 +14,7 @@ from kitefeed.protocol import messages as m
 from kitefeed.protocol import sockets
 from kitefeed.protocol.keys import ClientKeys
 from kitefeed.protocol.sockets import FRAMES_MAX, GuardedWire, Peer, Wire
-from kitefeed.protocol.topology import CONTROL, WIRES, endpoint, socket_path
+from kitefeed.protocol.topology import CONTROL, FEED, WIRES, endpoint, socket_path
 
 
 @pytest.fixture
@@ -126,6 +126,30 @@ def test_every_socket_file_can_be_connected_to_by_its_owner_only(directory: Path
     finally:
         for socket in made:
             socket.close(0)
+
+
+def test_the_calls_past_pyzmqs_checks_do_what_its_own_methods_do(directory: Path) -> None:
+    """`Socket.send` and `Socket.get` of the backend are no documented API of pyzmq."""
+    publisher, reader = sockets.bind_feed(directory), None
+    try:
+        reader = sockets.connect_feed(endpoint(directory, FEED))
+        reader.setsockopt(zmq.SUBSCRIBE, b"t")
+        assert publisher.poll(5_000)
+        assert sockets.has_message(publisher)
+        assert publisher.recv() == b"\1t"
+        assert not sockets.has_message(publisher)
+        sockets._send(publisher, b"tick", sockets._NOBLOCK)
+        assert sockets.wait_message(reader, 5_000) == b"tick"
+        assert sockets.wait_message(reader, 1) is None
+        for option in (zmq.EVENTS, zmq.RCVMORE, zmq.RCVTIMEO):
+            assert sockets._get(reader, int(option)) == reader.getsockopt(option)
+        publisher.close(0)
+        with pytest.raises(zmq.ZMQError):
+            sockets._send(publisher, b"tick", sockets._NOBLOCK)
+    finally:
+        publisher.close(0)
+        if reader is not None:
+            reader.close(0)
 
 
 @pytest.mark.parametrize(

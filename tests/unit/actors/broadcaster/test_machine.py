@@ -271,6 +271,29 @@ def test_all_ticks_of_a_batch_go_together_to_those_who_read_everything(world: Wo
     assert msgspec.msgpack.decode(second.body)[3] == [Flag.FIRST_PACKET]
 
 
+def test_an_instrument_that_comes_twice_in_one_batch_keeps_both_ticks(world: World) -> None:
+    world.grant(1)
+    world.subscribe(INFY + NUL)
+    bodies = [f.encode([1, 3, 100, price]) for price in (5, 6)]
+    batch = IngestBatch(
+        f.VERSION,
+        0,
+        1,
+        Source.WEBSOCKET,
+        1,
+        world.now_ns,
+        world.now_ns,
+        0,
+        0,
+        [],
+        [INFY] * 2,
+        bodies,
+    )
+    world.give(e.Ingest(f.encode(batch), world.utc_ns))
+    got = [(m.seq, bytes(m.body)) for topic, m in world.published if topic == INFY]
+    assert got == [(1, bodies[0]), (2, bodies[1])]
+
+
 def test_a_reader_of_everything_is_told_what_streams_no_more(world: World) -> None:
     world.subscribe(TICKS_TOPIC + NUL)
     world.batch(INFY)

@@ -46,6 +46,16 @@ def test_a_refresh_asks_for_everything_again_and_forgets_confirmations() -> None
     assert asked.confirm([INFY.token]) == []
 
 
+def test_each_is_confirmed_once_also_while_another_one_stays_silent() -> None:
+    asked = Asked()
+    asked.change([INFY, SBIN], is_refresh=False)
+    assert asked.confirm([INFY.token]) == [INFY.token]
+    assert asked.confirm([INFY.token]) == []
+    asked.change([INFY, SBIN, TCS], is_refresh=False)
+    assert asked.confirm([INFY.token, TCS.token, TCS.token]) == [TCS.token]
+    assert asked.confirmed == {INFY.token, TCS.token}
+
+
 def test_messages_are_cut_into_pieces() -> None:
     many = [Instrument(n << 8 | 1, f"NSE:X{n}", "quote") for n in range(1, 1_202)]
     asks = Asked().change(many, is_refresh=False)
