@@ -16,6 +16,8 @@ from kitefeed.protocol.errors import TryLater
 from kitefeed.protocol.topology import Role
 
 LEAVING_S = 3.0  # actors look for their parent every second, then close their sockets
+# supervisord closes what it inherits from 5 on, and its programs what they inherit from 3 on.
+START_LOCK_DESCRIPTOR = 3
 SHIPPED = Path(__file__).parent.parent / "supervisor.conf"
 
 
@@ -25,7 +27,7 @@ def up() -> None:
     settings = config.load_for_daemon()
     for directory in (settings.runtime_dir, settings.state_dir):
         prepare_directory(directory)
-    wait_for_roles(settings.runtime_dir)
+    take_start(settings.runtime_dir)
     if settings.source is not None:
         environment.name_config(settings.source)
     environment.prefer_own_programs()
@@ -37,13 +39,25 @@ def up() -> None:
     os.execv(command[0], command)  # noqa: S606 - the same process goes on as supervisord
 
 
-def wait_for_roles(runtime_dir: Path) -> None:
-    """Returns when nobody holds a role. Raises TryLater when a daemon runs there.
+def take_start(runtime_dir: Path) -> None:
+    """Returns when nobody holds a role, and no other `up` can start here as long as this process
+    (supervisord, soon) lives. Raises TryLater when a daemon runs there, or starts at this moment.
 
     Holders whose supervisord has gone are about to leave: they are given the time.
     """
-    if not wait_until(lambda: not _holders(runtime_dir), LEAVING_S):
+    if not wait_until(lambda: not _holders(runtime_dir) and _take_lock(runtime_dir), LEAVING_S):
         raise _running(locks.live_holders(runtime_dir), runtime_dir)
+
+
+def _take_lock(runtime_dir: Path) -> bool:
+    handle = locks.lock_named(runtime_dir / "up.lock")
+    if handle is None:
+        return False
+    if handle != START_LOCK_DESCRIPTOR:
+        os.dup2(handle, START_LOCK_DESCRIPTOR)
+        os.close(handle)
+    os.set_inheritable(START_LOCK_DESCRIPTOR, True)
+    return True
 
 
 def _holders(runtime_dir: Path) -> list[locks.Holder]:
@@ -54,7 +68,7 @@ def _holders(runtime_dir: Path) -> list[locks.Holder]:
 
 
 def _running(holders: list[locks.Holder], runtime_dir: Path) -> TryLater:
-    pids = ", ".join(f"{holder.role} {holder.pid}" for holder in holders)
+    pids = ", ".join(f"{holder.role} {holder.pid}" for holder in holders) or "it is just starting"
     return TryLater(
         f"A kitefeed daemon already runs in {runtime_dir} ({pids}): see `kitefeed status`, "
         "or stop it with `kitefeed down`"

@@ -85,7 +85,7 @@ class KeyLocks:
         if path in self._held:
             return None
         prepare_directory(self._directory)
-        handle = _lock_named(path)
+        handle = lock_named(path)
         if handle is None:
             return f"{_named(read_holder(path))} uses this API key: `kitefeed down` ends that one"
         self._held[path] = handle
@@ -101,7 +101,7 @@ class KeyLocks:
         self._held.clear()
 
 
-def _lock_named(path: Path) -> int | None:
+def lock_named(path: Path) -> int | None:
     """The locked file that has this name now; None when another process holds it."""
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -17,7 +17,14 @@ import pytest
 from kitefeed import BadInput, Feed
 from kitefeed.actors.runtime import locks, session_file
 from kitefeed.simulator.thread import RunningSimulator
-from tests.integration.cli_kit import BIN, KITEFEED, STOPPED_S, Home, home_beside_simulator
+from tests.integration.cli_kit import (
+    BIN,
+    KITEFEED,
+    STARTED_S,
+    STOPPED_S,
+    Home,
+    home_beside_simulator,
+)
 from tests.support import eventually
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(90)]
@@ -163,6 +170,20 @@ def test_up_waits_for_a_daemon_that_is_leaving(home: Home) -> None:
 
     eventually(is_second, 15)
     home.wait_for("login_required")
+
+
+def test_of_two_that_start_at_the_same_moment_one_is_refused(home: Home) -> None:
+    both = [home.start(*KITEFEED, "up") for _ in range(2)]
+
+    def loser() -> subprocess.Popen[bytes] | None:
+        return next((process for process in both if process.poll() is not None), None)
+
+    refused = eventually(loser, STARTED_S)
+    assert refused is not None
+    assert refused.returncode == 75, home.log_text()
+    assert "already runs" in home.log_text()
+    home.wait_for("login_required")
+    assert [process.poll() for process in both].count(None) == 1
 
 
 def test_every_line_is_logged_once_also_into_a_socket(home: Home) -> None:
