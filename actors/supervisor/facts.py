@@ -223,9 +223,11 @@ class RetryNow(msgspec.Struct, frozen=True):
 
 
 class Instruments(msgspec.Struct, frozen=True):
-    """The resolved instruments that are wanted have changed."""
+    """The resolved instruments that are wanted have changed. `unresolved`: how many more names are
+    wanted, but not found yet, because there is no instrument list."""
 
     instruments: tuple[m.Instrument, ...]
+    unresolved: int = 0
 
 
 # --- commands -----------------------------------------------------------------------------------

@@ -174,6 +174,8 @@ def _rest_reason(s: State) -> str:
 
 
 def _stale_reason(s: State) -> str:
+    if s.unresolved and not s.instruments:
+        return f"waiting for the day's instrument list, in which to find {s.unresolved} by name"
     if not s.instruments and s.is_any_open:
         return "connected, but no instrument is wanted: `kitefeed subscribe NSE:INFY`"
     if s.dial.state is LinkState.WAITING:

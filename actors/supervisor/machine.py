@@ -125,7 +125,8 @@ class Supervisor:
                 s.has_no_entitlement = False
                 session.check_now(s)
                 dial.begin_anew(s)
-            case Instruments(instruments):
+            case Instruments(instruments, unresolved):
+                s.unresolved = unresolved
                 hours.want(s, instruments)
             case m.Beat():
                 self._beat(event)

@@ -251,8 +251,10 @@ class Shell:
             self._machine.state.persisted.subscriptions = dict(self._subscriptions.operator)
             self._persist()
         instruments = self._subscriptions.instruments()
-        if instruments != self._machine.state.instruments:
-            self._driver.feed(Instruments(instruments))
+        unresolved = len(self._subscriptions.unresolved(self._subscriptions.wanted()))
+        state = self._machine.state
+        if (instruments, unresolved) != (state.instruments, state.unresolved):
+            self._driver.feed(Instruments(instruments, unresolved))
 
     def _look_up(self, keys: Sequence[str]) -> None:
         """Resolves names. Without an instrument list they stay unresolved and are shown so."""

@@ -62,6 +62,7 @@ class State:
         self.probe = ProbeFacts()
         self.parked: set[str] = set()  # fingerprints whose poll was refused: not polled again
         self.instruments: tuple[m.Instrument, ...] = ()
+        self.unresolved = 0  # names that wait for the instrument list
         self.capacity = capacity
         self._guard: m.Instrument | None = None
         self._homes: dict[int, int] = {}  # token -> the shard it was last on

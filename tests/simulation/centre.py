@@ -139,8 +139,10 @@ class Centre(Host):
             persisted.subscriptions = dict(self.subscriptions.operator)
             self.perform(Persist())
         instruments = self.subscriptions.instruments()
-        if instruments != self.machine.state.instruments:
-            self.feed(Instruments(instruments))
+        unresolved = len(self.subscriptions.unresolved(self.subscriptions.wanted()))
+        state = self.machine.state
+        if (instruments, unresolved) != (state.instruments, state.unresolved):
+            self.feed(Instruments(instruments, unresolved))
 
     def _look_up(self, keys: Sequence[str]) -> None:
         missing = self.subscriptions.unresolved(keys)

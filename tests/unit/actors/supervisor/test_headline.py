@@ -184,6 +184,18 @@ def test_since_is_when_the_feed_became_what_it_is() -> None:
     assert bench.state.since_utc_ns == bench.utc_ns
 
 
+def test_names_that_wait_for_the_instrument_list_are_not_called_unwanted() -> None:
+    bench = Bench(instruments=())
+    bench.feed(Instruments((), unresolved=2))
+    bench.up()
+    bench.login()
+    bench.validate("valid")
+    assert bench.state.feed == "stale"
+    assert "instrument list, in which to find 2" in bench.state.reason
+    bench.feed(Instruments(()))
+    assert "instrument list" not in bench.state.reason
+
+
 def test_a_condition_ends_with_one_line_that_tells_time_and_attempts() -> None:
     bench = Bench()
     bench.up()
