@@ -15,6 +15,7 @@ from kitefeed.protocol.feed import FeedMessage, Flag, Source
 from kitefeed.protocol.kite.ticks import TickBody, segment_of
 from kitefeed.protocol.topics import (
     HEARTBEAT_TOPIC,
+    LAST,
     SNAPSHOT,
     STATE_TOPIC,
     TICK,
@@ -34,6 +35,8 @@ _CACHED = int(Flag.CACHED)
 _UNGRANTED = int(Flag.CACHED | Flag.STALE)
 _FIRST_PACKET = int(Flag.FIRST_PACKET)
 _SEEN = int(Flag.SNAPSHOT | Flag.REPLAY)  # sent again on purpose: not a duplicate, not an event
+
+_TICKS = (TICK, LAST)  # both carry one instrument's tick
 
 Message = FeedMessage | f.TickMessage | f.ChunkMessage
 
@@ -116,7 +119,7 @@ class View:
         """Takes one feed frame, read at boot time `now_ns`. Never raises for what it holds."""
         topic, array = f.split_frame(frame)
         try:
-            if topic.startswith(TICK):
+            if topic.startswith(_TICKS):
                 message: Message = f.decode_tick_message(array)
             elif topic == TICKS_TOPIC:
                 message = f.decode_chunk_message(array)
