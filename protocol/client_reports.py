@@ -25,7 +25,7 @@ class Reporter:
         self._instruments = instruments
         self._due_ns = 0
         self._told_ns = 0
-        self._received = 0
+        self._ticks = 0
 
     def turn(self, view: View, now_ns: int) -> None:
         """Call it often: it tells what is due."""
@@ -33,13 +33,13 @@ class Reporter:
             return
         self._due_ns = now_ns + REPORT_NS
         elapsed_s = (now_ns - self._told_ns) / 1e9 if self._told_ns else 0.0
-        rate = (view.received - self._received) / elapsed_s if elapsed_s else 0.0
-        self._told_ns, self._received = now_ns, view.received
+        rate = (view.ticks - self._ticks) / elapsed_s if elapsed_s else 0.0
+        self._told_ns, self._ticks = now_ns, view.ticks
         report = ReaderReport(
             reader=self._reader,
             name=self._name,
             instruments=self._instruments,
-            messages_per_s=round(rate, 1),
+            ticks_per_s=round(rate, 1),
             lag_ms=round(view.lag_ns / 1e6, 1),
             waiting=len(view.arrived),
             gaps=view.gaps,

@@ -48,7 +48,7 @@ class View:
     `max_age_s`: how far behind the program may be, None for any. `is_remote`: the daemon's clock is
     not ours; how far ahead ours is, is then taken from the quickest message of a connection.
 
-    Counters: `received` messages, `gaps` messages lost on the way to this reader, `duplicates`,
+    Counters: `ticks` received, `gaps` messages lost on the way to this reader, `duplicates`,
     `late` ones older than 2 s on arrival, `skipped` ticks that were not given out because newer
     ones had come, `overrun` ticks for which there was no room, `reconnects` because it was behind,
     `bad_messages` that no reader could decode.
@@ -68,7 +68,7 @@ class View:
         self.gaps = 0
         self.duplicates = 0
         self.late = 0
-        self.received = 0
+        self.ticks = 0
         self.skipped = 0
         self.reconnects = 0
         self.overrun = 0
@@ -124,7 +124,6 @@ class View:
             if message.v != f.VERSION:
                 self.bad_messages += 1
                 return
-            self.received += 1
             behind_ns = self.behind_ns = utc_ns - message.t_pub_ns - self._skew_ns
             if behind_ns > self._late_ns:
                 self.late += 1
@@ -142,6 +141,7 @@ class View:
             self.gen = message.gen
             self._seqs.clear()
         if isinstance(message, f.TickMessage):
+            self.ticks += 1
             arrival = self._arrival(message, now_ns, utc_ns)
             self._apply_tick(topic, message.seq, message.flags, message.body, arrival)
         elif isinstance(message, f.ChunkMessage):
@@ -253,6 +253,7 @@ class View:
         if last is not None and message.seq > last + 1:
             self._note_loss()
         self._seqs[TICKS_TOPIC] = message.seq
+        self.ticks += count
         arrival, apply = self._arrival(message, now_ns, utc_ns), self._apply_tick
         flags = body.flags or repeat(message.flags, count)
         for topic, seq, flag, tick in zip(body.topics, body.seqs, flags, body.bodies, strict=True):

@@ -397,14 +397,14 @@ class Retry(Message, frozen=True):
 class ReaderReport(Message, frozen=True):
     """Of a program about its own feed, now and then; not answered.
 
-    reader: names one Feed of one process. instruments: 0 for all or patterns. messages_per_s: since
+    reader: names one Feed of one process. instruments: 0 for all or patterns. ticks_per_s: since
     the last report. lag_ms: the most by which it was behind since then. The rest: see `View`.
     """
 
     reader: Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX)]
     name: Annotated[str, msgspec.Meta(max_length=NAME_CHARS_MAX)]
     instruments: int = 0
-    messages_per_s: float = 0.0
+    ticks_per_s: float = 0.0
     lag_ms: float = 0.0
     waiting: int = 0
     gaps: int = 0
@@ -455,7 +455,7 @@ class ReaderStatus(msgspec.Struct):
     pid: int | None
     heard_age_s: float
     instruments: int = 0
-    messages_per_s: float = 0.0
+    ticks_per_s: float = 0.0
     lag_ms: float = 0.0
     waiting: int = 0
     gaps: int = 0

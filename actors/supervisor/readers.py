@@ -41,7 +41,7 @@ def _row(heard: _Heard, now_ns: int) -> m.ReaderStatus:
         pid=heard.pid,
         heard_age_s=round((now_ns - heard.at_ns) / 1e9, 1),
         instruments=told.instruments,
-        messages_per_s=told.messages_per_s,
+        ticks_per_s=told.ticks_per_s,
         lag_ms=told.lag_ms,
         waiting=told.waiting,
         gaps=told.gaps,

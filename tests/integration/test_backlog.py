@@ -125,7 +125,7 @@ def test_programs_report_themselves_on_this_host_only(stage: Stage, live: FakeSo
     def has_reported() -> bool:
         asking.next(0.01)
         silent.next(0.01)
-        return any(report.messages_per_s > 0 for report in supervisor.reports)
+        return any(report.ticks_per_s > 0 for report in supervisor.reports)
 
     eventually(has_reported, 6)
     assert len({report.reader for report in supervisor.reports}) == 1
