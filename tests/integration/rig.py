@@ -20,6 +20,7 @@ from kitefeed.protocol.errors import Unavailable
 from kitefeed.protocol.topology import Role
 from tests.support import eventually
 
+ROOT = Path(__file__).parents[2]
 INSTRUMENTS = ("NSE:NIFTY 50", "BSE:SENSEX", "NSE:INFY", "NSE:RELIANCE", "NSE:SBIN")
 PYTHON_ENV = {"PYTHONFAULTHANDLER": "1"}
 
