@@ -65,7 +65,7 @@ class Feed(Reader):
             tick = self.next()
             if tick is not None:
                 yield tick
-            while arrived and boot_ns() < self._look_due_ns and not self._view.is_catching_up:
+            while arrived and boot_ns() < self._look_due_ns:
                 yield arrived.popleft()
 
     def next(self, timeout_s: float | None = None) -> Tick | None:

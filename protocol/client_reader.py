@@ -167,6 +167,7 @@ class Reader:
         return self._view.heartbeat
 
     def close(self) -> None:
+        self._view.arrived.clear()  # nothing more is given out
         self._socket.close(0)
         if self._reporter is not None:
             self._reporter.close()
@@ -241,7 +242,7 @@ class Reader:
             self._reopen()
         self._view.skip_old(now_ns)
         self._maybe_resync(now_ns)
-        self._look_due_ns = now_ns + LOOK_NS
+        self._look_due_ns = 0 if self._view.is_catching_up else now_ns + LOOK_NS
         if self._reporter is not None:
             self._reporter.turn(self._view, now_ns)
         return taken
