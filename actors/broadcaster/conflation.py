@@ -176,12 +176,14 @@ class Conflation:
     def _new(self, rate: Rate, topics: list[bytes], now_ns: int, utc_ns: int) -> list[bytes]:
         """The values of `topics` as they are now, where their readers have another one."""
         frames = []
+        skip, one = len(TICK), self._frames.writer(now_ns, utc_ns)
         for topic in topics:
             value = self._values.get(topic)
             before = rate.sent.get(topic)
             if value is not None and (before is None or before.of_seq != value.seq):
                 sent = self._renew(rate, topic, value)
-                frames.append(self._frame(rate, topic, sent, 0, now_ns, utc_ns))
+                name = rate.head + topic[skip:]
+                frames.append(one(name, sent.seq, sent.flags, sent.origin, sent.body))
         return frames
 
     def _again(

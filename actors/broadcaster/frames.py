@@ -1,5 +1,7 @@
 """The feed frames that are written one by one: what was kept, and what is the broadcaster's own."""
 
+from collections.abc import Callable
+
 import msgspec
 
 from kitefeed.actors.broadcaster.fence import Fence
@@ -43,6 +45,27 @@ class Frames:
             body=msgspec.Raw(body),
         )
         return f.feed_frame(topic, message)
+
+    def writer(self, now_ns: int, utc_ns: int) -> Callable[[bytes, int, int, Origin, bytes], bytes]:
+        """`kept` for many values at one moment: what those of one origin share is encoded once, at
+        a fifth of the cost."""
+        writers: dict[Origin, tuple[f.TickFrames, int]] = {}
+
+        def one(topic: bytes, seq: int, flags: int, origin: Origin, body: bytes) -> bytes:
+            found = writers.get(origin)
+            if found is None:
+                found = writers[origin] = self._writer(origin, now_ns, utc_ns)
+            frames, stale = found
+            return frames.one(topic, seq, flags | stale, body)
+
+        return one
+
+    def _writer(self, origin: Origin, now_ns: int, utc_ns: int) -> tuple[f.TickFrames, int]:
+        """And the flag that all its values have now."""
+        shard, epoch, source = origin.shard, origin.epoch, origin.source
+        rx_ns = origin.received_boot_ns + utc_ns - now_ns
+        frames = f.TickFrames(self._gen, shard, epoch, source, rx_ns, utc_ns)
+        return frames, 0 if self._fence.has_grant(shard, epoch, source) else STALE
 
     def own(self, topic: bytes, body: object, utc_ns: int, *, seq: int, flags: int = 0) -> bytes:
         """A message of the broadcaster's own: no shard, no source, made now."""
