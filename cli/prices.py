@@ -67,7 +67,7 @@ class Prices:
     def _maybe_open(self) -> Feed | None:
         """None while the daemon starts, or does not know the instruments yet."""
         try:
-            self._feed = Feed(*self._instruments, timeout_s=OPEN_S)
+            self._feed = Feed(*self._instruments, timeout_s=OPEN_S, name="kitefeed demo")
         except KitefeedError:
             return None
         return self._feed

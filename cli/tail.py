@@ -7,6 +7,7 @@ from kitefeed.cli import output
 from kitefeed.cli.prices import decimals_of
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.client import Feed, Status, Tick
+from kitefeed.protocol.topics import LAST_RATES
 
 # What a JSON line holds; the names are those of Tick.
 FIELDS = (
@@ -20,10 +21,19 @@ FIELDS = (
 @click.option(
     "--mode", type=click.Choice(["ltp", "quote", "full"]), help="Default: `mode` of the settings."
 )
+@click.option(
+    "--per-second",
+    type=click.Choice([str(rate) for rate in LAST_RATES]),
+    help="The latest of each instrument only, at most so often.",
+)
 @click.option("--json", "is_json", is_flag=True, help="One JSON object per tick and line.")
 @click.option("--count", type=click.IntRange(1), help="End after so many ticks.")
 def tail(
-    instruments: tuple[str, ...], mode: m.Mode | None, is_json: bool, count: int | None
+    instruments: tuple[str, ...],
+    mode: m.Mode | None,
+    per_second: str | None,
+    is_json: bool,
+    count: int | None,
 ) -> None:
     """Print ticks as they come: last values first, then live ones, until Ctrl-C.
 
@@ -32,7 +42,10 @@ def tail(
     feed is told on stderr.
     """
     teller = StatusTeller()
-    with Feed(*instruments, mode=mode, on_status=teller.tell) as feed:
+    rate = None if per_second is None else int(per_second)
+    with Feed(
+        *instruments, mode=mode, per_second=rate, name="kitefeed tail", on_status=teller.tell
+    ) as feed:
         teller.tell(feed.status)
         for answer in feed.answers:
             if answer.detail:

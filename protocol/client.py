@@ -9,243 +9,17 @@ A Feed reconnects by itself: over a login, a restart of the daemon, a change of 
 by one thread. Its twin for asyncio is AsyncFeed (`client_async`).
 """
 
-import os
-import secrets
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import zmq
-
-from kitefeed.protocol import location, topology
-from kitefeed.protocol import messages as m
-from kitefeed.protocol.client_tick import Judge, Tick
-from kitefeed.protocol.client_view import Status, View
-from kitefeed.protocol.client_wants import Wants
+from kitefeed.protocol.client_reader import WAIT_S_MAX, Reader, deadline_after
+from kitefeed.protocol.client_status import Status
+from kitefeed.protocol.client_tick import Tick
 from kitefeed.protocol.clock import boot_ns, utc_ns
-from kitefeed.protocol.errors import BadInput, Unavailable
-from kitefeed.protocol.feed import DECODE_ERRORS
-from kitefeed.protocol.keys import ClientKeys, read_client
-from kitefeed.protocol.sockets import connect_feed, has_message, request, wait_message
-from kitefeed.protocol.topics import (
-    HEARTBEAT_TOPIC,
-    NUL,
-    STATE_TOPIC,
-    presence,
-    snapshot_request,
-)
+from kitefeed.protocol.sockets import wait_message
 
 __all__ = ["Feed", "Status", "Tick"]
-
-WAIT_S_MAX = 0.25  # how late a lost daemon may be told to `on_status`
-DRAIN_MAX = 10_000
-RESYNC_NS = 2_000_000_000  # between two repairs of a gap
-REFRESH_NS = 30_000_000_000  # a quiet topic's last message may be lost without leaving a gap
-REQUEST_TRIES = 2
-_TCP = "tcp://"
-_NOBLOCK = int(zmq.NOBLOCK)  # as an enum it costs 0.2 us a message
-
-
-class Reader:
-    """What Feed and AsyncFeed share: all that does not wait. Their arguments are Feed's."""
-
-    def __init__(
-        self,
-        *instruments: str,
-        endpoint: str | None = None,
-        control: str | None = None,
-        config: str | os.PathLike[str] | None = None,
-        keys: str | os.PathLike[str] | None = None,
-        timeout_s: float = 5.0,
-        mode: m.Mode | None = None,
-        on_status: Callable[[Status], None] | None = None,
-    ) -> None:
-        self._wants = Wants(instruments, mode)
-        self.instruments = self._wants.instruments
-        self.answers: tuple[m.Answer, ...] = ()
-        if endpoint is None:
-            directory = location.runtime_dir(location.find_config(config))
-            endpoint = topology.endpoint(directory, topology.FEED)
-            control = control or topology.endpoint(directory, topology.CONTROL)
-        self.endpoint = endpoint
-        self._control = control
-        self._on_status = on_status
-        self._told: tuple[str, str] | None = None
-        wanted = None if self._wants.is_all else frozenset(self.instruments)
-        self._view = View(self._look, wanted, self._wants.prefixes)
-        self._requests: list[bytes] = []
-        self._requested_ns = 0
-        self._timeout_ns = int(timeout_s * 1e9)
-        self._socket = connect_feed(endpoint, _keys_for(endpoint, keys))
-        self._start()
-
-    def _start(self) -> None:
-        """Called at the end of the constructor."""
-
-    # --- reading ------------------------------------------------------------------------------
-
-    def __getitem__(self, instrument: str) -> Tick:
-        """The latest tick. KeyError when none has come yet (see `wait_for`)."""
-        self._drain()
-        return self._view.values[instrument]
-
-    def get(self, instrument: str) -> Tick | None:
-        """The latest tick, or None when none has come yet. Never blocks."""
-        self._drain()
-        return self._view.values.get(instrument)
-
-    def snapshot(self) -> dict[str, Tick]:
-        """The latest tick of every instrument."""
-        self._drain()
-        return dict(self._view.values)
-
-    def values(self) -> list[Tick]:
-        return list(self.snapshot().values())
-
-    def __contains__(self, instrument: str) -> bool:
-        return self.get(instrument) is not None
-
-    # --- knowing ------------------------------------------------------------------------------
-
-    @property
-    def status(self) -> Status:
-        """The feed in words, as of now; `str(feed.status)` is the headline."""
-        self._drain()
-        return self._view.status(boot_ns())
-
-    @property
-    def gaps(self) -> int:
-        """Messages lost on the way to this reader, because it was too slow."""
-        return self._view.gaps
-
-    @property
-    def duplicates(self) -> int:
-        return self._view.duplicates
-
-    @property
-    def late(self) -> int:
-        """Messages older than 2 s when they were read."""
-        return self._view.late
-
-    @property
-    def overrun(self) -> int:
-        """Ticks that were dropped unread, because the program did not iterate."""
-        return self._view.overrun
-
-    @property
-    def bad_messages(self) -> int:
-        return self._view.bad_messages
-
-    @property
-    def gen(self) -> int:
-        """The broadcaster's life: another number after it was restarted."""
-        self._drain()
-        return self._view.gen
-
-    def close(self) -> None:
-        self._socket.close(0)
-        self._view.arrived.clear()
-
-    # --- beginning ----------------------------------------------------------------------------
-
-    def _ask(self) -> None:
-        """Subscribes to everything, and asks for the last values."""
-        for topic in (HEARTBEAT_TOPIC, STATE_TOPIC):
-            self._subscribe(topic + NUL)
-        self._subscribe(presence(_nonce()))
-        for subscription in self._wants.subscriptions():
-            self._subscribe(subscription)
-        self._request_snapshot()
-
-    def _is_heard(self) -> bool:
-        return self._view.heartbeats > 0
-
-    def _is_answered(self) -> bool:
-        """Whether the values that are known already have all come."""
-        return self._view.is_answered
-
-    def _silence(self) -> Unavailable:
-        remedy = "start it with `kitefeed up`"
-        if self.endpoint.startswith(_TCP):  # ZeroMQ tells a refused client nothing
-            remedy += ", or ask there for a key: `kitefeed keys --client NAME`"
-        return Unavailable(f"No kitefeed daemon answers at {self.endpoint}: {remedy}")
-
-    def _want(self, deadline_ns: int) -> None:
-        """Asks for the instruments upstream, blocking. Silence is no refusal: the supervisor may be
-        restarting, and subscribing has told it already."""
-        if not self.instruments or not self._control:
-            return
-        wish = m.WantInstruments(self.instruments, self._wants.mode, is_kept=False, wait_s=0)
-        timeout_s = max(0.05, (deadline_ns - boot_ns()) / 1e9)
-        try:
-            reply = request(self._control, wish, timeout_s=timeout_s, tries=REQUEST_TRIES)
-        except (Unavailable, *DECODE_ERRORS):
-            return
-        if isinstance(reply, m.Refused) and reply.code == "bad_request":
-            raise BadInput(reply.text)
-        if isinstance(reply, m.Answers):
-            self.answers = reply.answers
-            refused = [a for a in reply.answers if a.outcome == "refused"]
-            if refused:
-                raise BadInput(
-                    "; ".join(f"{a.instrument}: {a.detail or 'refused'}" for a in refused)
-                )
-
-    # --- the socket ---------------------------------------------------------------------------
-
-    def _look(self) -> tuple[Judge, int]:
-        self._drain()
-        return self._view, boot_ns()
-
-    def _drain(self, limit: int = DRAIN_MAX) -> int:
-        """Takes in what is pending, and says how many messages that was; repairs what is missing.
-        Never blocks."""
-        if self._socket.closed:
-            return 0
-        now_ns, now_utc_ns = boot_ns(), utc_ns()
-        taken = 0
-        # Asked first: an exception for nothing costs as much as two messages.
-        if has_message(self._socket):
-            receive, apply = self._socket.recv, self._view.apply
-            try:
-                while taken < limit:
-                    apply(receive(_NOBLOCK), now_ns, now_utc_ns)
-                    taken += 1
-            except zmq.Again:
-                pass
-        self._maybe_resync(now_ns)
-        return taken
-
-    def _tell_status(self) -> None:
-        if self._on_status is None or self._socket.closed:
-            return
-        status = self._view.status(boot_ns())
-        if (status.feed, status.source) != self._told:
-            self._told = (status.feed, status.source)
-            self._on_status(status)
-
-    # --- subscriptions ------------------------------------------------------------------------
-
-    def _subscribe(self, subscription: bytes) -> None:
-        self._socket.setsockopt(zmq.SUBSCRIBE, subscription)
-
-    def _maybe_resync(self, now_ns: int) -> None:
-        age_ns = now_ns - self._requested_ns
-        if age_ns > REFRESH_NS or (self._view.is_incomplete and age_ns > RESYNC_NS):
-            self._request_snapshot()
-
-    def _request_snapshot(self) -> None:
-        """Asks for the last values, on the same ordered pipe as the live stream; ZeroMQ repeats
-        the request by itself after a reconnect."""
-        for old in self._requests:
-            self._socket.setsockopt(zmq.UNSUBSCRIBE, old)
-        prefixes = self._wants.snapshot_prefixes()
-        self._requests = [snapshot_request(_nonce(), prefix) for prefix in prefixes]
-        self._requested_ns = boot_ns()
-        self._view.expect([asked.removesuffix(NUL) for asked in self._requests])
-        for new in self._requests:
-            self._subscribe(new)
 
 
 class Feed(Reader):
@@ -259,6 +33,10 @@ class Feed(Reader):
     upstream except by subscribing. keys: the file that `kitefeed keys --client NAME` made, for a
     `tcp://` endpoint. on_status is called with a Status when headline or source
     change, while the program waits for ticks.
+    per_second: 1, 2, 5 or 10: the latest tick of each instrument, at most so often; for screens.
+    max_age_s: a reader that is further behind than this skips to the latest (`skipped`,
+    `reconnects`); None: every tick that can be had, however old. name: as `kitefeed top` shows this
+    program; by default that of its script.
 
     Raises Unavailable when no heartbeat came within `timeout_s`, BadInput for an instrument that
     does not exist or cannot be had, ConfigError for keys that cannot be used. Afterwards nothing
@@ -286,20 +64,19 @@ class Feed(Reader):
         arrived = self._view.arrived
         while (tick := self.next()) is not None:
             yield tick
-            while arrived:
+            while arrived and boot_ns() < self._look_due_ns:
                 yield arrived.popleft()
 
     def next(self, timeout_s: float | None = None) -> Tick | None:
         """The next tick; None when none came within `timeout_s`, or after `close()`."""
-        arrived = self._view.arrived
-        if arrived:  # first of all: most calls need nothing else
-            return arrived.popleft()
         deadline_ns = deadline_after(timeout_s)
+        view = self._view
         while not self._socket.closed:
-            self._drain()
-            self._tell_status()
-            if arrived:
-                return arrived.popleft()
+            if not view.has_next or boot_ns() >= self._look_due_ns:
+                self._drain()
+                self._tell_status()
+            if view.has_next:
+                return view.arrived.popleft()
             if not self._wait(deadline_ns):
                 break
         return None
@@ -343,23 +120,3 @@ class Feed(Reader):
                 return True
             if not self._wait(deadline_ns):
                 return False
-
-
-def _keys_for(endpoint: str, named: str | os.PathLike[str] | None) -> ClientKeys | None:
-    """A tcp feed is read with keys or not at all: without, there would be silence for an answer."""
-    if not endpoint.startswith(_TCP):
-        return None
-    if named is None:
-        raise BadInput(
-            f"{endpoint} needs keys=FILE: `kitefeed keys --client NAME` beside the daemon makes it"
-        )
-    return read_client(Path(named).expanduser())
-
-
-def deadline_after(timeout_s: float | None) -> int | None:
-    """Boot time ns; None for no end."""
-    return None if timeout_s is None else boot_ns() + int(timeout_s * 1e9)
-
-
-def _nonce() -> str:
-    return secrets.token_hex(6)

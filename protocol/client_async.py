@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from kitefeed.protocol.client import DRAIN_MAX, WAIT_S_MAX, Reader, deadline_after
+from kitefeed.protocol.client_reader import DRAIN_MAX, WAIT_S_MAX, Reader, deadline_after
 from kitefeed.protocol.client_tick import Tick
 from kitefeed.protocol.clock import boot_ns
 
@@ -56,11 +56,11 @@ class AsyncFeed(Reader):
         if self._given >= TICKS_PER_TURN:
             self._given = 0
             await asyncio.sleep(0)
-        arrived = self._view.arrived
-        if not arrived:
+        view = self._view
+        if not view.has_next or boot_ns() >= self._look_due_ns:
             self._drain()
-        await self._wait_until(lambda: bool(arrived) or self._socket.closed, deadline_ns)
-        return arrived.popleft() if arrived else None
+        await self._wait_until(lambda: view.has_next or self._socket.closed, deadline_ns)
+        return view.arrived.popleft() if view.has_next else None
 
     async def wait_for(self, instrument: str, timeout_s: float | None = None) -> Tick | None:
         """The latest tick, waiting for the first one if need be; None after `timeout_s`. What
@@ -132,6 +132,13 @@ class AsyncFeed(Reader):
             self._news.set()
             self._look_again()
         return taken
+
+    def _reopen(self) -> None:
+        if self._loop is not None:
+            self._loop.remove_reader(self._socket.fileno())
+        super()._reopen()
+        if self._loop is not None:
+            self._loop.add_reader(self._socket.fileno(), self._read)
 
     def _subscribe(self, subscription: bytes) -> None:
         super()._subscribe(subscription)

@@ -12,11 +12,13 @@ from itertools import repeat
 import msgspec
 
 from kitefeed.protocol import feed as f
+from kitefeed.protocol.client_status import Status
 from kitefeed.protocol.client_tick import Arrival, Look, Tick
 from kitefeed.protocol.feed import FeedMessage, Flag, Source
 from kitefeed.protocol.kite.ticks import TickBody, segment_of
 from kitefeed.protocol.topics import (
     HEARTBEAT_TOPIC,
+    LAST,
     NUL,
     SNAPSHOT,
     STATE_TOPIC,
@@ -26,10 +28,11 @@ from kitefeed.protocol.topics import (
 )
 
 LOST_NS = 2_500_000_000  # two heartbeats missed, and half a second for a busy host
-LATE_NS = 2_000_000_000
+MAX_AGE_S = 2.0  # beyond it a message is late: about to be wrong, at a few ticks a second
 # A value of a segment that the calendar has closed is believed this long: ticks overrule it.
 CLOSED_FRESH_NS = 60_000_000_000
 PENDING_MAX = 10_000  # ticks that wait for the iterating program, ~10 MB; the oldest go first
+_UNKNOWN_NS = 1 << 62  # more than any skew
 # Headlines under which nothing may read fresh, whatever the sources say.
 NEVER_FRESH = frozenset({"misconfigured", "paused", "closed", "no_entitlement", "lost"})
 # Plain integers below: one operation on an IntFlag costs a microsecond, as much as decoding a tick.
@@ -38,31 +41,7 @@ _UNGRANTED = int(Flag.CACHED | Flag.STALE)
 _FIRST_PACKET = int(Flag.FIRST_PACKET)
 _SEEN = int(Flag.SNAPSHOT | Flag.REPLAY)  # sent again on purpose: not a duplicate, not an event
 
-
-class Status(msgspec.Struct, frozen=True):
-    """The feed in words; `str(status)` is the headline.
-
-    feed: misconfigured, paused, closed, login_required, no_entitlement, live, rest, stale, or lost
-    (no heartbeat: the daemon has gone, or hangs). source: websocket, rest, cache, none. session:
-    absent, unknown, valid, refused, unverified.
-    """
-
-    feed: str
-    source: str
-    session: str
-    reason: str
-    override: str = "auto"
-    epoch: int = 0
-    since_utc_ns: int = 0
-    retry_in_s: float | None = None
-    consecutive_403: int = 0
-    user_id: str | None = None
-    user_name: str | None = None
-    subscribers: int = 0
-    heartbeat_age_s: float | None = None
-
-    def __str__(self) -> str:
-        return self.feed
+_TICKS = (TICK, LAST)  # both carry one instrument's tick
 
 
 @dataclass(slots=True, eq=False)
@@ -77,14 +56,22 @@ class _Topic:
 
 class View:
     """`wanted`: the keys whose ticks matter, None for all; `prefixes`: of more such keys.
+    `max_age_s`: how far behind the program may be, None for any. `is_remote`: the daemon's clock is
+    not ours; how far ahead ours is, is then taken from the quickest message of a connection.
 
-    Counters: `gaps` messages lost on the way to this reader, `duplicates`, `late` ones older than
-    2 s on arrival, `overrun` ticks that waited too long for the program, `bad_messages` that no
-    reader could decode.
+    Counters: `ticks` received, `gaps` messages lost on the way to this reader, `duplicates`,
+    `late` ones older than 2 s on arrival, `skipped` ticks that were not given out because newer
+    ones had come, `overrun` ticks for which there was no room, `reconnects` because it was behind,
+    `bad_messages` that no reader could decode.
     """
 
     def __init__(
-        self, look: Look, wanted: frozenset[str] | None = None, prefixes: tuple[str, ...] = ()
+        self,
+        look: Look,
+        wanted: frozenset[str] | None = None,
+        prefixes: tuple[str, ...] = (),
+        max_age_s: float | None = MAX_AGE_S,
+        is_remote: bool = False,
     ) -> None:
         self.values: dict[str, Tick] = {}
         self.arrived: deque[Tick] = deque(maxlen=PENDING_MAX)
@@ -92,6 +79,9 @@ class View:
         self.gaps = 0
         self.duplicates = 0
         self.late = 0
+        self.ticks = 0
+        self.skipped = 0
+        self.reconnects = 0
         self.overrun = 0
         self.bad_messages = 0
         self.heartbeats = 0
@@ -100,13 +90,22 @@ class View:
         self._repaired = 0  # of those, what a whole snapshot has made good
         self._asked: dict[bytes, bool] = {}  # snapshot requests; whether answered to the end
         self._asked_losses = 0  # found before them
+        # The past was left behind on purpose: until a snapshot has come, nothing is given out.
+        self.is_catching_up = False
+        self.behind_ns = 0  # how old the last message was when it was read
+        self.lag_ns = 0  # the most by which the program was behind; whoever reads it sets it to 0
+        self._late_ns = int((MAX_AGE_S if max_age_s is None else max_age_s) * 1e9)
+        self._may_skip = max_age_s is not None
+        self._is_remote = is_remote
+        self._skew_ns = _UNKNOWN_NS if is_remote else 0
+        self._has_late = False
         self._look = look
         self._wanted = wanted
         self._prefixes = prefixes
         self._topics: dict[bytes, _Topic] = {}
         self._chunked: dict[bytes, int] = {}  # values received so far, per snapshot request
         self._state = f.FeedState()
-        self._heartbeat: f.Heartbeat | None = None
+        self.heartbeat: f.Heartbeat | None = None
         self._shards: dict[int, f.ShardHealth] = {}
         self._heard_ns = 0
 
@@ -126,9 +125,10 @@ class View:
         """Takes one feed frame, read at boot time `now_ns`. Never raises for what it holds."""
         topic, _, array = frame.partition(NUL)
         try:
-            if topic.startswith(TICK):
+            if topic.startswith(_TICKS):
                 tick = f.decode_tick_message(array)
                 if self._admits(tick, utc_ns):
+                    self.ticks += 1
                     one = (topic, tick.seq, tick.flags, tick.body)
                     self._apply_ticks((one,), self._arrival(tick, now_ns, utc_ns))
             elif topic == TICKS_TOPIC:
@@ -147,8 +147,12 @@ class View:
         if message.v != f.VERSION:
             self.bad_messages += 1
             return False
-        if utc_ns - message.t_pub_ns > LATE_NS:
+        behind_ns = self.behind_ns = utc_ns - message.t_pub_ns - self._skew_ns
+        if behind_ns > self._late_ns:
             self.late += 1
+            self._has_late = True
+        elif behind_ns < 0:
+            self._set_skew(utc_ns - message.t_pub_ns)
         if message.gen != self.gen:
             # The broadcaster was restarted: numbers start anew. Its answer to our subscriptions,
             # which ZeroMQ repeats by itself, brings the values.
@@ -173,7 +177,7 @@ class View:
         self, heartbeat: f.Heartbeat, t_pub_ns: int, now_ns: int, utc_ns: int
     ) -> None:
         self.heartbeats += 1
-        self._heartbeat = heartbeat
+        self.heartbeat = heartbeat
         self._shards = {health.shard: health for health in heartbeat.shards}
         # A reader that was stopped finds old heartbeats in its queue: when they were sent counts.
         self._heard_ns = now_ns - max(0, utc_ns - t_pub_ns)
@@ -201,6 +205,47 @@ class View:
             self.is_incomplete = True
         elif self.is_answered and not self.is_incomplete:
             self._repaired = self._asked_losses
+            self.is_catching_up = False
+
+    # --- the past -----------------------------------------------------------------------------
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether what was read last was too old: the pipe is full of the past, or was cut."""
+        return self._may_skip and self.behind_ns > self._late_ns
+
+    @property
+    def has_next(self) -> bool:
+        return bool(self.arrived) and not self.is_catching_up
+
+    def reopened(self) -> None:
+        """A new connection was made: what comes now was sent now."""
+        self.reconnects += 1
+        self.behind_ns = 0
+        self._skew_ns = _UNKNOWN_NS if self._is_remote else 0
+        self._topic(TICKS_TOPIC).seq = 0
+        self.is_catching_up = True
+        self._note_loss()
+
+    def skip_old(self, now_ns: int) -> None:
+        """Of what waits for the program, once that is old, keeps the newest of each instrument."""
+        arrived = self.arrived
+        waited_ns = now_ns - arrived[0].arrival.boot_ns if arrived else 0
+        self.lag_ns = max(self.lag_ns, self.behind_ns, waited_ns)
+        is_old = self._has_late or waited_ns > self._late_ns
+        if not is_old or self.is_catching_up:
+            return
+        self._has_late = False
+        if self._may_skip:
+            kept = [tick for tick in arrived if self.values.get(tick.instrument) is tick]
+            self.skipped += len(arrived) - len(kept)
+            arrived.clear()
+            arrived.extend(kept)
+
+    def _set_skew(self, age_ns: int) -> None:
+        """`age_ns`: of the quickest message so far. A clock that is behind needs no allowance."""
+        self._skew_ns = max(0, age_ns) if self._is_remote else 0
+        self.behind_ns = 0
 
     def _arrival(self, message: FeedMessage, now_ns: int, utc_ns: int) -> Arrival:
         t_rx_ns, t_pub_ns = message.t_rx_ns, message.t_pub_ns
@@ -222,6 +267,7 @@ class View:
         if chunks.seq and message.seq > chunks.seq + 1:
             self._note_loss()
         chunks.seq = message.seq
+        self.ticks += count
         arrival = self._arrival(message, now_ns, utc_ns)
         ticks = zip(body.topics, body.seqs, body.flags or repeat(0), body.bodies, strict=False)
         self._apply_ticks(ticks, arrival)
@@ -270,7 +316,9 @@ class View:
             if seq <= last:
                 self.duplicates += not flags & _SEEN
                 return False
-            if seq > last + 1:
+            if seq > last + 1 and self.is_catching_up:
+                self.skipped += seq - last - 1
+            elif seq > last + 1:
                 self.gaps += seq - last - 1
                 self._note_loss()
         topic.seq = seq
@@ -285,7 +333,7 @@ class View:
 
     def is_lost(self, now_ns: int) -> bool:
         """No heartbeat was sent lately: nothing is known of anything."""
-        return self._heartbeat is None or now_ns - self._heard_ns > LOST_NS
+        return self.heartbeat is None or now_ns - self._heard_ns > LOST_NS
 
     def has_source(self, tick: Tick, now_ns: int) -> bool:
         """Whether the source that gave this value still is the one that feeds its shard."""
@@ -333,13 +381,13 @@ class View:
     def _is_closed(self, tick: Tick, now_ns: int) -> bool:
         """Whether its market is closed, as far as one can tell: another segment may be open, so
         that the stream is alive. A cached packet after a subscribe proves no trading."""
-        state = self._heartbeat
+        state = self.heartbeat
         if state is None or segment_of(tick.raw.instrument_token) not in state.closed_segments:
             return False
         return bool(tick.flags & _FIRST_PACKET) or tick.age_ns(now_ns) > CLOSED_FRESH_NS
 
     def status(self, now_ns: int) -> Status:
-        age_ns = None if self._heartbeat is None else now_ns - self._heard_ns
+        age_ns = None if self.heartbeat is None else now_ns - self._heard_ns
         state = self._state
         is_lost = self.is_lost(now_ns)
         reason = "the daemon is silent" if is_lost else state.reason
@@ -356,6 +404,6 @@ class View:
             consecutive_403=state.consecutive_403,
             user_id=state.user_id,
             user_name=state.user_name,
-            subscribers=self._heartbeat.subscribers if self._heartbeat else 0,
+            subscribers=self.heartbeat.subscribers if self.heartbeat else 0,
             heartbeat_age_s=None if age_ns is None else age_ns / 1e9,
         )

@@ -6,10 +6,12 @@ from typing import get_args
 from kitefeed.protocol.errors import BadInput
 from kitefeed.protocol.messages import Mode
 from kitefeed.protocol.topics import (
+    LAST_RATES,
     NUL,
     SUBSCRIPTION_BYTES_MAX,
     TICK,
     TICKS_TOPIC,
+    last_head,
     mode_request,
     tick_topic,
 )
@@ -21,11 +23,14 @@ ANY = "*"
 class Wants:
     """`instruments` are asked for upstream, in `mode` if there is one. `prefixes` are those of
     patterns such as `NSE:NIFTY*`: they read what streams already, and ask for nothing.
+    per_second: the latest of each, at most so often; None for every tick.
 
     Raises BadInput for what cannot be a name; the daemon knows which exist.
     """
 
-    def __init__(self, names: Iterable[str], mode: Mode | None = None) -> None:
+    def __init__(
+        self, names: Iterable[str], mode: Mode | None = None, per_second: int | None = None
+    ) -> None:
         asked = dict.fromkeys(names)
         self.instruments = tuple(_checked(name) for name in asked if not name.endswith(ANY))
         self.prefixes = tuple(_prefix(name) for name in asked if name.endswith(ANY))
@@ -33,7 +38,12 @@ class Wants:
             raise BadInput(f"mode={mode!r} is none of {', '.join(get_args(Mode))}")
         if mode is not None and not self.instruments:
             raise BadInput(f"mode={mode!r} asks for something: name the instruments it is for")
+        if per_second is not None and per_second not in LAST_RATES:
+            rates = ", ".join(map(str, LAST_RATES))
+            raise BadInput(f"per_second={per_second!r} is none of {rates}")
         self.mode = mode
+        self._head = TICK if per_second is None else last_head(per_second)
+        self._all = TICKS_TOPIC + NUL if per_second is None else self._head
 
     @property
     def is_all(self) -> bool:
@@ -43,16 +53,16 @@ class Wants:
         """For the live ticks, and for the mode they shall have."""
         topics = [tick_topic(name) for name in self.instruments]
         modes = [mode_request(self.mode, topic) for topic in topics] if self.mode else []
-        return [*(self._live() or [TICKS_TOPIC + NUL]), *modes]
+        return [*(self._live() or [self._all]), *modes]
 
     def snapshot_prefixes(self) -> list[bytes]:
         """What to ask the last values of."""
         live = self._live()
-        return live if 0 < len(live) <= SINGLE_REQUESTS_MAX else [TICK]
+        return live if 0 < len(live) <= SINGLE_REQUESTS_MAX else [self._head]
 
     def _live(self) -> list[bytes]:
-        exact = [tick_topic(name) + NUL for name in self.instruments]
-        return [*exact, *(tick_topic(prefix) for prefix in self.prefixes)]
+        exact = [self._head + name.encode() + NUL for name in self.instruments]
+        return [*exact, *(self._head + prefix.encode() for prefix in self.prefixes)]
 
 
 def _checked(name: str) -> str:

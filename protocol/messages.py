@@ -18,6 +18,7 @@ VERSION = 1
 LIST_MAX = 9_000  # three sockets of 3,000 instruments: the most that any list can mean
 
 ID_CHARS_MAX = 64
+NAME_CHARS_MAX = 64
 Keys = Annotated[
     tuple[Annotated[str, msgspec.Meta(max_length=SUBSCRIPTION_BYTES_MAX)], ...],
     msgspec.Meta(max_length=LIST_MAX),
@@ -393,6 +394,26 @@ class Retry(Message, frozen=True):
     """-> Done | Refused. Forget the waits and try now."""
 
 
+class ReaderReport(Message, frozen=True):
+    """Of a program about its own feed, now and then; not answered.
+
+    reader: names one Feed of one process. instruments: 0 for all or patterns. ticks_per_s: since
+    the last report. lag_ms: the most by which it was behind since then. The rest: see `View`.
+    """
+
+    reader: Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX)]
+    name: Annotated[str, msgspec.Meta(max_length=NAME_CHARS_MAX)]
+    instruments: int = 0
+    ticks_per_s: float = 0.0
+    lag_ms: float = 0.0
+    waiting: int = 0
+    gaps: int = 0
+    late: int = 0
+    skipped: int = 0
+    overrun: int = 0
+    reconnects: int = 0
+
+
 class Answer(msgspec.Struct, frozen=True):
     """What became of one instrument: confirmed (a packet came), accepted (will stream; `detail`
     says what it waits for), refused (`detail` says why and what to do), dropped."""
@@ -424,6 +445,24 @@ class ActorStatus(msgspec.Struct):
     beat_age_s: float | None = None
     lag_ms: float | None = None
     counters: dict[str, int] = {}
+
+
+class ReaderStatus(msgspec.Struct):
+    """A program that reads the feed, as it last reported itself (`ReaderReport`). pid: as the
+    kernel says it, None where it does not."""
+
+    name: str
+    pid: int | None
+    heard_age_s: float
+    instruments: int = 0
+    ticks_per_s: float = 0.0
+    lag_ms: float = 0.0
+    waiting: int = 0
+    gaps: int = 0
+    late: int = 0
+    skipped: int = 0
+    overrun: int = 0
+    reconnects: int = 0
 
 
 class Subscriptions(msgspec.Struct):
@@ -483,13 +522,14 @@ class StatusReport(msgspec.Struct):
     actors: list[ActorStatus]
     version: str
     shards: list[ShardStatus] = []  # in use
+    readers: list[ReaderStatus] = []
 
 
 class Status(Message, frozen=True):
     report: StatusReport
 
 
-ControlRequest = GetStatus | WantInstruments | DropInstruments | SetSource | Retry
+ControlRequest = GetStatus | WantInstruments | DropInstruments | SetSource | Retry | ReaderReport
 ControlReply = Status | Answers | Done | Refused
 
 

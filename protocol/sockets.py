@@ -25,6 +25,7 @@ from kitefeed.protocol.topology import Wire as WireRow
 DRAIN_MAX = 256  # frames handled per turn, so that timers and other sockets get theirs
 FRAMES_MAX = 8  # parts of one message; MAXMSGSIZE bounds a part, not their number
 DEALER_BYTES_MAX = 4 * 1_048_576  # a Subscribe of 9,000 instruments is ~300 kB
+REPORTS_QUEUED_MAX = 2  # an old one is worth nothing
 HEARTBEAT_MS = 1_000
 PEER_LOST_MS = 3_000
 HANDSHAKE_MS = 5_000  # a tcp connection that says nothing costs a descriptor no longer than this
@@ -198,6 +199,19 @@ def connect_bus(runtime_dir: Path) -> zmq.Socket[bytes]:
 def connect_control(control_endpoint: str) -> zmq.Socket[bytes]:
     """A command's or client's end of the control socket. Requests are queued until it answers."""
     return _connect_dealer(control_endpoint, CONTROL.peer_hwm, is_immediate=False)
+
+
+def connect_reports(control_endpoint: str) -> zmq.Socket[bytes]:
+    """A client's end of the control socket for what needs no answer: nothing is queued while the
+    supervisor is away, and next to nothing when it is slow."""
+    return _connect_dealer(control_endpoint, REPORTS_QUEUED_MAX)
+
+
+def send_or_drop(socket: zmq.Socket[bytes], frame: bytes) -> None:
+    try:
+        socket.send(frame, zmq.NOBLOCK)
+    except zmq.Again:
+        pass
 
 
 def _connect_dealer(address: str, hwm: int, *, is_immediate: bool = True) -> zmq.Socket[bytes]:

@@ -6,11 +6,16 @@ NUL = b"\0"
 
 TICK = b"tick/"
 TICKS = b"ticks/"
+LAST = b"last/"
 STATE = b"state/"
 HEARTBEAT = b"hb/"
 ORDER = b"order/"
 NOTICE = b"notice/"
-FAMILIES: tuple[bytes, ...] = (TICK, TICKS, STATE, HEARTBEAT, ORDER, NOTICE)
+FAMILIES: tuple[bytes, ...] = (TICK, TICKS, LAST, STATE, HEARTBEAT, ORDER, NOTICE)
+
+# `last/2/NSE:INFY`: the latest tick of an instrument, at most twice a second. A closed list, so
+# that readers share what is written for them; the slash keeps `last/1/` from matching `last/10/`.
+LAST_RATES = (1, 2, 5, 10)
 
 TICKS_TOPIC = b"ticks/all"
 STATE_TOPIC = b"state/feed"
@@ -30,9 +35,39 @@ def tick_topic(key: str) -> bytes:
     return TICK + key.encode()
 
 
+def last_topic(per_second: int, key: str) -> bytes:
+    """Topic of an instrument's latest ticks, without its NUL: `last/2/NSE:INFY`."""
+    return last_head(per_second) + key.encode()
+
+
+def last_head(per_second: int) -> bytes:
+    """What those topics begin with: `last/2/`."""
+    return b"%s%d/" % (LAST, per_second)
+
+
+_LAST_HEADS = {last_head(rate): rate for rate in LAST_RATES}
+
+
+def parse_last(topic: bytes) -> tuple[int, bytes] | None:
+    """Rate and the topic (or prefix) of ticks that `last/2/NSE:INFY` is about; None for another."""
+    if not topic.startswith(LAST):
+        return None
+    end = topic.find(b"/", len(LAST)) + 1
+    rate = _LAST_HEADS.get(topic[:end])
+    return None if rate is None else (rate, TICK + topic[end:])
+
+
+def tick_of(topic: bytes) -> bytes | None:
+    """The topic of the ticks that `topic` brings, all or the latest; None if it brings none."""
+    if topic.startswith(TICK):
+        return topic
+    found = parse_last(topic)
+    return found[1] if found else None
+
+
 def key_of(topic: bytes) -> str:
-    """The instrument key of a tick topic: the inverse of `tick_topic`."""
-    return topic[len(TICK) :].decode()
+    """The instrument key of a topic of ticks, all or the latest."""
+    return (tick_of(topic) or topic)[len(TICK) :].decode()
 
 
 def snapshot_request(nonce: str, prefix: bytes) -> bytes:

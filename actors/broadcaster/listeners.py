@@ -13,6 +13,7 @@ from kitefeed.protocol.topics import (
     TICK,
     TICKS_TOPIC,
     parse_mode_request,
+    tick_of,
 )
 
 SUBSCRIPTIONS_MAX = 50_000  # distinct ones, ~10 MB; more are served by ZeroMQ but not counted
@@ -25,13 +26,15 @@ _CHUNKS = TICKS_TOPIC + NUL
 class Listeners:
     """Subscriptions with the number of subscribers of each.
 
-    wanted_topics: instruments' topics (no NUL) that somebody subscribes to exactly -> by how many,
-    in the order in which they were first wanted. ignored: how many subscriptions ever were too
-    long, or above the limit.
+    wanted_topics: topics of ticks (no NUL) that somebody subscribes to exactly -> by how many.
+    ignored: how many subscriptions ever were too long, or above the limit.
     """
 
     def __init__(self) -> None:
         self.wanted_topics: dict[bytes, int] = {}
+        # The same with those who want the latest ticks only, in the order first wanted: upstream
+        # it makes no difference.
+        self._upstream: dict[bytes, int] = {}
         self.ignored = 0
         self._counts: dict[bytes, int] = {}
         self._keys: dict[bytes, str] = {}  # of those wanted topics that can be an instrument's
@@ -80,6 +83,8 @@ class Listeners:
         is_change = _step(self._counts, subscription, step)
         topic = exact_topic(subscription)
         if topic is not None:
+            if subscription.startswith(TICK):
+                _step(self.wanted_topics, topic, step)
             self._count_topic(topic, step)
         elif subscription.startswith(MODE):
             self._count_mode(subscription, step)
@@ -90,7 +95,7 @@ class Listeners:
             self._sorted_prefixes = None
 
     def _count_topic(self, topic: bytes, step: int) -> None:
-        if not _step(self.wanted_topics, topic, step):
+        if not _step(self._upstream, topic, step):
             return
         self._keys.pop(topic, None)
         key = key_of(topic) if step > 0 else None
@@ -129,7 +134,7 @@ class Listeners:
             if key is None or key not in known:
                 continue
             modes[key] = next(mode for mode in reversed(_MODES) if mode in asked)
-            if self.wanted_topics[topic] > sum(asked.values()):
+            if self._upstream[topic] > sum(asked.values()):
                 also_plain.append(key)
         return ListenersWant(keys, modes, tuple(also_plain))
 
@@ -145,9 +150,10 @@ class Listeners:
 
 
 def exact_topic(subscription: bytes) -> bytes | None:
-    """`tick/NSE:INFY` of a subscription to exactly that; None for any other one."""
+    """`tick/NSE:INFY` of a subscription to exactly that, or to exactly the latest of it, such as
+    `last/2/NSE:INFY`; None for any other one."""
     topic, nul, _ = subscription.partition(NUL)
-    return topic if nul and topic.startswith(TICK) else None
+    return tick_of(topic) if nul else None
 
 
 def is_usable(subscription: bytes) -> bool:

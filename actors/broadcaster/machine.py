@@ -8,8 +8,7 @@ is kept is kept in boot time, so that a stepped wall clock cannot change an age.
 from collections.abc import Iterable
 from itertools import compress, repeat
 
-import msgspec
-
+from kitefeed.actors.broadcaster.conflation import Conflation
 from kitefeed.actors.broadcaster.events import (
     Command,
     Event,
@@ -24,16 +23,18 @@ from kitefeed.actors.broadcaster.events import (
     Turn,
 )
 from kitefeed.actors.broadcaster.fence import Fence
-from kitefeed.actors.broadcaster.listeners import Listeners, exact_topic, is_usable
+from kitefeed.actors.broadcaster.frames import Frames
+from kitefeed.actors.broadcaster.listeners import Listeners, is_usable
 from kitefeed.actors.broadcaster.sequences import Sequences
+from kitefeed.actors.broadcaster.snapshots import Snapshots
 from kitefeed.actors.broadcaster.store import SOURCE_FLAGS, LastValues, Origin, Saved, Value
+from kitefeed.actors.broadcaster.wishes import Wishes
 from kitefeed.protocol import feed as f
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.feed import FeedMessage, Flag, IngestBatch, Item, Source
+from kitefeed.protocol.feed import Flag, IngestBatch, Item, Source
 from kitefeed.protocol.topics import (
     HEARTBEAT,
     HEARTBEAT_TOPIC,
-    MODE,
     NOTICE,
     NUL,
     ORDER,
@@ -41,17 +42,12 @@ from kitefeed.protocol.topics import (
     SUBSCRIPTION_BYTES_MAX,
     TICK,
     TICKS_TOPIC,
-    parse_snapshot_request,
 )
 
 HEARTBEAT_NS = 1_000_000_000
 HEARTBEAT_GAP_NS = 100_000_000  # new subscribers get one early, but never more than ten per second
-LISTENERS_DELAY_NS = 50_000_000  # a program subscribes to its instruments in one burst
-LISTENERS_DELAY_NS_MAX = 250_000_000  # of programs that come and go without a pause
 SAVE_NS = 10_000_000_000
-SNAPSHOTS_QUEUED_MAX = 1_000
 REPLAY, SNAPSHOT, STALE = int(Flag.REPLAY), int(Flag.SNAPSHOT), int(Flag.STALE)
-SNAPSHOT_CHUNK = 100  # 30 messages for 3,000 values: far from any high-water mark
 
 
 class Broadcaster:
@@ -72,7 +68,10 @@ class Broadcaster:
         if misconfigured:
             self._words = f.FeedState(feed="misconfigured", reason=misconfigured)
         self._state: Value | None = None
-        self._snapshots: dict[bytes, bytes] = {}  # request -> prefix, oldest first
+        self._frames = Frames(gen, self.fence)
+        self._conflation = Conflation(values, self._frames)
+        self._snapshots = Snapshots(self._frames, self._under)
+        self._wishes = Wishes(self.listeners)
         self._supervisor_heard_ns = 0
         self._said = self.fence.signature(now_ns)
         self._heartbeat_due_ns = now_ns
@@ -80,19 +79,15 @@ class Broadcaster:
         self._death_due_ns: int | None = None  # of the first source, unless it is heard
         self._save_due_ns = now_ns + SAVE_NS
         self._saved_version = values.version
-        self._listeners_due_ns: int | None = None
-        self._listeners_since_ns = 0  # the first change that is not told yet
-        self._listeners_told: m.ListenersWant | None = None  # None: whatever it is, tell it
 
     @property
     def deadline_ns(self) -> int:
         """Boot time at which a Turn is wanted."""
+        if self._snapshots:
+            return 0
         due_ns = min(self._heartbeat_due_ns, self._save_due_ns)
-        if self._death_due_ns is not None:
-            due_ns = min(due_ns, self._death_due_ns)
-        if self._listeners_due_ns is not None:
-            due_ns = min(due_ns, self._listeners_due_ns)
-        return 0 if self._snapshots else due_ns
+        others = (self._death_due_ns, self._wishes.due_ns, self._conflation.deadline_ns)
+        return min((due_ns, *(other for other in others if other is not None)))
 
     def handle(self, event: Event, now_ns: int) -> list[Command]:
         commands = self._handle(event, now_ns)
@@ -114,8 +109,7 @@ class Broadcaster:
             case Introduced():
                 # At once, before a grant can be answered: what a supervisor does not know to be
                 # wanted when the answer comes, it would end upstream.
-                self._listeners_told, self._listeners_due_ns = None, now_ns
-                return self._maybe_tell_listeners(now_ns)
+                return [*self._wishes.all_at_once(now_ns)]
             case SaveFailed():
                 self._saved_version = -1
         return []
@@ -135,6 +129,7 @@ class Broadcaster:
     def counters(self) -> dict[str, int]:
         return {
             "published": self.published,
+            "conflated": self._conflation.published,
             "fenced": self.fence.fenced,
             "lost_batches": self.fence.lost_batches,
             "bad_batches": self.bad_batches,
@@ -255,7 +250,7 @@ class Broadcaster:
             )
             seq = self._sequences.next(TICKS_TOPIC)
             frames.append(writer.chunk(seq, [topic], [value.seq], [value.body], [value.flags]))
-        return frames
+        return frames + self._conflation.ended(topic, now_ns, utc_ns)
 
     # --- subscribers --------------------------------------------------------------------------
 
@@ -263,32 +258,20 @@ class Broadcaster:
         verb, subscription = frame[:1], frame[1:]
         if verb == b"\0":
             self.listeners.remove(subscription)
-            self._snapshots.pop(subscription, None)
-            self._note_listeners(subscription, now_ns)
+            self._conflation.remove(subscription)
+            self._snapshots.forget(subscription)
+            self._wishes.note(subscription, now_ns)
             return []
         if verb != b"\1":
             return []
         self.listeners.add(subscription)
-        self._note_listeners(subscription, now_ns)
+        self._conflation.add(subscription, now_ns)
+        self._wishes.note(subscription, now_ns)
         return self._welcome(subscription, now_ns, utc_ns) if is_usable(subscription) else []
-
-    def _note_listeners(self, subscription: bytes, now_ns: int) -> None:
-        if subscription.startswith(MODE) or exact_topic(subscription) is not None:
-            self._listeners_changed(now_ns)
-
-    def _listeners_changed(self, now_ns: int) -> None:
-        """Told after a pause, so that what one program subscribes to is one message."""
-        if self._listeners_due_ns is None:
-            self._listeners_since_ns = now_ns
-        latest_ns = self._listeners_since_ns + LISTENERS_DELAY_NS_MAX
-        self._listeners_due_ns = min(latest_ns, now_ns + LISTENERS_DELAY_NS)
 
     def _welcome(self, subscription: bytes, now_ns: int, utc_ns: int) -> list[Command]:
         """What a new subscriber gets at once, on the same pipe as the live stream."""
-        prefix = parse_snapshot_request(subscription)
-        if prefix is not None:
-            if len(self._snapshots) < SNAPSHOTS_QUEUED_MAX and NUL not in subscription[:-1]:
-                self._snapshots[subscription] = prefix
+        if self._snapshots.ask(subscription):
             return []
         if subscription.startswith(HEARTBEAT):
             early_ns = max(now_ns, self._heartbeat_ns + HEARTBEAT_GAP_NS)
@@ -297,68 +280,25 @@ class Broadcaster:
         if not subscription.endswith(NUL):
             return []
         topic = subscription[:-1]
-        value = self._kept(topic)
+        value = self._state if topic == STATE_TOPIC else self.values.get(topic)
         if value is None:
-            return []
-        return [Publish([self._repeat(topic, value, REPLAY, now_ns, utc_ns)])]
-
-    def _kept(self, topic: bytes) -> Value | None:
-        return self._state if topic == STATE_TOPIC else self.values.get(topic)
+            frames = self._conflation.replay(topic, now_ns, utc_ns)
+        else:
+            frames = [self._repeat(topic, value, REPLAY, now_ns, utc_ns)]
+        return [Publish(frames)] if frames else []
 
     def _repeat(self, topic: bytes, value: Value, flag: int, now_ns: int, utc_ns: int) -> bytes:
         """A kept message again, with its old seq and its true age."""
-        flags, origin = value.flags | flag, value.origin
-        if origin.source and not self.fence.has_grant(origin.shard, origin.epoch, origin.source):
-            flags |= STALE
-        message = FeedMessage(
-            v=f.VERSION,
-            gen=self.gen,
-            shard=origin.shard,
-            epoch=origin.epoch,
-            seq=value.seq,
-            source=origin.source,
-            flags=flags,
-            t_rx_ns=origin.received_boot_ns + utc_ns - now_ns,
-            t_pub_ns=utc_ns,
-            body=msgspec.Raw(value.body),
-        )
-        return f.feed_frame(topic, message)
+        flags = value.flags | flag
+        return self._frames.kept(topic, value.seq, flags, value.origin, value.body, now_ns, utc_ns)
 
-    def _next_snapshot(self, now_ns: int, utc_ns: int) -> list[bytes]:
-        """The answer to the oldest request: one per turn, so that many clients at once cost many
-        short pauses and not a long one."""
-        request = next(iter(self._snapshots))
-        prefix = self._snapshots.pop(request)
+    def _under(self, prefix: bytes, now_ns: int, utc_ns: int) -> list[bytes]:
+        """What is kept under `prefix`, for a snapshot."""
         found = list(self.values.matching(prefix))
         if self._state is not None and (STATE_TOPIC + NUL).startswith(prefix):
             found.append((STATE_TOPIC, self._state))
         frames = [self._repeat(t, v, SNAPSHOT, now_ns, utc_ns) for t, v in found]
-        bodies: list[object] = [
-            frames[start : start + SNAPSHOT_CHUNK]
-            for start in range(0, len(frames), SNAPSHOT_CHUNK)
-        ]
-        bodies.append(f.SnapshotEnd(len(frames)))
-        topic = request.removesuffix(NUL)  # the NUL that ends an exact prefix also ends the topic
-        return [
-            self._own(topic, body, utc_ns, seq=seq, flags=SNAPSHOT)
-            for seq, body in enumerate(bodies, start=1)
-        ]
-
-    def _own(self, topic: bytes, body: object, utc_ns: int, *, seq: int, flags: int = 0) -> bytes:
-        """A message of the broadcaster's own: no shard, no source, made now."""
-        message = FeedMessage(
-            v=f.VERSION,
-            gen=self.gen,
-            shard=0,
-            epoch=0,
-            seq=seq,
-            source=Source.NONE,
-            flags=flags,
-            t_rx_ns=utc_ns,
-            t_pub_ns=utc_ns,
-            body=msgspec.Raw(f.encode(body)),
-        )
-        return f.feed_frame(topic, message)
+        return frames + self._conflation.snapshot(prefix, now_ns, utc_ns)
 
     # --- the supervisor -----------------------------------------------------------------------
 
@@ -394,10 +334,11 @@ class Broadcaster:
         frames = self._maybe_heartbeat(now_ns, turn.utc_ns)
         if not frames and now_ns >= self._heartbeat_due_ns:
             frames.append(self._heartbeat(now_ns, turn.utc_ns))
-        if self._snapshots:
-            frames += self._next_snapshot(now_ns, turn.utc_ns)
+        frames += self._conflation.turn(now_ns, turn.utc_ns)
+        frames += self._snapshots.next(now_ns, turn.utc_ns)
         commands: list[Command] = [Publish(frames)] if frames else []
-        return commands + self._maybe_tell_listeners(now_ns) + self._maybe_save(now_ns, turn.utc_ns)
+        commands += self._wishes.turn(now_ns)
+        return commands + self._maybe_save(now_ns, turn.utc_ns)
 
     def _maybe_heartbeat(self, now_ns: int, utc_ns: int) -> list[bytes]:
         """A heartbeat out of turn when a grant or the life of a source changed."""
@@ -427,17 +368,7 @@ class Broadcaster:
             fresh_shards=self._words.fresh_shards,
         )
         seq = self._sequences.next(HEARTBEAT_TOPIC)
-        return self._own(HEARTBEAT_TOPIC, body, utc_ns, seq=seq)
-
-    def _maybe_tell_listeners(self, now_ns: int) -> list[Command]:
-        if self._listeners_due_ns is None or now_ns < self._listeners_due_ns:
-            return []
-        self._listeners_due_ns = None
-        wanted = self.listeners.want()
-        if wanted == self._listeners_told:
-            return []
-        self._listeners_told = wanted
-        return [Tell(wanted)]
+        return self._frames.own(HEARTBEAT_TOPIC, body, utc_ns, seq=seq)
 
     def _maybe_save(self, now_ns: int, utc_ns: int) -> list[Command]:
         if now_ns < self._save_due_ns:

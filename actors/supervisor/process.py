@@ -29,6 +29,7 @@ from kitefeed.actors.supervisor.facts import (
     Send,
 )
 from kitefeed.actors.supervisor.machine import Supervisor
+from kitefeed.actors.supervisor.readers import Readers
 from kitefeed.actors.supervisor.roster import Member, Roster
 from kitefeed.actors.supervisor.shards import Capacity
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
@@ -76,6 +77,7 @@ class Shell:
             config.instruments, config.canaries, config.mode, persisted.subscriptions, capacity
         )
         self._roster = Roster(boot_ns())
+        self._readers = Readers()
         self._db = InstrumentsDb(settings.instruments_path)
         self._driver = Driver(self._machine, self._perform)
         self._strangers: set[int | None] = set()
@@ -191,6 +193,9 @@ class Shell:
             )
             self._control.send([peer, m.seal(m.Refused("bad_request", text))])
             return
+        if isinstance(request, m.ReaderReport):
+            self._readers.note(request, sender.pid, boot_ns())
+            return
         if _is_change(request):
             name = type(request).__name__
             log.info("asked to change: request=%s uid=%s pid=%s", name, sender.uid, sender.pid)
@@ -234,6 +239,7 @@ class Shell:
             self._runtime.settings.runtime_dir,
             boot_ns(),
             self._counters(),
+            self._readers.report(boot_ns()),
         )
 
     def _counters(self) -> dict[str, int]:

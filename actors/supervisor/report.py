@@ -21,6 +21,7 @@ def status(
     runtime_dir: Path,
     now_ns: int,
     counters: dict[str, int] | None = None,
+    readers: list[m.ReaderStatus] | None = None,
 ) -> m.StatusReport:
     """`kitefeed status --json`. `now_ns`: boot time; the machine's clock stands between events.
     `counters`: the supervisor's own."""
@@ -57,6 +58,7 @@ def status(
         ],
         version=_version(),
         shards=[_shard(s, shard, subscriptions) for shard in s.used],
+        readers=readers or [],
     )
 
 

@@ -86,6 +86,7 @@ class FakeSupervisor:
         self._orders: list[m.Message] = []
         self._stopped = threading.Event()
         self.heard: list[m.BusMessage] = []
+        self.reports: list[m.ReaderReport] = []
         self.refused: dict[str, str] = {}
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
@@ -134,6 +135,9 @@ class FakeSupervisor:
 
     def _answer(self, peer: bytes, frame: bytes) -> None:
         request_id, body = m.open_request(frame)
+        if isinstance(body, m.ReaderReport):
+            self.reports.append(body)
+            return
         assert isinstance(body, m.WantInstruments)
         answers = tuple(
             m.Answer(name, "refused", self.refused[name])
@@ -155,6 +159,7 @@ class Stage:
         self.config = self.directory / "kitefeed.toml"
         self.config.write_text(f'runtime_dir = "{self.run}"\nstate_dir = "{self.state}"\n')
         self.processes = Processes()
+        self.supervisors: list[FakeSupervisor] = []
         self._closers: list[Callable[[], None]] = []
 
     def start(self, before: str = "", main: str = MAIN) -> subprocess.Popen[bytes]:
@@ -176,6 +181,7 @@ class Stage:
 
     def supervisor(self, *orders: m.Message) -> FakeSupervisor:
         made = FakeSupervisor(self.run)
+        self.supervisors.append(made)
         self._closers.append(made.stop)
         made.order(*orders)
         return made

@@ -21,6 +21,7 @@ from kitefeed.protocol.errors import Unavailable
 from kitefeed.protocol.topology import Role
 from tests.support import eventually
 
+ROOT = Path(__file__).parents[2]
 INSTRUMENTS = ("NSE:NIFTY 50", "BSE:SENSEX", "NSE:INFY", "NSE:RELIANCE", "NSE:SBIN")
 # A quarter of a second until the market's next frame, and what a busy host adds.
 ON_THE_WAY_S = 1.0

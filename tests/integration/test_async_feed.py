@@ -10,7 +10,7 @@ import pytest
 from kitefeed import AsyncFeed, BadInput, Status, Tick, Unavailable
 from kitefeed.protocol import client_async
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.client import DRAIN_MAX
+from kitefeed.protocol.client_reader import DRAIN_MAX
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.topology import CONTROL, endpoint
 from tests.integration.broadcaster_kit import FakeSource, Stage, item, kill

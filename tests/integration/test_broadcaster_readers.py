@@ -118,6 +118,8 @@ def test_iteration_gives_last_values_first_and_ends_when_closed(stage: Stage) ->
     feed = stage.feed(INFY)
     prices = []
     for tick in feed:
+        source.send([item(INFY, 1_501_00), item(INFY, 1_502_00)])
+        eventually(lambda: feed[INFY].last_price == 1502.0, 3)  # so that more waits to be given out
         prices.append(tick.last_price)
         feed.close()
     assert prices == [1500.05]

@@ -80,6 +80,47 @@ def test_tail_as_json_prints_one_object_per_line(daemon: Home) -> None:
     assert ticks[1]["source"] == "websocket"
 
 
+def test_tail_shows_the_latest_only_when_told_how_often(daemon: Home) -> None:
+    done = daemon.run("tail", "NSE:INFY", "--per-second", "1", "--json", "--count", "3")
+    assert done.returncode == 0, done.stderr
+    first, second, third = (json.loads(line) for line in done.stdout.splitlines())
+    assert third["seq"] - second["seq"] == 1  # of a topic of its own: nothing was lost in between
+    assert third["received_at"] > second["received_at"] >= first["received_at"]
+    assert daemon.run("tail", "--per-second", "3").returncode == 2
+
+
+def test_top_shows_actors_sources_and_the_programs_that_read(daemon: Home) -> None:
+    with Feed("NSE:INFY", config=daemon.config, name="my strategy") as feed:
+        feed.next(3)
+
+        def mine() -> dict[str, object]:
+            feed.next(0)
+            found = json.loads(daemon.run("top", "--json", "--once").stdout)
+            rows = [row for row in found["readers"] if row["name"] == "my strategy"]
+            return found if rows and rows[0]["ticks_per_s"] > 0 else {}
+
+        found = eventually(mine, 20)
+    assert found["feed"] == "live"
+    assert {actor["state"] for actor in found["actors"]} == {"up"}
+    assert all(actor["cpu_percent"] is not None for actor in found["actors"])
+    [source] = found["sources"]
+    assert source["ticks_per_s"] > 0
+    assert source["is_alive"]
+    assert found["broadcast"]["frames_per_s"] > 0
+    assert found["busiest"][0]["ticks_per_s"] >= found["busiest"][-1]["ticks_per_s"] > 0
+    [reader] = [row for row in found["readers"] if row["name"] == "my strategy"]
+    assert (reader["pid"], reader["instruments"], reader["gaps"]) == (os.getpid(), 1, 0)
+    assert not [row for row in found["readers"] if row["name"] == "kitefeed top"]
+
+
+def test_top_into_a_pipe_is_text_that_fits_80_columns(daemon: Home) -> None:
+    done = daemon.run("top", "--once")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^broadcaster +up +\d+ ", done.stdout, re.MULTILINE)
+    assert "BUSIEST" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
 def test_tail_refuses_what_does_not_exist_at_once(daemon: Home) -> None:
     done = daemon.run("tail", "NSE:NOPE")
     assert done.returncode == 65

@@ -75,6 +75,15 @@ def topics_read(socket: "zmq.Socket[bytes]", seen: set[bytes]) -> set[bytes]:
     return seen
 
 
+def test_the_latest_of_an_instrument_is_asked_of_kite_as_its_ticks_are(rig: Rig) -> None:
+    sbin = "NSE:SBIN"
+    other = next(key for key in LISTINGS if key not in INSTRUMENTS and key != TCS)
+    with Feed(other, sbin, config=rig.config, mode="full", per_second=2) as feed:
+        eventually(lambda: mode_of(rig, other) == "full", 10)
+        eventually(lambda: set(feed.snapshot()) == {other, sbin}, 10)
+        eventually(lambda: feed[other].mode == feed[sbin].mode == "full", 10)
+
+
 def test_a_mode_that_a_program_asks_for_is_streamed_and_told(rig: Rig) -> None:
     with Feed(TCS, config=rig.config) as usual:
         eventually(lambda: mode_of(rig, TCS) == "quote", 10)

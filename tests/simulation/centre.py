@@ -27,7 +27,7 @@ from kitefeed.actors.supervisor.machine import Supervisor
 from kitefeed.actors.supervisor.roster import Member, Roster
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.client import RESYNC_NS
+from kitefeed.protocol.client_reader import RESYNC_NS
 from kitefeed.protocol.client_view import View
 from kitefeed.protocol.topics import NUL, TICK, key_of, snapshot_request
 from kitefeed.protocol.topology import Role

@@ -21,7 +21,7 @@ from kitefeed.actors.supervisor.machine import Supervisor
 from kitefeed.actors.supervisor.state import State
 from kitefeed.actors.ticker.machine import LinkId
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.client import RESYNC_NS
+from kitefeed.protocol.client_reader import RESYNC_NS
 from kitefeed.protocol.feed import Flag, Source
 from kitefeed.protocol.kite.ticks import is_index
 from kitefeed.protocol.topology import Role

@@ -87,7 +87,7 @@ def test_the_wire_formats_of_kite_import_the_standard_library_and_msgspec_only()
 
 def test_only_the_sockets_module_and_the_client_import_zmq() -> None:
     users = {m.name for m in modules() if any(belongs(name, "zmq") for name in imports(m))}
-    assert users <= {"kitefeed.protocol.sockets", "kitefeed.protocol.client"}
+    assert users <= {"kitefeed.protocol.sockets", "kitefeed.protocol.client_reader"}
 
 
 def test_protocol_imports_nothing_above_it() -> None:

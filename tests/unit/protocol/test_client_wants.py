@@ -51,3 +51,18 @@ def test_what_cannot_be_a_pattern_is_bad_input(name: str) -> None:
 def test_a_mode_that_is_none_or_for_nothing_is_bad_input(names: list[str], mode: str) -> None:
     with pytest.raises(BadInput, match="mode="):
         Wants(names, mode)  # type: ignore[arg-type]
+
+
+def test_the_latest_of_each_is_read_on_topics_of_their_own_and_asked_for_in_the_same_mode() -> None:
+    wants = Wants([INFY, "NFO:NIFTY*"], "full", per_second=2)
+    assert wants.subscriptions()[:2] == [b"last/2/NSE:INFY\0", b"last/2/NFO:NIFTY"]
+    assert wants.subscriptions()[2:] == [b"~mode!full!tick/NSE:INFY\0"]
+    assert wants.snapshot_prefixes() == wants.subscriptions()[:2]
+    everything = Wants([], per_second=10)
+    assert everything.subscriptions() == everything.snapshot_prefixes() == [b"last/10/"]
+
+
+@pytest.mark.parametrize("per_second", [0, 3, 1_000, -1])
+def test_only_the_rates_of_the_list_can_be_had(per_second: int) -> None:
+    with pytest.raises(BadInput, match="1, 2, 5, 10"):
+        Wants([INFY], per_second=per_second)

@@ -48,14 +48,26 @@ def test_the_page_names_sources_topics_and_version_as_they_are() -> None:
     assert f"longer than {topics.SUBSCRIPTION_BYTES_MAX} bytes" in PAGE
 
 
-def test_the_bytes_of_the_example_are_the_message_it_describes() -> None:
-    block = PAGE.partition("### Example")[2].split("```")[1]
-    frame = bytes.fromhex("".join(line[:62].rstrip() for line in block.splitlines()))
-    topic, array = f.split_frame(frame)
+@pytest.mark.parametrize(
+    ("block", "topic", "seq", "sent_after_ms"),
+    [(1, b"tick/NSE:INFY", 12, 0), (3, b"last/2/NSE:INFY", 3, 500)],
+)
+def test_the_bytes_of_the_example_are_the_message_it_describes(
+    block: int, topic: bytes, seq: int, sent_after_ms: int
+) -> None:
+    text = PAGE.partition("### Example")[2].split("```")[block]
+    frame = bytes.fromhex("".join(line[:62].rstrip() for line in text.splitlines()))
+    found, array = f.split_frame(frame)
     message = f.decode_feed_message(array)
-    assert topic == b"tick/NSE:INFY"
-    assert (message.v, message.shard, message.epoch, message.seq) == (1, 0, 41, 12)
+    assert found == topic
+    assert (message.v, message.shard, message.epoch, message.seq) == (1, 0, 41, seq)
     assert (message.source, message.flags) == (Source.WEBSOCKET, 0)
+    assert (message.t_pub_ns - message.t_rx_ns) // 1_000_000 == sent_after_ms
     body = msgspec.msgpack.decode(message.body, type=TickBody)
     assert body == TickBody(408065, LTP, 100, 150_005)
     assert f.feed_frame(topic, message) == frame
+
+
+def test_the_page_names_the_rates_of_the_latest_ticks() -> None:
+    *most, last = topics.LAST_RATES
+    assert f"The number is {', '.join(map(str, most))} or {last};" in PAGE

@@ -1,0 +1,85 @@
+"""`kitefeed top`: who is alive, what flows, who is slow; once a second."""
+
+import os
+import sys
+
+import click
+import msgspec
+
+from kitefeed.cli.control import get_status
+from kitefeed.cli.top_sample import Sample, Sampler
+from kitefeed.cli.waiting import pause
+from kitefeed.protocol.errors import Unavailable
+
+EVERY_S = 1.0
+FILE_LINES = 40  # into a file or pipe, which has no height
+NOBODY = "no daemon answers; waiting for one"
+
+
+@click.command()
+@click.option("--json", "is_json", is_flag=True, help="One JSON object per second and line.")
+@click.option("--once", "is_once", is_flag=True, help="Measure for a second, show it, and end.")
+def top(is_json: bool, is_once: bool) -> None:
+    """Show rates, lags and losses, live: actors, sources, programs and instruments.
+
+    Programs are those that use Feed or AsyncFeed on this host: they report themselves every 2 s,
+    and count what they lost. ticks/s: read by it; lag: the most by which it was behind since its
+    last report; wait: ticks it has not taken yet; gaps: lost because it was too slow; skipped:
+    not given out because newer ones had come; overrun: dropped because it did not iterate.
+    """
+    sampler = Sampler(get_status, os.getpid())
+    try:
+        first = sampler.look()
+        pause(EVERY_S)
+        if is_once or not sys.stdout.isatty() or is_json:
+            _print_all(sampler, first, is_json, is_once)
+        else:
+            _watch(sampler, first)
+    finally:
+        sampler.close()
+
+
+def _latest(sampler: Sampler) -> Sample | None:
+    """None while no daemon answers: a watch goes on, because daemons are restarted."""
+    try:
+        return sampler.look()
+    except Unavailable:
+        return None
+
+
+def _print_all(sampler: Sampler, first: Sample, is_json: bool, is_once: bool) -> None:
+    while True:
+        sample = _latest(sampler) or (first if is_once else None)
+        if is_json and sample is not None:
+            click.echo(msgspec.json.encode(sample).decode())
+        elif not is_json:
+            _print(sample)
+        if is_once:
+            return
+        pause(EVERY_S)
+
+
+def _print(sample: Sample | None) -> None:
+    from rich.console import Console
+
+    from kitefeed.cli.top_screen import render
+
+    console = Console()
+    height = max(FILE_LINES, console.height)
+    console.print(NOBODY if sample is None else render(sample, console.width, height))
+
+
+def _watch(sampler: Sampler, sample: Sample | None) -> None:
+    # Imported here: JSON does without a table renderer.
+    from rich.live import Live
+    from rich.text import Text
+
+    from kitefeed.cli.top_screen import render
+
+    with Live(screen=True, auto_refresh=False) as live:
+        while True:
+            sample = _latest(sampler)
+            size = live.console.size
+            shown = Text(NOBODY) if sample is None else render(sample, size.width, size.height)
+            live.update(shown, refresh=True)
+            pause(EVERY_S)

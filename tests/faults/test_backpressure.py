@@ -1,0 +1,193 @@
+"""What slow readers do to a healthy one, to the daemon, and to themselves: at 6,000 ticks a second.
+
+How "changes nothing" is decided: a healthy reader tells the p99 of its latency every second.
+Windows with a disturber and windows without alternate in one run, so that whatever else this host
+does falls on both; of each window counts the median of its seconds, and the medians of both kinds
+of windows are compared. The second in which the disturber begins or ends is left out.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from statistics import median
+from typing import Any
+
+import pytest
+import zmq
+
+from kitefeed.protocol.topics import LAST_RATES, NUL, TICK, TICKS_TOPIC, last_head
+from kitefeed.protocol.topology import FEED, Role, endpoint
+from tests.faults import soak
+from tests.integration.rig import ROOT, Rig
+from tests.support import eventually
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(420)]
+
+RATE_MIN = 4_000  # per second; a loaded host is behind the 6,000
+PAIRS = 9
+WINDOW_S = 5.0
+SETTLE_S = 1.5
+SLOWER_MAX = 1.2
+NOISE_MS = 0.5  # p99s this near to each other are one and the same
+# What may wait in the broadcaster: 10,000 messages for each subscriber, which share the bytes of
+# messages that are the same. A tick takes some 500 B there, so 5 MB for those who read `tick/`; a
+# chunk of `ticks/all` some 20 kB, and one who reads nothing for a window lets 10 MB of them wait.
+GROWTH_MB_MAX = 60
+
+
+class Program:
+    """`tests.faults.programs` in a process; its lines as they come."""
+
+    def __init__(self, rig: Rig, what: str) -> None:
+        self.lines: list[dict[str, Any]] = []
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.programs", what],
+            env=rig.env, cwd=ROOT, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(json.loads(line))
+
+    def since(self, at_s: float) -> list[dict[str, Any]]:
+        return [line for line in self.lines if line["at"] >= at_s]
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait(5)
+        self._thread.join(5)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def full() -> Iterator[Rig]:
+    options = ("--instruments", str(soak.INSTRUMENTS), "--tick-hz", str(soak.TICK_HZ))
+    with Rig(simulator_options=options) as rig:
+        rig.start()
+        soak.subscribe_all(rig, soak.INSTRUMENTS)
+        yield rig
+
+
+@pytest.fixture(scope="module")
+def healthy(full: Rig) -> Iterator[Program]:
+    program = Program(full, "healthy")
+    try:
+        eventually(lambda: program.lines and program.lines[-1]["ticks"] > RATE_MIN, 60)
+        yield program
+    finally:
+        program.close()
+
+
+@contextmanager
+def program(rig: Rig, what: str) -> Iterator[Program]:
+    made = Program(rig, what)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@contextmanager
+def greedy(rig: Rig) -> Iterator[None]:
+    """Subscribes to everything there is, in every way, never reads, and lets nobody cut it."""
+    with ExitStack() as stack:
+        for _ in range(3):
+            made: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
+            stack.callback(made.close, 0)
+            made.rcvhwm = 1
+            for prefix in (b"", TICK, TICKS_TOPIC + NUL, *(last_head(n) for n in LAST_RATES)):
+                made.setsockopt(zmq.SUBSCRIBE, prefix)
+            made.connect(endpoint(rig.run_dir, FEED))
+        yield
+
+
+def rss_mb(rig: Rig) -> float:
+    with open(f"/proc/{rig.pid_of(Role.BROADCASTER)}/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def p99_ms(healthy: Program) -> float:
+    """Over a window that begins now."""
+    begin_s = time.monotonic() + SETTLE_S
+    end_s = begin_s + WINDOW_S
+    eventually(lambda: healthy.since(end_s), WINDOW_S + SETTLE_S + 10)
+    seconds = [line for line in healthy.since(begin_s + 1) if line["at"] <= end_s + 1]
+    return median(line["p99_ms"] for line in seconds)
+
+
+DISTURBERS: dict[str, Callable[[Rig], Any]] = {
+    "stopped": lambda rig: program(rig, "stopped"),
+    "slow": lambda rig: program(rig, "slow"),
+    "greedy": greedy,
+}
+
+
+@pytest.mark.parametrize("disturber", DISTURBERS)
+def test_41_a_stopped_slow_or_greedy_subscriber_changes_nothing_for_another(
+    full: Rig, healthy: Program, disturber: str
+) -> None:
+    before_mb = rss_mb(full)
+    lost = (healthy.lines[-1]["gaps"], healthy.lines[-1]["skipped"])
+    without, beside, memory_mb = [], [], []
+    for _ in range(PAIRS):
+        without.append(p99_ms(healthy))
+        with DISTURBERS[disturber](full):
+            beside.append(p99_ms(healthy))
+            memory_mb.append(rss_mb(full))
+    print(
+        f"\np99 beside a {disturber} reader {median(beside):.2f} ms, without {median(without):.2f}"
+        f" ms, ratio {median(beside) / median(without):.2f}; memory {before_mb:.0f} MB before,"
+        f" at most {max(memory_mb):.0f}"
+        f"\n  without {[round(ms, 1) for ms in without]}"
+        f"\n  beside  {[round(ms, 1) for ms in beside]}"
+    )
+    assert (healthy.lines[-1]["gaps"], healthy.lines[-1]["skipped"]) == lost
+    assert median(line["ticks"] for line in healthy.lines[-60:]) > RATE_MIN
+    assert max(memory_mb) - before_mb < GROWTH_MB_MAX
+    assert median(beside) <= median(without) * SLOWER_MAX + NOISE_MS
+
+
+@pytest.mark.parametrize("reader", ["told", "told-async"])
+def test_42_a_reader_that_was_stopped_for_20_s_goes_on_with_the_present(
+    full: Rig, reader: str
+) -> None:
+    with program(full, reader) as told:
+        eventually(lambda: told.lines and told.lines[-1]["fresh"] > 2_000, 30)
+        # It has to have sent a ping, or it would not be cut, and could read all that it missed.
+        eventually(lambda: told.lines[-1]["at"] - told.lines[0]["at"] > 3, 10)
+        before = told.lines[-1]
+        told.process.send_signal(signal.SIGSTOP)
+        stopped_s = time.monotonic()
+        eventually(lambda: time.monotonic() - stopped_s > 20, 25)
+        woken_s = time.monotonic()
+        told.process.send_signal(signal.SIGCONT)
+        eventually(lambda: [x for x in told.since(woken_s + 3) if x["fresh"] > 2_000], 15)
+        after = told.since(woken_s)
+        last = after[-1]
+        print(f"\n{reader}: first looks {after[:3]}\n  last {last}")
+        # It was given at most what its process held in its hands when it was stopped.
+        assert sum(look["ticks"] for look in after if look["oldest_s"] > 4) < 10_000
+        assert all(look["oldest_s"] < 4 for look in told.since(woken_s + 1))
+        assert last["reconnects"] == before["reconnects"] + 1
+        assert last["gaps"] + last["skipped"] > before["gaps"] + before["skipped"] + 50_000
+
+
+def test_43_who_lost_ticks_is_told_and_shown(full: Rig) -> None:
+    def shown() -> dict[str, Any]:
+        readers = {row["name"]: row for row in full.status().get("readers", [])}
+        return readers.get("slow") or {}
+
+    with program(full, "slow"):
+        eventually(lambda: shown().get("skipped", 0) + shown().get("overrun", 0) > 10_000, 30)
+        assert shown()["lag_ms"] > 1_000
+        assert shown()["gaps"] == 0  # it lost by its own slowness, and not on the way

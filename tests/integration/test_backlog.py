@@ -1,0 +1,132 @@
+"""A program that fell behind, with a real broadcaster: it connects anew instead of replaying what
+is no longer true. (How far it is behind is told by a clock that the test moves.)
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from kitefeed.protocol import client_reader
+from kitefeed.protocol.client import Feed
+from kitefeed.protocol.client_async import AsyncFeed
+from kitefeed.protocol.client_reader import Reader
+from kitefeed.protocol.client_tick import Tick
+from kitefeed.protocol.clock import utc_ns
+from tests.integration.broadcaster_kit import FakeSource, Stage, item
+from tests.support import eventually
+
+pytestmark = pytest.mark.processes
+
+INFY, TCS = "NSE:INFY", "NSE:TCS"
+S = 1_000_000_000
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    with Stage() as made:
+        made.up()
+        yield made
+
+
+@pytest.fixture
+def live(stage: Stage) -> FakeSource:
+    _, source = stage.live()
+    warm = stage.feed(INFY, TCS)
+
+    def has_both() -> bool:
+        source.send([item(INFY, 100_00), item(TCS, 200_00)])
+        return INFY in warm and TCS in warm
+
+    eventually(has_both, 5)
+    return source
+
+
+def be_late(monkeypatch: pytest.MonkeyPatch, *, by_s: int) -> None:
+    monkeypatch.setattr(client_reader, "utc_ns", lambda: utc_ns() + by_s * S)
+
+
+async def eventually_async(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(3):
+        while not condition():  # noqa: ASYNC110 - what is waited for is in another process
+            await asyncio.sleep(0.01)
+
+
+def judge(feed: Reader, given: list[Tick]) -> None:
+    """After the reader fell behind: it has the present, of both instruments, and nothing twice."""
+    assert {tick.instrument: tick.last_price for tick in feed.values()} == {INFY: 107.0, TCS: 200.0}
+    assert all(tick.is_fresh for tick in feed.values())
+    assert [(tick.instrument, tick.last_price) for tick in given][-1] == (INFY, 107.0)
+    assert len({(tick.instrument, tick.seq) for tick in given}) == len(given)
+    assert feed.gaps == 0
+
+
+def test_a_feed_that_is_behind_connects_anew_and_goes_on_with_the_present(
+    stage: Stage, live: FakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = stage.feed(INFY, TCS)
+    given = [tick for tick in (feed.next(1), feed.next(1)) if tick]
+    eventually(lambda: all(tick.is_fresh for tick in feed.values()), 3)
+    be_late(monkeypatch, by_s=20)
+    for price in range(101, 107):
+        live.send([item(INFY, price * 100)])
+    eventually(lambda: feed.status is not None and feed.reconnects == 1, 3)
+    assert not any(tick.is_fresh for tick in feed._view.values.values())
+    monkeypatch.undo()
+    live.send([item(INFY, 107_00)])
+    eventually(lambda: feed[INFY].last_price == 107.0, 3)
+    while (tick := feed.next(0.05)) is not None:
+        given.append(tick)
+    judge(feed, given)
+    assert 0 < feed.skipped <= 6
+    assert feed.late > 0
+
+
+def test_an_async_feed_that_is_behind_does_the_same(
+    stage: Stage, live: FakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with AsyncFeed(INFY, TCS, endpoint=stage.feed_endpoint) as feed:
+            given = [tick for tick in (await feed.next(1), await feed.next(1)) if tick]
+            be_late(monkeypatch, by_s=20)
+            for price in range(101, 107):
+                live.send([item(INFY, price * 100)])
+            await eventually_async(lambda: feed.reconnects == 1)
+            monkeypatch.undo()
+            live.send([item(INFY, 107_00)])
+            await eventually_async(lambda: feed[INFY].last_price == 107.0 and feed[INFY].is_fresh)
+            while (tick := await feed.next(0.05)) is not None:
+                given.append(tick)
+            judge(feed, given)
+            assert feed.reconnects == 1
+
+    asyncio.run(main())
+
+
+def test_a_feed_that_is_told_to_keep_all_never_skips(
+    stage: Stage, live: FakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Feed(INFY, endpoint=stage.feed_endpoint, max_age_s=None) as feed:
+        be_late(monkeypatch, by_s=20)
+        for price in range(101, 107):
+            live.send([item(INFY, price * 100)])
+        eventually(lambda: feed[INFY].last_price == 106.0, 3)
+        prices = []
+        while (tick := feed.next(0.05)) is not None:
+            prices.append(tick.last_price)
+        assert prices[-6:] == [float(price) for price in range(101, 107)]
+        assert (feed.reconnects, feed.skipped, feed.gaps) == (0, 0, 0)
+
+
+def test_programs_report_themselves_on_this_host_only(stage: Stage, live: FakeSource) -> None:
+    supervisor = stage.supervisors[0]
+    asking, silent = stage.asking_feed(INFY), stage.feed(TCS)
+
+    def has_reported() -> bool:
+        asking.next(0.01)
+        silent.next(0.01)
+        return any(report.ticks_per_s > 0 for report in supervisor.reports)
+
+    eventually(has_reported, 6)
+    assert len({report.reader for report in supervisor.reports}) == 1
+    assert {report.instruments for report in supervisor.reports} == {1}

@@ -1,0 +1,80 @@
+"""A view with a clock of its own, and the messages a broadcaster would send it."""
+
+import msgspec
+
+from kitefeed.protocol import feed as f
+from kitefeed.protocol.client_tick import Tick
+from kitefeed.protocol.client_view import View
+from kitefeed.protocol.feed import FeedMessage, Heartbeat, ShardHealth, Source
+from kitefeed.protocol.kite.ticks import FULL, DepthLevel, TickBody, pack_depth
+from kitefeed.protocol.topics import HEARTBEAT_TOPIC, snapshot_request, tick_topic
+
+REQUEST = snapshot_request("ab", b"tick/")
+S = 1_000_000_000
+UTC = 1_790_000_000 * S
+INFY = "NSE:INFY"
+DEPTH = pack_depth([DepthLevel(10, 150_000, 2)], [DepthLevel(20, 150_050, 3)])
+
+
+class Reader:
+    """A view with a clock, and the messages a broadcaster would send it."""
+
+    def __init__(
+        self,
+        wanted: frozenset[str] | None = None,
+        max_age_s: float | None = 2.0,
+        is_remote: bool = False,
+    ) -> None:
+        self.now_ns = 1_000 * S
+        self.gen = 1
+        self.view = View(
+            lambda: (self.view, self.now_ns), wanted, max_age_s=max_age_s, is_remote=is_remote
+        )
+        self._heartbeat_seq = 0
+
+    @property
+    def utc_ns(self) -> int:
+        return self.now_ns + UTC
+
+    def message(self, body: object, **fields: int) -> FeedMessage:
+        defaults = {
+            "gen": self.gen, "shard": 0, "epoch": 7, "seq": 1, "source": Source.WEBSOCKET,
+            "flags": 0, "t_rx_ns": self.utc_ns, "t_pub_ns": self.utc_ns,
+        }  # fmt: skip
+        raw = msgspec.Raw(f.encode(body))
+        return FeedMessage(v=f.VERSION, body=raw, **{**defaults, **fields})
+
+    def frame(self, key: str = INFY, price: int = 150_000, **fields: int) -> bytes:
+        body = TickBody(408065, FULL, 100, price, close=120_000, depth=DEPTH)
+        return f.feed_frame(tick_topic(key), self.message(body, **fields))
+
+    def tick(self, key: str = INFY, price: int = 150_000, **fields: int) -> None:
+        self.apply(self.frame(key, price, **fields))
+
+    def apply(self, frame: bytes) -> None:
+        self.view.apply(frame, self.now_ns, self.utc_ns)
+
+    def heartbeat(
+        self,
+        *,
+        feed: str = "live",
+        source: str = "websocket",
+        granted: Source = Source.WEBSOCKET,
+        epoch: int = 7,
+        is_alive: bool = True,
+        period_ns: int = 0,
+        sent_ago_ns: int = 0,
+        closed: list[int] | None = None,
+        fresh_shards: list[int] | None = None,
+    ) -> None:
+        self._heartbeat_seq += 1
+        health = ShardHealth(0, granted, epoch, is_alive, 0, -1, period_ns)
+        body = Heartbeat(self.gen, feed, source, "valid", "", [health], 0, 0, 0, 0, 0, 1, 0,
+                         closed or [], fresh_shards)  # fmt: skip
+        message = self.message(
+            body, seq=self._heartbeat_seq, source=0, t_pub_ns=self.utc_ns - sent_ago_ns
+        )
+        self.apply(f.feed_frame(HEARTBEAT_TOPIC, message))
+
+    def value(self, key: str = INFY) -> Tick:
+        return self.view.values[key]
