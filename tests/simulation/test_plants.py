@@ -1,5 +1,5 @@
-"""The simulation finds what it is there to find: each planted fault within 60 seeds, nearly all
-within 20."""
+"""The simulation finds what it is there to find: each planted fault within 60 seeds, all but
+two of them within 20."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.simulation.life import Broken
 from tests.simulation.plants import PLANTS, planted
 
 SEEDS_MAX = 60
-FIRST_SEED = 1
+FIRST_SEED = 61
 
 
 @pytest.mark.parametrize("name", PLANTS)
