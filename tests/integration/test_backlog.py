@@ -123,10 +123,11 @@ def test_programs_report_themselves_on_this_host_only(stage: Stage, live: FakeSo
     asking, silent = stage.asking_feed(INFY), stage.feed(TCS)
 
     def has_reported() -> bool:
+        live.send([item(INFY, 101_00)])  # a rate is that between two reports
         asking.next(0.01)
         silent.next(0.01)
         return any(report.ticks_per_s > 0 for report in supervisor.reports)
 
-    eventually(has_reported, 6)
+    eventually(has_reported, 15)
     assert len({report.reader for report in supervisor.reports}) == 1
     assert {report.instruments for report in supervisor.reports} == {1}
