@@ -11,24 +11,25 @@ from kitefeed import Feed, Tick
 from kitefeed.actors.runtime import locks
 from kitefeed.actors.runtime.config import INSTRUMENTS_MAX
 from kitefeed.protocol import topology
+from kitefeed.protocol.feed import encode
 from kitefeed.protocol.kite.repack import repack_frame
 from kitefeed.protocol.kite.ticks import TickBody
 from kitefeed.protocol.topology import Role
 
 __all__ = ["INSTRUMENTS_MAX", "Feed", "Role", "Tick"]
 
-_decode_body = msgspec.msgpack.Decoder(TickBody).decode
+_decode_bodies = msgspec.msgpack.Decoder(list[TickBody]).decode
 HOT = (Role.TICKER, Role.BROADCASTER)
 
 
-def recode(frame: bytes) -> list[bytes]:
+def recode(frame: bytes) -> bytes:
     """One frame of Kite to the bodies that travel: what the ticker does for each packet."""
-    return repack_frame(frame).bodies
+    return encode(repack_frame(frame).rows)
 
 
-def read(bodies: list[bytes]) -> list[TickBody]:
+def read(bodies: bytes) -> list[TickBody]:
     """What travels to objects: what a program does for each tick, its message left aside."""
-    return [_decode_body(body) for body in bodies]
+    return _decode_bodies(bodies)
 
 
 def wire_values(body: TickBody) -> tuple[Any, ...]:

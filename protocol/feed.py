@@ -49,9 +49,10 @@ class Item(msgspec.Struct, array_like=True, gc=False):
 class IngestBatch(msgspec.Struct, array_like=True, gc=False):
     """Everything decoded from one Kite frame or one REST answer, in order. One ZeroMQ frame.
 
-    Ticks of a stream come as columns, which cost a tenth of what `Item`s do: `topics`, the encoded
-    `bodies`, and `flags`, empty when all are zero. All else comes as `items`; never both. A batch
-    with neither is a beat: the source is alive and tells how old its last frame is.
+    Ticks come as columns, which cost a tenth of what `Item`s do: `topics`, `flags`, empty when all
+    are zero, and their bodies: encoded one by one as `bodies`, or all at once as `packed`, one
+    encoded array of them (a stream's ticks: half the work). All else comes as `items`; never both.
+    A batch with neither is a beat: the source is alive and tells how old its last frame is.
     `batch_seq` counts from 1 inside one epoch. Boot-time nanoseconds, comparable on one host.
     `canary_boot_ns` is when an always-active instrument last ticked, 0 when there is none.
     `period_ns`: how often the source promises a fresh value; 0 for a stream.
@@ -70,6 +71,7 @@ class IngestBatch(msgspec.Struct, array_like=True, gc=False):
     topics: list[bytes] = []
     bodies: list[bytes] = []
     flags: list[int] = []
+    packed: bytes = b""
 
 
 class FeedMessage(msgspec.Struct, array_like=True, gc=False):
@@ -202,13 +204,28 @@ class Notice(msgspec.Struct):
 
 _encoder = msgspec.msgpack.Encoder()
 encode = _encoder.encode
-decode_batch = msgspec.msgpack.Decoder(IngestBatch).decode
+_decode_batch = msgspec.msgpack.Decoder(IngestBatch).decode
+_decode_packed = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 decode_feed_message = msgspec.msgpack.Decoder(FeedMessage).decode
 decode_heartbeat = msgspec.msgpack.Decoder(Heartbeat).decode
 decode_tick_message = msgspec.msgpack.Decoder(TickMessage).decode
 decode_chunk_message = msgspec.msgpack.Decoder(ChunkMessage).decode
 decode_state = msgspec.msgpack.Decoder(FeedState).decode
 decode_snapshot_chunk = msgspec.msgpack.Decoder(list[bytes] | SnapshotEnd).decode
+
+
+def pack_bodies(bodies: list[bytes]) -> bytes:
+    """The array of bodies that are encoded already; at most TICKS_PER_CHUNK_MAX."""
+    return b"".join((b"\xdc", len(bodies).to_bytes(2, "big"), *bodies))
+
+
+def decode_batch(frame: bytes) -> IngestBatch:
+    """A batch, its `bodies` filled in from `packed`: each by itself, so that one that is kept holds
+    no other in memory. Raises one of DECODE_ERRORS."""
+    batch = _decode_batch(frame)
+    if batch.packed:
+        batch.bodies = [*map(bytes, _decode_packed(batch.packed))]
+    return batch
 
 
 def feed_frame(topic: bytes, message: FeedMessage) -> bytes:
@@ -239,14 +256,13 @@ class TickFrames:
         return b"".join((topic, NUL, self.before_seq, number, self.after_seq(flags), body))
 
     def chunk(
-        self, seq: int, topics: list[bytes], seqs: list[int], bodies: list[bytes], flags: list[int]
+        self, seq: int, topics: list[bytes], seqs: list[int], packed: bytes, flags: list[int]
     ) -> bytes:
-        """The frame of `ticks/all`: a `TickChunk` around bodies that are encoded already."""
+        """The frame of `ticks/all`: a `TickChunk` around the encoded array of its bodies."""
         return b"".join(
             (
                 TICKS_TOPIC, NUL, self.before_seq, seq.to_bytes(4, "big"), self.after_seq(0),
-                b"\x94", encode(topics), encode(seqs),
-                b"\xdc", len(bodies).to_bytes(2, "big"), *bodies, encode(flags),
+                b"\x94", encode(topics), encode(seqs), packed, encode(flags),
             )
         )  # fmt: skip
 

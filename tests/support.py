@@ -11,6 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from kitefeed.protocol.clock import boot_ns
+from kitefeed.protocol.feed import encode
 from kitefeed.protocol.kite.repack import repack_frame
 from kitefeed.protocol.kite.ticks import BadFrame, TickBody
 
@@ -28,13 +29,13 @@ def eventually(condition: Callable[[], T], within_s: float, *, every_s: float = 
         threading.Event().wait(every_s)
 
 
-_decode_tick = msgspec.msgpack.Decoder(TickBody).decode
+_decode_ticks = msgspec.msgpack.Decoder(list[TickBody]).decode
 
 
 def decode_frame(frame: bytes) -> tuple[list[TickBody], BadFrame | None]:
     """What `repack_frame` makes of a frame, as a reader decodes it."""
     packets = repack_frame(frame)
-    ticks = [_decode_tick(body) for body in packets.bodies]
+    ticks = _decode_ticks(encode(packets.rows))
     assert packets.tokens == [tick.instrument_token for tick in ticks]
     return ticks, packets.bad
 

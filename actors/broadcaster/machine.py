@@ -183,7 +183,8 @@ class Broadcaster:
             frames += self._written(ticks, writer)
         if listeners.has_chunks:
             number_of_chunk = self._sequences.next(TICKS_TOPIC)
-            frames.append(writer.chunk(number_of_chunk, batch.topics, seqs, batch.bodies, flags))
+            packed = batch.packed or f.pack_bodies(batch.bodies)
+            frames.append(writer.chunk(number_of_chunk, batch.topics, seqs, packed, flags))
         self.published += len(seqs)
         self.values.changed(origin.received_boot_ns if not flags or 0 in flags else None)
 
@@ -207,10 +208,13 @@ class Broadcaster:
     def _drop_bad(self, batch: IngestBatch) -> None:
         """Takes out of the columns what no source of ours writes; looks only at new topics."""
         is_good = [t in self.values or (t.startswith(TICK) and _is_topic(t)) for t in batch.topics]
+        if all(is_good):
+            return
         self.bad_items += is_good.count(False)
         batch.topics = list(compress(batch.topics, is_good))
         batch.bodies = list(compress(batch.bodies, is_good))
         batch.flags = list(compress(batch.flags, is_good))
+        batch.packed = b""
 
     def _origin_of(
         self, batch: IngestBatch, now_ns: int, utc_ns: int
@@ -254,7 +258,8 @@ class Broadcaster:
                 self.gen, origin.shard, origin.epoch, origin.source, rx_ns, utc_ns
             )
             seq = self._sequences.next(TICKS_TOPIC)
-            frames.append(writer.chunk(seq, [topic], [value.seq], [value.body], [value.flags]))
+            packed = f.pack_bodies([value.body])
+            frames.append(writer.chunk(seq, [topic], [value.seq], packed, [value.flags]))
         return frames
 
     # --- subscribers --------------------------------------------------------------------------

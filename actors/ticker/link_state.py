@@ -21,7 +21,7 @@ from kitefeed.protocol.feed import (
     encode,
 )
 from kitefeed.protocol.kite import text
-from kitefeed.protocol.kite.repack import repack_frame
+from kitefeed.protocol.kite.repack import Row, repack_frame
 from kitefeed.protocol.kite.ticks import BadFrame, TickBody
 from kitefeed.protocol.topics import NOTICE, ORDER
 
@@ -31,7 +31,7 @@ FRESH_WITHIN_S = 5
 ORDER_ID_CHARS_MAX = 64
 _NOTHING = msgspec.Raw(encode(None))
 _FIRST_PACKET = Flag.FIRST_PACKET.value
-_decode = msgspec.msgpack.Decoder(TickBody).decode
+_MODE, _EXCHANGE_TIMESTAMP = map(TickBody.__struct_fields__.index, ("mode", "exchange_timestamp"))
 
 
 class Received(msgspec.Struct):
@@ -117,43 +117,43 @@ class Link:
         return reports
 
     def _ticks(self, payload: bytes, now_ns: int, utc_s: float, received: Received) -> None:
-        tokens, bodies, bad = repack_frame(payload)
+        tokens, rows, bad = repack_frame(payload)
         received.packets = len(tokens)
         received.bad_frames = int(bad is not None)
         try:
             topics = [*map(self.asked.topics.__getitem__, tokens)]
         except KeyError:
-            tokens, bodies = self._known(tokens, bodies)
+            tokens, rows = self._known(tokens, rows)
             topics = [*map(self.asked.topics.__getitem__, tokens)]
             received.unknown_tokens = received.packets - len(tokens)
         if not topics:
             return
-        flags = self._note(tokens, bodies, now_ns, utc_s, received)
-        if GUARD in topics:
+        flags = self._note(tokens, rows, now_ns, utc_s, received)
+        if self.asked.has_guards and GUARD in topics:
             is_own = [topic != GUARD for topic in topics]
-            topics, bodies = [*compress(topics, is_own)], [*compress(bodies, is_own)]
+            topics, rows = [*compress(topics, is_own)], [*compress(rows, is_own)]
             flags = [*compress(flags, is_own)]
         for start in range(0, len(topics), TICKS_PER_CHUNK_MAX):
             cut = slice(start, start + TICKS_PER_CHUNK_MAX)
             batch = self._batch([], now_ns)
-            batch.topics, batch.bodies, batch.flags = topics[cut], bodies[cut], flags[cut]
+            batch.topics, batch.flags, batch.packed = topics[cut], flags[cut], encode(rows[cut])
             received.batches.append(batch)
 
-    def _known(self, tokens: list[int], bodies: list[bytes]) -> tuple[list[int], list[bytes]]:
+    def _known(self, tokens: list[int], rows: list[Row]) -> tuple[list[int], list[Row]]:
         """Those of instruments that were asked for."""
         is_known = [*map(self.asked.topics.__contains__, tokens)]
-        return [*compress(tokens, is_known)], [*compress(bodies, is_known)]
+        return [*compress(tokens, is_known)], [*compress(rows, is_known)]
 
     def _note(
-        self, tokens: list[int], bodies: list[bytes], now_ns: int, utc_s: float, received: Received
+        self, tokens: list[int], rows: list[Row], now_ns: int, utc_s: float, received: Received
     ) -> list[int]:
         """Lets packets of known tokens count; returns their flags, nothing when all are zero."""
         received.has_tick = True
-        self.liveness.ticks(tokens, bodies, now_ns)
+        self.liveness.ticks(tokens, rows, now_ns)
         flags: list[int] = []
         fresh = tokens
         if not self.asked.are_all_news(tokens):
-            flags, fresh = self._firsts(tokens, bodies, utc_s)
+            flags, fresh = self._firsts(tokens, rows, utc_s)
         if fresh:
             received.has_fresh_tick = True
             if self.liveness.fresh(fresh, now_ns):
@@ -165,15 +165,14 @@ class Link:
         return flags
 
     def _firsts(
-        self, tokens: list[int], bodies: list[bytes], utc_s: float
+        self, tokens: list[int], rows: list[Row], utc_s: float
     ) -> tuple[list[int], list[int]]:
         """Flags of packets among which are cached ones, and the tokens of those that are news."""
         flags, fresh = [], []
-        for token, body in zip(tokens, bodies, strict=True):
-            tick = _decode(body)
-            is_first = self.asked.is_first(token, tick.mode)
+        for token, row in zip(tokens, rows, strict=True):
+            is_first = self.asked.is_first(token, row[_MODE])
             flags.append(_FIRST_PACKET if is_first else 0)
-            if not is_first or _is_recent(tick, utc_s):
+            if not is_first or _is_recent(row[_EXCHANGE_TIMESTAMP], utc_s):
                 fresh.append(token)
         return flags, fresh
 
@@ -194,8 +193,7 @@ class Link:
         )
 
 
-def _is_recent(tick: TickBody, utc_s: float) -> bool:
-    at_s = tick.exchange_timestamp
+def _is_recent(at_s: int | None, utc_s: float) -> bool:
     return at_s is not None and abs(utc_s - at_s) <= FRESH_WITHIN_S
 
 

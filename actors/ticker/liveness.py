@@ -9,9 +9,8 @@ from collections.abc import Iterable
 from itertools import repeat
 from typing import Literal, NamedTuple
 
-import msgspec
-
 from kitefeed.actors.policy.machine import earliest
+from kitefeed.protocol.kite.repack import Row
 from kitefeed.protocol.kite.ticks import TickBody
 from kitefeed.protocol.messages import Instrument
 
@@ -38,7 +37,7 @@ class Doubt(NamedTuple):
     volume_traded: int | None
 
 
-_decode = msgspec.msgpack.Decoder(TickBody).decode
+_LAST_PRICE, _VOLUME_TRADED = map(TickBody.__struct_fields__.index, ("last_price", "volume_traded"))
 
 
 class Liveness:
@@ -53,7 +52,7 @@ class Liveness:
         self._tokens: set[int] = set()
         self._canaries: set[int] = set()
         self._open: set[int] = set()
-        self._seen: dict[int, tuple[bytes, int]] = {}  # the last body, and when it came
+        self._seen: dict[int, tuple[Row, int]] = {}  # the last packet, and when it came
         self._unproven_due_ns: int | None = None
         self._canary_due_ns: int | None = None
 
@@ -87,9 +86,9 @@ class Liveness:
         self.last_frame_ns = now_ns
         return True
 
-    def ticks(self, tokens: list[int], bodies: list[bytes], now_ns: int) -> None:
-        """Packets of known tokens. Bodies are looked into only when there is a doubt."""
-        self._seen.update(zip(tokens, zip(bodies, repeat(now_ns)), strict=False))
+    def ticks(self, tokens: list[int], rows: list[Row], now_ns: int) -> None:
+        """Packets of known tokens. They are looked into only when there is a doubt."""
+        self._seen.update(zip(tokens, zip(rows, repeat(now_ns)), strict=False))
 
     def fresh(self, tokens: Iterable[int], now_ns: int) -> bool:
         """The tokens among them whose packets are news; True for the first news of this link."""
@@ -127,8 +126,8 @@ class Liveness:
         token = self._witness()
         if token not in self._seen:
             return [Doubt(kind, token, 0, None)]
-        tick = _decode(self._seen[token][0])
-        return [Doubt(kind, token, tick.last_price, tick.volume_traded)]
+        row, _ = self._seen[token]
+        return [Doubt(kind, token, row[_LAST_PRICE], row[_VOLUME_TRADED])]
 
     def _witness(self) -> int:
         """The token to ask about: a canary if there is one, else one whose market is open; the one

@@ -33,6 +33,7 @@ class Asked:
     def __init__(self) -> None:
         self.instruments: dict[int, Instrument] = {}
         self.topics: dict[int, bytes] = {}
+        self.has_guards = False
         self.confirmed: set[int] = set()
         self._unconfirmed: set[int] = set()
         self._modes: dict[int, int] = {}
@@ -52,6 +53,7 @@ class Asked:
         ]
         self.instruments = new
         self.topics = {t: GUARD if i.is_guard else tick_topic(i.key) for t, i in new.items()}
+        self.has_guards = GUARD in self.topics.values()
         self._modes = {token: mode_from_name(i.mode) for token, i in new.items()}
         self._forget(removed)
         self._unconfirmed = new.keys() - self.confirmed
@@ -80,7 +82,8 @@ class Asked:
 
     def confirm(self, tokens: list[int]) -> list[int]:
         """Those of `tokens` whose first packet since they were asked for this is; remembers it."""
-        if self._unconfirmed.isdisjoint(tokens):  # as nearly always, whoever is silent for ever
+        # As nearly always; the second, when somebody is silent for ever.
+        if not self._unconfirmed or self._unconfirmed.isdisjoint(tokens):
             return []
         new = [token for token in dict.fromkeys(tokens) if token in self._unconfirmed]
         self._unconfirmed.difference_update(new)

@@ -26,6 +26,8 @@ from kitefeed.protocol.feed import (
     Notice,
     OrderUpdate,
     Source,
+    decode_batch,
+    encode,
 )
 from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE, TickBody, encode_frame
 
@@ -89,7 +91,10 @@ def tick(instrument: m.Instrument, price: int = 158_025, mode: int = QUOTE) -> T
 
 
 def batches(commands: list[object]) -> list[IngestBatch]:
-    return [command for command in commands if isinstance(command, IngestBatch)]
+    """As they arrive."""
+    return [
+        decode_batch(encode(command)) for command in commands if isinstance(command, IngestBatch)
+    ]
 
 
 def reports(commands: list[object]) -> list[object]:
