@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from kitefeed.actors.policy.backoff import Ladder
+from kitefeed.actors.supervisor.roster import LOST_AFTER_NS
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.messages import Message
 from kitefeed.protocol.topology import Role
@@ -30,7 +31,9 @@ LIVE_CHECK_NS = 300 * S
 UNVERIFIED_CHECK_NS = 15 * S  # a login that could not be judged, while another one streams
 ENTITLEMENT_CHECK_NS = 900 * S
 OBSERVED_OPEN_NS = 60 * S  # a fresh tick keeps the market open this long against the calendar
-SETTLE_NS = 1_500_000_000  # a restarted supervisor listens this long before it closes a fence
+# So long a restarted supervisor listens before it closes the fence of one that has not spoken: as
+# long as it waits for one that it knew. Shorter, a slow host's own start takes the time up.
+SETTLE_NS = LOST_AFTER_NS
 GRANT_REPEAT_NS = 1 * S
 GOOD_FOR_NS = 5 * S  # one validation lets all sockets in, one after the other, for this long
 CLOSING_NS = 3 * S  # the ticker reports the end of a socket within 2 s; until then Kite counts it

@@ -674,6 +674,29 @@ def test_a_restarted_supervisor_adopts_the_running_link_and_closes_no_fence() ->
     assert not second.all(m.CloseLink)
 
 
+def test_a_restarted_supervisor_waits_for_a_ticker_as_long_as_for_one_it_knows() -> None:
+    """On a slow host its hello may be read seconds late, and the stored epoch be above the link's
+    (another shard's, or REST's): the fence must not have been closed under that one by then."""
+    epoch = Bench().live()
+    second = Bench(persisted=Persisted(epoch=epoch + 3))
+    held = m.GrantReport(0, epoch, "websocket")
+    second.feed(ActorUp(m.Hello(Role.BROADCASTER, "boot", 7, 7, "1", grants=(held,)), True))
+    second.up(Role.REST_POLLER)
+    second.wait(4)
+    assert second.all(m.Grant) == []
+    second.up(Role.TICKER, links=(m.LinkReport(0, epoch, "first", True, "websocket"),))
+    assert {(grant.epoch, grant.source) for grant in second.all(m.Grant)} <= {(epoch, "websocket")}
+    assert second.all(m.CloseLink) == []
+
+
+def test_a_restarted_supervisor_closes_the_fence_of_a_ticker_that_never_speaks() -> None:
+    epoch = Bench().live()
+    second = Bench(persisted=Persisted(epoch=epoch))
+    second.up(Role.BROADCASTER, Role.REST_POLLER)
+    second.wait(6)
+    assert second.last(m.Grant) == m.Grant(0, epoch, "none")
+
+
 @pytest.mark.parametrize("is_ticker_first", [False, True])
 def test_a_restarted_supervisor_asks_for_nothing_anew_whoever_speaks_first(
     is_ticker_first: bool,

@@ -49,7 +49,7 @@ def test_a_supervisor_that_restarts_into_a_pause_stops_the_polling_it_finds() ->
 
 def test_polling_that_the_fence_has_already_shut_out_is_stopped() -> None:
     bench = Bench()
-    bench.wait(2)
+    bench.wait(6)
     bench.up(Role.BROADCASTER)
     poller_says(bench, 7)
     assert bench.all(m.StopPolling)
