@@ -1,5 +1,7 @@
 """For every test."""
 
+import signal
+
 from hypothesis import settings
 
 # The ordinary run is the same each time, so that a red one is the change's fault. To look for more:
@@ -7,3 +9,7 @@ from hypothesis import settings
 settings.register_profile("ordinary", derandomize=True)
 settings.register_profile("search", max_examples=1_000)
 settings.load_profile("ordinary")
+
+# A shell without job control starts what it puts in the background with Ctrl-C ignored, and every
+# process inherits that; those that tests interrupt would go on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
