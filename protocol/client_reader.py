@@ -79,6 +79,7 @@ class Reader:
         self._requested_ns = 0
         self._reopened_ns = 0
         self._look_due_ns = 0
+        self._skip_due_ns = 0
         self._timeout_ns = int(timeout_s * 1e9)
         self._keys = _keys_for(endpoint, keys)
         self._socket = connect_feed(endpoint, self._keys)
@@ -242,7 +243,10 @@ class Reader:
         if self._view.is_behind and now_ns - self._reopened_ns > RESYNC_NS:
             self._reopened_ns = now_ns
             self._reopen()
-        self._view.skip_old(now_ns)
+        # It looks through all that waits: not with each value that is read, unless there is news.
+        if self._view.has_late or now_ns >= self._skip_due_ns:
+            self._skip_due_ns = now_ns + LOOK_NS
+            self._view.skip_old(now_ns)
         self._maybe_resync(now_ns)
         self._look_due_ns = 0 if self._view.is_catching_up else now_ns + LOOK_NS
         if self._reporter is not None:

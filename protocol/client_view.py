@@ -98,7 +98,7 @@ class View:
         self._may_skip = max_age_s is not None
         self._is_remote = is_remote
         self._skew_ns = _UNKNOWN_NS if is_remote else 0
-        self._has_late = False
+        self.has_late = False
         self._look = look
         self._wanted = wanted
         self._prefixes = prefixes
@@ -150,7 +150,7 @@ class View:
         behind_ns = self.behind_ns = utc_ns - message.t_pub_ns - self._skew_ns
         if behind_ns > self._late_ns:
             self.late += 1
-            self._has_late = True
+            self.has_late = True
         elif behind_ns < 0:
             self._set_skew(utc_ns - message.t_pub_ns)
         if message.gen != self.gen:
@@ -232,10 +232,10 @@ class View:
         arrived = self.arrived
         waited_ns = now_ns - arrived[0].arrival.boot_ns if arrived else 0
         self.lag_ns = max(self.lag_ns, self.behind_ns, waited_ns)
-        is_old = self._has_late or waited_ns > self._late_ns
+        is_old = self.has_late or waited_ns > self._late_ns
         if not is_old or self.is_catching_up:
             return
-        self._has_late = False
+        self.has_late = False
         if self._may_skip:
             kept = [tick for tick in arrived if self.values.get(tick.instrument) is tick]
             self.skipped += len(arrived) - len(kept)

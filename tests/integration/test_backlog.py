@@ -4,14 +4,16 @@ is no longer true. (How far it is behind is told by a clock that the test moves.
 
 import asyncio
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import pytest
 
 from kitefeed.protocol import client_reader
 from kitefeed.protocol.client import Feed
 from kitefeed.protocol.client_async import AsyncFeed
-from kitefeed.protocol.client_reader import Reader
+from kitefeed.protocol.client_reader import LOOK_NS, Reader
 from kitefeed.protocol.client_tick import Tick
+from kitefeed.protocol.client_view import View
 from kitefeed.protocol.clock import utc_ns
 from tests.integration.broadcaster_kit import FakeSource, Stage, item
 from tests.support import eventually
@@ -101,6 +103,21 @@ def test_an_async_feed_that_is_behind_does_the_same(
             assert feed.reconnects == 1
 
     asyncio.run(main())
+
+
+def test_a_program_that_reads_values_and_never_iterates_pays_for_no_backlog(
+    stage: Stage, live: FakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits for it is old for ever; looking through that with each value that is read would
+    make reading all of many instruments quadratic."""
+    feed = stage.feed(INFY, TCS)
+    looks: list[int] = []
+    skip_old = View.skip_old
+    monkeypatch.setattr(
+        View, "skip_old", lambda view, now_ns: (looks.append(now_ns), skip_old(view, now_ns))
+    )
+    eventually(lambda: feed[INFY].last_price == 100.0 and len(looks) >= 3, 5, every_s=0)
+    assert all(later - before >= LOOK_NS for before, later in pairwise(looks))
 
 
 def test_a_feed_that_is_told_to_keep_all_never_skips(
