@@ -86,7 +86,7 @@ class Feed(Reader):
         arrives meanwhile is kept for iteration."""
         deadline_ns = deadline_after(timeout_s)
         while (tick := self.get(instrument)) is None:
-            if self._socket.closed or not self._wait(deadline_ns):
+            if not self._wait(deadline_ns):
                 return None
         return tick
 
@@ -102,11 +102,12 @@ class Feed(Reader):
         self.close()
 
     def _wait(self, deadline_ns: int | None) -> bool:
-        """Waits, but never long, for a message and takes it in; False when the deadline is over."""
+        """Waits, but never long, for a message and takes it in; False when the deadline is over, or
+        the feed closed (by `on_status`, too)."""
         wait_s = WAIT_S_MAX
         if deadline_ns is not None:
             wait_s = min(wait_s, (deadline_ns - boot_ns()) / 1e9)
-        if wait_s <= 0:
+        if wait_s <= 0 or self._socket.closed:
             return False
         frame = wait_message(self._socket, max(1, int(wait_s * 1_000)))
         if frame is not None:

@@ -12,6 +12,7 @@ from kitefeed.protocol import client_reader
 from kitefeed.protocol.client import Feed
 from kitefeed.protocol.client_async import AsyncFeed
 from kitefeed.protocol.client_reader import LOOK_NS, Reader
+from kitefeed.protocol.client_status import Status
 from kitefeed.protocol.client_tick import Tick
 from kitefeed.protocol.client_view import View
 from kitefeed.protocol.clock import utc_ns
@@ -118,6 +119,23 @@ def test_a_program_that_reads_values_and_never_iterates_pays_for_no_backlog(
     )
     eventually(lambda: feed[INFY].last_price == 100.0 and len(looks) >= 3, 5, every_s=0)
     assert all(later - before >= LOOK_NS for before, later in pairwise(looks))
+
+
+def test_a_program_may_close_its_feed_when_it_is_told_of_a_status(
+    stage: Stage, live: FakeSource
+) -> None:
+    feeds: list[Feed] = []
+    told: list[str] = []
+
+    def leave(status: Status) -> None:
+        told.append(status.feed)
+        feeds[0].close()
+
+    feeds.append(Feed(INFY, endpoint=stage.feed_endpoint, on_status=leave))
+    while feeds[0].next(1) is not None:
+        pass
+    assert told
+    assert [*feeds[0]] == []
 
 
 def test_a_feed_that_is_told_to_keep_all_never_skips(
