@@ -34,7 +34,7 @@ def top(is_json: bool, is_once: bool) -> None:
         if is_once or not sys.stdout.isatty() or is_json:
             _print_all(sampler, first, is_json, is_once)
         else:
-            _watch(sampler, first)
+            _watch(sampler)
     finally:
         sampler.close()
 
@@ -69,7 +69,7 @@ def _print(sample: Sample | None) -> None:
     console.print(NOBODY if sample is None else render(sample, console.width, height))
 
 
-def _watch(sampler: Sampler, sample: Sample | None) -> None:
+def _watch(sampler: Sampler) -> None:
     # Imported here: JSON does without a table renderer.
     from rich.live import Live
     from rich.text import Text

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from kitefeed.protocol.feed import FeedState, Heartbeat
+
 
 class Status(msgspec.Struct, frozen=True):
     """The feed in words; `str(status)` is the headline.
@@ -27,3 +29,28 @@ class Status(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return self.feed
+
+
+def status_of(
+    state: FeedState,
+    heartbeat: Heartbeat | None,
+    age_ns: int | None,
+    epochs: list[int],
+    is_lost: bool,
+) -> Status:
+    """`age_ns`: of the heartbeat; `epochs`: of its shards; `is_lost`: it is too old."""
+    return Status(
+        feed="lost" if is_lost else state.feed,
+        source="cache" if is_lost else state.source,
+        session="unknown" if is_lost else state.session,
+        reason="the daemon is silent" if is_lost else state.reason,
+        override=state.override,
+        epoch=max(epochs, default=state.epoch),
+        since_utc_ns=state.since_utc_ns,
+        retry_in_s=state.retry_in_s,
+        consecutive_403=state.consecutive_403,
+        user_id=state.user_id,
+        user_name=state.user_name,
+        subscribers=heartbeat.subscribers if heartbeat else 0,
+        heartbeat_age_s=None if age_ns is None else age_ns / 1e9,
+    )

@@ -12,7 +12,7 @@ from itertools import repeat
 import msgspec
 
 from kitefeed.protocol import feed as f
-from kitefeed.protocol.client_status import Status
+from kitefeed.protocol.client_status import Status, status_of
 from kitefeed.protocol.client_tick import Arrival, Look, Tick
 from kitefeed.protocol.feed import FeedMessage, Flag, Source
 from kitefeed.protocol.kite.ticks import TickBody, segment_of
@@ -388,22 +388,5 @@ class View:
 
     def status(self, now_ns: int) -> Status:
         age_ns = None if self.heartbeat is None else now_ns - self._heard_ns
-        state = self._state
-        is_lost = self.is_lost(now_ns)
-        reason = "the daemon is silent" if is_lost else state.reason
         epochs = [health.epoch for health in self._shards.values()]
-        return Status(
-            feed="lost" if is_lost else state.feed,
-            source="cache" if is_lost else state.source,
-            session="unknown" if is_lost else state.session,
-            reason=reason,
-            override=state.override,
-            epoch=max(epochs, default=state.epoch),
-            since_utc_ns=state.since_utc_ns,
-            retry_in_s=state.retry_in_s,
-            consecutive_403=state.consecutive_403,
-            user_id=state.user_id,
-            user_name=state.user_name,
-            subscribers=self.heartbeat.subscribers if self.heartbeat else 0,
-            heartbeat_age_s=None if age_ns is None else age_ns / 1e9,
-        )
+        return status_of(self._state, self.heartbeat, age_ns, epochs, self.is_lost(now_ns))

@@ -30,8 +30,7 @@ class Frames:
         utc_ns: int,
     ) -> bytes:
         """A kept value as it is worth now: with its true age, and stale without a grant."""
-        if origin.source and not self._fence.has_grant(origin.shard, origin.epoch, origin.source):
-            flags |= STALE
+        flags |= self._flag_of(origin)
         message = FeedMessage(
             v=f.VERSION,
             gen=self._gen,
@@ -54,18 +53,21 @@ class Frames:
         def one(topic: bytes, seq: int, flags: int, origin: Origin, body: bytes) -> bytes:
             found = writers.get(origin)
             if found is None:
-                found = writers[origin] = self._writer(origin, now_ns, utc_ns)
+                found = writers[origin] = self.of(origin, now_ns, utc_ns), self._flag_of(origin)
             frames, stale = found
             return frames.one(topic, seq, flags | stale, body)
 
         return one
 
-    def _writer(self, origin: Origin, now_ns: int, utc_ns: int) -> tuple[f.TickFrames, int]:
-        """And the flag that all its values have now."""
-        shard, epoch, source = origin.shard, origin.epoch, origin.source
+    def of(self, origin: Origin, now_ns: int, utc_ns: int) -> f.TickFrames:
+        """What all ticks of one origin share, encoded once."""
         rx_ns = origin.received_boot_ns + utc_ns - now_ns
-        frames = f.TickFrames(self._gen, shard, epoch, source, rx_ns, utc_ns)
-        return frames, 0 if self._fence.has_grant(shard, epoch, source) else STALE
+        return f.TickFrames(self._gen, origin.shard, origin.epoch, origin.source, rx_ns, utc_ns)
+
+    def _flag_of(self, origin: Origin) -> int:
+        """STALE when its source holds no grant now; the broadcaster itself needs none."""
+        shard, epoch, source = origin.shard, origin.epoch, origin.source
+        return 0 if not source or self._fence.has_grant(shard, epoch, source) else STALE
 
     def own(self, topic: bytes, body: object, utc_ns: int, *, seq: int, flags: int = 0) -> bytes:
         """A message of the broadcaster's own: no shard, no source, made now."""

@@ -211,10 +211,8 @@ class Broadcaster:
         self, batch: IngestBatch, now_ns: int, utc_ns: int
     ) -> tuple[Origin, f.TickFrames]:
         received_ns = min(batch.received_boot_ns, now_ns)
-        rx_ns = received_ns + utc_ns - now_ns
-        shard, epoch, source = batch.shard, batch.epoch, batch.source
-        origin = Origin(shard, epoch, source, received_ns)
-        return origin, f.TickFrames(self.gen, shard, epoch, source, rx_ns, utc_ns)
+        origin = Origin(batch.shard, batch.epoch, batch.source, received_ns)
+        return origin, self._frames.of(origin, now_ns, utc_ns)
 
     def _add_items(self, frames: list[bytes], batch: IngestBatch, now_ns: int, utc_ns: int) -> None:
         """Orders and notices, which are numbered but not kept; and what streams no more."""
@@ -243,11 +241,7 @@ class Broadcaster:
         self.published += 1
         frames = [self._repeat(topic, value, 0, now_ns, utc_ns)]
         if self.listeners.has_chunks:
-            origin = value.origin
-            rx_ns = origin.received_boot_ns + utc_ns - now_ns
-            writer = f.TickFrames(
-                self.gen, origin.shard, origin.epoch, origin.source, rx_ns, utc_ns
-            )
+            writer = self._frames.of(value.origin, now_ns, utc_ns)
             seq = self._sequences.next(TICKS_TOPIC)
             frames.append(writer.chunk(seq, [topic], [value.seq], [value.body], [value.flags]))
         return frames + self._conflation.ended(topic, now_ns, utc_ns)

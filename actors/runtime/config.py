@@ -16,14 +16,13 @@ from kitefeed.actors.runtime import calendar_file, directories
 from kitefeed.actors.runtime.toml_file import read
 from kitefeed.protocol import keys, location
 from kitefeed.protocol.errors import ConfigError
+from kitefeed.protocol.kite.limits import PER_SOCKET_MAX, SOCKETS_MAX
 from kitefeed.protocol.messages import Mode
 from kitefeed.protocol.topology import IPC_PATH_BYTES_MAX, has_room
 
 InstrumentName = Annotated[str, Meta(pattern=r"^[A-Z]{2,8}:\S.*$", max_length=80)]
 ApiKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9]{0,64}\Z")]
 Seconds = Annotated[float, Meta(ge=0.05, le=3600)]
-SOCKETS_MAX = 3  # Kite's limit for one key
-PER_SOCKET_MAX = 3_000  # and for one socket
 INSTRUMENTS_MAX = SOCKETS_MAX * PER_SOCKET_MAX
 
 

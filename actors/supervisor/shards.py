@@ -8,10 +8,8 @@ others are full.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from kitefeed.protocol.kite.limits import PER_SOCKET_MAX, SOCKETS_MAX
 from kitefeed.protocol.messages import Instrument
-
-SOCKETS_MAX = 3  # of one API key, whoever opens them: Kite refuses a fourth with 429
-PER_SOCKET_MAX = 3_000
 
 
 class Capacity(NamedTuple):

@@ -18,9 +18,10 @@ from kitefeed.actors.supervisor.facts import (
     SessionFacts,
     Shard,
 )
-from kitefeed.actors.supervisor.shards import PER_SOCKET_MAX, Capacity, assign
+from kitefeed.actors.supervisor.shards import Capacity, assign
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import FeedState
+from kitefeed.protocol.kite.limits import PER_SOCKET_MAX
 from kitefeed.protocol.kite.ticks import segment_of
 from kitefeed.protocol.topology import Role
 

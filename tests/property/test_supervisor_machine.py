@@ -24,8 +24,9 @@ from kitefeed.actors.supervisor.facts import (
     RetryNow,
 )
 from kitefeed.actors.supervisor.machine import Event
-from kitefeed.actors.supervisor.shards import SOCKETS_MAX, WHOLE_KEY, Capacity
+from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.protocol import messages as m
+from kitefeed.protocol.kite.limits import SOCKETS_MAX
 from kitefeed.protocol.topology import Role
 from tests.unit.actors.supervisor.bench import CRUDE, INFY, NIFTY, OTHERS, S
 from tests.unit.actors.supervisor.watched import Watched
