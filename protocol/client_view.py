@@ -6,7 +6,6 @@ It numbers losses, drops repetitions, and judges: a value is fresh only while a 
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import repeat
 
 import msgspec
@@ -14,6 +13,7 @@ import msgspec
 from kitefeed.protocol import feed as f
 from kitefeed.protocol.client_status import Status, status_of
 from kitefeed.protocol.client_tick import Arrival, Look, Tick
+from kitefeed.protocol.client_values import LastTicks, Topic
 from kitefeed.protocol.feed import FeedMessage, Flag, Source
 from kitefeed.protocol.kite.ticks import TickBody, segment_of
 from kitefeed.protocol.topics import (
@@ -44,16 +44,6 @@ _SEEN = int(Flag.SNAPSHOT | Flag.REPLAY)  # sent again on purpose: not a duplica
 _TICKS = (TICK, LAST)  # both carry one instrument's tick
 
 
-@dataclass(slots=True, eq=False)
-class _Topic:
-    """What is known of one topic. `seq`: the highest number met in this gen, 0 before the first.
-    No Struct: this one is changed with every tick, in half the time."""
-
-    key: str
-    is_wanted: bool
-    seq: int = 0
-
-
 class View:
     """`wanted`: the keys whose ticks matter, None for all; `prefixes`: of more such keys.
     `max_age_s`: how far behind the program may be, None for any. `is_remote`: the daemon's clock is
@@ -73,7 +63,7 @@ class View:
         max_age_s: float | None = MAX_AGE_S,
         is_remote: bool = False,
     ) -> None:
-        self.values: dict[str, Tick] = {}
+        self.values = LastTicks()
         self.arrived: deque[Tick] = deque(maxlen=PENDING_MAX)
         self.gen = 0
         self.gaps = 0
@@ -102,7 +92,7 @@ class View:
         self._look = look
         self._wanted = wanted
         self._prefixes = prefixes
-        self._topics: dict[bytes, _Topic] = {}
+        self._topics: dict[bytes, Topic] = {}
         self._chunked: dict[bytes, int] = {}  # values received so far, per snapshot request
         self._state = f.FeedState()
         self.heartbeat: f.Heartbeat | None = None
@@ -126,15 +116,17 @@ class View:
         topic, _, array = frame.partition(NUL)
         try:
             if topic.startswith(_TICKS):
-                tick = f.decode_tick_message(array)
+                tick = f.decode_feed_message(array)
+                body = f.decode_body(tick.body)
                 if self._admits(tick, utc_ns):
                     self.ticks += 1
-                    one = (topic, tick.seq, tick.flags, tick.body)
+                    one = (topic, tick.seq, tick.flags, body, tick.body)
                     self._apply_ticks((one,), self._arrival(tick, now_ns, utc_ns))
             elif topic == TICKS_TOPIC:
                 chunk = f.decode_chunk_message(array)
+                bodies = [*map(f.decode_body, chunk.body.bodies)]
                 if self._admits(chunk, utc_ns):
-                    self._apply_chunk(chunk, now_ns, utc_ns)
+                    self._apply_chunk(chunk, bodies, now_ns, utc_ns)
             else:
                 message = f.decode_feed_message(array)
                 if self._admits(message, utc_ns):
@@ -237,7 +229,7 @@ class View:
             return
         self.has_late = False
         if self._may_skip:
-            kept = [tick for tick in arrived if self.values.get(tick.instrument) is tick]
+            kept = [tick for tick in arrived if self.values.is_last(tick)]
             self.skipped += len(arrived) - len(kept)
             arrived.clear()
             arrived.extend(kept)
@@ -255,7 +247,9 @@ class View:
             self._look, self._losses,
         )  # fmt: skip
 
-    def _apply_chunk(self, message: f.ChunkMessage, now_ns: int, utc_ns: int) -> None:
+    def _apply_chunk(
+        self, message: f.ChunkMessage, bodies: list[f.ReceivedBody], now_ns: int, utc_ns: int
+    ) -> None:
         """Ticks of all instruments, numbered by their own topics: what the chunk's own number
         tells is only that something is missing."""
         body = message.body
@@ -269,16 +263,20 @@ class View:
         chunks.seq = message.seq
         self.ticks += count
         arrival = self._arrival(message, now_ns, utc_ns)
-        ticks = zip(body.topics, body.seqs, body.flags or repeat(0), body.bodies, strict=False)
+        flags, copies = body.flags or repeat(0), map(bytes, body.bodies)
+        ticks = zip(body.topics, body.seqs, flags, bodies, copies, strict=False)
         self._apply_ticks(ticks, arrival)
 
     def _apply_ticks(
-        self, ticks: Iterable[tuple[bytes, int, int, TickBody]], arrival: Arrival
+        self,
+        ticks: Iterable[tuple[bytes, int, int, TickBody, bytes | msgspec.Raw]],
+        arrival: Arrival,
     ) -> None:
-        """The hot loop of every reader: topic, seq, flags and body of ticks that came together."""
-        find, values, arrived = self._topics.get, self.values, self.arrived
+        """The hot loop of every reader: topic, seq, flags and body, as an object and as it came, of
+        ticks that came together."""
+        find, arrived = self._topics.get, self.arrived
         take, waiting, taken = arrived.append, len(arrived), 0
-        for name, seq, flags, body in ticks:
+        for name, seq, flags, body, encoded in ticks:
             topic = find(name) or self._topic(name)
             if not topic.is_wanted:
                 continue
@@ -288,26 +286,28 @@ class View:
                 continue
             elif arrival.losses != self._losses:  # it came after what it shows to be missing
                 arrival = msgspec.structs.replace(arrival, losses=self._losses)
-            key = topic.key
             if flags & _CACHED:
-                before = values.get(key)
+                before = topic.arrival
                 if before is not None and before.t_rx_ns > arrival.t_rx_ns:
                     continue  # the broadcaster's file is older than what we hold
-            values[key] = tick = Tick(key, body, seq, flags, arrival)
-            take(tick)
+            topic.arrival, topic.value_seq = arrival, seq
+            topic.flags, topic.body = flags, encoded
+            take(Tick(topic.key, body, seq, flags, arrival))
             taken += 1
         self.overrun += max(0, waiting + taken - PENDING_MAX)
 
-    def _topic(self, name: bytes) -> _Topic:
+    def _topic(self, name: bytes) -> Topic:
         topic = self._topics.get(name)
         if topic is None:
             key = key_of(name)
             wanted = self._wanted
             is_wanted = wanted is None or key in wanted or key.startswith(self._prefixes)
-            topic = self._topics[name] = _Topic(key, is_wanted)
+            topic = self._topics[name] = Topic(key, is_wanted)
+            if name.startswith(_TICKS):
+                self.values.add(topic)
         return topic
 
-    def _is_new(self, topic: _Topic, seq: int, flags: int) -> bool:
+    def _is_new(self, topic: Topic, seq: int, flags: int) -> bool:
         """Whether this message is ahead of its topic; counts what is missing before it."""
         last = topic.seq
         if seq == 0:  # uncounted: from disk, which never replaces what this gen published
@@ -355,7 +355,7 @@ class View:
         return self._losses != self._repaired
 
     def is_fresh(self, tick: Tick, now_ns: int) -> bool:
-        if self.values.get(tick.instrument) is not tick:
+        if not self.values.is_last(tick):
             return False
         if self.is_in_doubt and tick.arrival.losses != self._losses:
             return False

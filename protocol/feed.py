@@ -109,16 +109,16 @@ class TickChunk(msgspec.Struct, array_like=True):
     flags: list[int] = []
 
 
-class TickMessage(FeedMessage):
-    """A `FeedMessage` of one instrument, decoded in one go."""
+class EncodedChunk(TickChunk):
+    """A `TickChunk` with its bodies as they came, each to be decoded by `decode_body`."""
 
-    body: ReceivedBody  # type: ignore[assignment]
+    bodies: list[msgspec.Raw]  # type: ignore[assignment]
 
 
 class ChunkMessage(FeedMessage):
-    """A `FeedMessage` of `ticks/all`, decoded in one go."""
+    """A `FeedMessage` of `ticks/all`, decoded but for the bodies."""
 
-    body: TickChunk  # type: ignore[assignment]
+    body: EncodedChunk  # type: ignore[assignment]
 
 
 class SnapshotEnd(msgspec.Struct):
@@ -205,7 +205,7 @@ encode = _encoder.encode
 decode_batch = msgspec.msgpack.Decoder(IngestBatch).decode
 decode_feed_message = msgspec.msgpack.Decoder(FeedMessage).decode
 decode_heartbeat = msgspec.msgpack.Decoder(Heartbeat).decode
-decode_tick_message = msgspec.msgpack.Decoder(TickMessage).decode
+decode_body = msgspec.msgpack.Decoder(ReceivedBody).decode
 decode_chunk_message = msgspec.msgpack.Decoder(ChunkMessage).decode
 decode_state = msgspec.msgpack.Decoder(FeedState).decode
 decode_snapshot_chunk = msgspec.msgpack.Decoder(list[bytes] | SnapshotEnd).decode

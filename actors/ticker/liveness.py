@@ -6,13 +6,12 @@ of an always-active instrument (a mute feed hides behind heartbeats).
 """
 
 from collections.abc import Iterable
-from itertools import repeat
 from typing import Literal, NamedTuple
 
 import msgspec
 
 from kitefeed.actors.policy.machine import earliest
-from kitefeed.protocol.kite.ticks import TickBody
+from kitefeed.protocol.kite.ticks import TickBody, is_index
 from kitefeed.protocol.messages import Instrument
 
 SILENT_NS = 10_000_000_000
@@ -23,6 +22,12 @@ CANARY_NS = 10_000_000_000
 # between two frames of a live socket was 0.5 s, heartbeats included (kite.trade: every second).
 ARRIVING_NS = 3_000_000_000
 LOOK_AGAIN_NS = 1_000_000_000
+# Of so many instruments each last packet is kept. Of more, keeping them costs a quarter of all that
+# a frame does to the ticker: their memory is cold again by the time the next one comes.
+WATCHED_MAX = 256
+
+
+_Frame = tuple[list[int], list[bytes], int]  # tokens, their bodies, when it came
 
 
 class Silent(NamedTuple):
@@ -53,7 +58,10 @@ class Liveness:
         self._tokens: set[int] = set()
         self._canaries: set[int] = set()
         self._open: set[int] = set()
-        self._seen: dict[int, tuple[bytes, int]] = {}  # the last body, and when it came
+        self._witnesses: set[int] = set()
+        self._watched: set[int] = set()
+        self._seen: dict[int, tuple[bytes, int]] = {}  # of those: the last body, and when it came
+        self._last: _Frame = ([], [], 0)  # the last one with a witness in it
         self._unproven_due_ns: int | None = None
         self._canary_due_ns: int | None = None
 
@@ -68,7 +76,13 @@ class Liveness:
         self._tokens = {i.token for i in instruments}
         self._canaries = {i.token for i in instruments if i.is_canary}
         self._open = {i.token for i in instruments if not i.is_closed}
-        self._seen = {token: seen for token, seen in self._seen.items() if token in self._tokens}
+        self._witnesses = self._canaries or self._open or self._tokens
+        self._watched = self._tokens
+        if len(self._tokens) > WATCHED_MAX:
+            self._watched = {t for t in self._tokens if is_index(t)}
+            if len(self._canaries) <= WATCHED_MAX:
+                self._watched |= self._canaries
+        self._seen = {token: seen for token, seen in self._seen.items() if token in self._watched}
         if not self._tokens:
             self._unproven_due_ns = None
         elif self._unproven_due_ns is None and not self.is_fresh:
@@ -89,7 +103,12 @@ class Liveness:
 
     def ticks(self, tokens: list[int], bodies: list[bytes], now_ns: int) -> None:
         """Packets of known tokens. Bodies are looked into only when there is a doubt."""
-        self._seen.update(zip(tokens, zip(bodies, repeat(now_ns)), strict=False))
+        if not self._watched.isdisjoint(tokens):
+            for token, body in zip(tokens, bodies, strict=True):
+                if token in self._watched:
+                    self._seen[token] = (body, now_ns)
+        if not self._witnesses.isdisjoint(tokens):
+            self._last = (tokens, bodies, now_ns)
 
     def fresh(self, tokens: Iterable[int], now_ns: int) -> bool:
         """The tokens among them whose packets are news; True for the first news of this link."""
@@ -124,18 +143,21 @@ class Liveness:
     def _doubts(self, kind: Literal["unproven", "canary"], now_ns: int) -> list[Doubt]:
         if not self._is_arriving(now_ns):
             return []
-        token = self._witness()
-        if token not in self._seen:
+        token, body = self._witness()
+        if body is None:
             return [Doubt(kind, token, 0, None)]
-        tick = _decode(self._seen[token][0])
+        tick = _decode(body)
         return [Doubt(kind, token, tick.last_price, tick.volume_traded)]
 
-    def _witness(self) -> int:
-        """The token to ask about: a canary if there is one, else one whose market is open; the one
-        that ticked last among them, lowest number first where none ever ticked."""
-
-        def order(token: int) -> tuple[int, int]:
-            seen = self._seen.get(token)
-            return (-seen[1] if seen else 0, token)
-
-        return min(self._canaries or self._open or self._tokens, key=order)
+    def _witness(self) -> tuple[int, bytes | None]:
+        """The token to ask about, and its last body: a canary if there is one, else one whose
+        market is open; the one that ticked last among them, lowest number first where none did."""
+        tokens, bodies, last_ns = self._last
+        among = [place for place, token in enumerate(tokens) if token in self._witnesses]
+        seen = {t: self._seen[t] for t in self._witnesses & self._seen.keys()}
+        if among and all(last_ns >= at_ns for _, at_ns in seen.values()):
+            return tokens[among[-1]], bodies[among[-1]]
+        if seen:
+            token = min(seen, key=lambda token: (-seen[token][1], token))
+            return token, seen[token][0]
+        return min(self._witnesses), None

@@ -155,6 +155,8 @@ def _next_run(frame: bytes, offset: int, remaining: int) -> tuple[int, int]:
     most = min(remaining, (len(frame) - offset) // step, _RUN_MAX)
     if most <= 1:
         return length, most
+    if frame[offset + step : offset + step + _PREFIX_BYTES] != prefix:
+        return length, 1  # kinds alternate: a long look for every packet costs more than the packet
     # Two strided copies instead of a comparison per packet.
     end = offset + most * step
     count = most

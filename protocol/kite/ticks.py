@@ -6,7 +6,7 @@ is followed.
 """
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Annotated, NamedTuple
@@ -252,8 +252,14 @@ def frame_of_packets(packets: Sequence[bytes]) -> bytes:
 
 def unpack_depth(depth: bytes) -> tuple[list[DepthLevel], list[DepthLevel]]:
     """Five buy and five sell levels, best first. ValueError unless 120 bytes are given."""
-    levels = [DepthLevel._make(level) for level in _DEPTH_LEVEL.iter_unpack(_checked_depth(depth))]
+    levels = [DepthLevel._make(level) for level in iter_depth(depth)]
     return levels[:DEPTH_LEVELS], levels[DEPTH_LEVELS:]
+
+
+def iter_depth(depth: bytes) -> Iterator[tuple[int, int, int]]:
+    """Quantity, price and orders of five buy levels, then of five sell levels, best first.
+    ValueError unless 120 bytes are given."""
+    return _DEPTH_LEVEL.iter_unpack(_checked_depth(depth))
 
 
 def pack_depth(buy: Sequence[DepthLevel], sell: Sequence[DepthLevel]) -> bytes:

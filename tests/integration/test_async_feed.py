@@ -115,7 +115,7 @@ def test_it_gives_last_values_first_and_then_live_ones(stage: Stage) -> None:
             assert INFY in feed
             assert feed[INFY].is_fresh
             assert (feed[INFY].source, str(feed.status)) == ("websocket", "live")
-            assert feed.snapshot()[INFY] is feed[INFY]
+            assert feed.snapshot()[INFY].raw == feed[INFY].raw
             assert (feed.gaps, feed.overrun, feed.bad_messages) == (0, 0, 0)
 
     run(main())

@@ -278,7 +278,7 @@ class Reader:
         if key in self.keys and key != "NSE:NIFTY 50":  # by which a feed that is well is known
             self.keys.discard(key)
             self._send(b"\0", self._topic(key))
-            self.view.values.pop(key, None)  # the program that read it has ended
+            self.view.values.forget(key)  # the program that read it has ended
 
     def apply(self, frame: bytes) -> None:
         """What libzmq lets through, by the subscriptions of now."""

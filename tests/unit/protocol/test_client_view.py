@@ -10,7 +10,7 @@ from kitefeed.protocol.client_tick import IST
 from kitefeed.protocol.client_view import LOST_NS, PENDING_MAX
 from kitefeed.protocol.feed import Flag, Source
 from kitefeed.protocol.kite.ticks import FULL, TickBody
-from kitefeed.protocol.topics import HEARTBEAT_TOPIC, STATE_TOPIC, tick_topic
+from kitefeed.protocol.topics import HEARTBEAT_TOPIC, STATE_TOPIC, TICKS_TOPIC, tick_topic
 from tests.unit.protocol.view_kit import DEPTH, INFY, REQUEST, Reader, S
 
 
@@ -313,6 +313,28 @@ def test_rubbish_is_counted_and_never_raises(reader: Reader, frame: bytes) -> No
     reader.apply(frame)
     assert reader.view.bad_messages == 1
     assert reader.view.values == {}
+
+
+def test_a_chunk_with_one_damaged_body_changes_nothing(reader: Reader) -> None:
+    good, damaged = [1, 3, 100, 5], [1, 3, 100, "5"]
+    topics = [b"tick/A:B", b"tick/A:C"]
+    reader.apply(f.feed_frame(TICKS_TOPIC, reader.message([topics, [1, 1], [good, damaged], []])))
+    assert (reader.view.bad_messages, reader.view.ticks, len(reader.view.values)) == (1, 0, 0)
+    assert not reader.view.arrived
+    reader.apply(f.feed_frame(TICKS_TOPIC, reader.message([topics, [1, 1], [good, good], []])))
+    assert sorted(reader.view.values) == ["A:B", "A:C"]
+
+
+def test_a_value_read_again_is_the_same_but_a_tick_that_was_followed_is_not_the_last(
+    reader: Reader,
+) -> None:
+    for seq, price in ((1, 100), (2, 200)):
+        reader.apply(f.feed_frame(b"tick/A:B", reader.message([1, 3, 100, price], seq=seq)))
+    first, second = reader.view.arrived
+    for last in (reader.view.values["A:B"], reader.value("A:B"), second):
+        assert (last.raw.last_price, last.seq) == (200, 2)
+        assert reader.view.values.is_last(last)
+    assert not reader.view.values.is_last(first)
 
 
 def test_a_higher_major_version_is_not_read(reader: Reader) -> None:

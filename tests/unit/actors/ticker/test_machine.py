@@ -5,6 +5,7 @@ from kitefeed.actors.policy.machine import Wake
 from kitefeed.actors.ticker.echoes import ECHO_NS
 from kitefeed.actors.ticker.echoes import KEPT_MAX as ECHOES_MAX
 from kitefeed.actors.ticker.link_state import BEAT_NS, COALESCE_NS
+from kitefeed.actors.ticker.liveness import WATCHED_MAX
 from kitefeed.actors.ticker.machine import (
     CallbackFailed,
     Connect,
@@ -442,6 +443,56 @@ def test_mute_canaries_are_doubted_every_ten_seconds(stage: Stage) -> None:
     assert doubts == [m.LinkDoubt(0, 1, "canary", NIFTY.token, 1)] * 2
     stage.frame(tick(NIFTY, 2, FULL))
     assert not [each for each in stage.run(9) if isinstance(each, m.LinkDoubt)]
+
+
+@pytest.mark.parametrize("count", [10, WATCHED_MAX + 1])
+def test_however_many_stream_the_last_value_of_a_canary_is_what_is_asked_about(
+    stage: Stage, count: int
+) -> None:
+    many = crowd(count)
+    stage.open(*many, NIFTY)
+    stage.frame(*(tick(each) for each in many), tick(NIFTY, 1, FULL))
+    stage.frame(tick(NIFTY, 2, FULL), tick(NIFTY, 3, FULL))
+    stage.at_ns += 1
+    stage.frame(tick(many[0]))
+    said = stage.run(10.5)
+    doubts = [each for each in said if isinstance(each, m.LinkDoubt)]
+    assert doubts == [m.LinkDoubt(0, 1, "canary", NIFTY.token, 3, None)]
+
+
+@pytest.mark.parametrize("count", [10, WATCHED_MAX + 1])
+def test_of_a_crowd_of_canaries_what_ticked_last_is_asked_about(stage: Stage, count: int) -> None:
+    closed = m.Instrument(TCS.token, TCS.key, TCS.mode, is_closed=True)
+    many = [msgspec.structs.replace(each, is_canary=True) for each in crowd(count)]
+    stage.open(*many, closed)
+    stage.frame(*(tick(each) for each in many))
+    stage.at_ns += 1
+    stage.frame(tick(many[1], 7), tick(many[2], 8), tick(closed, 9))
+    stage.at_ns += 1
+    stage.frame(tick(closed, 10))
+    doubts = [each for each in stage.run(10.5) if isinstance(each, m.LinkDoubt)]
+    (doubt,) = doubts
+    assert (doubt.kind, doubt.token, doubt.last_price) in {
+        ("canary", many[1].token, 7),
+        ("canary", many[2].token, 8),
+    }
+
+
+def test_a_link_with_many_instruments_still_knows_an_index_that_becomes_a_canary(
+    stage: Stage,
+) -> None:
+    sleeping = msgspec.structs.replace(NIFTY, is_canary=False)
+    many = crowd(WATCHED_MAX + 1)
+    stage.open(*many, sleeping)
+    stage.frame(tick(NIFTY, 5, FULL), *(tick(each) for each in many))
+    stage.frame(*(tick(each) for each in many))
+    stage.tell(m.Subscribe(0, 1, (*many, NIFTY)))
+    (doubt,) = [each for each in stage.run(10.5) if isinstance(each, m.LinkDoubt)]
+    assert (doubt.kind, doubt.token, doubt.last_price) == ("canary", NIFTY.token, 5)
+
+
+def crowd(count: int) -> list[m.Instrument]:
+    return [m.Instrument((100_000 + n) << 8 | 1, f"NSE:S{n}", "quote") for n in range(count)]
 
 
 def test_without_canaries_there_is_no_canary_time_and_no_such_doubt(stage: Stage) -> None:
