@@ -9,6 +9,8 @@ and one answer per command:
     {"do": "run", "key": K, "plan": PATH, "stamps": PATH}   streams a plan, writes when
     {"do": "hush", "is_on": true}                            no ticks between runs
 
+A run that could not be sent, because its reader left or had not subscribed, answers with "trouble".
+
 Between runs it sends what keeps a feed alive: a heartbeat a second, and one index tick.
 """
 
@@ -89,6 +91,10 @@ class Incoming:
         return opcode, plain.to_bytes(length, "big")
 
 
+class NotSubscribed(RuntimeError):
+    """Nobody is there to be sent an instrument of the plan."""
+
+
 class Connection:
     """One WebSocket. The lock keeps frames whole when a reader is slow."""
 
@@ -119,8 +125,10 @@ class Server:
         if command["do"] == "hush":
             self._is_hushed = command["is_on"]
             return {"done": "hush"}
-        sent = await self._run(command)
-        return {"done": "run", "frames": sent}
+        try:
+            return {"done": "run", "frames": await self._run(command)}
+        except (OSError, NotSubscribed) as error:
+            return {"done": "run", "trouble": str(error)}
 
     async def _run(self, command: dict[str, Any]) -> int:
         plan = load(Path(command["plan"]))
@@ -272,7 +280,10 @@ def _parts(frame: bytes, owners: dict[int, Connection]) -> list[tuple[Connection
     program share the instruments."""
     packets: dict[Connection, list[bytes]] = {}
     for packet in packets_of(frame):
-        packets.setdefault(owners[token_of(packet)], []).append(packet)
+        owner = owners.get(token_of(packet))
+        if owner is None:
+            raise NotSubscribed(f"nobody is subscribed to token {token_of(packet)}")
+        packets.setdefault(owner, []).append(packet)
     return [(each, websocket_frame(join(theirs))) for each, theirs in packets.items()]
 
 

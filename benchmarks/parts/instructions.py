@@ -11,36 +11,48 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.frames import Builder, Shape, Universe
+from kiteconnect import KiteTicker
+
+from benchmarks import subject
+from benchmarks.frames import Shape
 from benchmarks.measure import Figure
-from benchmarks.parts import Context
+from benchmarks.parts import TROUBLE, Context, decode
 from benchmarks.table import Row
 
-PACKETS = 90
+BASE = Shape("full", 90, 1)
 FEW, MANY = 2, 12
 GOAL = 25.0
 _COLLECTED = re.compile(r"Collected : (\d+)")
 
 
 def measure(context: Context) -> list[Row]:
-    what = f"decode and encode: full, frame of {PACKETS}"
-    row = Row("instructions", what, "instructions/packet", goal=GOAL)
+    asked = context.asked
+    shape = asked.of(BASE)._replace(frames=1)
+    what = f"decode and encode: {shape.mix}, frame of {shape.packets}"
+    goal = None if asked.frame or asked.mix else GOAL
+    row = Row("instructions", what, "instructions/packet", goal=goal)
     if shutil.which("valgrind") is None:
         row.note = "valgrind is not installed"
         return [row]
-    frame = context.stage.root / "frame"
-    frame.write_bytes(Builder().plan(Shape("full", PACKETS, 1), Universe(3_000)).frames[0])
-    row.ours, row.official = (
-        Figure([_per_packet(context, who, frame)]) for who in ("ours", "official")
-    )
+    path = context.stage.root / "frame"
+    try:
+        frame = decode.frame_of(shape)
+        path.write_bytes(frame)
+        decode.assert_right(frame, KiteTicker("key", "token"))
+        row.ours, row.official = (
+            Figure([_per_packet(context, who, path, shape.packets)]) for who in ("ours", "official")
+        )
+    except TROUBLE as error:
+        context.fail("instructions", None, error)
+        return []
     row.better = row.ours.times_better(row.official, is_more_better=False)
     return [row]
 
 
-def _per_packet(context: Context, who: str, frame: Path) -> float:
-    context.progress(f"instructions: {who}, under valgrind")
+def _per_packet(context: Context, who: str, frame: Path, packets: int) -> float:
+    context.say(f"instructions: {who}, under valgrind")
     few, many = (_counted(who, frame, rounds) for rounds in (FEW, MANY))
-    return (many - few) / (MANY - FEW) / PACKETS
+    return (many - few) / (MANY - FEW) / packets
 
 
 def _counted(who: str, frame: Path, rounds: int) -> int:
@@ -60,13 +72,9 @@ def _counted(who: str, frame: Path, rounds: int) -> int:
 def run(who: str, path: str, rounds: int) -> None:
     frame = Path(path).read_bytes()
     if who == "ours":
-        from benchmarks import subject
-
         for _ in range(rounds):
             subject.recode(frame)
         return
-    from kiteconnect import KiteTicker
-
     official = KiteTicker("key", "token")
     for _ in range(rounds):
         official._parse_binary(frame)
