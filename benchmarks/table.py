@@ -83,7 +83,7 @@ def goal(row: Row) -> str:
     return f"{sign}: {word}"
 
 
-CAPTION = "median [lowest-highest] of the repetitions"
+CAPTION = "median of the repetitions, and the lowest and highest where they differ"
 OURS, OFFICIAL = "kitefeed", "pykiteconnect"
 
 

@@ -58,6 +58,10 @@ class Context:
             self._daemon = self.stage.daemon("main", self.stage.universe)
         return self._daemon
 
+    def use(self, daemon: Daemon) -> None:
+        """One that runs already."""
+        self._daemon = daemon
+
     def has(self, peer: Peer) -> bool:
         return peer in self.peers and self._faults.get(peer, 0) < FAILURES_MAX
 
@@ -109,9 +113,11 @@ def interleaved(
                 where = f"{part}, {case.name}, {peer.title}"
                 context.say(f"{where} ({rep + 1}/{context.reps})")
                 try:
-                    found.setdefault(peer, []).append(run(case, peer))
+                    result = run(case, peer)
                 except TROUBLE as error:
                     context.fail(where, peer, error)
+                else:
+                    found.setdefault(peer, []).append(result)
     return results
 
 
