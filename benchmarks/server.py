@@ -7,11 +7,13 @@ One line of JSON on standard output when it listens; then one command per line o
 and one answer per command:
 
     {"do": "run", "key": K, "plan": PATH, "stamps": PATH}   streams a plan, writes when
+    {"do": "end"}                                            its reader has had enough
     {"do": "hush", "is_on": true}                            no ticks between runs
 
 A run that could not be sent, because its reader left or had not subscribed, answers with "trouble".
 
-Between runs it sends what keeps a feed alive: a heartbeat a second, and one index tick.
+Between runs it sends what keeps a feed alive: a heartbeat a second, and one index tick. A run lasts
+until it is ended: a reader that has lost ticks waits for silence.
 """
 
 import asyncio
@@ -125,6 +127,9 @@ class Server:
         if command["do"] == "hush":
             self._is_hushed = command["is_on"]
             return {"done": "hush"}
+        if command["do"] == "end":
+            self._is_running = False
+            return {"done": "end"}
         try:
             return {"done": "run", "frames": await self._run(command)}
         except (OSError, NotSubscribed) as error:
@@ -140,10 +145,7 @@ class Server:
         }
         parts = [_parts(frame, owners) for frame in plan.frames]
         self._is_running = True
-        try:
-            stamps = await _stream(parts, plan.due_ns)
-        finally:
-            self._is_running = False
+        stamps = await _stream(parts, plan.due_ns)
         _write(Path(command["stamps"]), stamps)
         for frame in plan.frames:
             self._latest |= {token_of(packet): packet for packet in packets_of(frame)}

@@ -3,6 +3,8 @@
 import shutil
 import tempfile
 from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -99,28 +101,35 @@ class Stage:
     def _streamed(
         self, peer: Peer, plan: frames.Plan, universe: Universe, daemon: Daemon | None
     ) -> tuple[Found, Bill]:
-        files, server = self.files, self._server()
-        is_under_way = False
-        try:
-            with self.reader(peer) as reader:
-                reader.tell(self.spec(peer, plan, universe, daemon))
-                reader.hear(READY_S)
-                clocks = _clocks(reader.pid, daemon)
-                key = daemon.key if daemon else peer.key
-                server.tell({"do": "run", "key": key, **files.for_server()})
-                is_under_way = True
+        files = self.files
+        with self.reader(peer) as reader:
+            reader.tell(self.spec(peer, plan, universe, daemon))
+            reader.hear(READY_S)
+            clocks = _clocks(reader.pid, daemon)
+            with self._run_of(daemon.key if daemon else peer.key, reader):
                 reader.hear(RUN_S)
                 bill = clocks.bill()
-                is_under_way = False
-                self._obeyed(RUN_S)
-                reader.tell(files.for_reader())
-                told = reader.hear(CHECK_S)
-        finally:
-            if is_under_way:  # the reader is gone, so this ends; else the next would hear of it
-                server.hear(RUN_S)
+            reader.tell(files.for_reader())
+            told = reader.hear(CHECK_S)
         if peer.hands_over:
             return handed_over.found(plan, files.stamps, files.ticks), bill
         return files.found(told), bill
+
+    @contextmanager
+    def _run_of(self, key: str, reader: Talker) -> Iterator[None]:
+        """The server streams meanwhile, and has ended when this has, however it ends: else the next
+        run would hear of this one."""
+        self._server().tell({"do": "run", "key": key, **self.files.for_server()})
+        try:
+            yield
+        except BaseException:
+            reader.close()  # or it would hold up the server for ever
+            self._server().hear(RUN_S)
+            raise
+        else:
+            self._obeyed(RUN_S)
+        finally:
+            self.command({"do": "end"}, 10)
 
     def command(self, message: dict[str, object], within_s: float) -> None:
         self._server().tell(message)
