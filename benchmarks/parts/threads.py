@@ -9,7 +9,7 @@ from benchmarks.measure import Figure
 from benchmarks.parts import Context, interleaved
 from benchmarks.peers import ALL, EACH, OFFICIAL, Peer
 from benchmarks.stage import Result
-from benchmarks.table import Row
+from benchmarks.table import Row, compared
 
 PART = "threads"
 BASE = Shape("full", 90, 300, 9_000)
@@ -25,10 +25,14 @@ def measure(context: Context) -> list[Row]:
     shape = context.asked.of(BASE)
     case = Case(shape.text, [peer for peer in context.peers if peer in (ALL, EACH, OFFICIAL)])
     results = interleaved(context, PART, [case], lambda _, peer: context.run(peer, shape))
+    found = results[case.name]
+    theirs = _together(found.get(OFFICIAL, []), shape)
     rows = []
-    for peer, runs in results[case.name].items():
+    for peer, runs in found.items():
         rows += _rows(peer, shape, runs)
         if peer.is_ours:
+            what = f"{peer.title}: together"
+            rows.append(compared(PART, what, "us/frame", _together(runs, shape), theirs))
             lost = sum(run.verdict.lost for run in runs)
             context.lose(f"{PART}, {peer.title}", lost)
             rows.append(Row(PART, f"lost, {peer.title}", "ticks", Figure([float(lost)]), limit=0))
@@ -36,7 +40,7 @@ def measure(context: Context) -> list[Row]:
 
 
 def _rows(peer: Peer, shape: Shape, runs: list[Result]) -> list[Row]:
-    """One for each thread, and all together."""
+    """One for each thread."""
     names = dict.fromkeys(name for run in runs for name in run.threads)
     rows = []
     for name in names:
@@ -44,8 +48,11 @@ def _rows(peer: Peer, shape: Shape, runs: list[Result]) -> list[Row]:
         each = Figure([thread.cpu_us / shape.frames for thread in spent])
         if each.median >= LEAST_US:
             rows.append(_row(peer, name, each, _note(spent, shape)))
-    total = Figure([run.cpu * run.verdict.received / shape.frames for run in runs])
-    return [*rows, _row(peer, f"together, {shape.text}", total, "")]
+    return rows
+
+
+def _together(runs: list[Result], shape: Shape) -> list[float]:
+    return [run.cpu * run.verdict.received / shape.frames for run in runs]
 
 
 def _row(peer: Peer, name: str, each: Figure, note: str) -> Row:
