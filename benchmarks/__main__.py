@@ -7,10 +7,11 @@
 
 A peer that fails is named in one line and left out; the rest goes on. Exit codes: 0; 1 when
 kitefeed failed, got another tick than was sent, or lost one where it had to take all; 2 for a
-wrong option.
+wrong option; 143 when it is told to stop.
 """
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -54,6 +55,8 @@ WITH_JS = ("decode", "e2e", "maximum")
 
 
 def main() -> int:
+    # So that what was started is stopped also when this is told to stop.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parser = _parser()
     options = parser.parse_args()
     asked = Asked(options.rate, options.frame, options.mix, options.burst, options.seconds)

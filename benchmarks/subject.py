@@ -1,4 +1,5 @@
-"""What of kitefeed is timed, in one place: change it here when the code's names change."""
+"""What of kitefeed is timed, in one place (and `recode`): change it here when the code's names
+change."""
 
 import os
 from collections.abc import Callable
@@ -7,23 +8,18 @@ from typing import Any
 
 import msgspec
 
+from benchmarks.recode import recode
 from kitefeed import Feed, Tick
 from kitefeed.actors.runtime import locks
 from kitefeed.actors.runtime.config import INSTRUMENTS_MAX
 from kitefeed.protocol import feed, topics, topology
-from kitefeed.protocol.kite.repack import repack_frame
 from kitefeed.protocol.kite.ticks import TickBody
 from kitefeed.protocol.topology import Role
 
-__all__ = ["INSTRUMENTS_MAX", "Feed", "Role", "Tick"]
+__all__ = ["INSTRUMENTS_MAX", "Feed", "Role", "Tick", "recode"]
 
 _decode_body = msgspec.msgpack.Decoder(TickBody).decode
 HOT = (Role.TICKER, Role.BROADCASTER)
-
-
-def recode(frame: bytes) -> list[bytes]:
-    """One frame of Kite to the bodies that travel: what the ticker does for each packet."""
-    return repack_frame(frame).bodies
 
 
 def read(bodies: list[bytes]) -> list[TickBody]:

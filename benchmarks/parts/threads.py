@@ -31,7 +31,7 @@ def measure(context: Context) -> list[Row]:
     for peer, runs in found.items():
         rows += _rows(peer, shape, runs)
         if peer.is_ours:
-            what = f"{peer.title}: together"
+            what = f"{peer.title}: together, {shape.text}"
             rows.append(compared(PART, what, "us/frame", _together(runs, shape), theirs))
             lost = sum(run.verdict.lost for run in runs)
             context.lose(f"{PART}, {peer.title}", lost)
