@@ -101,6 +101,18 @@ def test_a_last_tick_that_does_not_come_is_counted_as_lost(
     assert result.verdict.lost == 1
 
 
+@pytest.mark.parametrize("peer", [ALL, OFFICIAL], ids=lambda peer: peer.key)
+def test_a_reader_that_waits_for_more_hears_only_silence(
+    stage: Stage, daemon: Daemon, monkeypatch: pytest.MonkeyPatch, peer: Peer
+) -> None:
+    """As one that has lost some does: what keeps the feed alive between runs must not reach it."""
+    spec = stage.spec
+    more: Any = lambda *args: {**spec(*args), "ticks": SHAPE.ticks + 5}  # noqa: E731
+    monkeypatch.setattr(stage, "spec", more)
+    result = stage.run(peer, SHAPE, stage.universe, daemon if peer.is_ours else None)
+    assert result.verdict.is_complete, result.verdict
+
+
 def test_a_run_fails_whose_reader_does_not_know_of_a_lost_tick(
     stage: Stage, daemon: Daemon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
