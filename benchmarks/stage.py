@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -86,25 +86,37 @@ class Stage:
         self.command({"do": "hush", "is_on": is_on}, 10)
 
     def run(
-        self, peer: Peer, shape: Shape, universe: Universe, daemon: Daemon | None = None
+        self,
+        peer: Peer,
+        shape: Shape,
+        universe: Universe,
+        daemon: Daemon | None = None,
+        when_ready: Callable[[], None] = lambda: None,
     ) -> Result:
-        """One run: a fresh reader, one plan, its comparison. Raises WrongTick when a tick that
+        """One run: a fresh reader, one plan, its comparison. `when_ready` is called when the reader
+        is, before the first frame. Raises WrongTick when a tick that
         came was not what was sent; lost ones are told in the verdict. Raises Died."""
         plan = self.builder.plan(shape, universe)
         plan.save(self.files.plan)
-        found, bill = self._streamed(peer, plan, universe, daemon)
+        found, bill = self._streamed(peer, plan, universe, daemon, when_ready)
         result = _result(found, bill, shape, frames.read_stamps(self.files.stamps))
         if not result.verdict.is_right:
             raise WrongTick(f"{peer.title}, {shape.text}: {result.verdict}")
         return result
 
     def _streamed(
-        self, peer: Peer, plan: frames.Plan, universe: Universe, daemon: Daemon | None
+        self,
+        peer: Peer,
+        plan: frames.Plan,
+        universe: Universe,
+        daemon: Daemon | None,
+        when_ready: Callable[[], None],
     ) -> tuple[Found, Bill]:
         files = self.files
         with self.reader(peer) as reader:
             reader.tell(self.spec(peer, plan, universe, daemon))
             reader.hear(READY_S)
+            when_ready()
             clocks = _clocks(reader.pid, daemon)
             with self._run_of(daemon.key if daemon else peer.key, reader):
                 reader.hear(RUN_S)

@@ -29,7 +29,7 @@ class Row(msgspec.Struct):
     @property
     def is_met(self) -> bool | None:
         """Whether the goal is; None where there is none, or nothing to compare."""
-        if self.limit is not None and self.ours is not None:
+        if self.limit is not None and self.ours is not None and self.ours.values:
             return max(self.ours.values) <= self.limit
         if self.goal is None or self.better is None:
             return None

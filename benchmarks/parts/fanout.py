@@ -45,10 +45,16 @@ def _run(context: Context, shape: Shape, key: str, subscribers: int) -> tuple[Re
             raw.tell({"endpoint": endpoint, "topics": [subject.FANOUT[key][0]],
                       "subscribers": subscribers - 1})  # fmt: skip
             raw.hear(30)
-            result = context.run(peer, shape)
+            result = stage.run(peer, shape, stage.universe, daemon, lambda: _begin(raw))
             return result, _messages(raw)
     finally:
         stage.hush(is_on=False)
+
+
+def _begin(raw: Talker) -> None:
+    """Counts from now on."""
+    raw.tell({})
+    raw.hear(30)
 
 
 def _messages(raw: Talker) -> int:
@@ -64,9 +70,11 @@ def _rows(context: Context, name: str, results: dict[int, list[Result]]) -> list
     rows = []
     firsts = results[SUBSCRIBERS[0]]
     for count, runs in results.items():
+        if not runs:
+            continue
         daemon = Figure([r.cpu - r.reader for r in runs])
         row = Row("fan-out", f"daemon's CPU, {count} subscribers of {name}", "us/tick", daemon)
-        if count > 1 and runs:
+        if count > 1:
             added = Figure(
                 [(r.cpu - r.reader - (f.cpu - f.reader)) / (count - 1)
                  for r, f in zip(runs, firsts, strict=False)]
@@ -77,5 +85,7 @@ def _rows(context: Context, name: str, results: dict[int, list[Result]]) -> list
         float(max(r.verdict.lost for r in runs)) for runs in zip(*results.values(), strict=False)
     ]
     context.lose(f"fan-out, {name}", int(sum(lost)))
-    rows.append(Row("fan-out", f"lost by any of {name}", "ticks", Figure(lost), limit=0))
+    rows.append(
+        Row("fan-out", f"lost by any of {name}", "ticks", Figure(lost) if lost else None, limit=0)
+    )
     return rows
