@@ -22,7 +22,7 @@ check: $(STAMP)  ## format, lint, strict types
 	$(BIN)/mypy --explicit-package-bases benchmarks
 
 REPS ?= 3
-bench: $(STAMP)  ## beside the official clients, about ten minutes; BENCH="decode e2e" a part; ARGS=--help
+bench: $(STAMP)  ## beside the official clients, a quarter of an hour; BENCH="decode e2e" a part; ARGS=--help
 	$(BIN)/python -m benchmarks --reps $(REPS) $(BENCH) $(ARGS)
 
 faults: $(STAMP)  ## every row of the fault table on real processes: under half an hour

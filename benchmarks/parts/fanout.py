@@ -11,7 +11,7 @@ from benchmarks.table import Row
 
 SUBSCRIBERS = (1, 4, 16, 64)
 BASE = Shape("full", 90, 100, 9_000)
-REPS_MAX = 3
+REPS_MAX = 2
 
 
 def measure(context: Context) -> list[Row]:
