@@ -21,9 +21,9 @@ check: $(STAMP)  ## format, lint, strict types
 	$(BIN)/mypy
 	$(BIN)/mypy --explicit-package-bases benchmarks
 
-REPS ?= 5
-bench: $(STAMP)  ## beside the official clients, about ten minutes; BENCH="decode e2e" a part of it
-	$(BIN)/python -m benchmarks --reps $(REPS) $(BENCH)
+REPS ?= 3
+bench: $(STAMP)  ## beside the official clients, a quarter of an hour; BENCH="decode e2e" a part; ARGS=--help
+	$(BIN)/python -m benchmarks --reps $(REPS) $(BENCH) $(ARGS)
 
 faults: $(STAMP)  ## every row of the fault table on real processes: under half an hour
 	$(BIN)/python -m pytest -m faults -n 2 --dist loadscope $(ARGS)

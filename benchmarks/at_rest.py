@@ -9,7 +9,6 @@ Exit codes: 0; 1 above a limit.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.clocks import cpu_ns, memory_mb
 from kitefeed.actors.runtime.locks import live_holders
 
 MEMORY_MB_MAX = 250
@@ -39,22 +39,6 @@ class Cost(NamedTuple):
 class _Reading(NamedTuple):
     cpu_ns: int
     switches: int
-
-
-def cpu_ns(pid: int) -> int:
-    """CPU time of a process so far, by its clock (clock_getcpuclockid(3) on Linux): /proc/PID/stat
-    counts in steps of 10 ms, which is all that a process at rest uses in a second."""
-    return time.clock_gettime_ns((~pid << 3) | 2)
-
-
-def memory_mb(pid: int) -> float:
-    """Its share of memory (PSS); where the kernel does not tell that, what is resident."""
-    try:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        return next(int(line.split()[1]) for line in text.splitlines() if "Pss:" in line) / 1024
-    except (OSError, StopIteration):
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def measure(pids: dict[str, int], seconds: float) -> dict[str, Cost]:

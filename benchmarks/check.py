@@ -24,7 +24,9 @@ Received = tuple[int, int, Any]
 
 
 class Verdict(msgspec.Struct):
-    """`altered`: other values than were sent; `strange`: never sent in this run."""
+    """`altered`: other values than were sent; `strange`: never sent in this run; `holes`: lost, and
+    a later tick of the same instrument came; `misreported`: losses that the reader did not say, or
+    said without having any."""
 
     sent: int
     received: int = 0
@@ -33,16 +35,28 @@ class Verdict(msgspec.Struct):
     disordered: int = 0
     altered: int = 0
     strange: int = 0
+    holes: int = 0
+    misreported: int = 0
     first_fault: str = ""
 
     @property
     def is_right(self) -> bool:
         """Whether what came is true; losses are told apart."""
-        return not (self.repeated or self.disordered or self.altered or self.strange)
+        faults = (self.repeated, self.disordered, self.altered, self.strange, self.misreported)
+        return not any(faults)
 
     @property
     def is_complete(self) -> bool:
         return self.is_right and not self.lost
+
+    def hear_losses(self, told: int) -> None:
+        """What the reader itself says that it lost. The last ticks of all it cannot know of."""
+        if self.holes and not told:
+            self.misreported = self.holes
+            self.fault(f"{self.holes} were lost and the reader says that none was")
+        elif told and not self.lost:
+            self.misreported = told
+            self.fault(f"all came and the reader says that {told} were lost")
 
     def fault(self, what: str) -> None:
         self.first_fault = self.first_fault or what
@@ -73,7 +87,9 @@ def check(
         seen.add((token, price))
         last[token] = price
         verdict.received += 1
-    verdict.lost = len(sent.keys() - seen)
+    lost = sent.keys() - seen
+    verdict.lost = len(lost)
+    verdict.holes = sum(price < last.get(token, 0) for token, price in lost)
     return verdict
 
 

@@ -11,31 +11,30 @@ import random
 import struct
 from array import array
 from collections.abc import Iterator, Sequence
+from itertools import cycle, islice
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
+from benchmarks import mixes
+
 NS = 1_000_000_000
 INDEX_EVERY = 30  # 100 of 3,000 instruments are indices; Kite lists about as many
 LISTED = 9_000
 POOL = 1_021  # a prime, so that bodies do not fall into step with the instruments
-FRAMES_MAX = 4_096  # of one run: the distance between two runs' prices
+FRAMES_MAX = 65_536  # of one run: the distance between two runs' prices
 FIRST_PRICE = 1_000_000
 UNPACED = -1
 
 # NSE, NFO, CDS, BSE, BCD, MCX. NCO is left out: the official clients disagree about its divisor.
 SEGMENTS = (1, 2, 3, 4, 6, 7)
 INDEX_SEGMENT = 9
-DIVISORS = {3: 10_000_000, 6: 10_000}
+DIVISORS = {3: 10_000_000, 6: 10_000}  # those of currencies; 100 elsewhere
 _EXCHANGES = {1: "NSE", 2: "NFO", 3: "CDS", 4: "BSE", 6: "BCD", 7: "MCX", 9: "NSE"}
 _U16 = struct.Struct(">H")
 _HEAD = struct.Struct(">II")
 _RECORD = struct.Struct("<qI")
-
-# Kind of packet -> share of a mixed frame, as a socket with subscriptions of all modes has it.
-KINDS = ("full", "quote", "index", "ltp")
-MIXED = ("full", "quote", "full", "ltp", "full", "quote", "index", "full", "ltp", "quote")
 
 
 class Instrument(NamedTuple):
@@ -43,17 +42,29 @@ class Instrument(NamedTuple):
     key: str
 
 
+class BadShape(ValueError):
+    """Frames that cannot be made: the text says of what there are too few."""
+
+
 class Universe:
-    """The first `count` of all instruments: indices, and tradables of several segments."""
+    """The first `count` of all instruments: indices, and tradables of several segments, of which
+    some are currencies."""
 
     def __init__(self, count: int) -> None:
         self.all = [_instrument(number) for number in range(count)]
         self.indices = [i for i in self.all if i.token & 0xFF == INDEX_SEGMENT]
         self.tradables = [i for i in self.all if i.token & 0xFF != INDEX_SEGMENT]
+        self.currencies = [i for i in self.all if i.token & 0xFF in DIVISORS]
 
     @property
     def keys(self) -> list[str]:
         return [instrument.key for instrument in self.all]
+
+    def of(self, kind: str) -> list[Instrument]:
+        """Those that have such packets."""
+        if kind in mixes.INDEX_KINDS:
+            return self.indices
+        return self.currencies if kind == "currency" else self.tradables
 
 
 def _instrument(number: int) -> Instrument:
@@ -64,9 +75,9 @@ def _instrument(number: int) -> Instrument:
 
 class Shape(NamedTuple):
     """`per_s` packets per second in frames of `packets`; UNPACED: as fast as they are taken.
-    `burst`: so many frames are due at once, 1 for an even stream."""
+    `burst`: so many frames are due at once, 1 for an even stream. `mix`: benchmarks/mixes.py."""
 
-    kind: str
+    mix: str
     packets: int
     frames: int
     per_s: int = UNPACED
@@ -79,8 +90,9 @@ class Shape(NamedTuple):
     @property
     def text(self) -> str:
         if self.per_s == UNPACED:
-            return f"{self.frames} frames of {self.packets} {self.kind}"
-        return f"{self.per_s:,}/s, {self.packets} {self.kind} a frame"
+            return f"{self.frames} frames of {self.packets} {self.mix}"
+        bursts = f", {self.burst} frames at once" if self.burst > 1 else ""
+        return f"{self.per_s:,}/s, {self.packets} {self.mix} a frame{bursts}"
 
 
 class Plan(msgspec.Struct):
@@ -148,39 +160,53 @@ class Builder:
 
     def __init__(self, seed: int = 1) -> None:
         rng = random.Random(seed)
-        self._pools = {kind: [_body(kind, rng) for _ in range(POOL)] for kind in KINDS}
+        self._pools = {kind: [_body(kind, rng) for _ in range(POOL)] for kind in mixes.KINDS}
         self._runs = 0
 
     def plan(self, shape: Shape, universe: Universe) -> Plan:
         if shape.frames > FRAMES_MAX:
-            raise ValueError(f"a run has at most {FRAMES_MAX} frames, not {shape.frames}")
+            raise BadShape(f"a run has at most {FRAMES_MAX:,} frames, not {shape.frames:,}")
         self._runs += 1
         first_price = FIRST_PRICE + self._runs * FRAMES_MAX
-        positions = {"index": 0, "other": 0}
-        frames = [
-            self._frame(shape, first_price + number, universe, positions)
-            for number in range(shape.frames)
-        ]
+        kinds = mixes.sequence(shape.mix)
+        turns = {kind: Turn(kind, universe.of(kind)) for kind in kinds}
+        frames = []
+        for number in range(shape.frames):
+            used: set[int] = set()
+            price = first_price + number
+            packets = [
+                self.packet(kind, turns[kind].next_but(used), price)
+                for kind in islice(cycle(kinds), shape.packets)
+            ]
+            frames.append(join(packets))
         return Plan(first_price, frames, [_due_ns(shape, n) for n in range(shape.frames)])
 
     def packet(self, kind: str, token: int, price: int) -> bytes:
         body = self._pools[kind][(token * 31 + price * 7) % POOL]
         return _HEAD.pack(token, price) + body
 
-    def _frame(
-        self, shape: Shape, price: int, universe: Universe, positions: dict[str, int]
-    ) -> bytes:
-        """The next instruments in turn. No token comes twice in a frame as long as there are as
-        many instruments as packets."""
-        packets = []
-        for number in range(shape.packets):
-            kind = MIXED[number % len(MIXED)] if shape.kind == "mixed" else shape.kind
-            which = "index" if kind == "index" else "other"
-            among = universe.indices if kind == "index" else universe.tradables
-            token = among[positions[which] % len(among)].token
-            positions[which] += 1
-            packets.append(self.packet(kind, token, price))
-        return join(packets)
+
+class Turn:
+    """The instruments of one kind of packet, one after the other."""
+
+    def __init__(self, kind: str, among: list[Instrument]) -> None:
+        self._kind = kind
+        self._among = among
+        self._position = 0
+
+    def next_but(self, used: set[int]) -> int:
+        """A token that is not in this frame yet, and from now on is: twice in a frame, two packets
+        could not be told apart."""
+        for _ in self._among:
+            token = self._among[self._position % len(self._among)].token
+            self._position += 1
+            if token not in used:
+                used.add(token)
+                return token
+        raise BadShape(
+            f"a frame holds more {self._kind} packets than there are instruments for them, "
+            f"{len(self._among):,}"
+        )
 
 
 def _due_ns(shape: Shape, number: int) -> int:
@@ -194,8 +220,9 @@ def _body(kind: str, rng: random.Random) -> bytes:
     if kind == "ltp":
         return b""
     price = rng.randrange(100_000, 5_000_000)
-    if kind == "index":  # high low open close change, exchange time
-        return struct.pack(">4IiI", price + 900, price - 900, price, price + 17, -17, _time(rng))
+    if kind in mixes.INDEX_KINDS:  # high low open close change, exchange time
+        prices = struct.pack(">4Ii", price + 900, price - 900, price, price + 17, -17)
+        return prices + struct.pack(">I", _time(rng)) if kind == "index" else prices
     quote = struct.pack(
         ">9I",
         rng.randrange(1, 5_000),  # last quantity

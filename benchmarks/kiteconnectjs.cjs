@@ -7,7 +7,7 @@ const fs = require("fs");
 const readline = require("readline");
 const { KiteTicker } = require(process.argv[2]);
 
-const FRAMES_MAX = 4096; // benchmarks/frames.py
+const FRAMES_MAX = 65_536; // benchmarks/frames.py
 const SILENT_NS = 2_000_000_000n;
 const DIVISORS = { 3: 10_000_000, 6: 10_000 };
 const input = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
@@ -36,7 +36,7 @@ async function read() {
   let isReady = false;
   const ended = new Promise((resolve) => {
     const ticker = new KiteTicker({
-      api_key: "kiteconnectjs",
+      api_key: given.key,
       access_token: "token",
       root: `ws://${host}:${port}`,
       reconnect: false,
@@ -71,7 +71,7 @@ async function read() {
   await ended;
   say({ end: true });
   const told = await hear();
-  // Compared by benchmarks/stage.py: this end only hands over what it has decoded.
+  // Compared by benchmarks/handed_over.py: this end only hands over what it has decoded.
   const file = fs.openSync(told.ticks, "w");
   for (let n = 0; n < batches.length; n++) {
     fs.writeSync(file, JSON.stringify({ at_ns: timesNs[n].toString(), ticks: batches[n] }) + "\n");

@@ -22,8 +22,9 @@ class Figure(msgspec.Struct):
         return median(self.values)
 
     def times_better(self, other: "Figure", *, is_more_better: bool) -> "Figure":
-        """By how much these are better than those, repetition by repetition."""
-        pairs = zip(self.values, other.values, strict=True)
+        """By how much these are better than those, repetition by repetition, as long as both have
+        any."""
+        pairs = list(zip(self.values, other.values, strict=False))
         if is_more_better:
             return Figure([own / theirs for own, theirs in pairs])
         return Figure([theirs / own for own, theirs in pairs])

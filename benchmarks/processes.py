@@ -25,7 +25,7 @@ class Talker:
     def __init__(self, command: list[str], log: Path) -> None:
         self.name = " ".join(command[-2:])
         self._log = log
-        with log.open("ab") as errors:
+        with log.open("wb") as errors:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd=ROOT
             )
@@ -38,10 +38,12 @@ class Talker:
 
     def tell(self, message: dict[str, Any]) -> None:
         stdin = self.process.stdin
-        if stdin is None:
-            raise Died(self.name)
-        stdin.write(json.dumps(message).encode() + b"\n")
-        stdin.flush()
+        try:
+            if stdin is not None:
+                stdin.write(json.dumps(message).encode() + b"\n")
+                stdin.flush()
+        except BrokenPipeError:
+            raise Died(self._last_words(0)) from None
 
     def hear(self, within_s: float) -> dict[str, Any]:
         """Its next line."""
@@ -50,14 +52,29 @@ class Talker:
         except queue.Empty:
             line = b""
         if not line:
-            raise Died(f"{self.name} said nothing: {self._log.read_text(errors='replace')[-2000:]}")
+            raise Died(self._last_words(within_s))
         found: dict[str, Any] = json.loads(line)
         return found
 
+    def _last_words(self, within_s: float) -> str:
+        """The cause on the first line, then all that it wrote."""
+        try:
+            self.process.wait(1)
+            end = f"ended with {self.process.returncode}"
+        except subprocess.TimeoutExpired:
+            end = f"said nothing for {within_s:.0f} s"
+        text = self._log.read_text(errors="replace").strip()[-4000:]
+        lines = text.splitlines() or ["it wrote nothing"]
+        cause = next((line for line in reversed(lines) if "rror" in line), lines[-1])
+        return f"{self.name} {end}: {cause.strip()}\n{text}"
+
     def close(self) -> None:
         """Ends it: politely, by the end of its input, and then in any case."""
-        if self.process.stdin is not None:
-            self.process.stdin.close()
+        try:
+            if self.process.stdin is not None:
+                self.process.stdin.close()
+        except BrokenPipeError:
+            pass  # it has ended
         try:
             self.process.wait(3)
         except subprocess.TimeoutExpired:
@@ -80,25 +97,6 @@ class Talker:
 
 def python(module: str, *arguments: str, log: Path) -> Talker:
     return Talker([sys.executable, "-m", module, *arguments], log)
-
-
-def cpu_ns(pid: int) -> int:
-    """CPU time of a process so far, all its threads, those that ended included.
-
-    Its CPU clock, by the number that clock_getcpuclockid(3) gives on Linux: /proc/PID/stat counts
-    the same in steps of 10 ms, a tenth of what a slow run takes.
-    """
-    return time.clock_gettime_ns((~pid << 3) | 2)
-
-
-def memory_mb(pid: int) -> float:
-    """Its share of memory (PSS) where the kernel tells it, else what is resident."""
-    try:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        return next(int(line.split()[1]) for line in text.splitlines() if "Pss:" in line) / 1024
-    except (OSError, StopIteration):
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 class Daemon:

@@ -13,8 +13,6 @@ from kiteconnect import KiteTicker
 from benchmarks import check, reading
 from benchmarks.frames import FRAMES_MAX, Plan
 
-KEY = "pykiteconnect"
-
 
 class Reader:
     def __init__(self, given: reading.Spec) -> None:
@@ -29,7 +27,9 @@ class Reader:
         self.done = threading.Event()
 
     def start(self) -> None:
-        ticker = KiteTicker(KEY, "token", root=f"ws://{self._given.address}", reconnect=False)
+        ticker = KiteTicker(
+            self._given.key, "token", root=f"ws://{self._given.address}", reconnect=False
+        )
         ticker.on_connect = self._on_connect
         ticker.on_ticks = self._on_ticks
         ticker.connect(threaded=True)

@@ -49,6 +49,10 @@ def main() -> None:
     for each in made:
         poller.register(each.socket, zmq.POLLIN)
     _read_until_quiet(poller, made)
+    reading.say({"connected": True})
+    # What the decoding reader is sent when it subscribes, those who read its topics get as well.
+    reading.hear()
+    _read_until_quiet(poller, made)
     for each in made:
         each.count = each.checksum = 0
     reading.say({"ready": True})

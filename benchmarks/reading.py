@@ -21,9 +21,10 @@ FIRST_NS = 20_000_000_000
 
 
 class Spec(msgspec.Struct):
-    """One run of a reader. `keys` empty: everything. `address`: of the server, for peers."""
+    """One run of a reader. `key`: who it is (benchmarks/peers.py). `keys`: the instruments of ours,
+    empty for everything. `address`: of the server, for peers."""
 
-    kind: str
+    key: str
     plan: str
     first_price: int
     ticks: int
@@ -57,12 +58,16 @@ def report(
     is_same: Callable[[bytes, Any], bool],
     received: Callable[[Plan], Iterable[Received]],
     times_ns: "array[int]",
+    losses_told: Callable[[], int] | None = None,
 ) -> None:
-    """Says the end, waits for the stamps, compares, tells. `times_ns` are those of `received`."""
+    """Says the end, waits for the stamps, compares, tells. `times_ns` are those of `received`;
+    `losses_told`: what the reader says of losses itself, where it says anything."""
     say({"end": True})
     told = hear()
     plan = frames.load(Path(given.plan))
     found = compare(plan, Path(told["stamps"]), is_same, list(received(plan)), times_ns)
+    if losses_told is not None:
+        found.verdict.hear_losses(losses_told())
     Path(told["latencies"]).write_bytes(found.latencies_ns.tobytes())
     say({"verdict": msgspec.to_builtins(found.verdict), "took_s": found.took_s})
 

@@ -7,9 +7,13 @@ One line of JSON on standard output when it listens; then one command per line o
 and one answer per command:
 
     {"do": "run", "key": K, "plan": PATH, "stamps": PATH}   streams a plan, writes when
+    {"do": "end"}                                            its reader has had enough
     {"do": "hush", "is_on": true}                            no ticks between runs
 
-Between runs it sends what keeps a feed alive: a heartbeat a second, and one index tick.
+A run that could not be sent, because its reader left or had not subscribed, answers with "trouble".
+
+Between runs it sends what keeps a feed alive: a heartbeat a second, and one index tick. A run lasts
+until it is ended: a reader that has lost ticks waits for silence.
 """
 
 import asyncio
@@ -89,6 +93,10 @@ class Incoming:
         return opcode, plain.to_bytes(length, "big")
 
 
+class NotSubscribed(RuntimeError):
+    """Nobody is there to be sent an instrument of the plan."""
+
+
 class Connection:
     """One WebSocket. The lock keeps frames whole when a reader is slow."""
 
@@ -119,8 +127,13 @@ class Server:
         if command["do"] == "hush":
             self._is_hushed = command["is_on"]
             return {"done": "hush"}
-        sent = await self._run(command)
-        return {"done": "run", "frames": sent}
+        if command["do"] == "end":
+            self._is_running = False
+            return {"done": "end"}
+        try:
+            return {"done": "run", "frames": await self._run(command)}
+        except (OSError, NotSubscribed) as error:
+            return {"done": "run", "trouble": str(error)}
 
     async def _run(self, command: dict[str, Any]) -> int:
         plan = load(Path(command["plan"]))
@@ -132,10 +145,7 @@ class Server:
         }
         parts = [_parts(frame, owners) for frame in plan.frames]
         self._is_running = True
-        try:
-            stamps = await _stream(parts, plan.due_ns)
-        finally:
-            self._is_running = False
+        stamps = await _stream(parts, plan.due_ns)
         _write(Path(command["stamps"]), stamps)
         for frame in plan.frames:
             self._latest |= {token_of(packet): packet for packet in packets_of(frame)}
@@ -272,7 +282,10 @@ def _parts(frame: bytes, owners: dict[int, Connection]) -> list[tuple[Connection
     program share the instruments."""
     packets: dict[Connection, list[bytes]] = {}
     for packet in packets_of(frame):
-        packets.setdefault(owners[token_of(packet)], []).append(packet)
+        owner = owners.get(token_of(packet))
+        if owner is None:
+            raise NotSubscribed(f"nobody is subscribed to token {token_of(packet)}")
+        packets.setdefault(owner, []).append(packet)
     return [(each, websocket_frame(join(theirs))) for each, theirs in packets.items()]
 
 

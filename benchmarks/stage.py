@@ -3,29 +3,23 @@
 import shutil
 import tempfile
 from array import array
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 
-from benchmarks import frames, kiteconnectjs, processes, subject
+from benchmarks import frames, handed_over, processes, subject
 from benchmarks.check import Verdict
+from benchmarks.clocks import Bill, Clocks, Spent
 from benchmarks.frames import Builder, Shape, Universe
 from benchmarks.measure import percentile
-from benchmarks.processes import Daemon, Talker, cpu_ns
+from benchmarks.peers import Peer
+from benchmarks.processes import Daemon, Died, Talker
 from benchmarks.reading import Found
 
 READY_S, RUN_S, CHECK_S = 60.0, 90.0, 120.0
-OURS = ("each", "all", "eager")
-OFFICIAL, JS = "pykiteconnect", "kiteconnectjs"
-# What users' programs call it.
-NAMES = {
-    "each": "kitefeed, a message for each tick",
-    "all": "kitefeed, everything",
-    "eager": "kitefeed, everything, every field read",
-    OFFICIAL: "pykiteconnect",
-    JS: "kiteconnectjs",
-}
 
 
 class WrongTick(RuntimeError):
@@ -35,7 +29,7 @@ class WrongTick(RuntimeError):
 class Result(msgspec.Struct):
     """One run. CPU in us per tick: `cpu` of all that carries ticks (for kitefeed ticker,
     broadcaster and reader), `reader` its part, `others` the rest of the daemon, not in `cpu`.
-    `sent_per_s`: the rate at which the first socket took them."""
+    `sent_per_s`: the rate at which the first socket took them. `threads`: of the whole run."""
 
     verdict: Verdict
     cpu: float
@@ -45,10 +39,12 @@ class Result(msgspec.Struct):
     p99_ms: float
     ticks_per_s: float
     sent_per_s: float
+    threads: dict[str, Spent]
 
 
 class Stage:
-    """`instruments`: of the one daemon that is started; more by `daemon`."""
+    """`instruments`: of the one daemon that is started when it is first needed; more by
+    `new_daemon`."""
 
     def __init__(self, instruments: int) -> None:
         self.root = Path(tempfile.mkdtemp(dir="/tmp", prefix="kb-"))
@@ -90,60 +86,92 @@ class Stage:
         self.command({"do": "hush", "is_on": is_on}, 10)
 
     def run(
-        self, kind: str, shape: Shape, universe: Universe, daemon: Daemon | None = None
+        self,
+        peer: Peer,
+        shape: Shape,
+        universe: Universe,
+        daemon: Daemon | None = None,
+        when_ready: Callable[[], None] = lambda: None,
     ) -> Result:
-        """One run: a fresh reader, one plan, its comparison. Raises WrongTick when a tick that
-        came was not what was sent; lost ones are told in the verdict."""
-        files = self.files
+        """One run: a fresh reader, one plan, its comparison. `when_ready` is called when the reader
+        is, before the first frame. Raises WrongTick when a tick that
+        came was not what was sent; lost ones are told in the verdict. Raises Died."""
         plan = self.builder.plan(shape, universe)
-        plan.save(files.plan)
-        key = daemon.key if daemon else kind
-        with self._reader(kind) as reader:
-            reader.tell(self.spec(kind, plan, universe, daemon))
-            reader.hear(READY_S)
-            clocks = Clocks(reader.pid, daemon)
-            self._server().tell({"do": "run", "key": key, **files.for_server()})
-            reader.hear(RUN_S)
-            spent = clocks.spent_us()
-            self._server().hear(RUN_S)
-            reader.tell(files.for_reader())
-            told = reader.hear(CHECK_S)
-        is_js = kind == JS  # it only hands over what it has decoded
-        found = kiteconnectjs.found(plan, files.stamps, files.ticks) if is_js else files.found(told)
-        result = _result(found, spent, shape, frames.read_stamps(files.stamps))
+        plan.save(self.files.plan)
+        found, bill = self._streamed(peer, plan, universe, daemon, when_ready)
+        result = _result(found, bill, shape, frames.read_stamps(self.files.stamps))
         if not result.verdict.is_right:
-            raise WrongTick(f"{NAMES[kind]}, {shape.text}: {result.verdict}")
+            raise WrongTick(f"{peer.title}, {shape.text}: {result.verdict}")
         return result
 
+    def _streamed(
+        self,
+        peer: Peer,
+        plan: frames.Plan,
+        universe: Universe,
+        daemon: Daemon | None,
+        when_ready: Callable[[], None],
+    ) -> tuple[Found, Bill]:
+        files = self.files
+        with self.reader(peer) as reader:
+            reader.tell(self.spec(peer, plan, universe, daemon))
+            reader.hear(READY_S)
+            when_ready()
+            clocks = _clocks(reader.pid, daemon)
+            with self._run_of(daemon.key if daemon else peer.key, reader):
+                reader.hear(RUN_S)
+                bill = clocks.bill()
+            reader.tell(files.for_reader())
+            told = reader.hear(CHECK_S)
+        if peer.hands_over:
+            return handed_over.found(plan, files.stamps, files.ticks), bill
+        return files.found(told), bill
+
+    @contextmanager
+    def _run_of(self, key: str, reader: Talker) -> Iterator[None]:
+        """The server streams meanwhile, and has ended when this has, however it ends: else the next
+        run would hear of this one."""
+        self._server().tell({"do": "run", "key": key, **self.files.for_server()})
+        try:
+            yield
+        except BaseException:
+            reader.close()  # or it would hold up the server for ever
+            self._server().hear(RUN_S)
+            raise
+        else:
+            self._obeyed(RUN_S)
+        finally:
+            self.command({"do": "end"}, 10)
+
     def command(self, message: dict[str, object], within_s: float) -> None:
-        server = self._server()
-        server.tell(message)
-        server.hear(within_s)
+        self._server().tell(message)
+        self._obeyed(within_s)
+
+    def _obeyed(self, within_s: float) -> None:
+        trouble = self._server().hear(within_s).get("trouble")
+        if trouble:
+            raise Died(f"the frames could not be sent: {trouble}")
 
     def _server(self) -> Talker:
         if self.server is None:
             raise RuntimeError("the stage is not entered")
         return self.server
 
-    def _reader(self, kind: str) -> Talker:
-        log = self.root / "readers.log"
-        if kind == JS:
-            return Talker(kiteconnectjs.command("read"), log)
-        module = "read_official" if kind == OFFICIAL else "read_feed"
-        return processes.python(f"benchmarks.{module}", log=log)
+    def reader(self, peer: Peer) -> Talker:
+        return Talker(list(peer.command), self.root / "reader.log")
 
     def spec(
-        self, kind: str, plan: frames.Plan, universe: Universe, daemon: Daemon | None
+        self, peer: Peer, plan: frames.Plan, universe: Universe, daemon: Daemon | None = None
     ) -> dict[str, object]:
         """What a reader is told (benchmarks/reading.py)."""
         return {
-            "kind": kind,
+            "key": peer.key,
             "plan": str(self.files.plan),
             "first_price": plan.first_price,
             "ticks": plan.ticks,
             "config": str(daemon.config) if daemon else "",
             "address": f"127.0.0.1:{self.port}",
-            "keys": universe.keys if kind == "each" else [],
+            "keys": universe.keys if peer.key.startswith("each") else [],
             "tokens": [token for token, _ in universe.all],
         }
 
@@ -155,7 +183,7 @@ class Files:
         self.plan = root / "plan"
         self.stamps = root / "stamps"
         self.latencies = root / "latencies"
-        self.ticks = root / "ticks"  # of kiteconnectjs
+        self.ticks = root / "ticks"  # of a peer that hands over what it decoded
 
     def for_server(self) -> dict[str, object]:
         return {"plan": str(self.plan), "stamps": str(self.stamps)}
@@ -170,42 +198,23 @@ class Files:
         return Found(msgspec.convert(told["verdict"], Verdict), latencies_ns, told["took_s"])
 
 
-class Clocks:
-    """CPU clocks of the reader and of the daemon, from now on."""
-
-    def __init__(self, reader: int, daemon: Daemon | None) -> None:
-        pids = daemon.pids() if daemon else {}
-        self._hot = [pids[role] for role in subject.HOT if role in pids]
-        self._others = [pid for role, pid in pids.items() if role not in subject.HOT]
-        self._reader = [reader]
-        self._start = self._read()
-
-    def spent_us(self) -> tuple[float, float, float]:
-        """Ticker and broadcaster, reader, other processes of the daemon."""
-        now = self._read()
-        hot, reader, others = (
-            (after - before) / 1e3 for after, before in zip(now, self._start, strict=True)
-        )
-        return hot, reader, others
-
-    def _read(self) -> list[int]:
-        groups = (self._hot, self._reader, self._others)
-        return [sum(cpu_ns(pid) for pid in group) for group in groups]
+def _clocks(reader: int, daemon: Daemon | None) -> Clocks:
+    pids = daemon.pids() if daemon else {}
+    hot = {role: pids.pop(role) for role in map(str, subject.HOT) if role in pids}
+    return Clocks(reader, hot, pids.values())
 
 
-def _result(
-    found: Found, spent_us: tuple[float, float, float], shape: Shape, stamps: "array[int]"
-) -> Result:
-    hot, reader, others = spent_us
+def _result(found: Found, bill: Bill, shape: Shape, stamps: "array[int]") -> Result:
     count = max(1, found.verdict.received)
     sending_s = max(1e-9, (stamps[-1] - stamps[0]) / 1e9)
     return Result(
         verdict=found.verdict,
-        cpu=(hot + reader) / count,
-        reader=reader / count,
-        others=others / count,
+        cpu=(bill.hot_us + bill.reader_us) / count,
+        reader=bill.reader_us / count,
+        others=bill.others_us / count,
         p50_ms=percentile(found.latencies_ns, 50) / 1e6,
         p99_ms=percentile(found.latencies_ns, 99) / 1e6,
         ticks_per_s=found.verdict.received / found.took_s if found.took_s else 0.0,
         sent_per_s=shape.packets * (shape.frames - 1) / sending_s,
+        threads=bill.threads,
     )

@@ -1,4 +1,5 @@
-"""What of kitefeed is timed, in one place: change it here when the code's names change."""
+"""What of kitefeed is timed, in one place (and `recode`): change it here when the code's names
+change."""
 
 import os
 from collections.abc import Callable
@@ -7,28 +8,100 @@ from typing import Any
 
 import msgspec
 
+from benchmarks.recode import recode
 from kitefeed import Feed, Tick
 from kitefeed.actors.runtime import locks
 from kitefeed.actors.runtime.config import INSTRUMENTS_MAX
-from kitefeed.protocol import topology
-from kitefeed.protocol.kite.repack import repack_frame
+from kitefeed.protocol import feed, topics, topology
 from kitefeed.protocol.kite.ticks import TickBody
 from kitefeed.protocol.topology import Role
 
-__all__ = ["INSTRUMENTS_MAX", "Feed", "Role", "Tick"]
+__all__ = ["INSTRUMENTS_MAX", "Feed", "Role", "Tick", "recode"]
 
 _decode_body = msgspec.msgpack.Decoder(TickBody).decode
 HOT = (Role.TICKER, Role.BROADCASTER)
 
 
-def recode(frame: bytes) -> list[bytes]:
-    """One frame of Kite to the bodies that travel: what the ticker does for each packet."""
-    return repack_frame(frame).bodies
-
-
 def read(bodies: list[bytes]) -> list[TickBody]:
     """What travels to objects: what a program does for each tick, its message left aside."""
     return [_decode_body(body) for body in bodies]
+
+
+def materialise(bodies: list[TickBody]) -> list[dict[str, Any]]:
+    """What a program pays on top that reads every field of every tick."""
+    nowhere: Any = None
+    return [official_dict(Tick("", body, 0, 0, nowhere)) for body in bodies]
+
+
+# --- what is written around the bodies ----------------------------------------------------------
+
+Named = tuple[bytes, TickBody]
+_SHARD, _EPOCH, _GEN, _NOW_NS = 0, 7, 1_790_000_000_000_000_000, 1_790_000_000_100_000_000
+
+
+def topic_of(key: str) -> bytes:
+    return topics.tick_topic(key)
+
+
+def batch(names: list[bytes], bodies: list[bytes]) -> bytes:
+    """The ticker's message to the broadcaster."""
+    return feed.encode(
+        feed.IngestBatch(
+            v=feed.VERSION,
+            shard=_SHARD,
+            epoch=_EPOCH,
+            source=feed.Source.WEBSOCKET,
+            batch_seq=1,
+            received_boot_ns=_NOW_NS,
+            last_frame_boot_ns=_NOW_NS,
+            canary_boot_ns=_NOW_NS,
+            period_ns=0,
+            items=[],
+            topics=names,
+            bodies=bodies,
+        )
+    )
+
+
+def chunks(names: list[bytes], bodies: list[bytes]) -> list[bytes]:
+    """The broadcaster's messages to those who read everything."""
+    writer, most = _writer(), feed.TICKS_PER_CHUNK_MAX
+    return [
+        writer.chunk(
+            start + 1,
+            names[start : start + most],
+            list(range(1, len(bodies[start : start + most]) + 1)),
+            bodies[start : start + most],
+            [],
+        )
+        for start in range(0, len(bodies), most)
+    ]
+
+
+def messages(names: list[bytes], bodies: list[bytes]) -> list[bytes]:
+    """The broadcaster's messages to those who read single instruments."""
+    one = _writer().one
+    return [one(name, 1, 0, body) for name, body in zip(names, bodies, strict=True)]
+
+
+def _writer() -> feed.TickFrames:
+    source = feed.Source.WEBSOCKET
+    return feed.TickFrames(_GEN, _SHARD, _EPOCH, source, _NOW_NS, _NOW_NS)
+
+
+def read_batch(message: bytes) -> list[Named]:
+    found = feed.decode_batch(message)
+    return list(zip(found.topics, read(found.bodies), strict=True))
+
+
+def read_chunks(messages: list[bytes]) -> list[Named]:
+    found = [feed.decode_chunk_message(feed.split_frame(each)[1]).body for each in messages]
+    return [pair for chunk in found for pair in zip(chunk.topics, chunk.bodies, strict=True)]
+
+
+def read_messages(messages: list[bytes]) -> list[Named]:
+    pairs = [feed.split_frame(message) for message in messages]
+    return [(topic, feed.decode_tick_message(array).body) for topic, array in pairs]
 
 
 def wire_values(body: TickBody) -> tuple[Any, ...]:

@@ -1,6 +1,6 @@
 """The one table: what was measured, beside whom, by how much better, and the goal."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 import msgspec
@@ -12,8 +12,8 @@ from benchmarks.measure import Figure
 
 class Row(msgspec.Struct):
     """`better`: how many times better than the official client, repetition by repetition; `goal`:
-    what its median has to reach; `limit`: what none of our repetitions may exceed. `note` says what
-    the figures cannot."""
+    what its median has to reach; `limit`: what none of our repetitions may exceed. `others`: more
+    peers, by their title. `note` says what the figures cannot."""
 
     part: str
     what: str
@@ -21,7 +21,7 @@ class Row(msgspec.Struct):
     ours: Figure | None = None
     official: Figure | None = None
     better: Figure | None = None
-    js: Figure | None = None
+    others: dict[str, Figure] = {}
     goal: float | None = None
     limit: float | None = None
     note: str = ""
@@ -29,7 +29,7 @@ class Row(msgspec.Struct):
     @property
     def is_met(self) -> bool | None:
         """Whether the goal is; None where there is none, or nothing to compare."""
-        if self.limit is not None and self.ours is not None:
+        if self.limit is not None and self.ours is not None and self.ours.values:
             return max(self.ours.values) <= self.limit
         if self.goal is None or self.better is None:
             return None
@@ -43,14 +43,20 @@ def compared(
     ours: list[float],
     official: list[float],
     *,
-    js: list[float] | None = None,
+    others: Mapping[str, list[float]] | None = None,
     goal: float | None = None,
     is_more_better: bool = False,
 ) -> Row:
     """A row whose repetitions were interleaved with the official client's."""
-    own, theirs = Figure(ours), Figure(official)
-    better = own.times_better(theirs, is_more_better=is_more_better)
-    return Row(part, what, unit, own, theirs, better, Figure(js) if js else None, goal)
+    row = Row(part, what, unit, _figure(ours), _figure(official), goal=goal)
+    row.others = {title: Figure(values) for title, values in (others or {}).items() if values}
+    if row.ours is not None and row.official is not None:
+        row.better = row.ours.times_better(row.official, is_more_better=is_more_better)
+    return row
+
+
+def _figure(values: list[float]) -> Figure | None:
+    return Figure(values) if values else None
 
 
 def number(value: float) -> str:
@@ -77,34 +83,51 @@ def goal(row: Row) -> str:
     return f"{sign}: {word}"
 
 
-CAPTION = "median [lowest-highest] of the repetitions"
-HEADS = ("what", "unit", "kitefeed", "pykiteconnect", "times better", "kiteconnectjs", "goal")
+CAPTION = "median of the repetitions, and the lowest and highest where they differ"
+OURS, OFFICIAL = "kitefeed", "pykiteconnect"
 
 
-def cells(row: Row) -> tuple[str, ...]:
+def peers_of(rows: Iterable[Row]) -> list[str]:
+    """The titles of all other peers, in the order of their first row."""
+    return list(dict.fromkeys(title for row in rows for title in row.others))
+
+
+def heads(peers: Sequence[str]) -> tuple[str, ...]:
+    return ("what", "unit", OURS, OFFICIAL, "times better", *peers, "goal")
+
+
+def cells(row: Row, peers: Sequence[str]) -> tuple[str, ...]:
     return (
         f"{row.what} ({row.note})" if row.note else row.what,
         row.unit,
         figure(row.ours),
         figure(row.official),
         figure(row.better),
-        figure(row.js),
+        *(figure(row.others.get(title)) for title in peers),
         goal(row),
     )
 
 
-def show(rows: Iterable[Row], title: str, console: Console) -> None:
+def show(rows: Sequence[Row], title: str, console: Console) -> None:
+    peers = peers_of(rows)
     table = Table(title=title, title_justify="left", caption=CAPTION)
-    for head in HEADS:
+    for head in heads(peers):
         table.add_column(head, overflow="fold")
     for _, group in groupby(rows, key=lambda row: row.part):
         table.add_section()
         for row in group:
-            table.add_row(*cells(row))
+            table.add_row(*cells(row, peers))
     console.print(table)
 
 
-def markdown(rows: Iterable[Row], title: str) -> str:
-    lines = [title, "", f"| {' | '.join(HEADS)} |", f"|{'---|' * len(HEADS)}"]
-    lines += [f"| {' | '.join(cells(row))} |" for row in rows]
+def markdown(rows: Sequence[Row], facts: Iterable[str]) -> str:
+    """As docs/PERFORMANCE.md has it: the facts of the run, then a table for each part."""
+    lines = [f"- {fact}" for fact in facts]
+    lines += ["", f"Each figure is the {CAPTION}."]
+    for part, group in groupby(rows, key=lambda row: row.part):
+        of_part = list(group)
+        peers = peers_of(of_part)
+        lines += ["", f"### {part.capitalize()}", ""]
+        lines += [f"| {' | '.join(heads(peers))} |", "|---" * len(heads(peers)) + "|"]
+        lines += [f"| {' | '.join(cells(row, peers))} |" for row in of_part]
     return "\n".join(lines) + "\n"

@@ -2,18 +2,21 @@
 
 import time
 
-from benchmarks import processes, subject
+from benchmarks import clocks, subject
+from benchmarks.clocks import cpu_ns
 from benchmarks.frames import LISTED, Shape, Universe
 from benchmarks.measure import Figure
-from benchmarks.parts import INSTRUMENTS, Context
-from benchmarks.processes import Daemon, Died, cpu_ns
-from benchmarks.stage import OFFICIAL, Result
+from benchmarks.parts import TROUBLE, Context
+from benchmarks.peers import ALL, OFFICIAL, Peer
+from benchmarks.processes import Daemon, Died, Talker
+from benchmarks.stage import Result
 from benchmarks.table import Row, compared
 
 SIZES = tuple(n for n in (10, 100, 1_000, 3_000, LISTED) if n <= subject.INSTRUMENTS_MAX)
 GROWTH = Shape("full", 9, 150, 900)
-IDLE_S = 10.0
-START_REPS_MAX = 3
+GROWTH_MAX = 1.3  # times, from the fewest instruments to the most; 1 but for noise
+IDLE_S = 5.0
+REPS_MAX = 3
 START_S_MAX = 60.0
 
 
@@ -21,79 +24,118 @@ def growth(context: Context) -> list[Row]:
     """The same frames over ever more instruments: what a tick costs must not depend on them."""
     results: dict[int, list[Result]] = {size: [] for size in SIZES}
     daemons = {}
-    for size in SIZES:
-        context.progress(f"growth: starting a daemon with {size:,} instruments")
-        daemons[size] = context.stage.daemon(f"grow{size}", Universe(size))
-    for rep in range(context.reps):
+    try:
         for size in SIZES:
-            context.progress(f"growth {rep + 1}/{context.reps}: {size:,} instruments")
-            result = context.stage.run("all", GROWTH, Universe(size), daemons[size])
-            results[size].append(result)
+            context.say(f"growth: starting a daemon with {size:,} instruments")
+            daemons[size] = context.stage.daemon(f"grow{size}", Universe(size))
+        for rep in range(context.reps):
+            for size in SIZES:
+                context.say(f"growth, {size:,} instruments ({rep + 1}/{context.reps})")
+                result = context.stage.run(ALL, GROWTH, Universe(size), daemons[size])
+                results[size].append(result)
+    except TROUBLE as error:
+        context.fail("growth", None, error)
     for daemon in daemons.values():
         daemon.stop()
-    return [_growth_row(size, results) for size in SIZES]
+    return _growth_rows(context, {size: runs for size, runs in results.items() if runs})
 
 
-def _growth_row(size: int, results: dict[int, list[Result]]) -> Row:
-    spent, least = (
-        Figure([r.cpu - r.reader for r in results[which]]) for which in (size, SIZES[0])
-    )
-    what = f"daemon's CPU, {size:,} instruments, {GROWTH.per_s} ticks/s"
-    note = f"{spent.median / least.median:.2f} times that of {SIZES[0]}"
-    return Row("growth", what, "us/tick", spent, note=note)
+def _growth_rows(context: Context, results: dict[int, list[Result]]) -> list[Row]:
+    spent = {size: Figure([r.cpu - r.reader for r in runs]) for size, runs in results.items()}
+    rows = [
+        Row(
+            "growth", f"daemon's CPU, {size:,} instruments, {GROWTH.per_s} ticks/s", "us/tick", each
+        )
+        for size, each in spent.items()
+    ]
+    lost = sum(r.verdict.lost for runs in results.values() for r in runs)
+    context.lose("growth", lost)
+    if len(spent) > 1:
+        least, most = min(spent), max(spent)
+        grown = Figure([spent[most].median / spent[least].median])
+        what = f"{most:,} instruments against {least:,}"
+        rows.append(Row("growth", what, "times", grown, limit=GROWTH_MAX))
+    rows.append(Row("growth", "lost", "ticks", Figure([float(lost)]), limit=0))
+    return rows
 
 
 def idle(context: Context) -> list[Row]:
-    """Connected, nothing but heartbeats. pykiteconnect: one process with as many instruments."""
-    stage, daemon = context.stage, context.daemon
+    """Connected, nothing but a heartbeat and one index tick a second; and what a program holds that
+    reads everything. pykiteconnect: one process with as many instruments."""
+    readers: dict[Peer, Talker] = {}
+    try:
+        for peer in (ALL, OFFICIAL):
+            readers[peer] = _ready_reader(context, peer)
+        return _idle_rows(context, readers)
+    except TROUBLE as error:
+        context.fail("idle", None, error)
+        return []
+    finally:
+        for reader in readers.values():
+            reader.close()
+
+
+def _ready_reader(context: Context, peer: Peer) -> Talker:
+    stage = context.stage
     plan = stage.builder.plan(Shape("full", 1, 1), stage.universe)
-    with processes.python("benchmarks.read_official", log=stage.root / "readers.log") as official:
-        official.tell(stage.spec(OFFICIAL, plan, stage.universe, None))
-        official.hear(60)
-        context.progress(f"idle: {IDLE_S:.0f} s of nothing")
-        pids = daemon.pids()
-        spent = {name: -cpu_ns(pid) for name, pid in pids.items()}
-        theirs = -cpu_ns(official.pid)
+    reader = stage.reader(peer)
+    reader.tell(stage.spec(peer, plan, stage.universe, context.daemon if peer.is_ours else None))
+    reader.hear(60)
+    return reader
+
+
+def _idle_rows(context: Context, readers: dict[Peer, Talker]) -> list[Row]:
+    pids = {**context.daemon.pids(), OFFICIAL.key: readers[OFFICIAL].pid}
+    percents: dict[str, list[float]] = {name: [] for name in pids}
+    for rep in range(min(REPS_MAX, context.reps)):
+        context.say(f"idle: {IDLE_S:.0f} s of nothing ({rep + 1})")
+        before = {name: cpu_ns(pid) for name, pid in pids.items()}
         time.sleep(IDLE_S)
-        spent = {name: spent[name] + cpu_ns(pid) for name, pid in pids.items()}
-        theirs += cpu_ns(official.pid)
-        memory = {name: processes.memory_mb(pid) for name, pid in pids.items()}
-        theirs_mb = processes.memory_mb(official.pid)
-    percent = 100 / IDLE_S / 1e9
-    what = f"{INSTRUMENTS:,} instruments"
+        for name, pid in pids.items():
+            percents[name].append((cpu_ns(pid) - before[name]) / IDLE_S / 1e7)
+    theirs = percents.pop(OFFICIAL.key)
+    memory = {name: clocks.memory_mb(pid) for name, pid in pids.items()}
+    theirs_mb = memory.pop(OFFICIAL.key)
+    what = f"{len(context.stage.universe.all):,} instruments"
+    together = [sum(each) for each in zip(*percents.values(), strict=True)]
+    program_mb = clocks.memory_mb(readers[ALL].pid)
     rows = [
-        Row("idle", f"CPU, {what}", "% of a core",
-            Figure([sum(spent.values()) * percent]), Figure([theirs * percent])),
+        Row("idle", f"CPU, {what}", "% of a core", Figure(together), Figure(theirs)),
         Row("idle", f"memory, {what}", "MB", Figure([sum(memory.values())]), Figure([theirs_mb])),
+        Row("idle", f"memory of a program that reads everything, {what}", "MB",
+            Figure([program_mb]), Figure([theirs_mb])),
     ]  # fmt: skip
-    rows[0].note = ", ".join(f"{name} {ns * percent:.2f}" for name, ns in spent.items())
+    rows[0].note = ", ".join(f"{name} {sum(v) / len(v):.2f}" for name, v in percents.items())
     rows[1].note = ", ".join(f"{name} {mb:.0f}" for name, mb in memory.items())
     return rows
 
 
 def start(context: Context) -> list[Row]:
-    """From the command to the last of INSTRUMENTS values, fresh, in a program."""
-    stage = context.stage
+    """From the command to the last of all values, fresh, in a program."""
     times: dict[str, list[float]] = {"first start": [], "again": [], "official": []}
-    for rep in range(min(START_REPS_MAX, context.reps)):
-        context.progress(f"start {rep + 1}")
-        daemon = stage.new_daemon(f"start{rep}", stage.universe)
-        times["first start"].append(_started_s(daemon))
-        times["again"].append(_started_s(daemon))
-        times["official"].append(_official_s(context))
-    what = f"start to {INSTRUMENTS:,} fresh values"
+    universe = context.stage.universe
+    try:
+        for rep in range(min(REPS_MAX, context.reps)):
+            context.say(f"start ({rep + 1})")
+            daemon = context.stage.new_daemon(f"start{rep}", universe)
+            for name in ("first start", "again"):
+                times[name].append(_started_s(daemon, len(universe.all)))
+            times["official"].append(_official_s(context))
+    except TROUBLE as error:
+        context.fail("start", None, error)
+    what = f"start to {len(universe.all):,} fresh values"
     return [
         compared("start", f"{what}, {name}", "s", times[name], times["official"])
         for name in ("first start", "again")
     ]
 
 
-def _started_s(daemon: Daemon) -> float:
+def _started_s(daemon: Daemon, count: int) -> float:
     start_s = time.monotonic()
     daemon.start()
     try:
         with subject.open_feed(daemon.config, []) as feed:
-            while not _is_whole(feed):
+            while not _is_whole(feed, count):
                 if time.monotonic() - start_s > START_S_MAX:
                     raise Died(f"{len(feed.values())} values after {START_S_MAX:.0f} s")
                 feed.next(0.05)
@@ -102,16 +144,12 @@ def _started_s(daemon: Daemon) -> float:
         daemon.stop()
 
 
-def _is_whole(feed: subject.Feed) -> bool:
+def _is_whole(feed: subject.Feed, count: int) -> bool:
     values = feed.values()
-    return len(values) >= INSTRUMENTS and all(tick.is_fresh for tick in values)
+    return len(values) >= count and all(tick.is_fresh for tick in values)
 
 
 def _official_s(context: Context) -> float:
-    stage = context.stage
-    plan = stage.builder.plan(Shape("full", 1, 1), stage.universe)
     start_s = time.monotonic()
-    with processes.python("benchmarks.read_official", log=stage.root / "readers.log") as official:
-        official.tell(stage.spec(OFFICIAL, plan, stage.universe, None))
-        official.hear(60)
+    with _ready_reader(context, OFFICIAL):
         return time.monotonic() - start_s

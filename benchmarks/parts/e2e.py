@@ -1,88 +1,110 @@
 """End to end: from a frame sent to a tick decoded in a program, both over real sockets."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from benchmarks.frames import Shape
 from benchmarks.measure import Figure
-from benchmarks.parts import Context
-from benchmarks.stage import JS, NAMES, OFFICIAL, Result
+from benchmarks.parts import Context, interleaved
+from benchmarks.peers import ALL, EACH, JS, OFFICIAL, Peer
+from benchmarks.stage import Result
 from benchmarks.table import Row, compared
+
+PART = "end to end"
 
 
 class Case(NamedTuple):
-    """`cpu_goal` and `p99_goal`: how many times better `each` has to be."""
+    """`cpu_goal` and `p99_goal`: how many times better both ways to read have to be that do not
+    read every field."""
 
     name: str
     shape: Shape
-    kinds: tuple[str, ...]
+    peers: Sequence[Peer] = ()
     cpu_goal: float | None = None
     p99_goal: float | None = None
 
 
-_ALL = (OFFICIAL, "each", "all", "eager")
 CASES = (
-    Case("1,000/s", Shape("full", 10, 120, 1_000), _ALL),
-    Case("9,000/s", Shape("full", 90, 150, 9_000), (*_ALL, JS), cpu_goal=3, p99_goal=2),
-    Case("30,000/s", Shape("full", 300, 100, 30_000), _ALL, p99_goal=10),
+    Case("1,000/s", Shape("full", 10, 120, 1_000)),
+    Case("1,000/s, single ticks", Shape("full", 1, 1_200, 1_000)),
+    Case("9,000/s", Shape("full", 90, 150, 9_000), cpu_goal=3, p99_goal=2),
+    Case("30,000/s", Shape("full", 300, 100, 30_000), p99_goal=10),
     # Five times 3,000 instruments at once, 0.4 s apart: what Kite sends after a reconnect.
-    Case("snapshot", Shape("full", 200, 75, 7_500, burst=15), (*_ALL, JS), p99_goal=10),
+    Case("snapshot", Shape("full", 200, 75, 7_500, burst=15), p99_goal=10),
     *(
-        Case(f"9,000/s {kind}", Shape(kind, 90, 70, 9_000), (OFFICIAL, "each", "all"))
-        for kind in ("quote", "ltp", "index", "mixed")
+        Case(f"9,000/s {kind}", Shape(kind, 90, 70, 9_000))
+        for kind in ("ltp", "quote", "index", "currency", "mixed")
     ),
 )
+BASE = Shape("full", 90, 150, 9_000)  # what the options change
+WITH_JS = ("9,000/s", "snapshot", "9,000/s mixed")  # by itself; it takes part in all that is asked
 
 
 def measure(context: Context) -> list[Row]:
-    rows: list[Row] = []
-    results: dict[str, dict[str, list[Result]]] = {case.name: {} for case in CASES}
-    for rep in range(context.reps):
-        for case in CASES:
-            kinds = [kind for kind in case.kinds if context.has_js or kind != JS]
-            turn = rep % len(kinds)  # nobody is always the first
-            for kind in kinds[turn:] + kinds[:turn]:
-                context.progress(f"end to end {rep + 1}/{context.reps}: {case.name}, {NAMES[kind]}")
-                daemon = context.daemon if kind not in (OFFICIAL, JS) else None
-                result = context.stage.run(kind, case.shape, context.stage.universe, daemon)
-                results[case.name].setdefault(kind, []).append(result)
-    for case in CASES:
-        rows += _rows(case, results[case.name])
-    return rows
+    cases = _cases(context)
+    results = interleaved(
+        context, PART, cases, lambda case, peer: context.run(peer, case.shape)
+    )  # fmt: skip
+    return [row for case in cases for row in _rows(context, case, results[case.name])]
 
 
-def _rows(case: Case, results: dict[str, list[Result]]) -> list[Row]:
+def _cases(context: Context) -> list[Case]:
+    if context.asked.is_any:
+        shape = context.asked.of(BASE)
+        return [Case(shape.text, shape, context.peers)]
+    return [
+        case._replace(peers=[p for p in context.peers if p != JS or case.name in WITH_JS])
+        for case in CASES
+    ]
+
+
+def _rows(context: Context, case: Case, results: dict[Peer, list[Result]]) -> list[Row]:
     rows = []
-    theirs, js = results[OFFICIAL], results.get(JS, [])
-    for kind in ("each", "all", "eager"):
-        if kind not in results:
+    official = results.get(OFFICIAL, [])
+    others = {p.title: runs for p, runs in results.items() if not p.is_ours and p != OFFICIAL}
+    for peer, ours in results.items():
+        if not peer.is_ours:
             continue
-        ours = results[kind]
-        name = f"{case.name}: {NAMES[kind].removeprefix('kitefeed, ')}"
-        has_goal = kind != "eager"
+        name = f"{case.name}: {peer.title.removeprefix('kitefeed, ')}"
+        has_goal = peer in (EACH, ALL)
         cpu = compared(
-            "end to end", f"CPU, {name}", "us/tick",
-            [r.cpu for r in ours], [r.cpu for r in theirs], js=[r.cpu for r in js],
+            PART, f"CPU, {name}", "us/tick", [r.cpu for r in ours], [r.cpu for r in official],
+            others={title: [r.cpu for r in runs] for title, runs in others.items()},
             goal=case.cpu_goal if has_goal else None,
         )  # fmt: skip
-        reader, others = _mean([r.reader for r in ours]), _mean([r.others for r in ours])
-        cpu.note = f"{reader:.1f} of it in the reader; not in it: {others:.1f} in other processes"
+        reader, beside = _mean([r.reader for r in ours]), _mean([r.others for r in ours])
+        cpu.note = f"{reader:.1f} of it in the reader; not in it: {beside:.1f} in other processes"
         p99 = compared(
-            "end to end", f"p99 frame in to decoded, {name}", "ms",
-            [r.p99_ms for r in ours], [r.p99_ms for r in theirs], js=[r.p99_ms for r in js],
+            PART, f"p99 frame in to decoded, {name}", "ms",
+            [r.p99_ms for r in ours], [r.p99_ms for r in official],
+            others={title: [r.p99_ms for r in runs] for title, runs in others.items()},
             goal=case.p99_goal if has_goal else None,
         )  # fmt: skip
         p99.note = f"p50 {_mean([r.p50_ms for r in ours]):.2f}"
         rows += [cpu, p99]
-    return [*rows, _lost(case, results)]
+    return [*rows, _lost(context, case, results)]
 
 
-def _lost(case: Case, results: dict[str, list[Result]]) -> Row:
+def _lost(context: Context, case: Case, results: dict[Peer, list[Result]]) -> Row:
     """The worst of our readers, repetition by repetition."""
-    ours = [results[kind] for kind in results if kind not in (OFFICIAL, JS)]
-    worst = [float(max(r.verdict.lost for r in runs)) for runs in zip(*ours, strict=True)]
-    theirs = Figure([float(r.verdict.lost) for r in results[OFFICIAL]])
+    ours = {peer: _losses(runs) for peer, runs in results.items() if peer.is_ours}
+    for peer, losses in ours.items():
+        context.lose(f"{PART}, {case.name}, {peer.title}", int(sum(losses)))
+    worst = [max(losses) for losses in zip(*ours.values(), strict=False)]
     what = f"lost of {case.shape.ticks:,}, {case.name}: any reader"
-    return Row("end to end", what, "ticks", Figure(worst), theirs, limit=0)
+    row = Row(PART, what, "ticks", Figure(worst) if worst else None, limit=0)
+    if OFFICIAL in results:
+        row.official = Figure(_losses(results[OFFICIAL]))
+    row.others = {
+        peer.title: Figure(_losses(runs))
+        for peer, runs in results.items()
+        if not peer.is_ours and peer != OFFICIAL
+    }
+    return row
+
+
+def _losses(runs: list[Result]) -> list[float]:
+    return [float(run.verdict.lost) for run in runs]
 
 
 def _mean(values: list[float]) -> float:

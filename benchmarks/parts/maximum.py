@@ -7,29 +7,33 @@ and so on until a run is whole. The rate is that of the whole run, from the firs
 last tick decoded, so that nothing gains by lying in a queue.
 """
 
-from benchmarks.frames import UNPACED, Shape
-from benchmarks.parts import Context
-from benchmarks.stage import JS, NAMES, OFFICIAL, Result
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from benchmarks.frames import FRAMES_MAX, UNPACED, Shape
+from benchmarks.parts import Context, interleaved
+from benchmarks.peers import ALL, EACH, OFFICIAL, Peer
+from benchmarks.stage import Result
 from benchmarks.table import Row, compared
 
-PACKETS = 300  # of one frame
+PART = "maximum"
+BASE = Shape("full", 300, 150)
 TICKS_MIN, TICKS_MAX = 45_000, 300_000
 STEP_DOWN, STEP_UP = 0.8, 1.15
 STEPS_MAX = 12
-GOALS = {"each": 6.0, "all": 15.0, "eager": None}
+GOALS = {EACH: 6.0, ALL: 15.0}
 
 
 class Search:
     """Of one reader, over all repetitions: each begins a step above what held before."""
 
-    def __init__(self, context: Context, kind: str) -> None:
+    def __init__(self, context: Context, peer: Peer) -> None:
         self._context = context
-        self._kind = kind
+        self._peer = peer
         self._per_s = UNPACED
         self._ticks = TICKS_MIN
-        self.found: list[Result] = []
 
-    def measure(self) -> None:
+    def next(self) -> Result:
         """Raises RuntimeError when every rate loses ticks."""
         for _ in range(STEPS_MAX):
             result = self._run()
@@ -37,43 +41,48 @@ class Search:
                 self._ticks = min(TICKS_MAX, max(TICKS_MIN, round(result.ticks_per_s)))
                 if self._per_s != UNPACED:
                     self._per_s = round(self._per_s * STEP_UP)
-                self.found.append(result)
-                return
+                return result
             tried = result.sent_per_s if self._per_s == UNPACED else self._per_s
             # No reader takes more than its core gives.
             self._per_s = round(min(tried * STEP_DOWN, 1e6 / result.reader))
-        raise RuntimeError(f"{NAMES[self._kind]} loses ticks at every rate")
+        raise RuntimeError("it loses ticks at every rate")
 
     def _run(self) -> Result:
-        shape = Shape("full", PACKETS, self._ticks // PACKETS, self._per_s)
-        daemon = self._context.daemon if self._kind not in (OFFICIAL, JS) else None
-        stage = self._context.stage
-        return stage.run(self._kind, shape, stage.universe, daemon)
+        asked = self._context.asked._replace(rate=None, burst=None).of(BASE)
+        frames = min(FRAMES_MAX, max(2, self._ticks // asked.packets))
+        return self._context.run(self._peer, asked._replace(frames=frames, per_s=self._per_s))
+
+
+class Case(NamedTuple):
+    name: str
+    peers: Sequence[Peer]
 
 
 def measure(context: Context) -> list[Row]:
-    kinds = [OFFICIAL, "each", "all", "eager", *([JS] if context.has_js else [])]
-    searches = {kind: Search(context, kind) for kind in kinds}
-    for rep in range(context.reps):
-        turn = rep % len(kinds)
-        for kind in kinds[turn:] + kinds[:turn]:
-            context.progress(f"maximum {rep + 1}/{context.reps}: {NAMES[kind]}")
-            searches[kind].measure()
-    return [row for kind, goal in GOALS.items() for row in _rows(kind, searches, goal)]
+    searches = {peer: Search(context, peer) for peer in context.peers}
+    shape = context.asked.of(BASE)
+    case = Case(f"frames of {shape.packets} {shape.mix}", context.peers)
+    results = interleaved(context, PART, [case], lambda _, peer: searches[peer].next())
+    found = results[case.name]
+    goals = {} if context.asked.is_any else GOALS
+    ours = [peer for peer in found if peer.is_ours]
+    return [row for peer in ours for row in _rows(case.name, peer, found, goals.get(peer))]
 
 
-def _rows(kind: str, searches: dict[str, Search], goal: float | None) -> list[Row]:
-    ours, theirs = searches[kind].found, searches[OFFICIAL].found
-    js = searches[JS].found if JS in searches else []
-    name = NAMES[kind].removeprefix("kitefeed, ")
+def _rows(case: str, peer: Peer, found: dict[Peer, list[Result]], goal: float | None) -> list[Row]:
+    ours, theirs = found[peer], found.get(OFFICIAL, [])
+    others = {p.title: runs for p, runs in found.items() if not p.is_ours and p != OFFICIAL}
+    name = f"{case}, {peer.title.removeprefix('kitefeed, ')}"
     return [
         compared(
-            "maximum", f"without loss, {name}", "ticks/s",
+            PART, f"without loss, {name}", "ticks/s",
             [r.ticks_per_s for r in ours], [r.ticks_per_s for r in theirs],
-            js=[r.ticks_per_s for r in js], goal=goal, is_more_better=True,
+            others={title: [r.ticks_per_s for r in runs] for title, runs in others.items()},
+            goal=goal, is_more_better=True,
         ),
         compared(
-            "maximum", f"CPU at that rate, {name}", "us/tick",
-            [r.cpu for r in ours], [r.cpu for r in theirs], js=[r.cpu for r in js],
+            PART, f"CPU at that rate, {name}", "us/tick",
+            [r.cpu for r in ours], [r.cpu for r in theirs],
+            others={title: [r.cpu for r in runs] for title, runs in others.items()},
         ),
     ]  # fmt: skip

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.at_rest import ACTORS, MEMORY_MB_MAX, memory_mb, pids_in
+from benchmarks.at_rest import ACTORS, MEMORY_MB_MAX, pids_in
+from benchmarks.clocks import memory_mb
 from tests.integration.rig import Rig
 
 pytestmark = pytest.mark.processes

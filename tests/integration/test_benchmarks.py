@@ -1,5 +1,6 @@
 """`make bench` in small: its runs are real, and a run in which a tick is wrong fails."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,14 +9,18 @@ from typing import Any
 
 import pytest
 
-from benchmarks.frames import Builder, Plan, Shape, Universe
-from benchmarks.parts import Context, decode
+from benchmarks import kiteconnectjs, peers
+from benchmarks.asked import Asked
+from benchmarks.frames import Builder, Plan, Shape, join
+from benchmarks.parts import Context, decode, e2e, encode, threads
+from benchmarks.peers import ALL, EACH, OFFICIAL, Peer
 from benchmarks.processes import Daemon
-from benchmarks.stage import OFFICIAL, OURS, Result, Stage, WrongTick
+from benchmarks.stage import Result, Stage, WrongTick
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
 
 SHAPE = Shape("mixed", 10, 8, 800)
+NOTHING = Asked()
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +34,21 @@ def daemon(stage: Stage) -> Daemon:
     return stage.daemon("main", stage.universe)
 
 
-@pytest.mark.parametrize("kind", [*OURS, OFFICIAL])
+def context(stage: Stage, daemon: Daemon, *others: Peer, asked: Asked = NOTHING) -> Context:
+    """One repetition of the official client and one reader of ours; `others` are the first."""
+    made = Context(stage, [*others, OFFICIAL, ALL], 1, asked, say=lambda _: None)
+    made.use(daemon)
+    return made
+
+
+PYTHON = [peer for peer in peers.KNOWN.values() if not peer.hands_over]
+
+
+@pytest.mark.parametrize("peer", PYTHON, ids=lambda peer: peer.key)
 def test_every_reader_gets_every_tick_as_it_was_sent(
-    stage: Stage, daemon: Daemon, kind: str
+    stage: Stage, daemon: Daemon, peer: Peer
 ) -> None:
-    result = stage.run(kind, SHAPE, stage.universe, None if kind == OFFICIAL else daemon)
+    result = stage.run(peer, SHAPE, stage.universe, daemon if peer.is_ours else None)
     assert result.verdict.is_complete, result.verdict
     assert result.verdict.received == SHAPE.ticks
     assert 0 < result.reader <= result.cpu
@@ -47,7 +62,7 @@ def run_against_another_plan(
     spec = stage.spec
     told: Any = lambda *args: {**spec(*args), "plan": str(other)}  # noqa: E731
     monkeypatch.setattr(stage, "spec", told)
-    return stage.run("each", SHAPE, stage.universe, daemon)
+    return stage.run(EACH, SHAPE, stage.universe, daemon)
 
 
 def next_plan(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Plan:
@@ -68,32 +83,169 @@ def test_a_run_with_one_altered_byte_fails(
         run_against_another_plan(stage, daemon, monkeypatch, tmp_path / "altered")
 
 
-def test_a_tick_that_does_not_come_is_counted_as_lost(
+def planned_with_one_more(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, path: Path, number: int
+) -> None:
+    """A plan to compare with that holds one packet more than is sent, of frame `number`."""
+    plan = next_plan(stage, monkeypatch)
+    token = stage.universe.tradables[0].token
+    packet = Builder().packet("ltp", token, plan.first_price + number)
+    Plan(plan.first_price, [*plan.frames, join([packet])], [*plan.due_ns, 0]).save(path)
+
+
+def test_a_last_tick_that_does_not_come_is_counted_as_lost(
     stage: Stage, daemon: Daemon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    plan = next_plan(stage, monkeypatch)
-    one_more = Builder().plan(Shape("ltp", 1, 1), Universe(60)).frames[0]
-    frames = [*plan.frames, one_more]
-    Plan(plan.first_price, frames, [*plan.due_ns, 0]).save(tmp_path / "longer")
+    planned_with_one_more(stage, monkeypatch, tmp_path / "longer", SHAPE.frames)
     result = run_against_another_plan(stage, daemon, monkeypatch, tmp_path / "longer")
     assert result.verdict.lost == 1
+
+
+@pytest.mark.parametrize("peer", [ALL, OFFICIAL], ids=lambda peer: peer.key)
+def test_a_reader_that_waits_for_more_hears_only_silence(
+    stage: Stage, daemon: Daemon, monkeypatch: pytest.MonkeyPatch, peer: Peer
+) -> None:
+    """As one that has lost some does: what keeps the feed alive between runs must not reach it."""
+    spec = stage.spec
+    more: Any = lambda *args: {**spec(*args), "ticks": SHAPE.ticks + 5}  # noqa: E731
+    monkeypatch.setattr(stage, "spec", more)
+    result = stage.run(peer, SHAPE, stage.universe, daemon if peer.is_ours else None)
+    assert result.verdict.is_complete, result.verdict
+
+
+def test_a_run_fails_whose_reader_does_not_know_of_a_lost_tick(
+    stage: Stage, daemon: Daemon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    planned_with_one_more(stage, monkeypatch, tmp_path / "earlier", -1)
+    with pytest.raises(WrongTick, match="misreported=1"):
+        run_against_another_plan(stage, daemon, monkeypatch, tmp_path / "earlier")
 
 
 def test_the_decoders_are_timed_and_compared(
     stage: Stage, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decode, "CASES", (("mixed", 10),))
     monkeypatch.setattr(decode, "SAMPLE_NS", 1_000_000)
-    rows = decode.measure(Context(stage, daemon, 2, has_js=False, progress=lambda _: None))
-    assert len(rows) == 2
+    rows = decode.measure(context(stage, daemon, asked=Asked(frame=10, mix="mixed")))
+    assert len(rows) == 3
     assert all(row.better is not None for row in rows)
     assert all(row.ours is not None and min(row.ours.values) > 0 for row in rows)
 
 
-def test_an_unknown_part_is_refused_with_the_names_of_all() -> None:
+def test_the_encoders_are_timed_and_read_back(
+    stage: Stage, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decode, "SAMPLE_NS", 1_000_000)
+    asked = context(stage, daemon, asked=Asked(frame=300, mix="full:2,ltp:1"))
+    rows = encode.measure(asked)
+    assert not asked.failures
+    assert len(rows) == 3
+    assert all(row.better is not None for row in rows)
+
+
+def test_every_thread_that_carries_ticks_is_on_the_bill(stage: Stage, daemon: Daemon) -> None:
+    asked = context(stage, daemon, asked=Asked(rate=3_000, frame=10, seconds=0.2))
+    rows = threads.measure(asked)
+    assert not asked.failures
+    told = {row.what.removeprefix(f"{ALL.title}: ") for row in rows}
+    wanted = {f"{process}, main" for process in ("ticker", "broadcaster", "reader")}
+    assert wanted <= told
+    assert {"ticker, libzmq", "broadcaster, libzmq"} <= told
+
+
+# --- peers that fail ----------------------------------------------------------------------------
+
+LIAR = r"""
+import json, socket, sys
+given = json.loads(sys.stdin.readline())
+{before}
+host, port = given["address"].split(":")
+ws = socket.create_connection((host, int(port)))
+ws.sendall(f"GET /?api_key={{given['key']}} HTTP/1.1\r\nUpgrade: websocket\r\n"
+           "Sec-WebSocket-Key: x\r\n\r\n".encode())
+ws.recv(100_000)
+text = json.dumps({{"a": "subscribe", "v": given["tokens"]}}).encode()
+ws.sendall(bytes((0x81, 0x80 | 126)) + len(text).to_bytes(2, "big") + bytes(4) + text)
+ws.recv(100_000)
+print(json.dumps({{"ready": True}}), flush=True)
+{after}
+"""
+DIES = "ws.recv(100_000); sys.exit('Error: it has had enough')"
+INVENTS = """
+ws.recv(100_000)
+print(json.dumps({"end": True}), flush=True)
+told = json.loads(sys.stdin.readline())
+tick = {"instrument_token": given["tokens"][0], "last_price": given["first_price"] / 100}
+line = json.dumps({"at_ns": 1, "ticks": [tick]})
+open(told["ticks"], "w").write(line)
+print(json.dumps({"written": True}), flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "cause"),
+    [
+        ("raise OSError('no licence')", "", "no licence"),
+        ("", DIES, "it has had enough"),
+        ("", INVENTS, "strange=1"),
+    ],
+    ids=["it does not start", "it dies in a run", "it makes ticks up"],
+)
+def test_a_peer_that_fails_is_one_line_and_the_rest_goes_on(
+    stage: Stage, daemon: Daemon, tmp_path: Path, before: str, after: str, cause: str
+) -> None:
+    program = tmp_path / "liar.py"
+    program.write_text(LIAR.format(before=before, after=after))
+    liar = peers.other(f"liar={sys.executable} {program}")
+    asked = context(stage, daemon, liar, asked=Asked(rate=2_000, frame=5, seconds=0.1))
+    rows = e2e.measure(asked)
+    assert [failure.is_ours for failure in asked.failures] == [False]
+    assert cause in asked.failures[0].line
+    cpu = next(row for row in rows if row.unit == "us/tick")
+    assert cpu.better is not None
+    assert not asked.lost
+
+
+def test_a_program_that_is_not_there_is_one_line_too(stage: Stage, daemon: Daemon) -> None:
+    gone = peers.other("gone=/nowhere/reader")
+    asked = context(stage, daemon, gone, asked=Asked(rate=2_000, frame=5, seconds=0.1))
+    assert e2e.measure(asked)
+    assert "/nowhere/reader" in asked.failures[0].line
+
+
+def test_without_node_the_reason_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert kiteconnectjs.why_not() == "node and npm are not installed"
+
+
+@pytest.mark.skipif(shutil.which("npm") is None, reason="there is no npm")
+def test_without_a_registry_the_reason_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9")
+    monkeypatch.setenv("npm_config_cache", str(tmp_path / "cache"))
+    monkeypatch.setenv("npm_config_fetch_retry_mintimeout", "1")
+    monkeypatch.setattr(kiteconnectjs, "DIRECTORY", tmp_path)
+    monkeypatch.setattr(kiteconnectjs, "MODULE", tmp_path / "node_modules" / "kiteconnect")
+    assert kiteconnectjs.why_not().startswith("npm could not install it")
+
+
+# --- options ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["everything"], "decode"),
+        (["e2e", "--mix", "tick:2"], "index-quote"),
+        (["e2e", "--mix", "index", "--frame", "101"], "100"),
+        (["e2e", "--peers", "nobody"], "pykiteconnect"),
+        (["e2e", "--peer", "all=true"], "NAME=COMMAND"),
+    ],
+)
+def test_a_wrong_option_is_refused_with_what_there_is(options: list[str], says: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "everything"],
+        [sys.executable, "-m", "benchmarks", *options],
         cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "decode" in done.stderr
+    assert says in done.stderr

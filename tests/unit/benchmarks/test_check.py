@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from kiteconnect import KiteTicker
 from rich.console import Console
 
-from benchmarks import check, frames, subject, table
+from benchmarks import check, frames, mixes, report, subject, table
+from benchmarks.asked import Asked
 from benchmarks.check import Received, Verdict
-from benchmarks.frames import Builder, Plan, Shape, Universe, packets_of
+from benchmarks.frames import BadShape, Builder, Plan, Shape, Universe, packets_of, token_of
 from benchmarks.measure import Figure, percentile
 from benchmarks.table import Row, compared
 from kitefeed.protocol.kite.ticks import TickBody
@@ -97,10 +99,47 @@ def test_a_plan_is_read_back_as_it_was_saved(plan: Plan, tmp_path) -> None:
 def test_every_packet_of_a_run_can_be_told_from_all_others() -> None:
     builder, universe = Builder(), Universe(300)
     seen = set()
-    for kind in (*frames.KINDS, "mixed"):
+    kinds = (*mixes.KINDS, "mixed", "full:1,currency:1")
+    for kind in kinds:
         for frame in builder.plan(Shape(kind, 10, 30), universe).frames:
             seen |= {packet[:8] for packet in packets_of(frame)}
-    assert len(seen) == 5 * 10 * 30
+    assert len(seen) == len(kinds) * 10 * 30
+
+
+def test_the_kinds_of_a_mix_come_in_turn_by_their_weights() -> None:
+    assert mixes.sequence("full:3,ltp:1") == ("full", "full", "ltp", "full")
+    assert mixes.sequence("quote") == ("quote",)
+    assert {len(body) for body in packets_of(one_frame("mixed", 60))} == {8, 28, 32, 44, 184}
+
+
+def test_currencies_are_those_whose_prices_have_divisors_of_their_own() -> None:
+    packets = list(packets_of(one_frame("currency", 20)))
+    assert {len(packet) for packet in packets} == {184}
+    assert {frames.divisor_of(token_of(packet)) for packet in packets} == {10_000_000, 10_000}
+
+
+def one_frame(mix: str, count: int) -> bytes:
+    return Builder().plan(Shape(mix, count, 1), Universe(600)).frames[0]
+
+
+@pytest.mark.parametrize("mix", ["tick", "full:x", "full:0", "", "full:-1", "full:1001"])
+def test_what_is_no_mix_is_refused(mix: str) -> None:
+    with pytest.raises(mixes.BadMix):
+        mixes.sequence(mix)
+
+
+def test_a_frame_needs_an_instrument_for_each_packet() -> None:
+    with pytest.raises(BadShape, match="20"):
+        one_frame("index", 21)
+
+
+def test_what_is_asked_for_keeps_the_length_of_a_run() -> None:
+    base = Shape("full", 90, 150, 9_000)
+    assert Asked().of(base) == base
+    assert Asked(rate=3_000, frame=10, mix="ltp").of(base) == Shape("ltp", 10, 450, 3_000)
+    assert Asked(seconds=0.5, burst=5).of(base) == Shape("full", 90, 50, 9_000, 5)
+    unpaced = Shape("full", 300, 150)
+    assert Asked(frame=100).of(unpaced) == Shape("full", 100, 450)
 
 
 def test_a_burst_is_due_at_once_and_the_next_when_the_rate_says() -> None:
@@ -122,10 +161,57 @@ def test_the_table_says_by_how_much_and_whether_the_goal_is_met() -> None:
     assert more.better == Figure([3.0, 1.5])
     assert [row.is_met for row in (less, more, lost, missing)] == [True, False, False, None]
     rows = [less, more, lost, missing]
-    text = table.markdown(rows, "title")
-    assert "| CPU | us/tick | 3 [2-4] | 10 | 3.75 [2.50-5] |  | >= 3: met |" in text
+    less.others = {"a peer": Figure([20.0])}
+    text = table.markdown(rows, ["commit: abc"])
+    assert "- commit: abc\n" in text
+    assert "| CPU | us/tick | 3 [2-4] | 10 | 3.75 [2.50-5] | 20 | >= 3: met |" in text
     assert "<= 0: MISSED" in text
     assert "instructions (valgrind is not installed)" in text
     console = Console(file=StringIO(), width=200)
     table.show(rows, "title", console)
     assert "MISSED" in console.file.getvalue()
+    assert "a peer" in console.file.getvalue()
+
+
+def test_a_peer_without_figures_leaves_the_others_theirs() -> None:
+    row = compared("p", "CPU", "us/tick", [2.0, 4.0], [10.0], others={"gone": []}, goal=3)
+    assert row.better == Figure([5.0])
+    assert row.others == {}
+    alone = compared("p", "CPU", "us/tick", [2.0], [], goal=3)
+    assert alone.better is None
+    assert alone.is_met is None
+
+
+def test_the_table_takes_the_place_of_the_one_in_the_page(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{report.BEGIN}old\n{report.END}after\n")
+    for value in (1.0, 2.0):
+        report.insert([Row("p", "CPU", "us", Figure([value]))], ["commit: abc"], page)
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert text.count("| CPU |") == 1
+    assert "| CPU | us | 2 |" in text
+
+
+def test_the_page_of_the_docs_has_a_place_for_the_table() -> None:
+    page = report.DOCS.read_text()
+    assert 0 <= page.find(report.BEGIN) < page.find(report.END)
+
+
+# --- losses that a reader tells -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("holes", "lost", "told", "misreported"),
+    [(2, 2, 5, 0), (2, 3, 0, 2), (0, 1, 0, 0), (0, 0, 4, 4), (0, 0, 0, 0)],
+    ids=["told", "silent", "the last of all, which nobody can know", "false alarm", "whole"],
+)
+def test_a_reader_has_to_know_what_it_lost(
+    holes: int, lost: int, told: int, misreported: int
+) -> None:
+    verdict = Verdict(10, 10 - lost, lost, holes=holes)
+    verdict.hear_losses(told)
+    assert verdict.misreported == misreported
+    assert verdict.is_right is not bool(misreported)
