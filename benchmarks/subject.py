@@ -96,12 +96,18 @@ def read_batch(message: bytes) -> list[Named]:
 
 def read_chunks(messages: list[bytes]) -> list[Named]:
     found = [feed.decode_chunk_message(feed.split_frame(each)[1]).body for each in messages]
-    return [pair for chunk in found for pair in zip(chunk.topics, chunk.bodies, strict=True)]
+    return [
+        (topic, feed.decode_body(body))
+        for chunk in found
+        for topic, body in zip(chunk.topics, chunk.bodies, strict=True)
+    ]
 
 
 def read_messages(messages: list[bytes]) -> list[Named]:
     pairs = [feed.split_frame(message) for message in messages]
-    return [(topic, feed.decode_tick_message(array).body) for topic, array in pairs]
+    return [
+        (topic, feed.decode_body(feed.decode_feed_message(array).body)) for topic, array in pairs
+    ]
 
 
 def wire_values(body: TickBody) -> tuple[Any, ...]:
