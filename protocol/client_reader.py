@@ -85,7 +85,7 @@ class Reader:
         self._skip_due_ns = 0
         self._timeout_ns = int(timeout_s * 1e9)
         self._keys = _keys_for(endpoint, keys)
-        self._socket = connect_feed(endpoint, self._keys)
+        self._socket = connect_feed(endpoint, self._keys, self._wants.queued_max)
         if control and not is_remote:
             self._reporter = Reporter(control, name, len(self.instruments))
         self._start()
@@ -259,7 +259,7 @@ class Reader:
     def _reopen(self) -> None:
         """Leaves behind what waits in this connection, and begins with the last values."""
         self._socket.close(0)
-        self._socket = connect_feed(self.endpoint, self._keys)
+        self._socket = connect_feed(self.endpoint, self._keys, self._wants.queued_max)
         self._requests.clear()
         self._view.reopened()
         self._ask()
