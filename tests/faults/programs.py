@@ -76,12 +76,14 @@ class Look:
         self._oldest_s = max(self._oldest_s, age_s if not tick.flags else 0.0)
         if time.monotonic() < self._due_s:
             return
-        values = feed.values()
+        # One by one: of values taken together, on a slow host most have newer ones by their turn,
+        # and are not fresh for that.
+        keys = list(feed.snapshot())
         _say(
             ticks=self._ticks,
             oldest_s=self._oldest_s,
-            fresh=sum(value.is_fresh for value in values),
-            values=len(values),
+            fresh=sum(feed[key].is_fresh for key in keys),
+            values=len(keys),
             gaps=feed.gaps,
             skipped=feed.skipped,
             reconnects=feed.reconnects,

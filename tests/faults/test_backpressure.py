@@ -98,7 +98,7 @@ def full() -> Iterator[Full]:
     assert reader.judged > 0
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture  # not of the module: the other rows have a host that is busy enough
 def healthy(full: Full) -> Iterator[Program]:
     program = Program(full, "healthy")
     try:
