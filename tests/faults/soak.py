@@ -33,6 +33,7 @@ WARM_UP_S = 60.0  # of a process: its tables fill, its allocator settles
 JUDGED_FROM_S = 600.0  # less than this of a role says nothing about an hour
 GROWTH_MB_PER_HOUR_MAX = 20.0
 FDS_GROWTH_MAX = 20
+BEHIND_S = 6.5  # a stream that is mute is noticed by its canaries, after 5 s
 WRONG_MAX = 20  # of each kind are printed
 INSTRUMENTS = 3_000
 TICK_HZ = 5.4  # what the simulator needs for 6,000 of them all: one in four trades seldom
@@ -158,7 +159,7 @@ def run(minutes: float, seed: int, instruments: int) -> int:
     with Rig(simulator_options=options) as rig:
         rig.start()
         subscribe_all(rig, instruments)
-        with Probe(rig.run_dir) as probe, Reader(rig) as reader:
+        with Probe(rig.run_dir) as probe, Reader(rig, BEHIND_S) as reader:
             took_s = storm(rig, probe, sample, rng, minutes * 60)
             status = rig.until("live", 60)
         errors = len(rig.errors())
