@@ -2,7 +2,7 @@
 
 import sys
 
-from kitefeed.cli.main import main
+from kitefeed.cli.entry import main
 
 if __name__ == "__main__":
     sys.exit(main())

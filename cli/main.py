@@ -8,10 +8,9 @@ import click
 from kitefeed.actors.runtime import memory
 from kitefeed.actors.runtime.secrets import redact
 from kitefeed.cli import environment
+from kitefeed.cli.entry import INTERRUPTED
 from kitefeed.protocol.errors import KitefeedError
 from kitefeed.protocol.exits import Exit
-
-INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended
 
 # Command -> module:attribute. The order is that of the help text.
 COMMANDS = {

@@ -24,7 +24,8 @@ __all__ = ["AsyncFeed"]
 class AsyncFeed(Reader):
     """Feed on an asyncio loop: the same arguments, properties and errors, but it is opened by
     `async with` (which connects, and raises what Feed's constructor raises), and its waiting
-    methods are awaited. Any number of tasks of that loop may use it; each tick goes to one of them.
+    methods are awaited. Any number of tasks of that loop may use it; each tick goes to one of them,
+    to the one that has waited longest.
 
     It reads while the loop runs, also while nobody waits. on_status is called by the loop.
     """
@@ -36,6 +37,8 @@ class AsyncFeed(Reader):
         self._is_look_due = False
         self._is_begun = False
         self._given = 0
+        self._turnstile = asyncio.Lock()  # the first that came is the first to get the next tick
+        self._queued = 0  # tasks at it
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -59,8 +62,21 @@ class AsyncFeed(Reader):
         view = self._view
         if not view.has_next or boot_ns() >= self._look_due_ns:
             self._drain()
-        await self._wait_until(lambda: view.has_next or self._socket.closed, deadline_ns)
-        return view.arrived.popleft() if view.has_next else None
+        if view.has_next and not self._queued:
+            return view.arrived.popleft()
+        return await self._next_in_turn(deadline_ns)
+
+    async def _next_in_turn(self, deadline_ns: int | None) -> Tick | None:
+        view = self._view
+        self._queued += 1
+        try:
+            async with asyncio.timeout(_left_s(deadline_ns)), self._turnstile:
+                await self._wait_until(lambda: view.has_next or self._socket.closed, deadline_ns)
+                return view.arrived.popleft() if view.has_next else None
+        except TimeoutError:
+            return None
+        finally:
+            self._queued -= 1
 
     async def wait_for(self, instrument: str, timeout_s: float | None = None) -> Tick | None:
         """The latest tick, waiting for the first one if need be; None after `timeout_s`. What
@@ -154,7 +170,7 @@ class AsyncFeed(Reader):
         while not condition():
             if self._loop is None:
                 raise RuntimeError("an AsyncFeed is opened by `async with AsyncFeed(...) as feed`")
-            left_s = None if deadline_ns is None else (deadline_ns - boot_ns()) / 1e9
+            left_s = _left_s(deadline_ns)
             if left_s is not None and left_s <= 0:
                 return False
             self._given = 0
@@ -165,3 +181,7 @@ class AsyncFeed(Reader):
             except TimeoutError:
                 continue
         return True
+
+
+def _left_s(deadline_ns: int | None) -> float | None:
+    return None if deadline_ns is None else (deadline_ns - boot_ns()) / 1e9

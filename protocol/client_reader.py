@@ -36,6 +36,8 @@ WAIT_S_MAX = 0.25  # how late a lost daemon may be told to `on_status`
 DRAIN_MAX = 10_000
 RESYNC_NS = 2_000_000_000  # between two repairs of a gap, or two new connections
 LOOK_NS = 100_000_000  # a program that is busy with what it was given has more taken in so often
+# A slow host may need longer for an answer; asked again at once, it would begin anew each time.
+PATIENCE_NS_MAX = 30_000_000_000
 REFRESH_NS = 30_000_000_000  # a quiet topic's last message may be lost without leaving a gap
 REQUEST_TRIES = 2
 _TCP = "tcp://"
@@ -77,12 +79,13 @@ class Reader:
         self._view = View(self._look, wanted, self._wants.prefixes, max_age_s, is_remote)
         self._requests: list[bytes] = []
         self._requested_ns = 0
+        self._patience_ns = RESYNC_NS  # with the last request; doubled by each that got no answer
         self._reopened_ns = 0
         self._look_due_ns = 0
         self._skip_due_ns = 0
         self._timeout_ns = int(timeout_s * 1e9)
         self._keys = _keys_for(endpoint, keys)
-        self._socket = connect_feed(endpoint, self._keys)
+        self._socket = connect_feed(endpoint, self._keys, self._wants.queued_max)
         if control and not is_remote:
             self._reporter = Reporter(control, name, len(self.instruments))
         self._start()
@@ -240,7 +243,7 @@ class Reader:
                     taken += 1
             except zmq.Again:
                 pass
-        if self._view.is_behind and now_ns - self._reopened_ns > RESYNC_NS:
+        if self._view.is_behind and now_ns - self._reopened_ns > self._resync_after_ns:
             self._reopened_ns = now_ns
             self._reopen()
         # It looks through all that waits: not with each value that is read, unless there is news.
@@ -256,7 +259,7 @@ class Reader:
     def _reopen(self) -> None:
         """Leaves behind what waits in this connection, and begins with the last values."""
         self._socket.close(0)
-        self._socket = connect_feed(self.endpoint, self._keys)
+        self._socket = connect_feed(self.endpoint, self._keys, self._wants.queued_max)
         self._requests.clear()
         self._view.reopened()
         self._ask()
@@ -274,11 +277,15 @@ class Reader:
     def _subscribe(self, subscription: bytes) -> None:
         self._socket.setsockopt(zmq.SUBSCRIBE, subscription)
 
+    @property
+    def _resync_after_ns(self) -> int:
+        return RESYNC_NS if self._view.is_answered else self._patience_ns
+
     def _maybe_resync(self, now_ns: int) -> None:
         age_ns = now_ns - self._requested_ns
         view = self._view
         is_due = view.is_incomplete or view.is_catching_up
-        if age_ns > REFRESH_NS or (is_due and age_ns > RESYNC_NS):
+        if age_ns > REFRESH_NS or (is_due and age_ns > self._resync_after_ns):
             self._request_snapshot()
 
     def _request_snapshot(self) -> None:
@@ -286,6 +293,8 @@ class Reader:
         the request by itself after a reconnect."""
         for old in self._requests:
             self._socket.setsockopt(zmq.UNSUBSCRIBE, old)
+        is_again = self._requested_ns and not self._view.is_answered
+        self._patience_ns = min(2 * self._patience_ns, PATIENCE_NS_MAX) if is_again else RESYNC_NS
         prefixes = self._wants.snapshot_prefixes()
         self._requests = [snapshot_request(_nonce(), prefix) for prefix in prefixes]
         self._requested_ns = boot_ns()

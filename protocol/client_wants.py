@@ -15,6 +15,7 @@ from kitefeed.protocol.topics import (
     mode_request,
     tick_topic,
 )
+from kitefeed.protocol.topology import CHUNKS_QUEUED_MAX, FEED
 
 SINGLE_REQUESTS_MAX = 8  # up to here one snapshot per instrument, above it one for all
 ANY = "*"
@@ -48,6 +49,12 @@ class Wants:
     @property
     def is_all(self) -> bool:
         return not self.instruments and not self.prefixes
+
+    @property
+    def queued_max(self) -> int:
+        """How many messages may wait for it at its end: chunks are a hundred times as large."""
+        is_chunked = self.is_all and self._all.startswith(TICKS_TOPIC)
+        return CHUNKS_QUEUED_MAX if is_chunked else FEED.peer_hwm
 
     def subscriptions(self) -> list[bytes]:
         """For the live ticks, and for the mode they shall have."""

@@ -304,13 +304,15 @@ def key_text(key: bytes) -> str:
     return z85.encode(key).decode()
 
 
-def connect_feed(feed_endpoint: str, keys: ClientKeys | None = None) -> zmq.Socket[bytes]:
+def connect_feed(
+    feed_endpoint: str, keys: ClientKeys | None = None, queued_max: int = FEED.peer_hwm
+) -> zmq.Socket[bytes]:
     """A subscriber's end of the feed, not yet subscribed to anything. `keys`: for a tcp endpoint.
 
     SNDHWM 0: subscriptions are messages, and at the default of 1,000 libzmq silently drops the
     rest. HEARTBEAT_TTL: the broadcaster cuts us when we are frozen, and frees our queue.
     """
-    socket = _socket(zmq.SUB, send_hwm=0, receive_hwm=FEED.peer_hwm, bytes_max=-1)
+    socket = _socket(zmq.SUB, send_hwm=0, receive_hwm=queued_max, bytes_max=-1)
     socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
     socket.setsockopt(zmq.HEARTBEAT_TTL, PEER_LOST_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, PEER_LOST_MS)

@@ -21,6 +21,10 @@ class Role(StrEnum):
     BROADCASTER = "broadcaster"
 
 
+# What may wait at the end of a reader of `ticks/all`, 47 kB each at most: some ten seconds of it.
+CHUNKS_QUEUED_MAX = 2_000
+
+
 class Wire(NamedTuple):
     """One wire. `*_hwm` in messages; `message_bytes_max`: what the binder accepts in one frame."""
 

@@ -5,7 +5,6 @@ tick costs nothing here, and a rate that nobody reads has no turns. Each topic h
 without holes: what was conflated was not lost.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from kitefeed.actors.broadcaster.frames import Frames
@@ -16,7 +15,10 @@ from kitefeed.protocol.messages import LIST_MAX
 from kitefeed.protocol.topics import LAST_RATES, NUL, TICK, last_head, parse_last
 
 SUBSCRIPTIONS_MAX = LIST_MAX  # distinct ones of a rate; with more, all its values are sent
-BURST_MAX = 256  # messages in one turn, ~1 ms: ticks that come meanwhile wait no longer
+# In one turn, half a millisecond of either: ticks that come meanwhile wait no longer. With turns
+# that did all that was due, one who read at every rate made them wait for up to 25 ms.
+BURST_MAX = 64  # messages
+LOOKS_MAX = 1_000  # topics that are looked at
 REPLAY, SNAPSHOT = int(Flag.REPLAY), int(Flag.SNAPSHOT)
 
 
@@ -42,7 +44,7 @@ class Rate:
     exact: dict[bytes, int] = field(default_factory=dict)
     prefixes: dict[bytes, int] = field(default_factory=dict)
     uncounted: int = 0
-    waiting: list[bytes] = field(default_factory=list)  # topics that this turn still owes
+    waiting: list[bytes] = field(default_factory=list)  # topics still to be looked at, last first
     sent: dict[bytes, Sent] = field(default_factory=dict)
 
     def wants(self, topic: bytes) -> bool:
@@ -115,16 +117,18 @@ class Conflation:
     # --- what they get ------------------------------------------------------------------------
 
     def turn(self, now_ns: int, utc_ns: int) -> list[bytes]:
-        """What changed since the last turn, of the rates whose turn it is."""
-        frames: list[bytes] = []
-        for rate in self._rates.values():
-            if rate.due_ns is None or (now_ns < rate.due_ns and not rate.waiting):
-                continue
-            if not rate.waiting:
-                rate.waiting = self._changed(rate)
-            burst, rate.waiting = rate.waiting[:BURST_MAX], rate.waiting[BURST_MAX:]
-            frames += self._new(rate, burst, now_ns, utc_ns)
-            # From the end of the turn, so that no topic gets two messages within one period.
+        """What changed since it was looked at last, of the rate that is due for longest; a part of
+        it, if it is much."""
+        due = [(rate.due_ns, n) for n, rate in self._rates.items() if rate.due_ns is not None]
+        due_ns, n = min(due, default=(None, 0))
+        if due_ns is None or due_ns > now_ns:
+            return []
+        rate = self._rates[n]
+        if not rate.waiting:
+            rate.waiting = self._read_of(rate)
+        frames = self._new(rate, self._next_changed(rate), now_ns, utc_ns)
+        if not rate.waiting:
+            # From the end of it, so that no topic gets two messages within one period.
             rate.due_ns = now_ns + rate.period_ns
         self._schedule()
         self.published += len(frames)
@@ -154,24 +158,28 @@ class Conflation:
         topics = [topic for topic, _ in self._values.matching(wanted)]
         return self._again(rate, topics, SNAPSHOT, now_ns, utc_ns)
 
-    def _changed(self, rate: Rate) -> list[bytes]:
-        """Topics that somebody reads and whose value is newer than what was sent."""
-        found: dict[bytes, None] = {}
-        sent = rate.sent
-        for topic, value in self._read_of(rate):
-            last = sent.get(topic)
-            if (last is None or last.of_seq != value.seq) and not value.flags & CACHED:
-                found[topic] = None
-        return list(found)
+    def _read_of(self, rate: Rate) -> list[bytes]:
+        """The topics that somebody reads at this rate; one may come twice."""
+        found = [topic for prefix in rate.prefixes for topic in self._values.topics(prefix)]
+        found += rate.exact
+        found.reverse()
+        return found
 
-    def _read_of(self, rate: Rate) -> Iterator[tuple[bytes, Value]]:
-        """The values that somebody reads at this rate; one may come twice."""
-        for topic in rate.exact:
-            value = self._values.get(topic)
-            if value is not None:
-                yield topic, value
-        for prefix in rate.prefixes:
-            yield from self._values.matching(prefix)
+    def _next_changed(self, rate: Rate) -> list[bytes]:
+        """Takes from those that wait to be looked at, and says whose value is newer than what was
+        sent."""
+        found: list[bytes] = []
+        waiting, sent, find = rate.waiting, rate.sent, self._values.get
+        for _ in range(min(LOOKS_MAX, len(waiting))):
+            if len(found) == BURST_MAX:
+                break
+            topic = waiting.pop()
+            value, last = find(topic), sent.get(topic)
+            if value is None or value.flags & CACHED:
+                continue
+            if last is None or last.of_seq != value.seq:
+                found.append(topic)
+        return found
 
     def _new(self, rate: Rate, topics: list[bytes], now_ns: int, utc_ns: int) -> list[bytes]:
         """The values of `topics` as they are now, where their readers have another one."""
@@ -205,7 +213,7 @@ class Conflation:
 
     def _schedule(self) -> None:
         rates = self._rates.values()
-        due = (0 if rate.waiting else rate.due_ns for rate in rates if rate.due_ns is not None)
+        due = (rate.due_ns for rate in rates if rate.due_ns is not None)
         self.deadline_ns = min(due, default=None)
 
     def _renew(self, rate: Rate, topic: bytes, value: Value) -> Sent:

@@ -7,6 +7,7 @@ import msgspec
 
 from kitefeed.actors.broadcaster import events as e
 from kitefeed.actors.broadcaster import store
+from kitefeed.actors.broadcaster.cutter import Cutter
 from kitefeed.actors.broadcaster.machine import Broadcaster
 from kitefeed.actors.broadcaster.tcp_feed import TcpFeed
 from kitefeed.actors.runtime import process
@@ -18,7 +19,7 @@ from kitefeed.actors.runtime.state_file import StateFile
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.sockets import Wire, bind_feed, bind_ingest, rebind_if_gone
-from kitefeed.protocol.topology import FEED, INGEST, Role
+from kitefeed.protocol.topology import FEED, INGEST, Role, socket_path
 
 FILE_NAME = "last_values.msgpack"
 SAVE_S_MAX = 1.5  # of the 2 s in which a stop must be over
@@ -45,11 +46,14 @@ class Shell:
         is_open = bool(runtime.settings.config.feed.tcp)
         self._tcp = TcpFeed(runtime.settings, self._on_subscription) if is_open else None
         self._bus = Bus(runtime, self._hello, self._beat, self._on_bus, self._on_welcome)
-        self._files_timer = self._loop.call_later(to_next_s(self._loop.time()), self._check_files)
+        port = runtime.settings.config.feed.tcp.rpartition(":")[2]
+        feeds = (str(socket_path(directory, FEED)), *((int(port),) if port else ()))
+        self._cutter = Cutter(feeds)
+        self._look_timer = self._loop.call_later(to_next_s(self._loop.time()), self._look_around)
         self._arm()
 
     async def close(self) -> None:
-        self._files_timer.cancel()
+        self._look_timer.cancel()
         if self._timer is not None:
             self._timer.cancel()
         self._bus.close()
@@ -114,8 +118,18 @@ class Shell:
         return m.Beat(
             values=len(self._machine.values),
             subscribers=self._machine.listeners.subscribers,
-            counters={**self._machine.counters(), "too_many_frames": self._ingest.refused},
+            counters={
+                **self._machine.counters(),
+                "too_many_frames": self._ingest.refused,
+                "readers_cut": self._cutter.count,
+            },
         )
+
+    def _look_around(self) -> None:
+        """What nobody tells us."""
+        self._check_files()
+        self._cutter.look()
+        self._look_timer = self._loop.call_later(to_next_s(self._loop.time()), self._look_around)
 
     def _check_files(self) -> None:
         """Mends a socket file that was deleted under us."""
@@ -126,7 +140,6 @@ class Shell:
                     log.warning("a socket file was deleted; bound anew: wire=%s", row.name)
             except OSError as error:  # the directory itself may be gone
                 log.debug("cannot bind anew: wire=%s error=%s", row.name, error)
-        self._files_timer = self._loop.call_later(to_next_s(self._loop.time()), self._check_files)
 
     # --- the file -----------------------------------------------------------------------------
 

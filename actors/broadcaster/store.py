@@ -132,6 +132,10 @@ class LastValues:
             return iter([(prefix[:-1], value)] if value else [])
         return ((t, v) for t, v in self._values.items() if t.startswith(prefix))
 
+    def topics(self, prefix: bytes) -> list[bytes]:
+        """Those that start with `prefix`."""
+        return [topic for topic in self._values if topic.startswith(prefix)]
+
     def expire(self) -> None:
         """Drops what is older than the newest event of this life by more than `KEPT_NS`."""
         if self._newest_ns is None:

@@ -130,7 +130,7 @@ class Shell:
 
     # --- bus ------------------------------------------------------------------------------------
 
-    def _on_bus(self, frames: list[bytes], _: Peer) -> None:
+    def _on_bus(self, frames: list[bytes], sender: Peer) -> None:
         try:
             message = m.open_bus(frames[-1])
         except DECODE_ERRORS:
@@ -138,7 +138,11 @@ class Shell:
             return
         peer = frames[0]
         if isinstance(message, m.Hello):
-            self._on_hello(message, peer)
+            # The pid is what would be killed. (The kernel says none across pid namespaces.)
+            if sender.pid and sender.pid != message.pid:
+                self.bad_messages += 1
+            else:
+                self._on_hello(message, peer)
             return
         member = self._roster.heard(peer, boot_ns())
         if member is None:

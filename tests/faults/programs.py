@@ -6,7 +6,8 @@
     python -m tests.faults.programs told           # a line per look: what it got and lost
     python -m tests.faults.programs told-async     # the same with AsyncFeed
 
-They read everything; $KITEFEED_CONFIG says of which daemon.
+They read everything; $KITEFEED_CONFIG says of which daemon. Each line also tells what reads fresh
+at that moment, of a few instruments: when, how old it says it is, token, price.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ import time
 from kitefeed import AsyncFeed, Feed
 from kitefeed.protocol.client_reader import Reader
 from kitefeed.protocol.client_tick import Tick
+from tests.integration.rig import INSTRUMENTS
 
 SLEEP_S = 0.005
 
@@ -39,14 +41,19 @@ def healthy() -> None:
                     p99_ms=late_ns[len(late_ns) * 99 // 100] / 1e6 if late_ns else None,
                     gaps=feed.gaps,
                     skipped=feed.skipped,
+                    seen=_seen(feed),
                 )
                 late_ns.clear()
 
 
 def slow() -> None:
     with Feed(name="slow") as feed:
+        due_s = time.monotonic()
         for _ in feed:
             time.sleep(SLEEP_S)
+            if time.monotonic() >= due_s:
+                due_s += 1
+                _say(seen=_seen(feed))
 
 
 def stopped() -> None:
@@ -62,7 +69,6 @@ class Look:
         self._due_s = time.monotonic()
         self._oldest_s = 0.0
         self._ticks = 0
-        self._fresh_oldest_s = 0.0
 
     def take(self, feed: Reader, tick: Tick) -> None:
         self._ticks += 1
@@ -70,16 +76,19 @@ class Look:
         self._oldest_s = max(self._oldest_s, age_s if not tick.flags else 0.0)
         if time.monotonic() < self._due_s:
             return
-        values = feed.values()
+        # One by one: of values taken together, on a slow host most have newer ones by their turn,
+        # and are not fresh for that.
+        keys = list(feed.snapshot())
         _say(
             ticks=self._ticks,
             oldest_s=self._oldest_s,
-            fresh=sum(value.is_fresh for value in values),
-            values=len(values),
+            fresh=sum(feed[key].is_fresh for key in keys),
+            values=len(keys),
             gaps=feed.gaps,
             skipped=feed.skipped,
             reconnects=feed.reconnects,
             late=feed.late,
+            seen=_seen(feed),
         )
         self._due_s = time.monotonic() + 0.1
         self._ticks, self._oldest_s = 0, 0.0
@@ -101,6 +110,11 @@ async def _told_async() -> None:
 
 def told_async() -> None:
     asyncio.run(_told_async())
+
+
+def _seen(feed: Reader) -> list[tuple[int, float, int, int]]:
+    ticks = [tick for key in INSTRUMENTS if (tick := feed.get(key)) is not None and tick.is_fresh]
+    return [(time.time_ns(), t.age_s, t.instrument_token, t.raw.last_price) for t in ticks]
 
 
 def _say(**words: object) -> None:

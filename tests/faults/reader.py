@@ -21,7 +21,7 @@ class Reader:
         self._instruments = tuple(instruments)
         self._feed = rig.feed(*self._instruments)
         tokens = [self._token(key) for key in self._instruments]
-        self._truth = Truth(rig.simulator, slack_s, tokens)
+        self.truth = Truth(rig.simulator, slack_s, tokens)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -31,27 +31,27 @@ class Reader:
         return tick.instrument_token
 
     def __enter__(self) -> Self:
-        self._truth.__enter__()
+        self.truth.__enter__()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
         self._thread.join()
-        self._truth.__exit__()
+        self.truth.__exit__()
 
     def _run(self) -> None:
         with self._feed as feed:
             while not self._stopped.wait(0.05):
                 for key in self._instruments:
-                    self._truth.judge(feed[key])
+                    self.truth.judge(feed[key])
 
     @property
     def judged(self) -> int:
         """How many values were read as fresh."""
-        return self._truth.judged
+        return self.truth.judged
 
     @property
     def lies(self) -> list[str]:
         """Known when the reader has ended."""
-        return self._truth.lies
+        return self.truth.lies

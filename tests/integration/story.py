@@ -94,9 +94,9 @@ class Story:
 
     # --- what Kite was asked, by its own stamps -----------------------------------------------
 
-    def calls(self, route: str) -> list[float]:
+    def calls(self, route: str, since_s: float = 0.0) -> list[float]:
         recent = self.rig.simulator.stats()["requests"]["recent_ns"].get(route, [])
-        return self._since(recent)
+        return [at_s for at_s in self._since(recent) if at_s >= since_s]
 
     def calls_of(self, app: int, route: str) -> int:
         now, before = self.rig.simulator.stats()["requests"], self._before

@@ -342,3 +342,34 @@ def test_one_that_is_cancelled_while_it_connects_leaves_nothing_open(tmp_path: P
         assert not asyncio.get_running_loop().remove_reader(descriptor)
 
     run(main())
+
+
+def test_two_tasks_that_iterate_get_the_ticks_in_turn(stage: Stage) -> None:
+    stage.up()
+    _, source = stage.live()
+    got: dict[str, list[int]] = {"one": [], "two": []}
+
+    async def iterate(feed: AsyncFeed, name: str) -> None:
+        async for tick in feed:
+            got[name].append(tick.raw.last_price)
+
+    async def main() -> None:
+        async with reader(stage, INFY) as feed:
+            await until_fresh(feed, source)
+            while await feed.next(0.1):
+                pass
+            tasks = [asyncio.ensure_future(iterate(feed, name)) for name in got]
+            await asyncio.sleep(0)
+            for price in range(1, 11):  # one by one, each when both wait
+                source.send([item(INFY, price)])
+                await until(lambda price=price: sum(map(len, got.values())) == price, 5)  # type: ignore[misc]
+            for start in range(11, 111, 50):  # and many at once
+                source.send([item(INFY, price) for price in range(start, start + 50)])
+                end = start + 49
+                await until(lambda end=end: sum(map(len, got.values())) == end, 5)  # type: ignore[misc]
+            feed.close()
+            await asyncio.gather(*tasks)
+
+    run(main())
+    assert sorted(got["one"] + got["two"]) == list(range(1, 111))
+    assert len(got["one"]) == len(got["two"])

@@ -175,6 +175,18 @@ def test_another_users_actor_is_sent_away_from_the_bus(opened_up: Doors) -> None
     assert opened_up.counters(Role.SUPERVISOR)["strangers"] > 0
 
 
+def test_who_says_hello_as_another_process_is_not_heard(steady: Doors) -> None:
+    """The supervisor kills by the pid of a hello: it must be that of who says it."""
+    victim = steady.pid_of(Role.BROADCASTER)
+    before = steady.counters(Role.SUPERVISOR)["bad_messages"]
+    with zmq.Context() as context, context.socket(zmq.DEALER) as bus:
+        bus.linger = 0
+        bus.connect(endpoint(steady.run_dir, BUS))
+        bus.send(m.seal(m.Hello(Role.TICKER, "boot", victim, 1, "1")))
+        eventually(lambda: steady.counters(Role.SUPERVISOR)["bad_messages"] > before, 10)
+        assert not bus.poll(0)
+
+
 def test_a_command_that_changes_something_is_logged_with_who_asked(steady: Doors) -> None:
     assert steady.kitefeed("source", "auto").returncode == 0
     assert f"request=SetSource uid={os.geteuid()} pid=" in steady.output()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from kitefeed.protocol.topology import Role
+from tests.faults.reader import Reader
 from tests.integration.rig import INSTRUMENTS, Rig
 from tests.support import eventually
 
@@ -37,7 +38,7 @@ def test_five_instruments_are_spread_over_three_sockets_and_all_are_live(sharded
 def test_the_loss_of_one_socket_makes_only_its_instruments_stale_until_they_are_back(
     sharded: Rig,
 ) -> None:
-    with sharded.feed(*INSTRUMENTS) as feed:
+    with sharded.feed(*INSTRUMENTS) as feed, Reader(sharded) as reader:
         eventually(lambda: all(is_fresh(feed, key) for key in INSTRUMENTS), 10)
         of_last = {key for key in INSTRUMENTS if feed.get(key).shard == 2}  # type: ignore[union-attr]
         epoch = sharded.status()["shards"][2]["epoch"]
@@ -52,6 +53,7 @@ def test_the_loss_of_one_socket_makes_only_its_instruments_stale_until_they_are_
         eventually(look, 10, every_s=0)
         eventually(lambda: look() and all(is_fresh(feed, key) for key in INSTRUMENTS), 10)
     assert stale == of_last
+    assert (reader.lies, reader.judged > 0) == ([], True)
     assert sharded.until("live", 10)["shards"][2]["epoch"] > epoch
 
 
@@ -101,7 +103,7 @@ def test_a_second_daemon_with_the_same_api_key_opens_no_socket_and_says_whose_it
     sharded: Rig,
 ) -> None:
     sharded.until("live", 10)
-    with Rig() as second:
+    with Rig() as second, Reader(sharded) as reader:
         text = second.config.read_text()
         for url in ("rest", "ws"):
             text = text.replace(second.simulator.ready[url], sharded.simulator.ready[url])
@@ -115,6 +117,7 @@ def test_a_second_daemon_with_the_same_api_key_opens_no_socket_and_says_whose_it
         assert second.status()["feed"] == "stale"
         assert len(second.errors()) == 1
     assert sum(sharded.simulator.stats()["handshakes"]["total"].values()) == before
+    assert (reader.lies, reader.judged > 0) == ([], True)
 
 
 def is_fresh(feed: object, key: str) -> bool:

@@ -22,11 +22,11 @@ STATUS = {
     "kitefeed", "kitefeed.actors", "kitefeed.actors.runtime", "kitefeed.actors.runtime.directories",
     "kitefeed.actors.runtime.locks", "kitefeed.actors.runtime.memory",
     "kitefeed.actors.runtime.secrets", "kitefeed.actors.runtime.toml_file", "kitefeed.cli",
-    "kitefeed.cli.control", "kitefeed.cli.environment", "kitefeed.cli.main", "kitefeed.cli.output",
-    "kitefeed.cli.status", "kitefeed.cli.waiting", "kitefeed.protocol", "kitefeed.protocol.clock",
-    "kitefeed.protocol.errors", "kitefeed.protocol.exits", "kitefeed.protocol.feed",
-    "kitefeed.protocol.keys", "kitefeed.protocol.kite", "kitefeed.protocol.kite.ticks",
-    "kitefeed.protocol.location", "kitefeed.protocol.messages",
+    "kitefeed.cli.control", "kitefeed.cli.entry", "kitefeed.cli.environment", "kitefeed.cli.main",
+    "kitefeed.cli.output", "kitefeed.cli.status", "kitefeed.cli.waiting", "kitefeed.protocol",
+    "kitefeed.protocol.clock", "kitefeed.protocol.errors", "kitefeed.protocol.exits",
+    "kitefeed.protocol.feed", "kitefeed.protocol.keys", "kitefeed.protocol.kite",
+    "kitefeed.protocol.kite.ticks", "kitefeed.protocol.location", "kitefeed.protocol.messages",
     "kitefeed.protocol.private_files", "kitefeed.protocol.secret", "kitefeed.protocol.sockets",
     "kitefeed.protocol.topics", "kitefeed.protocol.topology", "kitefeed.protocol.zap",
 }  # fmt: skip
@@ -64,6 +64,7 @@ def test_status_loads_this_and_nothing_heavy() -> None:
 def test_help_loads_no_command() -> None:
     loaded = loaded_by(command("--help"))
     assert {name for name in loaded if name.startswith("kitefeed.cli.")} == {
+        "kitefeed.cli.entry",
         "kitefeed.cli.environment",
         "kitefeed.cli.main",
     }

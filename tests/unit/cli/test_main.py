@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -110,3 +111,23 @@ def test_the_readme_lists_every_exit_code_with_its_meaning() -> None:
     assert rows == {str(int(code)): text for code, text in MEANING.items()} | {
         "130": "ended by Ctrl-C"
     }
+
+
+@pytest.mark.parametrize(
+    "program",
+    [[sys.executable, "-m", "kitefeed.cli"], [str(Path(sys.executable).parent / "kitefeed")]],
+)
+def test_ctrl_c_while_it_still_imports_is_as_quiet_as_later(
+    tmp_path: Path, program: list[str]
+) -> None:
+    interrupting = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
+    (tmp_path / "click.py").write_text(interrupting)
+    done = subprocess.run(
+        [*program, "status"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

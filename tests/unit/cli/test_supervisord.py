@@ -22,3 +22,28 @@ signal.raise_signal(signal.SIGTERM)  # ours is handled as before
 
 def test_a_child_that_is_not_yet_its_program_ends_when_it_is_told_to() -> None:
     subprocess.run([sys.executable, "-c", CHILD_OF_SUPERVISORD], check=True, timeout=20)
+
+
+WAKES_SUPERVISORD = """
+import signal
+from supervisor.options import ServerOptions
+from kitefeed.cli.supervisord import Waker
+waker = Waker()
+waker.install()
+signal.signal(signal.SIGUSR1, lambda *_: None)
+waited_for = ServerOptions.get_socket_map(None)  # what its loop waits for beside its programs
+[(descriptor, found)] = [item for item in waited_for.items() if item[1] is waker]
+poller = ServerOptions().poller
+assert found.readable() and not found.writable()
+poller.register_readable(descriptor)
+assert poller.poll(0) == ([], [])
+signal.raise_signal(signal.SIGUSR1)
+for _ in range(2):  # the dead are collected in one round, and started again in the next
+    assert poller.poll(0) == ([descriptor], [])
+    found.handle_read_event()
+assert poller.poll(0) == ([], [])
+"""
+
+
+def test_a_signal_ends_two_waits_of_the_loop_that_supervisord_has() -> None:
+    subprocess.run([sys.executable, "-c", WAKES_SUPERVISORD], check=True, timeout=20)

@@ -66,3 +66,8 @@ def test_the_latest_of_each_is_read_on_topics_of_their_own_and_asked_for_in_the_
 def test_only_the_rates_of_the_list_can_be_had(per_second: int) -> None:
     with pytest.raises(BadInput, match="1, 2, 5, 10"):
         Wants([INFY], per_second=per_second)
+
+
+def test_fewer_of_the_large_messages_may_wait_than_of_the_small_ones() -> None:
+    assert Wants([]).queued_max < Wants([], per_second=2).queued_max
+    assert Wants([]).queued_max < Wants(["NSE:INFY"]).queued_max

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from kitefeed.actors.broadcaster.conflation import BURST_MAX
+from kitefeed.actors.broadcaster.conflation import BURST_MAX, LOOKS_MAX
 from kitefeed.actors.broadcaster.listeners import Listeners
 from kitefeed.actors.broadcaster.store import LastValues, Saved
 from kitefeed.protocol import feed as f
@@ -13,6 +13,7 @@ from kitefeed.protocol.topics import (
     LAST_RATES,
     NUL,
     SNAPSHOT,
+    last_head,
     last_topic,
     mode_request,
     snapshot_request,
@@ -221,6 +222,41 @@ def test_many_values_are_sent_in_bursts_between_which_ticks_are_taken_in(world: 
         world.turn()
         sizes.append(sum(topic.startswith(b"last/") for topic, _ in world.published))
     assert sizes == [BURST_MAX, BURST_MAX, 1]
+
+
+def test_one_who_reads_at_every_rate_makes_no_turn_longer(world: World) -> None:
+    topics = [tick_topic(f"NSE:X{n}") for n in range(3 * BURST_MAX)]
+    for rate in LAST_RATES:
+        world.subscribe(last_head(rate))
+    got = dict.fromkeys(LAST_RATES, 0)
+    for _ in range(10):
+        world.batch(*topics)
+        world.now_ns += S // 10
+        while world.machine.deadline_ns <= world.now_ns:
+            world.published.clear()
+            world.turn()
+            sent = [topic for topic, _ in world.published if topic.startswith(b"last/")]
+            assert len(sent) <= BURST_MAX
+            for rate in LAST_RATES:
+                got[rate] += sum(topic.startswith(last_head(rate)) for topic in sent)
+    assert got == {rate: rate * len(topics) for rate in LAST_RATES}
+
+
+def test_a_turn_looks_at_a_part_of_what_is_read(world: World) -> None:
+    topics = [tick_topic(f"NSE:X{n}") for n in range(LOOKS_MAX + 1)]
+    world.subscribe(b"last/10/")
+    world.batch(*topics)
+    world.now_ns += S // 10
+    while world.machine.deadline_ns <= world.now_ns:
+        world.turn()
+    world.batch(topics[0], topics[-1])
+    world.now_ns += S // 10
+    turns = []
+    while world.machine.deadline_ns <= world.now_ns:
+        world.published.clear()
+        world.turn()
+        turns.append([topic for topic, _ in world.published if topic.startswith(b"last/")])
+    assert [len(sent) for sent in turns] == [1, 1]
 
 
 def test_a_reader_that_comes_often_keeps_the_rate_of_the_others(world: World) -> None:
