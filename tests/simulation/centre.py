@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 CONFIGURED = ("NSE:NIFTY 50", "NSE:INFY")
+ALSO_CONFIGURED = ("NSE:NIFTY BANK",)
 BACKOFF_S = [5.0, 15.0, 30.0, 60.0]
 
 
@@ -65,7 +66,7 @@ class Centre(Host):
             jitter=world.rng.random,
             capacity=world.capacity,
         )
-        configured = (*CONFIGURED, *(MORE if world.is_sharded else ()))
+        configured = (*CONFIGURED, *(ALSO_CONFIGURED if world.is_sharded else ()))
         self.subscriptions = Subscriptions(
             configured, (), "full", persisted.subscriptions, world.capacity
         )
@@ -210,13 +211,13 @@ class Mouth(Host):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self.rows: list[Saved] = []
-        self.gen = 0
+        self.gen = self.born_ns = 0
 
     def start(self) -> None:
         world = self.world
         values = LastValues()
         values.load(self.rows, now_ns=world.now_ns, utc_ns=world.utc_ns)
-        self.gen = max(world.utc_ns, self.gen + 1)
+        self.gen, self.born_ns = max(world.utc_ns, self.gen + 1), world.now_ns
         self.machine = Broadcaster(self.gen, world.now_ns, values)
         self.later(0.15, self.world.reader.subscribe)  # ZeroMQ connects anew, and repeats them
 
@@ -279,6 +280,9 @@ class Reader:
             self.keys.discard(key)
             self._send(b"\0", self._topic(key))
             self.view.values.pop(key, None)  # the program that read it has ended
+            ended = [request for request in self._requests if self._topic(key) in request]
+            self._requests = [request for request in self._requests if request not in ended]
+            self._send(b"\0", *ended)
 
     def apply(self, frame: bytes) -> None:
         """What libzmq lets through, by the subscriptions of now."""

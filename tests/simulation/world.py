@@ -28,6 +28,7 @@ from tests.simulation.checker import Checker
 from tests.simulation.exchange import Exchange, S
 from tests.simulation.hosts import NEVER, Host, Poller, Ticker, Validator, Watcher
 from tests.simulation.kite import Kite, Socket
+from tests.simulation.observer import Observer
 
 MINUTE_NS = 60 * S
 SKIP_NS = 240 * S  # the longest jump
@@ -44,6 +45,13 @@ class Remembered(Market):
     """The same answers, looked up once a minute: phases begin and end on whole minutes."""
 
     _answers: ClassVar[dict[tuple[object, ...], Any]] = {}
+
+    def is_open(self, segment: int, utc_ns: int) -> bool:
+        key = ("open", segment, utc_ns // MINUTE_NS)
+        answer: bool | None = self._answers.get(key)
+        if answer is None:
+            answer = self._answers[key] = super().is_open(segment, utc_ns)
+        return answer
 
     def phase(self, segment: int, utc_ns: int) -> PhaseWord:
         key = (segment, utc_ns // MINUTE_NS)
@@ -96,7 +104,7 @@ class World:
         self._number = 0
         self._alert_until_ns = 0
         self._sent: dict[str, int] = {}  # peer and direction -> last delivery: pipes keep order
-        self.checker = Checker(self)
+        self.checker, self.observer = Checker(self), Observer(self)
         self.reader = Reader(self)
         self.centre = Centre(self)
         self.mouth = Mouth(self)
@@ -152,10 +160,11 @@ class World:
         gap_ns = next_ns - self.now_ns
         if gap_ns < CALM_GAP_NS:
             self.now_ns = next_ns
-            self.checker.look()
+            self.observer.look()
         else:
             self.now_ns = next_ns
             self._catch_up()
+            self.observer.skipped()
         while self._heap and self._heap[0][0] <= self.now_ns:
             heapq.heappop(self._heap)[2]()
         for socket in list(self.kite.sockets.values()):
