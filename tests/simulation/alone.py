@@ -47,11 +47,16 @@ def falls_silent(story: Story) -> float:
 
 
 def only_rest(story: Story) -> float:
-    """No socket is let in; REST answers."""
-    story.world.kite.socket = story.rng.choice(["502", "403", "403"])
+    """No socket is let in; REST answers, and once in a while lacks an instrument."""
+    kite, rng = story.world.kite, story.rng
+    kite.socket = rng.choice(["502", "403", "403"])
     story.drop_all()
-    story.world.after(42, lambda: story.world.alert(4))  # by then quotes must be polled
-    return 46
+    if rng.random() < 0.5:
+        tokens = [i.token for i in story.world.centre.machine.state.instruments]
+        story.world.after(27, lambda: setattr(kite, "lacking", rng.choice(tokens)))
+        story.world.after(27, lambda: story.world.alert(9))
+    story.world.after(32, lambda: story.world.alert(4))  # by then quotes must be polled
+    return 36
 
 
 def one_is_kept_out(story: Story) -> float:
@@ -60,14 +65,14 @@ def one_is_kept_out(story: Story) -> float:
     world.kite.socket = rng.choice(["502", "403"])
     if story.sockets:
         world.ticker.drop(rng.choice(story.sockets).link, 1006, DROPPED)
-    return rng.uniform(5, 40)
+    return rng.uniform(5, 25)
 
 
 def crowded(story: Story) -> float:
     """Other programs of the same key take the places of sockets that we have lost."""
     story.world.kite.ghosts = story.rng.randint(1, SOCKETS_MAX)
     story.drop_all()
-    return story.rng.uniform(15, 45)
+    return story.rng.uniform(8, 30)
 
 
 def late_reports(story: Story) -> float:
@@ -87,7 +92,7 @@ def _late_refusal(story: Story) -> None:
     story.drop_all()
     story.wait(rng.uniform(0.6, 1.5))
     world.kite.socket = "slow"
-    story.wait(9)
+    story.wait(7)
     world.kite.socket = "ok"
 
 
@@ -100,20 +105,13 @@ def _late_verdict(story: Story) -> None:
 
 
 def _late_sweep(story: Story) -> None:
-    """Polling ends, and begins under another epoch."""
+    """Polling ends, by a pause, and begins under another epoch."""
     world = story.world
-    for override, seconds in (("rest", 4), ("paused", 1), ("rest", 8), ("auto", 1)):
+    for override, seconds in (("rest", 4), ("paused", 1), ("rest", 7), ("auto", 0.5)):
         if world.centre.is_running:
             world.centre.operate(m.SetSource(override))  # type: ignore[arg-type]
         world.alert(seconds)
         story.wait(seconds)
-
-
-def lost_at_login(story: Story) -> float:
-    """A login that never lived takes the place of a good one, and our sockets end."""
-    bad_login(story)
-    story.drop_all()
-    return story.rng.uniform(5, 20)
 
 
 def nobody_answers(story: Story) -> float:
@@ -125,10 +123,10 @@ def nobody_answers(story: Story) -> float:
 
 
 def session_dies(story: Story) -> float:
-    """Somebody logs in elsewhere, and our sockets end."""
-    story.login(by_file=False)
+    """Somebody logs in elsewhere, or leaves a token that never lived; and our sockets end."""
+    story.rng.choice([second_login, bad_login])(story)
     story.drop_all()
-    return story.rng.uniform(15, 40)
+    return story.rng.uniform(8, 25)
 
 
 def lid_closed(story: Story) -> float:
@@ -137,17 +135,11 @@ def lid_closed(story: Story) -> float:
     return 0
 
 
-def paused(story: Story) -> float:
-    if story.world.centre.is_running:
-        story.world.centre.operate(m.SetSource("paused"))
-    return story.rng.uniform(2, 20)
-
-
 def plan_ends(story: Story) -> float:
     for account in story.world.kite.accounts.values():
         account.has_data = False
     story.drop_all()
-    return story.rng.uniform(30, 60)
+    return story.rng.uniform(25, 50)
 
 
 def knocks(story: Story) -> float:
@@ -159,18 +151,19 @@ def knocks(story: Story) -> float:
 
 # In the order in which neighbouring seeds go through them.
 OF_A_KEY: tuple[Fault, ...] = (
-    only_rest, paused, nobody_answers, late_reports, crowded, lid_closed, session_dies,
-    supervisor_crash, plan_ends, lost_at_login,
+    only_rest, late_reports, nobody_answers, plan_ends, crowded, session_dies, lid_closed,
+    supervisor_crash,
 )  # fmt: skip
-OF_A_SOCKET: tuple[Fault, ...] = (new_login, mouth_restarts, falls_silent, half_open, wants)
+OF_A_SOCKET: tuple[Fault, ...] = (mouth_restarts, falls_silent, half_open, wants)
 OF_SEVERAL: tuple[Fault, ...] = (*OF_A_SOCKET, one_is_kept_out)
 CLOSED: tuple[Fault, ...] = (knocks, second_login, new_login, knocks, supervisor_crash)
 
 
 def things(seed: int, rng: Random, *, is_sharded: bool) -> list[Fault]:
     """What happens on a day, in whatever order."""
-    own = rng.sample(OF_SEVERAL, 5) if is_sharded else rng.sample(OF_A_SOCKET, 3)
+    own = rng.sample(OF_SEVERAL, 4) if is_sharded else rng.sample(OF_A_SOCKET, 2)
+    own.append(new_login)
     for n in range(THINGS - len(own)):
-        own.append(OF_A_KEY[(7 * seed + n) % len(OF_A_KEY)])
+        own.append(OF_A_KEY[(3 * seed + n) % len(OF_A_KEY)])
     rng.shuffle(own)
     return own

@@ -47,6 +47,11 @@ QUOTES_APART_NS = S
 SOCKET_RETRY_NS = 60 * S
 LINES_MAX = 80  # from one recovery to the next
 SECRET_LIKE = re.compile(r"access_token|api_secret|enctoken|[A-Za-z0-9]{32}")
+# What may come late, or to another than it was meant for.
+REPORTS = (
+    m.LinkOpened, m.LinkFresh, m.LinkSilent, m.LinkRefused, m.LinkClosed, m.LinkDoubt, m.Polled,
+    m.Validated, m.Probed, m.SessionSeen,
+)  # fmt: skip
 CONDITION = re.compile(r"condition=(\w+)$")
 
 
@@ -74,7 +79,7 @@ class Checker:
         s = machine.state
         due_ns = machine.deadline_ns
         self._before = Before(
-            picture_of(s), s.consecutive_403,
+            picture_of(s) if isinstance(event, REPORTS) else (), s.consecutive_403,
             due_ns is not None and due_ns <= self.world.now_ns, s.is_market_open,
             s.session.request_id, s.dial.epoch, s.dial.is_move, frozenset(s.closing),
         )  # fmt: skip
@@ -117,7 +122,7 @@ class Checker:
 
     def _check_stale(self, s: State, event: Any, before: Before) -> None:
         """A report about another epoch, or the answer to another question, changes nothing."""
-        if before.is_due:
+        if before.is_due or not before.picture:
             return  # time itself may have changed something
         picture = before.picture
         epochs = {*picture[EPOCHS], picture[DIALLED], *before.closing}

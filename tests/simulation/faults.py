@@ -236,6 +236,7 @@ def suspend(story: Story) -> float:
 def clock_steps(story: Story) -> float:
     """The wall clock is set wrong, and later right again."""
     world = story.world
+    world.has_stepped = True
     world.step_ns = int(story.rng.choice([-7_200, -90, -3, 4, 90, 3_600]) * S)
     seconds = story.rng.uniform(2, 90)
 

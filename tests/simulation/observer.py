@@ -28,11 +28,16 @@ FRESH_LAG_NS = {int(Source.WEBSOCKET): 9 * S, int(Source.REST): 14 * S}
 # stamped with its request, before which nobody at Kite looked at the price.
 AGE_SLACK_NS = {int(Source.WEBSOCKET): 1_500_000_000, int(Source.REST): 1_000_000}
 TRADED_NS = 75 * S  # a tick keeps the market open for a minute
-REST_DUE_NS = 40 * S  # three refusals (5 and 15 s apart), or 15 s without fresh data
-LOOK_NS = S // 5
+REST_DUE_NS = 31 * S  # three refusals (5 and 15 s apart), or 15 s without fresh data
+LOOK_NS = 2 * S // 5
 BELIEVED_AFTER_NS = 15 * S
 REPAIRED_AFTER_NS = RESYNC_NS + S
 HEARTBEAT_NS = S
+CLOCK_READ_NS = 3 * S
+IST_OFFSET_S, DAY_S = 19_800, 86_400
+LACK_TOLD_NS = 2 * S
+LISTENER_KEPT_NS = (29 * S, 35 * S)  # a wish outlives its last reader by 30 s
+SHUT_UNTIL, SHUT_FROM = 8 * 3_600 + 58 * 60, 16 * 3_600 + 30 * 60  # seconds of a day in India
 LEFT_OPEN_NS = 5 * S  # an order to close is followed within 3 s
 GRANTED_WITHIN_NS = 2 * S  # a grant that is not acknowledged is repeated every second
 
@@ -75,6 +80,8 @@ class Observer:
             self._check_headline(s)
             self._check_strays(s)
             self._check_mutes(s)
+            self._check_wishes(s)
+            self._check_hours(s)
             if world.mouth.is_running:
                 self._check_grants(s)
 
@@ -89,11 +96,10 @@ class Observer:
         age_ns = tick.age_ns(now_ns)
         if tick.flags & int(Flag.CACHED):
             require(not view.is_fresh(tick, now_ns), "a value from disk is not fresh")
-            return
-        is_stream_s = tick.source_code == int(Source.WEBSOCKET)
-        if is_stream_s and tick.arrival.gen == world.mouth.gen:
-            is_own = now_ns - age_ns >= world.mouth.born_ns
-            require(is_own, "what is older than the broadcaster is marked as from disk")
+            if world.has_stepped:
+                return  # the age of what is on disk is the wall clock's
+        elif tick.arrival.gen == world.mouth.gen:
+            self._check_origin(tick, age_ns)
         gone_ns = world.exchange.superseded_ns(tick.raw.instrument_token, tick.raw.last_price)
         if gone_ns is None or gone_ns > world.true_utc_ns:
             return
@@ -108,6 +114,20 @@ class Observer:
                 lag_ns <= FRESH_LAG_NS[tick.source_code],
                 f"{tick.instrument} reads fresh {lag_ns / S:.1f} s after it was superseded",
             )
+
+    def _check_origin(self, tick: Tick, age_ns: int) -> None:
+        """Of this life of the broadcaster: from a source that it was told to let through."""
+        world, arrival = self.world, tick.arrival
+        if tick.source_code == int(Source.WEBSOCKET):
+            is_own = world.now_ns - age_ns >= world.mouth.born_ns
+            require(is_own, "what is older than the broadcaster is marked as from disk")
+        is_granted = (arrival.shard, arrival.epoch) in world.mouth.granted
+        require(is_granted, "what is read comes from a source that was granted")
+        lacked_ns = world.kite.lacked_ns.get(tick.raw.instrument_token)
+        is_left = tick.source_code == int(Source.REST) and not tick.flags & int(Flag.STALE)
+        if is_left and lacked_ns is not None and self._is_steady_for(LACK_TOLD_NS):
+            is_told = world.true_utc_ns - lacked_ns < LACK_TOLD_NS
+            require(is_told, "what a quote lacks is stale at once")
 
     def _check_headline(self, s: State) -> None:
         """Not live for packets that Kite had in its cache; by REST where only that is left."""
@@ -197,6 +217,36 @@ class Observer:
             held = holdings.get(number)
             is_held = held is not None and held.epoch >= epoch
             require(is_held or now_ns - since_ns < GRANTED_WITHIN_NS, "a grant reaches the fence")
+
+    def _check_wishes(self, s: State) -> None:
+        """What nobody reads any more is carried on for half a minute, and no longer."""
+        world, now_ns = self.world, self.world.now_ns
+        centre, reader = world.centre, world.reader
+        if not self._is_steady_for(LISTENER_KEPT_NS[1]) or not world.dump[0]:
+            return
+        carried = {i.key for i in s.instruments}
+        wanted_anyway = centre.subscriptions.configured | centre.subscriptions.operator.keys()
+        for key, (left_ns, was_carried) in reader.left.items():
+            if was_carried and now_ns - left_ns < LISTENER_KEPT_NS[0]:
+                is_kept = key in carried or len(carried) >= world.capacity.total
+                require(is_kept, "a program may leave for a moment")
+            elif now_ns - left_ns > LISTENER_KEPT_NS[1]:
+                require(key not in carried - wanted_anyway, "what nobody reads is dropped")
+
+    def _check_hours(self, s: State) -> None:
+        """The calendar knows its ordinary days, and that nobody trades at night."""
+        world = self.world
+        if not self._is_steady_for(CLOCK_READ_NS):
+            return
+        second = (world.true_utc_ns // S + IST_OFFSET_S) % DAY_S
+        if not world.exchange.is_announced:
+            pass
+        elif world.exchange.is_trading(world.true_utc_ns):
+            require(s.is_calendar_open, "the calendar knows when the market is open")
+        elif not world.exchange.sessions:
+            require(not s.is_calendar_open, "the calendar knows its holidays")
+        if not SHUT_UNTIL <= second < SHUT_FROM:
+            require(not s.is_calendar_open, "at night the market is closed")
 
     # --- sockets ------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ MOMENTS = (
     (15, 50),
     (16, 0),
 )
-ALERT_S = 8  # after a fault every timer counts for so long
+ALERT_S = 5  # after a fault every timer counts for so long
 QUARTERS = 2  # bad quarters of an hour in a day
 NORMAL = datetime(2026, 6, 15, tzinfo=IST)
 AUCTION = datetime(2026, 11, 23, tzinfo=IST)  # continuous to 15:15, the closing auction at 15:30
@@ -50,7 +50,7 @@ def sessions_of(rng: Random) -> tuple[datetime, list[tuple[int, int]]]:
     )[0]  # fmt: skip
     match kind:
         case "full":
-            day = rng.choices([NORMAL, BUDGET, SECRET_SUNDAY], [6, 1, 1])[0]
+            day = rng.choices([NORMAL, BUDGET, SECRET_SUNDAY], [4, 2, 1])[0]
             opens, closes = at_ist(day, 9, 15), at_ist(day, 15, 30)
             if rng.random() < 0.3:  # a halt: open, and nothing moves
                 halt_ns = opens + int(rng.uniform(600, 20_000) * S)
@@ -68,10 +68,15 @@ def sessions_of(rng: Random) -> tuple[datetime, list[tuple[int, int]]]:
     return rng.choice([HOLIDAY, SURPRISE, SATURDAY]), []
 
 
+def is_announced(day: datetime, sessions: list[tuple[int, int]]) -> bool:
+    """Whether the calendar ought to know this day's sessions."""
+    return day in ((NORMAL, BUDGET, AUCTION) if sessions else (HOLIDAY, SATURDAY))
+
+
 def capacity_of(seed: int) -> Capacity:
-    """Three days in five have two or three sockets; of some of them the wants take more."""
+    """Two days in three have two or three sockets; of some of them the wants take more."""
     rng = Random(f"capacity {seed}")
-    if rng.random() < 0.4:
+    if rng.random() < 0.34:
         return WHOLE_KEY
     return Capacity(rng.choice([2, 3, 3, 3]), rng.choice([1, 2, 2, 2, 3]))
 
@@ -96,9 +101,8 @@ class Story:
             self.start_ns = sessions[0][0] - int(rng.uniform(1_300, 2_400) * S)
         self.opens_ns = self.start_ns if not sessions else sessions[0][0]
         self.opens_ns += 1_000 * S - self.start_ns  # boot time
-        self.world = World(
-            rng.getrandbits(48), self.start_ns, Exchange(sessions), capacity_of(seed)
-        )
+        exchange = Exchange(sessions, is_announced=is_announced(self.day, sessions))
+        self.world = World(rng.getrandbits(48), self.start_ns, exchange, capacity_of(seed))
         self.rng = self.world.rng
         self.told: list[str] = []
         # Neighbouring seeds together go through all that may happen.
@@ -231,7 +235,7 @@ class Story:
             self.login(by_file=True)
         if self.has_standby and rng.random() < 0.5:
             self.login("standby", by_file=True)
-        world.alert(5)
+        world.alert(3)
 
     def converge(self) -> None:
         """Live within 75 s if the market trades, and nothing that was wanted is lost."""

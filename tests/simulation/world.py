@@ -87,6 +87,7 @@ class World:
         self.now_ns = BOOT_NS
         self._true_offset_ns = start_utc_ns - BOOT_NS
         self.step_ns = 0  # by how much the host's wall clock is wrong
+        self.has_stepped = False  # today
         self.exchange = exchange
         self.calendar = make_calendar()
         self.kite = Kite(exchange, self.rng, lambda: self.true_utc_ns)
@@ -192,9 +193,8 @@ class World:
         is_settled = s.dial.state not in UNSETTLED and not s.probe.moved_due_ns and not s.closing
         is_priming = any(shard.link.state is LinkState.PRIMING for shard in s.shards)
         is_primed = not is_priming or not s.is_market_open
-        is_known = all(host.supervisor == self.centre.boot_id for host in self.actors)
         is_sound = not any(map(self._is_sick, self.kite.sockets.values()))
-        return is_settled and is_primed and is_known and is_sound and self._is_steady()
+        return is_settled and is_primed and self._is_known() and is_sound and self._is_steady()
 
     def _is_sick(self, socket: Socket) -> bool:
         """While nobody trades, one that sends no ticks is like any other."""
@@ -226,7 +226,12 @@ class World:
         """All processes run and know each other; the clock is right; reports come at once."""
         if not all(host.is_running for host in self.hosts) or self.step_ns or self.is_echoing:
             return False
-        return all(host.supervisor == self.centre.boot_id for host in self.actors)
+        return self._is_known()
+
+    def _is_known(self) -> bool:
+        """Every actor was welcomed by the supervisor that runs."""
+        boot_id = self.centre.boot_id
+        return all(host.supervisor == boot_id for host in self.actors)
 
     def _catch_up(self) -> None:
         """A quiet stretch is over: all beats, frames and polls that it held come down to one."""
@@ -259,7 +264,7 @@ class World:
             for link, frame in buffered:
                 self.ticker.do(lambda link=link, frame=frame: self.ticker.frame(link, frame))  # type: ignore[misc]
         self.rng.shuffle(self.hosts)
-        self.alert(30)
+        self.alert(15)
 
     # --- the wires ----------------------------------------------------------------------------
 
@@ -323,7 +328,7 @@ class World:
         self.note(f"{host.boot_id} is killed")
         self.disturbed_ns = self.now_ns
         host.kill()
-        self.alert(back_in_s + 5)
+        self.alert(back_in_s + 3)
         self.after(back_in_s, host.in_this_life(host.boot))
 
     def kill_process(self, boot_id: str) -> None:
@@ -337,7 +342,7 @@ class World:
             return
         self.note(f"{host.boot_id} hangs for {seconds:.1f} s")
         host.is_frozen, life = True, host.life
-        self.alert(seconds + 5)
+        self.alert(seconds + 3)
 
         def back() -> None:
             if host.life == life and host.is_up:
