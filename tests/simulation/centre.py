@@ -302,9 +302,8 @@ class Reader:
             self.left[key] = self.world.now_ns, any(i.key == key for i in instruments)
             self._send(b"\0", self._topic(key))
             self.view.values.pop(key, None)  # the program that read it has ended
-            ended = [request for request in self._requests if self._topic(key) in request]
-            self._requests = [request for request in self._requests if request not in ended]
-            self._send(b"\0", *ended)
+            if self._requests:
+                self._resync()  # without what it asked for
 
     def apply(self, frame: bytes) -> None:
         """What libzmq lets through, by the subscriptions of now."""

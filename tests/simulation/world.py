@@ -46,6 +46,10 @@ class Remembered(Market):
 
     _answers: ClassVar[dict[tuple[object, ...], Any]] = {}
 
+    @classmethod
+    def forget(cls) -> None:
+        cls._answers.clear()
+
     def is_open(self, segment: int, utc_ns: int) -> bool:
         key = ("open", segment, utc_ns // MINUTE_NS)
         answer: bool | None = self._answers.get(key)
