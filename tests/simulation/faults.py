@@ -242,6 +242,7 @@ def clock_steps(story: Story) -> float:
 
     def right() -> None:
         world.step_ns = 0
+        world.observer.shaken()
 
     world.after(seconds, right)
     return seconds

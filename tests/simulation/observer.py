@@ -59,6 +59,10 @@ class Observer:
         """A quiet stretch is over: all it held came at once, but for the last heartbeat."""
         self._skipped_ns = self.world.now_ns
 
+    def shaken(self) -> None:
+        """Clocks have jumped: what is a matter of time begins anew."""
+        self._shaken_ns = self.world.now_ns
+
     def look(self) -> None:
         """What a program reads between two events, and whether the stream is watched."""
         world = self.world

@@ -260,6 +260,7 @@ class World:
         streams = [s for s in self.kite.sockets.values() if s.is_open and s.modes]
         buffered = [(s.link, self.kite.everything(s)) for s in streams]
         self.now_ns += int(seconds * S)
+        self.observer.shaken()
         for socket in self.kite.sockets.values():
             self.sicken(socket.link, "half_open")
         # What the kernel held while nobody read it. After a shorter sleep than the watchdog's 10 s
