@@ -55,8 +55,8 @@ def only_rest(story: Story) -> float:
         tokens = [i.token for i in story.world.centre.machine.state.instruments]
         story.world.after(27, lambda: setattr(kite, "lacking", rng.choice(tokens)))
         story.world.after(27, lambda: story.world.alert(9))
-    story.world.after(32, lambda: story.world.alert(4))  # by then quotes must be polled
-    return 36
+    story.world.after(42, lambda: story.world.alert(4))  # by then quotes must be polled
+    return 46
 
 
 def one_is_kept_out(story: Story) -> float:

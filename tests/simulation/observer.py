@@ -28,7 +28,7 @@ FRESH_LAG_NS = {int(Source.WEBSOCKET): 9 * S, int(Source.REST): 14 * S}
 # stamped with its request, before which nobody at Kite looked at the price.
 AGE_SLACK_NS = {int(Source.WEBSOCKET): 1_500_000_000, int(Source.REST): 1_000_000}
 TRADED_NS = 75 * S  # a tick keeps the market open for a minute
-REST_DUE_NS = 31 * S  # three refusals (5 and 15 s apart), or 15 s without fresh data
+REST_DUE_NS = 40 * S  # three refusals (5 and 15 s apart), or 15 s without fresh data
 LOOK_NS = 2 * S // 5
 BELIEVED_AFTER_NS = 15 * S
 REPAIRED_AFTER_NS = RESYNC_NS + S
