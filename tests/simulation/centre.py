@@ -302,6 +302,7 @@ class Reader:
             self.left[key] = self.world.now_ns, any(i.key == key for i in instruments)
             self._send(b"\0", self._topic(key))
             self.view.values.pop(key, None)  # the program that read it has ended
+            self.view._topics.pop(self._topic(key).removesuffix(NUL), None)
             if self._requests:
                 self._resync()  # without what it asked for
 

@@ -139,7 +139,7 @@ class Kite:
             return delay_s, Quoted(request, "token", detail="the token is invalid")
         if not account.has_data:
             return delay_s, Quoted(request, "permission", detail="Insufficient permission")
-        if self.lacking in tokens:
+        if self.lacking in tokens and len(tokens) > 1:  # of one alone a probe asks
             self.lacked_ns.setdefault(self.lacking, now_ns)
         listed = [token for token in tokens if token != self.lacking]
         quotes = {token: self.exchange.quote(token, now_ns) for token in listed}
