@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 CONFIGURED = ("NSE:NIFTY 50", "NSE:INFY")
+ALSO_CONFIGURED = ("NSE:NIFTY BANK",)
+SAVED_AFTER_NS = 30 * S  # it saves every ten seconds, and may have stood still for nine
 BACKOFF_S = [5.0, 15.0, 30.0, 60.0]
 
 
@@ -65,7 +67,7 @@ class Centre(Host):
             jitter=world.rng.random,
             capacity=world.capacity,
         )
-        configured = (*CONFIGURED, *(MORE if world.is_sharded else ()))
+        configured = (*CONFIGURED, *(ALSO_CONFIGURED if world.is_sharded else ()))
         self.subscriptions = Subscriptions(
             configured, (), "full", persisted.subscriptions, world.capacity
         )
@@ -210,13 +212,22 @@ class Mouth(Host):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self.rows: list[Saved] = []
-        self.gen = 0
+        self.gen = self.born_ns = 0
+        self.granted: set[tuple[int, int]] = set()  # shard and epoch, in this life
+        self._held = (0, 0)  # how many values it holds, and since when
+
+    def kill(self) -> None:
+        if self.is_up and self.world.now_ns - self._held[1] > SAVED_AFTER_NS:
+            require(len(self.rows) >= self._held[0], "what was held for a while is on disk")
+        super().kill()
 
     def start(self) -> None:
         world = self.world
+        self.granted.clear()
+        self._held = (0, world.now_ns)
         values = LastValues()
         values.load(self.rows, now_ns=world.now_ns, utc_ns=world.utc_ns)
-        self.gen = max(world.utc_ns, self.gen + 1)
+        self.gen, self.born_ns = max(world.utc_ns, self.gen + 1), world.now_ns
         self.machine = Broadcaster(self.gen, world.now_ns, values)
         self.later(0.15, self.world.reader.subscribe)  # ZeroMQ connects anew, and repeats them
 
@@ -234,6 +245,8 @@ class Mouth(Host):
                 self.rows = rows
 
     def command(self, message: m.Message) -> None:
+        if isinstance(message, m.Grant):
+            self.granted.add((message.shard, message.epoch))
         self.feed(e.Told(message, self.world.utc_ns))  # type: ignore[arg-type]
 
     def welcomed(self) -> None:
@@ -247,7 +260,10 @@ class Mouth(Host):
         )  # fmt: skip
 
     def beat(self) -> m.Beat:
-        return m.Beat(values=len(self.machine.values), subscribers=1)
+        values = len(self.machine.values)
+        if values != self._held[0]:
+            self._held = values, self.world.now_ns
+        return m.Beat(values=values, subscribers=1)
 
 
 class Reader:
@@ -258,6 +274,7 @@ class Reader:
         self.view = View(lambda: (self.view, self.world.now_ns))
         self.keys = {"NSE:NIFTY 50", "NSE:RELIANCE", *(MORE if world.is_sharded else ())}
         self.asked_ns: dict[str, int] = {}
+        self.left: dict[str, tuple[int, bool]] = {}  # key -> since when, and was it carried then
         self.doubted_since_ns = 0  # since when something lost is not made good
         self._requests: list[bytes] = []
         self._requested_ns = 0
@@ -271,14 +288,23 @@ class Reader:
     def want(self, key: str) -> None:
         if key not in self.keys:
             self.keys.add(key)
+            self.left.pop(key, None)
+            self.world.alert(1)  # what is told of it is told now
             self.asked_ns[key] = self.world.now_ns
             self._send(b"\1", self._topic(key))
 
     def drop(self, key: str) -> None:
         if key in self.keys and key != "NSE:NIFTY 50":  # by which a feed that is well is known
             self.keys.discard(key)
+            self.world.alert(1)
+            centre = self.world.centre
+            instruments = centre.machine.state.instruments if centre.machine else ()
+            self.left[key] = self.world.now_ns, any(i.key == key for i in instruments)
             self._send(b"\0", self._topic(key))
             self.view.values.forget(key)  # the program that read it has ended
+            self.view._topics.pop(self._topic(key).removesuffix(NUL), None)
+            if self._requests:
+                self._resync()  # without what it asked for
 
     def apply(self, frame: bytes) -> None:
         """What libzmq lets through, by the subscriptions of now."""

@@ -19,10 +19,7 @@ from kitefeed.actors.supervisor.facts import (
 )
 from kitefeed.actors.supervisor.machine import Supervisor
 from kitefeed.actors.supervisor.state import State
-from kitefeed.actors.ticker.machine import LinkId
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.client_reader import RESYNC_NS
-from kitefeed.protocol.feed import Flag, Source
 from kitefeed.protocol.kite.ticks import is_index
 from kitefeed.protocol.topology import Role
 from tests.simulation.exchange import S
@@ -48,19 +45,14 @@ if TYPE_CHECKING:
 VALID_FOR_NS = 4 * S
 QUOTES_APART_NS = S
 SOCKET_RETRY_NS = 60 * S
-HALF_OPEN_SEEN_NS = 12 * S
-# A stream may be called fresh this long after the market has left its value behind: a canary's
-# silence (5 s), the pace of heartbeats (1 s), a broadcaster that stands still (2.5 s).
-FRESH_LAG_NS = {int(Source.WEBSOCKET): 9 * S, int(Source.REST): 14 * S}
-TRADED_NS = 75 * S  # a tick keeps the market open for a minute
-REST_DUE_NS = 60 * S  # three refusals (5 and 15 s apart), or 15 s without fresh data
-AGE_SLACK_NS = 1_500_000_000  # what the way to Kite may take
-LINES_PER_LIFE_MAX = 100  # of one supervisor in one (very bad) day
+LINES_MAX = 80  # from one recovery to the next
 SECRET_LIKE = re.compile(r"access_token|api_secret|enctoken|[A-Za-z0-9]{32}")
+# What may come late, or to another than it was meant for.
+REPORTS = (
+    m.LinkOpened, m.LinkFresh, m.LinkSilent, m.LinkRefused, m.LinkClosed, m.LinkDoubt, m.Polled,
+    m.Validated, m.Probed, m.SessionSeen,
+)  # fmt: skip
 CONDITION = re.compile(r"condition=(\w+)$")
-LOOK_NS = S // 5
-BELIEVED_AFTER_NS = 15 * S
-REPAIRED_AFTER_NS = RESYNC_NS + S
 
 
 class Checker:
@@ -68,17 +60,13 @@ class Checker:
         self.world = world
         self.epoch = 0  # the highest that was ever issued
         self.lines: Counter[str] = Counter()
-        self.lines_of_day = 0
+        self.lines_told = 0
         self._valid_ns: dict[str, int] = {}
         self._valid_utc_ns: dict[str, int] = {}
         self._unverified_ns: dict[str, int] = {}
         self._life = Life()
         self._places: dict[int, int] = {}
-        self._shaken_ns = 0
-        self._epochs_ns: dict[int, int] = {}  # epoch -> when its socket was first seen
         self._quoted_ns = -QUOTES_APART_NS
-        self._fences: dict[int, tuple[int, int]] = {}
-        self._looked_ns = 0
         self._before: Before | None = None
 
     # --- the supervisor's steps ---------------------------------------------------------------
@@ -91,7 +79,7 @@ class Checker:
         s = machine.state
         due_ns = machine.deadline_ns
         self._before = Before(
-            picture_of(s), s.consecutive_403,
+            picture_of(s) if isinstance(event, REPORTS) else (), s.consecutive_403,
             due_ns is not None and due_ns <= self.world.now_ns, s.is_market_open,
             s.session.request_id, s.dial.epoch, s.dial.is_move, frozenset(s.closing),
         )  # fmt: skip
@@ -134,7 +122,7 @@ class Checker:
 
     def _check_stale(self, s: State, event: Any, before: Before) -> None:
         """A report about another epoch, or the answer to another question, changes nothing."""
-        if before.is_due:
+        if before.is_due or not before.picture:
             return  # time itself may have changed something
         picture = before.picture
         epochs = {*picture[EPOCHS], picture[DIALLED], *before.closing}
@@ -190,6 +178,9 @@ class Checker:
                 shard = s.shards[number]
                 require(epoch == shard.link.epoch, "the order is the open socket's")
                 own = [i for i in instruments if not i.is_guard]
+                has_canary = any(is_index(i.token) for i in s.instruments)
+                is_watched = any(is_index(i.token) for i in instruments) or not own
+                require(is_watched or not has_canary, "every socket has a canary, if there is one")
                 require(len(own) <= self.world.capacity.per_socket, "no socket is overfull")
                 require(instruments == s.streamed(shard), "a socket carries its own instruments")
             case m.StartPolling(number, epoch, fingerprint):
@@ -220,6 +211,7 @@ class Checker:
         require(not s.shards[order.shard].is_open or is_move, "one socket of a shard at a time")
         if not is_move:
             life.check_limit(s, order.shard)
+            life.check_knocks(s)
             require(now_ns >= life.blocked_until_ns, "after three 403s one attempt in 60 s at most")
             is_too_soon = now_ns - life.closed_attempt_ns < CLOSED_RETRY_NS
             require(s.is_market_open or not is_too_soon, "market closed: attempts 60 s apart")
@@ -294,14 +286,16 @@ class Checker:
 
     def on_line(self, line: Say) -> None:
         require(not SECRET_LIKE.search(line.text), "no secret in a log line")
-        self.lines_of_day += 1
-        self._life.lines += 1
-        require(self._life.lines <= LINES_PER_LIFE_MAX, "a day is told in few lines")
+        self.lines_told += 1
+        require(self.lines_told <= LINES_MAX, "trouble is told in few lines")
         found = CONDITION.search(line.text)
         if found is not None:
             key = found.group(1)
             self.lines[key] += -1 if line.level == "info" else 1
             require(self.lines[key] in (0, 1), f"{key} is said once, and ended once")
+
+    def on_recovery(self) -> None:
+        self.lines_told = 0
 
     def on_verdict(self, verdict: m.Validated) -> None:
         account = self.world.kite.accounts.get(verdict.fingerprint)
@@ -322,130 +316,6 @@ class Checker:
 
     def on_operator(self, request: m.ControlRequest) -> None:
         self._life.reset()
-
-    def look(self) -> None:
-        """What a program reads between two events, and whether the stream is watched."""
-        world = self.world
-        if world.now_ns - self._looked_ns < LOOK_NS:
-            return
-        self._looked_ns = world.now_ns
-        view, exchange, now_ns = world.reader.view, world.exchange, world.now_ns
-        for tick in view.values.values():
-            if tick.flags & int(Flag.CACHED):
-                require(not view.is_fresh(tick, now_ns), "a value from disk is not fresh")
-                continue
-            gone_ns = exchange.superseded_ns(tick.raw.instrument_token, tick.raw.last_price)
-            if gone_ns is None or gone_ns > world.true_utc_ns:
-                continue
-            lag_ns = world.true_utc_ns - gone_ns
-            age_ns = tick.age_ns(now_ns)
-            require(
-                lag_ns <= age_ns + AGE_SLACK_NS,
-                f"a value is no older than it says ({tick.instrument}: {lag_ns / S:.1f} s after it "
-                f"was superseded it says {age_ns / S:.1f} s)",
-            )
-            if lag_ns > 2 * S and view.is_fresh(tick, now_ns):
-                require(
-                    lag_ns <= FRESH_LAG_NS[tick.source_code],
-                    f"{tick.instrument} reads fresh {lag_ns / S:.1f} s after it was superseded",
-                )
-        self._check_watch()
-        self._check_fence()
-        self._check_sockets()
-        self._check_belief()
-        if world.centre.is_running:
-            self._check_headline(world.centre.machine.state)
-
-    def _check_headline(self, s: State) -> None:
-        """Not live for packets that Kite had in its cache; by REST where only that is left."""
-        world = self.world
-        state = s.last_announced
-        if state is None:
-            return
-        if state.feed == "live" and not s.is_calendar_open:
-            traded = world.exchange.is_trading(world.true_utc_ns - TRADED_NS)
-            is_traded = traded or world.exchange.is_trading(world.true_utc_ns)
-            require(is_traded, "cached packets open no market")
-        kite = world.kite
-        is_rest_left = (
-            kite.socket in ("403", "502") and kite.rest == "ok" and kite.net == "ok"
-            and not kite.sockets and kite.latency_s == 1.0
-            and kite.is_alive(s.session.fingerprint) and s.session.word == "valid"
-            and s.override == "auto" and s.is_calendar_open and s.instruments
-            and not s.has_no_entitlement and world.is_undisturbed(REST_DUE_NS)
-        )  # fmt: skip
-        if is_rest_left and world.exchange.is_trading(world.true_utc_ns):
-            require(state.feed in ("rest", "live"), "REST bridges a refused socket")
-
-    def _check_sockets(self) -> None:
-        """No instrument is streamed by two shards."""
-        streams: dict[int, int] = {}
-        for key, socket in self.world.kite.sockets.items():
-            if socket.is_open and not socket.fault:
-                for token in socket.modes:
-                    if is_index(token):
-                        continue  # guards the other sockets as well
-                    is_first = streams.setdefault(token, key.shard) == key.shard
-                    require(is_first, "an instrument is streamed by one shard")
-
-    def _check_belief(self) -> None:
-        """A socket that streams is believed, whatever happens to the other ones."""
-        world, now_ns = self.world, self.world.now_ns
-        if not world.is_steady_machine():
-            self._shaken_ns = now_ns
-        s = world.centre.machine.state if world.centre.machine else None
-        if s is None or now_ns - self._shaken_ns < BELIEVED_AFTER_NS or not world.is_open_hours:
-            return
-        state = s.last_announced
-        if state is None or state.feed not in ("live", "stale", "rest", "login_required"):
-            return
-        doubted_ns = world.reader.doubted_since_ns
-        if doubted_ns and now_ns - doubted_ns < REPAIRED_AFTER_NS:
-            return  # what was lost is being asked for
-        fresh = world.reader.fresh
-        for shard in s.shards:
-            socket = world.kite.sockets.get(LinkId(shard.number, shard.link.epoch))
-            since_ns = self._epochs_ns.setdefault(shard.link.epoch, now_ns)
-            is_old = shard.is_streaming and now_ns - since_ns > BELIEVED_AFTER_NS
-            if is_old and socket is not None and not socket.fault:
-                keys = {i.key for i in shard.instruments} & world.reader.keys
-                require(keys <= fresh | self._new_keys(keys), "a socket that streams is believed")
-
-    def _new_keys(self, keys: set[str]) -> set[str]:
-        """Listened to so lately that no value need be there."""
-        values = self.world.reader.view.values
-        asked_ns = self.world.reader.asked_ns
-        limit_ns = self.world.now_ns - BELIEVED_AFTER_NS
-        return {key for key in keys if key not in values or asked_ns.get(key, 0) > limit_ns}
-
-    def _check_fence(self) -> None:
-        mouth = self.world.mouth
-        if mouth.is_up:
-            for shard, held in mouth.machine.fence.holdings.items():
-                epoch, life = self._fences.get(shard, (0, 0))
-                is_rising = held.epoch >= epoch or mouth.life != life
-                require(is_rising, "the fence only rises")
-                self._fences[shard] = held.epoch, mouth.life
-
-    def _check_watch(self) -> None:
-        """Live in a session: the ticker's watchdog is armed, and a dead transport is noticed."""
-        world = self.world
-        if not (world.ticker.is_running and world.centre.is_running):
-            return
-        s = world.centre.machine.state
-        for key, running in world.ticker.machine._open.items():
-            shard = s.shard_of(key.epoch)
-            if shard is not None and shard.link.state is LinkState.LIVE:
-                due_ns = running.liveness.deadline_ns
-                is_said = running.liveness.is_silence_said
-                require(due_ns is not None or is_said, "a live link is watched")
-        if world.is_echoing:
-            return  # reports take seconds
-        for socket in world.kite.sockets.values():
-            is_old = world.now_ns - socket.faulty_since_ns > HALF_OPEN_SEEN_NS
-            if socket.fault == "half_open" and is_old and world.is_undisturbed(HALF_OPEN_SEEN_NS):
-                is_held = socket.link in world.ticker.machine._open
-                require(not is_held, "a dead transport is noticed within 10 s")
 
 
 def _places_of(s: State) -> dict[int, int]:

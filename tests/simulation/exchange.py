@@ -32,11 +32,13 @@ PERIODS_NS = {
 
 
 class Exchange:
-    """Trades inside `sessions`: UTC nanoseconds, ascending. A halt is a gap between two of them."""
+    """Trades inside `sessions`: UTC nanoseconds, ascending. A halt is a gap between two of them.
+    `is_announced`: the calendar ought to know them."""
 
-    def __init__(self, sessions: list[tuple[int, int]]) -> None:
+    def __init__(self, sessions: list[tuple[int, int]], *, is_announced: bool = False) -> None:
         assert all(a[1] <= b[0] for a, b in pairwise(sessions))
         self.sessions = sessions
+        self.is_announced = is_announced
         self._starts = [start for start, _ in sessions]
         self._before: list[int] = []  # trading time before each session
         total = 0

@@ -162,7 +162,9 @@ def wants(story: Story) -> float:
     world, rng = story.world, story.rng
     keys = [*TOKENS, *(MORE if world.is_sharded else ())]
     for _ in range(6):
-        key = rng.choice(keys)
+        wanted = world.centre.subscriptions.wanted() if world.centre.machine else ()
+        lacking = [key for key in keys if key not in wanted]
+        key = rng.choice(lacking if lacking and rng.random() < 0.5 else keys)
         match rng.choice(["want", "want", "drop", "subscribe", "unsubscribe"]):
             case "want":
                 world.reader.want(key)
@@ -234,11 +236,13 @@ def suspend(story: Story) -> float:
 def clock_steps(story: Story) -> float:
     """The wall clock is set wrong, and later right again."""
     world = story.world
+    world.has_stepped = True
     world.step_ns = int(story.rng.choice([-7_200, -90, -3, 4, 90, 3_600]) * S)
     seconds = story.rng.uniform(2, 90)
 
     def right() -> None:
         world.step_ns = 0
+        world.observer.shaken()
 
     world.after(seconds, right)
     return seconds
@@ -281,13 +285,19 @@ def supervisor_hang(story: Story) -> float:
 
 
 def bus_trouble(story: Story) -> float:
-    """Reports come late, and old ones again, while the socket comes and goes."""
+    """Reports come late, and old ones again, while sockets and logins come and go."""
     world, rng = story.world, story.rng
     world.bus_delay_s = (0.01, rng.choice([0.3, 1.0, 2.0]))
     world.is_echoing = True
     for _ in range(rng.choice([1, 3, 5])):
         world.kite.socket = rng.choice(["ok", "ok", "403", "502"])
-        story.drop_all()
+        match rng.choice(["drop", "drop", "new", "bad"]):
+            case "drop":
+                story.drop_all()
+            case "new":
+                new_login(story)
+            case "bad":
+                bad_login(story)
         world.alert(8)
         story.wait(rng.uniform(1, 9))
     world.kite.socket = "ok"

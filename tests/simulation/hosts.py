@@ -42,6 +42,7 @@ class Host:
     def __init__(self, world: World) -> None:
         self.world = world
         self.life = 0
+        self.boot_id = ""
         self.is_up = False
         self.is_frozen = False
         self.machine: Any = None
@@ -55,15 +56,12 @@ class Host:
         self._is_stepping = False
 
     @property
-    def boot_id(self) -> str:
-        return f"{self.role}-{self.life}"
-
-    @property
     def is_running(self) -> bool:
         return self.is_up and not self.is_frozen
 
     def boot(self) -> None:
         self.life += 1
+        self.boot_id = f"{self.role}-{self.life}"
         self.is_up, self.is_frozen = True, False
         self.supervisor = None
         self.heard_ns = self.turn_due_ns = self.wake_due_ns = self.world.now_ns

@@ -76,6 +76,8 @@ class Kite:
         self.net: NetMode = "ok"
         self.socket: SocketMode = "ok"
         self.latency_s = 1.0  # factor
+        self.lacking: int | None = None  # token of an instrument that quotes do not have
+        self.lacked_ns: dict[int, int] = {}  # UTC of the first quote that lacked it
         self._rng = rng
         self._utc_ns = utc_ns
         self._quoted_ns = -S
@@ -84,6 +86,8 @@ class Kite:
     def heal(self) -> None:
         """Everything answers again. What is half open stays so, as it would."""
         self.rest, self.net, self.socket, self.ghosts, self.latency_s = "ok", "ok", "ok", 0, 1.0
+        self.lacking = None
+        self.lacked_ns.clear()
         for account in self.accounts.values():
             account.has_data = True
 
@@ -135,7 +139,10 @@ class Kite:
             return delay_s, Quoted(request, "token", detail="the token is invalid")
         if not account.has_data:
             return delay_s, Quoted(request, "permission", detail="Insufficient permission")
-        quotes = {token: self.exchange.quote(token, now_ns) for token in tokens}
+        if self.lacking in tokens and len(tokens) > 1:  # of one alone a probe asks
+            self.lacked_ns.setdefault(self.lacking, now_ns)
+        listed = [token for token in tokens if token != self.lacking]
+        quotes = {token: self.exchange.quote(token, now_ns) for token in listed}
         return delay_s, Quoted(request, "ok", quotes)
 
     def _rest_fault(self) -> tuple[float, str] | None:

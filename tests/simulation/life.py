@@ -23,6 +23,7 @@ ENTITLEMENT_RETRY_NS = 900 * S
 LIMIT_NS = 30 * S
 # The first rung is 5 s, counted from the first refusal; another answer may come up to 3 s later.
 REFUSED_APART_NS = 3 * S // 2
+KNOCKS_NS, KNOCKS_MAX = 60 * S, 8
 
 
 class Broken(AssertionError):
@@ -51,7 +52,6 @@ class Life:
     """What is remembered of one supervisor's life: moments before which nothing may be tried."""
 
     def __init__(self) -> None:
-        self.lines = 0
         self.reset()
         self.parked: set[str] = set()
 
@@ -63,6 +63,7 @@ class Life:
         self.entitlement_ns = -ENTITLEMENT_RETRY_NS
         self.parked = set()
         self.limited_ns: dict[int, int] = {}  # shard -> when Kite answered 429
+        self.knocks_ns: list[int] = []  # attempts of which none was let in
 
     def hear(self, s: State, event: Any, before: Before) -> None:
         match event:
@@ -84,6 +85,7 @@ class Life:
                 self.parked.add(s.shards[shard].rest.fingerprint)
             case m.LinkOpened(_, epoch) if epoch == before.dialled:
                 self.blocked_until_ns = 0  # the next of its sockets may follow at once
+                self.knocks_ns = []
                 self.closed_attempt_ns = -CLOSED_RETRY_NS
             case m.Probed(_, "same" | "moved"):
                 self.parked.clear()
@@ -107,6 +109,12 @@ class Life:
     def check_limit(self, s: State, shard: int) -> None:
         is_over = s.now_ns - self.limited_ns.get(shard, -LIMIT_NS) >= LIMIT_NS
         require(is_over, "a socket that Kite answered with 429 is left alone for 30 s")
+
+    def check_knocks(self, s: State) -> None:
+        """Kite is not knocked at in a storm, whatever its answer: on the ladder six in a minute."""
+        self.knocks_ns = [at_ns for at_ns in self.knocks_ns if s.now_ns - at_ns < KNOCKS_NS]
+        self.knocks_ns.append(s.now_ns)
+        require(len(self.knocks_ns) <= KNOCKS_MAX, "attempts become rarer")
 
     def check_entitlement(self, s: State) -> None:
         require(

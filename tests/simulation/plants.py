@@ -6,12 +6,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from kitefeed.actors.broadcaster import fence, store
+from kitefeed.actors.broadcaster.machine import Broadcaster
 from kitefeed.actors.policy.backoff import Ladder
+from kitefeed.actors.policy.calendar import Calendar, PhaseWord
 from kitefeed.actors.rest_poller import machine as poller
 from kitefeed.actors.rest_poller.sweep import Sweep
 from kitefeed.actors.supervisor import (
@@ -24,6 +27,7 @@ from kitefeed.actors.supervisor import (
     rest,
     session,
     state,
+    subscriptions,
 )
 from kitefeed.actors.supervisor.facts import Shard
 from kitefeed.actors.supervisor.machine import Supervisor
@@ -35,6 +39,7 @@ from kitefeed.actors.ticker.subscriptions import Asked
 from kitefeed.actors.token_validator.machine import Answered, TokenValidator
 from kitefeed.protocol.topology import Role
 from tests.simulation.exchange import S
+from tests.simulation.world import Remembered
 
 Plant = tuple[Any, str, Any]  # where, which name, what it becomes
 HOUR_NS = 3_600 * S
@@ -196,6 +201,15 @@ def _keep_both(s: State, shard: Shard) -> None:
     s.commands = [c for c in s.commands if getattr(getattr(c, "message", None), "epoch", 0) != old]
 
 
+def _of_today(self: store.LastValues, rows: Any, *, now_ns: int, utc_ns: int) -> None:
+    rows = [msgspec.structs.replace(row, received_utc_ns=utc_ns) for row in rows]
+    _load(self, rows, now_ns=now_ns, utc_ns=utc_ns)
+
+
+def _until_noon(self: Calendar, segment: str, moment: datetime) -> PhaseWord:
+    return "closed" if moment.hour >= 12 else _phase(self, segment, moment)
+
+
 def _at_answer(self: Sweep, quotes: Any, sent_ns: int, now_ns: int) -> Any:
     return _values(self, quotes, now_ns, now_ns)
 
@@ -222,6 +236,7 @@ _wait_network, _let_in, _limited, _next_due = (
     dial.wait_network, dial.let_in, dial._limited, dial._next_due
 )  # fmt: skip
 _broadcaster_up, _assign, _give = grant.broadcaster_up, state.assign, State._give
+_phase = Calendar.phase
 _is_fresh, _beat = headline._is_fresh, Supervisor._beat
 
 PLANTS: dict[str, list[Plant]] = {
@@ -292,6 +307,16 @@ PLANTS: dict[str, list[Plant]] = {
     "a granted source is always alive": [(fence.Holding, "is_alive", _always_admit)],
     "a canary may be silent for an hour": [(fence, "CANARY_STALE_NS", HOUR_NS)],
     "values from disk are news": [(store.LastValues, "load", _unmarked)],
+    "values from disk have no age": [(store.LastValues, "load", _of_today)],
+    "last values are not saved": [(Broadcaster, "_maybe_save", lambda *_: [])],
+    "what a quote lacks is left as it was": [(Sweep, "_ended", lambda *_: [])],
+    # listeners, the calendar
+    "a wish ends with its reader": [(subscriptions, "LISTENER_GRACE_NS", 1)],
+    "a wish outlives its reader": [(Subscriptions, "expire", lambda *_: False)],
+    "the calendar knows no special days": [(Calendar, "_special", _nothing)],
+    "the market closes at noon": [(Calendar, "phase", _until_noon)],
+    "the socket's third refusal is like the first": [(rest, "REFUSALS_BEFORE_REST", 99)],
+    "a poller that died still polls": [(rest, "poller_lost", _nothing)],
 }
 
 
@@ -299,10 +324,12 @@ PLANTS: dict[str, list[Plant]] = {
 def planted(name: str) -> Iterator[None]:
     """The machines with this fault in them."""
     kept = [(where, attribute, getattr(where, attribute)) for where, attribute, _ in PLANTS[name]]
+    Remembered.forget()
     try:
         for where, attribute, value in PLANTS[name]:
             setattr(where, attribute, value)
         yield
     finally:
+        Remembered.forget()
         for where, attribute, value in kept:
             setattr(where, attribute, value)

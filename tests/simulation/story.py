@@ -11,8 +11,9 @@ from kitefeed.actors.policy.market import IST
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.actors.ticker.machine import LinkId
 from kitefeed.protocol import messages as m
+from tests.simulation.alone import CLOSED, THINGS, knocks, things
 from tests.simulation.exchange import MORE, TOKENS, Exchange, S, at_ist
-from tests.simulation.faults import FAULTS, OF_SHARDS, half_open
+from tests.simulation.faults import FAULTS, OF_SHARDS, Fault, half_open
 from tests.simulation.kite import DROPPED, Socket
 from tests.simulation.life import Broken, require
 from tests.simulation.world import World
@@ -30,7 +31,8 @@ MOMENTS = (
     (15, 50),
     (16, 0),
 )
-QUARTERS = 3  # bad quarters of an hour in a day
+ALERT_S = 5  # after a fault every timer counts for so long
+QUARTERS = 2  # bad quarters of an hour in a day
 NORMAL = datetime(2026, 6, 15, tzinfo=IST)
 AUCTION = datetime(2026, 11, 23, tzinfo=IST)  # continuous to 15:15, the closing auction at 15:30
 BUDGET = datetime(2026, 2, 1, tzinfo=IST)  # a full session on a Sunday, which the table knows
@@ -44,11 +46,11 @@ MUHURAT = datetime(2026, 11, 8, tzinfo=IST)  # a Sunday; the table's window is p
 def sessions_of(rng: Random) -> tuple[datetime, list[tuple[int, int]]]:
     """The day and the hours in which the exchange truly trades. The calendar is often right."""
     kind = rng.choices(
-        ["full", "auction", "half", "muhurat", "holiday"], [62, 15, 8, 5, 10]
+        ["full", "auction", "half", "muhurat", "holiday"], [60, 14, 8, 5, 13]
     )[0]  # fmt: skip
     match kind:
         case "full":
-            day = rng.choices([NORMAL, BUDGET, SECRET_SUNDAY], [6, 1, 1])[0]
+            day = rng.choices([NORMAL, BUDGET, SECRET_SUNDAY], [4, 2, 1])[0]
             opens, closes = at_ist(day, 9, 15), at_ist(day, 15, 30)
             if rng.random() < 0.3:  # a halt: open, and nothing moves
                 halt_ns = opens + int(rng.uniform(600, 20_000) * S)
@@ -66,12 +68,17 @@ def sessions_of(rng: Random) -> tuple[datetime, list[tuple[int, int]]]:
     return rng.choice([HOLIDAY, SURPRISE, SATURDAY]), []
 
 
+def is_announced(day: datetime, sessions: list[tuple[int, int]]) -> bool:
+    """Whether the calendar ought to know this day's sessions."""
+    return day in ((NORMAL, BUDGET, AUCTION) if sessions else (HOLIDAY, SATURDAY))
+
+
 def capacity_of(seed: int) -> Capacity:
-    """Three days in five have two or three sockets; of some of them the wants take more."""
+    """Two days in three have two or three sockets; of some of them the wants take more."""
     rng = Random(f"capacity {seed}")
-    if rng.random() < 0.4:
+    if rng.random() < 0.34:
         return WHOLE_KEY
-    return Capacity(rng.choice([2, 3, 3]), rng.choice([1, 2, 2, 3]))
+    return Capacity(rng.choice([2, 3, 3, 3]), rng.choice([1, 2, 2, 2, 3]))
 
 
 class Story:
@@ -80,21 +87,27 @@ class Story:
     def __init__(self, seed: int) -> None:
         rng = Random(seed)
         self.day, sessions = sessions_of(rng)
-        # One day in four is played from before the flush to the close; of the others only what
+        # One day in six is played from before the flush to the close; of the others only what
         # leads to trouble, in market hours if there are any.
-        self.is_whole = seed % 4 == 0
+        self.is_whole = seed % 6 == 0
         self.start_ns = at_ist(self.day, 5, 50)
         if not self.is_whole:
             opens, closes = (sessions[0][0], sessions[-1][1]) if sessions else (0, 0)
             early_ns, late_ns = opens - 300 * S, max(opens, closes - 3_600 * S)
             anywhere = at_ist(self.day, 8) + int(rng.uniform(0, 7 * 3_600) * S)
             self.start_ns = rng.randint(early_ns, late_ns) if sessions else anywhere
-        self.world = World(
-            rng.getrandbits(48), self.start_ns, Exchange(sessions), capacity_of(seed)
-        )
+        self.is_early = bool(sessions) and not self.is_whole and rng.random() < 0.5
+        if self.is_early:
+            self.start_ns = sessions[0][0] - int(rng.uniform(1_300, 2_400) * S)
+        self.opens_ns = self.start_ns if not sessions else sessions[0][0]
+        self.opens_ns += 1_000 * S - self.start_ns  # boot time
+        exchange = Exchange(sessions, is_announced=is_announced(self.day, sessions))
+        self.world = World(rng.getrandbits(48), self.start_ns, exchange, capacity_of(seed))
         self.rng = self.world.rng
         self.told: list[str] = []
-        self._turn = seed * QUARTERS  # neighbouring seeds together go through all the faults
+        # Neighbouring seeds together go through all that may happen.
+        self._turn = seed * QUARTERS
+        self._things = things(seed, rng, is_sharded=self.world.is_sharded)
         self.has_standby = self.rng.random() < 0.3
         self.converged_s: list[float] = []
 
@@ -102,19 +115,24 @@ class Story:
 
     def run(self) -> None:
         world, rng = self.world, self.rng
+        self._start()
         if self.is_whole:
-            self._start()
             self._night()
-        else:
-            self._start()
+        if self.is_early:
+            self._one_thing(knocks)
+            world.run(self.opens_ns + 20 * S)
         for _ in range(QUARTERS):
             self._bad_quarter()
+            for _ in range(THINGS // QUARTERS):
+                self._one_thing(self._things.pop())
             self.wait(rng.choice([60.0, rng.uniform(60, 1_200)]))
         if self.is_whole:
             self._until(15, 45)
             s = world.centre.machine.state
             is_polling = any(shard.rest.epoch for shard in s.shards)
             require(not is_polling or s.is_market_open, "the day is over")
+            self._until(16, 5)
+            self._one_thing(knocks)
 
     def _start(self) -> None:
         """Yesterday's session is still good; whoever boots first boots first."""
@@ -166,18 +184,33 @@ class Story:
         if world.is_sharded:
             first, others = rng.choice(OF_SHARDS), [first, *others]
         for fault in (first, *others):
-            self.tell(fault.__name__)
-            world.alert(12)
-            if fault is not half_open:
-                world.disturbed_ns = world.now_ns
-            lasts_s = fault(self)
-            if fault is not half_open:
-                world.disturbed_ns = max(world.disturbed_ns, world.now_ns)
+            lasts_s = self._let(fault)
             ends_ns = max(ends_ns, world.now_ns + int(lasts_s * S))
             self.wait(rng.choice([0.0, rng.uniform(0, 3), rng.uniform(3, 20)]))
         world.run(max(ends_ns, world.now_ns + 1))
         self.heal()
         self.converge()
+
+    def _one_thing(self, thing: Fault) -> None:
+        """Something in a feed that is well, and the same demand."""
+        world = self.world
+        if thing not in CLOSED and not world.exchange.is_trading(world.true_utc_ns):
+            thing = self.rng.choice(CLOSED)
+        self.wait(self._let(thing))
+        self.heal()
+        self.converge()
+
+    def _let(self, fault: Fault) -> float:
+        """It happens; returns how long it lasts from here, in seconds."""
+        world = self.world
+        self.tell(fault.__name__)
+        world.alert(ALERT_S)
+        if fault is not half_open:
+            world.disturbed_ns = world.now_ns
+        lasts_s = fault(self)
+        if fault is not half_open:
+            world.disturbed_ns = max(world.disturbed_ns, world.now_ns)
+        return lasts_s
 
     # --- the demand ---------------------------------------------------------------------------
 
@@ -202,7 +235,7 @@ class Story:
             self.login(by_file=True)
         if self.has_standby and rng.random() < 0.5:
             self.login("standby", by_file=True)
-        world.alert(5)
+        world.alert(3)
 
     def converge(self) -> None:
         """Live within 75 s if the market trades, and nothing that was wanted is lost."""
@@ -215,6 +248,7 @@ class Story:
             world.alert(1)
             self.wait(0.5)
         self.converged_s.append((world.now_ns - start_ns) / S)
+        world.checker.on_recovery()
         self.wait(3)
 
     def _is_well(self) -> bool:

@@ -5,7 +5,7 @@ import pytest
 from tests.simulation.days import simulate
 
 DAYS = 200
-BLOCK = 25  # days of one test: enough of them to be spread over workers
+BLOCK = 10  # days of one test: enough of them to be spread over workers
 
 
 @pytest.mark.parametrize("first", range(1, DAYS + 1, BLOCK))

@@ -28,6 +28,7 @@ from tests.simulation.checker import Checker
 from tests.simulation.exchange import Exchange, S
 from tests.simulation.hosts import NEVER, Host, Poller, Ticker, Validator, Watcher
 from tests.simulation.kite import Kite, Socket
+from tests.simulation.observer import Observer
 
 MINUTE_NS = 60 * S
 SKIP_NS = 240 * S  # the longest jump
@@ -44,6 +45,17 @@ class Remembered(Market):
     """The same answers, looked up once a minute: phases begin and end on whole minutes."""
 
     _answers: ClassVar[dict[tuple[object, ...], Any]] = {}
+
+    @classmethod
+    def forget(cls) -> None:
+        cls._answers.clear()
+
+    def is_open(self, segment: int, utc_ns: int) -> bool:
+        key = ("open", segment, utc_ns // MINUTE_NS)
+        answer: bool | None = self._answers.get(key)
+        if answer is None:
+            answer = self._answers[key] = super().is_open(segment, utc_ns)
+        return answer
 
     def phase(self, segment: int, utc_ns: int) -> PhaseWord:
         key = (segment, utc_ns // MINUTE_NS)
@@ -79,6 +91,7 @@ class World:
         self.now_ns = BOOT_NS
         self._true_offset_ns = start_utc_ns - BOOT_NS
         self.step_ns = 0  # by how much the host's wall clock is wrong
+        self.has_stepped = False  # today
         self.exchange = exchange
         self.calendar = make_calendar()
         self.kite = Kite(exchange, self.rng, lambda: self.true_utc_ns)
@@ -96,7 +109,7 @@ class World:
         self._number = 0
         self._alert_until_ns = 0
         self._sent: dict[str, int] = {}  # peer and direction -> last delivery: pipes keep order
-        self.checker = Checker(self)
+        self.checker, self.observer = Checker(self), Observer(self)
         self.reader = Reader(self)
         self.centre = Centre(self)
         self.mouth = Mouth(self)
@@ -152,10 +165,11 @@ class World:
         gap_ns = next_ns - self.now_ns
         if gap_ns < CALM_GAP_NS:
             self.now_ns = next_ns
-            self.checker.look()
+            self.observer.look()
         else:
             self.now_ns = next_ns
             self._catch_up()
+            self.observer.skipped()
         while self._heap and self._heap[0][0] <= self.now_ns:
             heapq.heappop(self._heap)[2]()
         for socket in list(self.kite.sockets.values()):
@@ -183,9 +197,8 @@ class World:
         is_settled = s.dial.state not in UNSETTLED and not s.probe.moved_due_ns and not s.closing
         is_priming = any(shard.link.state is LinkState.PRIMING for shard in s.shards)
         is_primed = not is_priming or not s.is_market_open
-        is_known = all(host.supervisor == self.centre.boot_id for host in self.actors)
         is_sound = not any(map(self._is_sick, self.kite.sockets.values()))
-        return is_settled and is_primed and is_known and is_sound and self._is_steady()
+        return is_settled and is_primed and self._is_known() and is_sound and self._is_steady()
 
     def _is_sick(self, socket: Socket) -> bool:
         """While nobody trades, one that sends no ticks is like any other."""
@@ -217,7 +230,12 @@ class World:
         """All processes run and know each other; the clock is right; reports come at once."""
         if not all(host.is_running for host in self.hosts) or self.step_ns or self.is_echoing:
             return False
-        return all(host.supervisor == self.centre.boot_id for host in self.actors)
+        return self._is_known()
+
+    def _is_known(self) -> bool:
+        """Every actor was welcomed by the supervisor that runs."""
+        boot_id = self.centre.boot_id
+        return all(host.supervisor == boot_id for host in self.actors)
 
     def _catch_up(self) -> None:
         """A quiet stretch is over: all beats, frames and polls that it held come down to one."""
@@ -242,6 +260,7 @@ class World:
         streams = [s for s in self.kite.sockets.values() if s.is_open and s.modes]
         buffered = [(s.link, self.kite.everything(s)) for s in streams]
         self.now_ns += int(seconds * S)
+        self.observer.shaken()
         for socket in self.kite.sockets.values():
             self.sicken(socket.link, "half_open")
         # What the kernel held while nobody read it. After a shorter sleep than the watchdog's 10 s
@@ -250,7 +269,7 @@ class World:
             for link, frame in buffered:
                 self.ticker.do(lambda link=link, frame=frame: self.ticker.frame(link, frame))  # type: ignore[misc]
         self.rng.shuffle(self.hosts)
-        self.alert(30)
+        self.alert(15)
 
     # --- the wires ----------------------------------------------------------------------------
 
@@ -314,7 +333,7 @@ class World:
         self.note(f"{host.boot_id} is killed")
         self.disturbed_ns = self.now_ns
         host.kill()
-        self.alert(back_in_s + 5)
+        self.alert(back_in_s + 3)
         self.after(back_in_s, host.in_this_life(host.boot))
 
     def kill_process(self, boot_id: str) -> None:
@@ -328,7 +347,7 @@ class World:
             return
         self.note(f"{host.boot_id} hangs for {seconds:.1f} s")
         host.is_frozen, life = True, host.life
-        self.alert(seconds + 5)
+        self.alert(seconds + 3)
 
         def back() -> None:
             if host.life == life and host.is_up:

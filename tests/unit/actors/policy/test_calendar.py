@@ -1,6 +1,6 @@
 """The shipped table against every date that is known, and the format of tables."""
 
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 
 import pytest
 
@@ -118,6 +118,29 @@ def test_what_one_source_says_is_uncertain(segment: str, day: str) -> None:
 @pytest.mark.parametrize("day", ["2026-11-24", "2026-02-01", "2026-11-23", "2026-12-06"])
 def test_what_several_sources_say_is_certain(day: str) -> None:
     assert SHIPPED.plan("NSE", date.fromisoformat(day)).is_certain
+
+
+@pytest.mark.parametrize("is_day_certain", [True, False])
+@pytest.mark.parametrize("are_hours_certain", [True, False])
+def test_a_day_cut_out_of_a_weekday_is_as_certain_as_the_less_certain_of_the_two(
+    *, is_day_certain: bool, are_hours_certain: bool
+) -> None:
+    table = parse(f"""
+        years = [2026]
+        [[regime]]
+        segments = ["NSE"]
+        from = 2026-01-01
+        uncertain = {str(not are_hours_certain).lower()}
+        sessions = [{{ open = "09:15-15:30" }}]
+        [[day]]
+        date = 2026-06-15
+        segments = ["NSE"]
+        until = "12:30"
+        uncertain = {str(not is_day_certain).lower()}
+        """)
+    plan = Calendar([table]).plan("NSE", date(2026, 6, 15))
+    assert [session.end for session in plan.sessions] == [time(12, 30)]
+    assert plan.is_certain is (is_day_certain and are_hours_certain)
 
 
 # --- regimes ------------------------------------------------------------------------------------

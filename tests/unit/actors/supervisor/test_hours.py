@@ -10,6 +10,7 @@ from kitefeed.actors.supervisor.facts import Instruments, Operate
 from kitefeed.actors.supervisor.roster import Roster
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.protocol import messages as m
+from kitefeed.protocol.topology import Role
 from tests.unit.actors.supervisor.bench import CRUDE, INFY, MONDAY, NIFTY, Bench
 
 GOLD_CANARY = m.Instrument(109_129_735, "MCX:GOLD26DECFUT", "full", True)
@@ -241,3 +242,13 @@ def test_a_mute_stream_is_doubted_in_a_session_the_calendar_does_not_know() -> N
     bench.feed(m.Probed(bench.last(m.Probe).request_id, "moved"))
     bench.wait(3)
     assert bench.last(m.CloseLink).epoch == epoch
+
+
+def test_a_stream_that_is_adopted_after_the_close_opens_no_market() -> None:
+    """That it once streamed is no news: how old its last fresh tick is, the next beat tells."""
+    evening = at(20, instruments=(NIFTY, INFY))
+    evening.up(Role.BROADCASTER, Role.REST_POLLER, Role.TOKEN_VALIDATOR, Role.AUTH_WATCHER)
+    evening.up(Role.TICKER, links=(m.LinkReport(0, 7, "first", True, "websocket"),))
+    assert "live" not in [announced.state.feed for announced in evening.all(m.Announce)]
+    evening.feed(m.Beat(last_tick_age_ns=0, fresh_tick_age_ns=15_000_000_000))
+    assert evening.state.feed == "live"  # an evening session that the calendar does not know

@@ -1,0 +1,169 @@
+"""What happens to a feed that is well, one thing at a time: nothing beside it hides what follows.
+As in `faults.py`, each returns how long it lasts, in seconds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kitefeed.protocol import messages as m
+from tests.simulation.faults import (
+    Fault,
+    bad_login,
+    half_open,
+    new_login,
+    second_login,
+    supervisor_crash,
+    wants,
+)
+from tests.simulation.kite import DROPPED, SOCKETS_MAX
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from tests.simulation.story import Story
+
+THINGS = 8  # on a day
+
+
+def mouth_restarts(story: Story) -> float:
+    """The broadcaster, soon or late; perhaps nobody feeds it when it is back."""
+    world, rng = story.world, story.rng
+    seconds = rng.choice([0.5, 3.0, rng.uniform(10, 25)])
+    if world.mouth.is_up:
+        world.killed(world.mouth, seconds)
+    if rng.random() < 0.3:
+        story.drop_all()
+        world.kite.socket = "502"
+    return seconds + rng.choice([3.0, 12.0])
+
+
+def falls_silent(story: Story) -> float:
+    """One socket, sometimes all of them, send heartbeats only, while the market moves."""
+    rng, sockets = story.rng, sorted(story.sockets, key=lambda socket: socket.link.shard)
+    one = rng.choice([sockets[-1:], sockets[-1:], rng.sample(sockets, min(1, len(sockets)))])
+    for socket in rng.choice([one, one, sockets]):
+        story.world.sicken(socket.link, "mute")
+    return rng.uniform(0, 15)
+
+
+def only_rest(story: Story) -> float:
+    """No socket is let in; REST answers, and once in a while lacks an instrument."""
+    kite, rng = story.world.kite, story.rng
+    kite.socket = rng.choice(["502", "403", "403"])
+    story.drop_all()
+    if rng.random() < 0.5:
+        tokens = [i.token for i in story.world.centre.machine.state.instruments]
+        story.world.after(27, lambda: setattr(kite, "lacking", rng.choice(tokens)))
+        story.world.after(27, lambda: story.world.alert(9))
+    story.world.after(42, lambda: story.world.alert(4))  # by then quotes must be polled
+    return 46
+
+
+def one_is_kept_out(story: Story) -> float:
+    """One of several sockets ends, and is not let in again while the others stream."""
+    world, rng = story.world, story.rng
+    world.kite.socket = rng.choice(["502", "403"])
+    if story.sockets:
+        world.ticker.drop(rng.choice(story.sockets).link, 1006, DROPPED)
+    return rng.uniform(5, 25)
+
+
+def crowded(story: Story) -> float:
+    """Other programs of the same key take the places of sockets that we have lost."""
+    story.world.kite.ghosts = story.rng.randint(1, SOCKETS_MAX)
+    story.drop_all()
+    return story.rng.uniform(8, 30)
+
+
+def late_reports(story: Story) -> float:
+    """Old reports come again: of the attempt, of the login, of the polling before this one."""
+    story.world.is_echoing = True
+    acts = [_late_refusal, _late_verdict, _late_sweep]
+    story.rng.shuffle(acts)
+    for act in acts:
+        act(story)
+    return 0
+
+
+def _late_refusal(story: Story) -> None:
+    """While the next attempt takes its time."""
+    world, rng = story.world, story.rng
+    world.kite.socket = rng.choice(["403", "502", "502"])
+    story.drop_all()
+    story.wait(rng.uniform(0.6, 1.5))
+    world.kite.socket = "slow"
+    story.wait(7)
+    world.kite.socket = "ok"
+
+
+def _late_verdict(story: Story) -> None:
+    """A login that never lived, and soon the next one."""
+    bad_login(story)
+    story.wait(story.rng.uniform(0.6, 2))
+    story.login(by_file=True)
+    story.wait(8)
+
+
+def _late_sweep(story: Story) -> None:
+    """Polling ends, by a pause, and begins under another epoch."""
+    world = story.world
+    for override, seconds in (("rest", 4), ("paused", 1), ("rest", 7), ("auto", 0.5)):
+        if world.centre.is_running:
+            world.centre.operate(m.SetSource(override))  # type: ignore[arg-type]
+        world.alert(seconds)
+        story.wait(seconds)
+
+
+def nobody_answers(story: Story) -> float:
+    """A login that nobody can judge, while sockets are lost."""
+    story.world.kite.rest = "hang"
+    story.login(by_file=True)
+    story.drop_all()
+    return story.rng.uniform(8, 15)
+
+
+def session_dies(story: Story) -> float:
+    """Somebody logs in elsewhere, or leaves a token that never lived; and our sockets end."""
+    story.rng.choice([second_login, bad_login])(story)
+    story.drop_all()
+    return story.rng.uniform(8, 25)
+
+
+def lid_closed(story: Story) -> float:
+    """The host sleeps for longer than a socket may be silent."""
+    story.world.suspend(story.rng.uniform(12, 200))
+    return 0
+
+
+def plan_ends(story: Story) -> float:
+    for account in story.world.kite.accounts.values():
+        account.has_data = False
+    story.drop_all()
+    return story.rng.uniform(25, 50)
+
+
+def knocks(story: Story) -> float:
+    """The market is closed, and nobody is let in."""
+    story.world.kite.socket = story.rng.choice(["403", "502"])
+    story.drop_all()
+    return story.rng.uniform(60, 150)
+
+
+# In the order in which neighbouring seeds go through them.
+OF_A_KEY: tuple[Fault, ...] = (
+    only_rest, late_reports, nobody_answers, plan_ends, crowded, session_dies, lid_closed,
+    supervisor_crash,
+)  # fmt: skip
+OF_A_SOCKET: tuple[Fault, ...] = (mouth_restarts, falls_silent, half_open, wants)
+OF_SEVERAL: tuple[Fault, ...] = (*OF_A_SOCKET, one_is_kept_out)
+CLOSED: tuple[Fault, ...] = (knocks, second_login, new_login, knocks, supervisor_crash)
+
+
+def things(seed: int, rng: Random, *, is_sharded: bool) -> list[Fault]:
+    """What happens on a day, in whatever order."""
+    own = rng.sample(OF_SEVERAL, 4) if is_sharded else rng.sample(OF_A_SOCKET, 2)
+    own.append(new_login)
+    for n in range(THINGS - len(own)):
+        own.append(OF_A_KEY[(3 * seed + n) % len(OF_A_KEY)])
+    rng.shuffle(own)
+    return own

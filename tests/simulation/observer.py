@@ -1,0 +1,301 @@
+"""What must hold between two events, as seen from outside: what a program reads, which sockets
+exist at Kite, what the broadcaster holds. Each check says what it is about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kitefeed.actors.supervisor.facts import LinkState
+from kitefeed.actors.supervisor.state import State
+from kitefeed.actors.ticker.machine import LinkId
+from kitefeed.protocol.client_reader import RESYNC_NS
+from kitefeed.protocol.client_tick import Tick
+from kitefeed.protocol.feed import Flag, Source
+from kitefeed.protocol.kite.ticks import is_index
+from tests.simulation.exchange import S
+from tests.simulation.life import require
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+HALF_OPEN_SEEN_NS = 12 * S
+# Ten seconds without a canary, a quote, a second's grace; three sockets are asked about in turn.
+MUTE_SEEN_NS = 25 * S
+# A stream may be called fresh this long after the market has left its value behind: a canary's
+# silence (5 s), the pace of heartbeats (1 s), a broadcaster that stands still (2.5 s).
+FRESH_LAG_NS = {int(Source.WEBSOCKET): 9 * S, int(Source.REST): 14 * S}
+# How much younger than it is a value may say it is: what the way from Kite may take. A quote is
+# stamped with its request, before which nobody at Kite looked at the price.
+AGE_SLACK_NS = {int(Source.WEBSOCKET): 1_500_000_000, int(Source.REST): 1_000_000}
+TRADED_NS = 75 * S  # a tick keeps the market open for a minute
+REST_DUE_NS = 40 * S  # three refusals (5 and 15 s apart), or 15 s without fresh data
+LOOK_NS = 2 * S // 5
+BELIEVED_AFTER_NS = 15 * S
+REPAIRED_AFTER_NS = RESYNC_NS + S
+HEARTBEAT_NS = S
+CLOCK_READ_NS = 3 * S
+IST_OFFSET_S, DAY_S = 19_800, 86_400
+LACK_TOLD_NS = 2 * S
+LISTENER_KEPT_NS = (29 * S, 35 * S)  # a wish outlives its last reader by 30 s
+SHUT_UNTIL, SHUT_FROM = 8 * 3_600 + 58 * 60, 16 * 3_600 + 30 * 60  # seconds of a day in India
+LEFT_OPEN_NS = 5 * S  # an order to close is followed within 3 s
+GRANTED_WITHIN_NS = 2 * S  # a grant that is not acknowledged is repeated every second
+
+
+class Observer:
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._looked_ns = 0
+        self._skipped_ns = 0
+        self._shaken_ns = 0  # when the machine was last not steady
+        self._unasked_ns = 0  # when Kite could last not be asked for a quote that proves something
+        self._epochs_ns: dict[int, int] = {}  # epoch -> when its socket was first seen
+        self._carried_ns: dict[str, int] = {}  # key -> since when some socket carries it
+        self._strays_ns: dict[LinkId, int] = {}  # sockets that nobody owns, and since when
+        self._granted_ns: dict[tuple[int, str, int], int] = {}  # shard, source, epoch -> since when
+        self._fences: dict[int, tuple[int, int]] = {}
+
+    def skipped(self) -> None:
+        """A quiet stretch is over: all it held came at once, but for the last heartbeat."""
+        self._skipped_ns = self.world.now_ns
+
+    def shaken(self) -> None:
+        """Clocks have jumped: what is a matter of time begins anew."""
+        self._shaken_ns = self.world.now_ns
+
+    def look(self) -> None:
+        """What a program reads between two events, and whether the stream is watched."""
+        world = self.world
+        if world.now_ns - self._looked_ns < LOOK_NS:
+            return
+        self._looked_ns = world.now_ns
+        if not world.is_steady_machine():
+            self._shaken_ns = world.now_ns
+        for key, tick in world.reader.view.values.items():
+            if key in world.reader.keys:
+                self._check_value(tick)
+        self._check_fence()
+        self._check_sockets()
+        s = world.centre.machine.state if world.centre.machine else None
+        if s is not None:
+            self._check_belief(s)
+            self._check_watch(s)
+        if s is not None and world.centre.is_running:
+            self._check_headline(s)
+            self._check_strays(s)
+            self._check_mutes(s)
+            self._check_wishes(s)
+            self._check_hours(s)
+            if world.mouth.is_running:
+                self._check_grants(s)
+
+    def _is_steady_for(self, for_ns: int) -> bool:
+        return self.world.now_ns - self._shaken_ns > for_ns
+
+    # --- what is read -------------------------------------------------------------------------
+
+    def _check_value(self, tick: Tick) -> None:
+        world = self.world
+        view, now_ns = world.reader.view, world.now_ns
+        age_ns = tick.age_ns(now_ns)
+        if tick.flags & int(Flag.CACHED):
+            require(not view.is_fresh(tick, now_ns), "a value from disk is not fresh")
+            if world.has_stepped:
+                return  # the age of what is on disk is the wall clock's
+        elif tick.arrival.gen == world.mouth.gen:
+            self._check_origin(tick, age_ns)
+        gone_ns = world.exchange.superseded_ns(tick.raw.instrument_token, tick.raw.last_price)
+        if gone_ns is None or gone_ns > world.true_utc_ns:
+            return
+        lag_ns = world.true_utc_ns - gone_ns
+        require(
+            lag_ns <= age_ns + AGE_SLACK_NS[tick.source_code],
+            f"a value is no older than it says ({tick.instrument}: {lag_ns / S:.1f} s after it "
+            f"was superseded it says {age_ns / S:.1f} s)",
+        )
+        if lag_ns > 2 * S and view.is_fresh(tick, now_ns):
+            require(
+                lag_ns <= FRESH_LAG_NS[tick.source_code],
+                f"{tick.instrument} reads fresh {lag_ns / S:.1f} s after it was superseded",
+            )
+
+    def _check_origin(self, tick: Tick, age_ns: int) -> None:
+        """Of this life of the broadcaster: from a source that it was told to let through."""
+        world, arrival = self.world, tick.arrival
+        if tick.source_code == int(Source.WEBSOCKET):
+            is_own = world.now_ns - age_ns >= world.mouth.born_ns
+            require(is_own, "what is older than the broadcaster is marked as from disk")
+        is_granted = (arrival.shard, arrival.epoch) in world.mouth.granted
+        require(is_granted, "what is read comes from a source that was granted")
+        lacked_ns = world.kite.lacked_ns.get(tick.raw.instrument_token)
+        is_left = tick.source_code == int(Source.REST) and not tick.flags & int(Flag.STALE)
+        if is_left and lacked_ns is not None and self._is_steady_for(LACK_TOLD_NS):
+            is_told = world.true_utc_ns - lacked_ns < LACK_TOLD_NS
+            require(is_told, "what a quote lacks is stale at once")
+
+    def _check_headline(self, s: State) -> None:
+        """Not live for packets that Kite had in its cache; by REST where only that is left."""
+        world = self.world
+        state = s.last_announced
+        if state is None:
+            return
+        if state.feed == "live" and not s.is_calendar_open:
+            traded = world.exchange.is_trading(world.true_utc_ns - TRADED_NS)
+            is_traded = traded or world.exchange.is_trading(world.true_utc_ns)
+            require(is_traded, "cached packets open no market")
+        kite = world.kite
+        is_rest_left = (
+            kite.socket in ("403", "502") and kite.rest == "ok" and kite.net == "ok"
+            and not kite.sockets and kite.latency_s == 1.0
+            and kite.is_alive(s.session.fingerprint) and s.session.word == "valid"
+            and s.override == "auto" and s.is_calendar_open and s.instruments
+            and not s.has_no_entitlement and world.is_undisturbed(REST_DUE_NS)
+        )  # fmt: skip
+        if is_rest_left and world.exchange.is_trading(world.true_utc_ns):
+            require(state.feed in ("rest", "live"), "REST bridges a refused socket")
+
+    def _check_sockets(self) -> None:
+        """No instrument is streamed by two shards."""
+        streams: dict[int, int] = {}
+        for key, socket in self.world.kite.sockets.items():
+            if socket.is_open and not socket.fault:
+                for token in socket.modes:
+                    if is_index(token):
+                        continue  # guards the other sockets as well
+                    is_first = streams.setdefault(token, key.shard) == key.shard
+                    require(is_first, "an instrument is streamed by one shard")
+
+    def _check_belief(self, s: State) -> None:
+        """A socket that streams is believed, whatever happens to the other ones."""
+        world, now_ns = self.world, self.world.now_ns
+        if not self._is_steady_for(BELIEVED_AFTER_NS) or not world.is_open_hours:
+            return
+        if now_ns - self._skipped_ns < HEARTBEAT_NS:
+            return
+        state = s.last_announced
+        if state is None or state.feed not in ("live", "stale", "rest", "login_required"):
+            return
+        doubted_ns = world.reader.doubted_since_ns
+        if doubted_ns and now_ns - doubted_ns < REPAIRED_AFTER_NS:
+            return  # what was lost is being asked for
+        fresh = world.reader.fresh
+        carried = {i.key for shard in s.shards for i in shard.instruments}
+        self._carried_ns = {key: self._carried_ns.get(key, now_ns) for key in carried}
+        for shard in s.shards:
+            socket = world.kite.sockets.get(LinkId(shard.number, shard.link.epoch))
+            since_ns = self._epochs_ns.setdefault(shard.link.epoch, now_ns)
+            is_old = shard.is_streaming and now_ns - since_ns > BELIEVED_AFTER_NS
+            if is_old and socket is not None and not socket.fault:
+                keys = {i.key for i in shard.instruments} & world.reader.keys
+                require(keys <= fresh | self._new_keys(keys), "a socket that streams is believed")
+
+    def _new_keys(self, keys: set[str]) -> set[str]:
+        """Listened to or carried for so short a time that no value need be there."""
+        values, asked_ns = self.world.reader.view.values, self.world.reader.asked_ns
+        limit_ns = self.world.now_ns - BELIEVED_AFTER_NS
+        return {
+            key for key in keys
+            if key not in values or max(asked_ns.get(key, 0), self._carried_ns[key]) > limit_ns
+        }  # fmt: skip
+
+    def _check_fence(self) -> None:
+        mouth = self.world.mouth
+        if mouth.is_up:
+            for shard, held in mouth.machine.fence.holdings.items():
+                epoch, life = self._fences.get(shard, (0, 0))
+                is_rising = held.epoch >= epoch or mouth.life != life
+                require(is_rising, "the fence only rises")
+                self._fences[shard] = held.epoch, mouth.life
+
+    def _check_grants(self, s: State) -> None:
+        """What the supervisor grants the broadcaster holds, whichever of them is a new one."""
+        granted = {
+            (shard.number, shard.grant.source, shard.grant.epoch)
+            for shard in s.shards if shard.grant.epoch
+        }  # fmt: skip
+        now_ns, holdings = self.world.now_ns, self.world.mouth.machine.fence.holdings
+        self._granted_ns = {grant: self._granted_ns.get(grant, now_ns) for grant in granted}
+        if not s.is_settled or not self._is_steady_for(GRANTED_WITHIN_NS):
+            return
+        for (number, _, epoch), since_ns in self._granted_ns.items():
+            held = holdings.get(number)
+            is_held = held is not None and held.epoch >= epoch
+            require(is_held or now_ns - since_ns < GRANTED_WITHIN_NS, "a grant reaches the fence")
+
+    def _check_wishes(self, s: State) -> None:
+        """What nobody reads any more is carried on for half a minute, and no longer."""
+        world, now_ns = self.world, self.world.now_ns
+        centre, reader = world.centre, world.reader
+        if not self._is_steady_for(LISTENER_KEPT_NS[1]) or not world.dump[0]:
+            return
+        carried = {i.key for i in s.instruments}
+        wanted_anyway = centre.subscriptions.configured | centre.subscriptions.operator.keys()
+        for key, (left_ns, was_carried) in reader.left.items():
+            if was_carried and now_ns - left_ns < LISTENER_KEPT_NS[0]:
+                is_kept = key in carried or len(carried) >= world.capacity.total
+                require(is_kept, "a program may leave for a moment")
+            elif now_ns - left_ns > LISTENER_KEPT_NS[1]:
+                require(key not in carried - wanted_anyway, "what nobody reads is dropped")
+
+    def _check_hours(self, s: State) -> None:
+        """The calendar knows its ordinary days, and that nobody trades at night."""
+        world = self.world
+        if not self._is_steady_for(CLOCK_READ_NS):
+            return
+        second = (world.true_utc_ns // S + IST_OFFSET_S) % DAY_S
+        if not world.exchange.is_announced:
+            pass
+        elif world.exchange.is_trading(world.true_utc_ns):
+            require(s.is_calendar_open, "the calendar knows when the market is open")
+        elif not world.exchange.sessions:
+            require(not s.is_calendar_open, "the calendar knows its holidays")
+        if not SHUT_UNTIL <= second < SHUT_FROM:
+            require(not s.is_calendar_open, "at night the market is closed")
+
+    # --- sockets ------------------------------------------------------------------------------
+
+    def _check_strays(self, s: State) -> None:
+        """Every socket at Kite is some shard's, or being opened."""
+        now_ns, dial = self.world.now_ns, s.dial
+        owned = {LinkId(shard.number, shard.link.epoch) for shard in s.shards if shard.is_open}
+        owned.add(LinkId(dial.shard, dial.epoch))
+        strays = [link for link in self.world.kite.sockets if link not in owned]
+        self._strays_ns = {link: self._strays_ns.get(link, now_ns) for link in strays}
+        if self._is_steady_for(LEFT_OPEN_NS):
+            is_left = any(now_ns - since_ns > LEFT_OPEN_NS for since_ns in self._strays_ns.values())
+            require(not is_left, "no socket is left open")
+
+    def _check_mutes(self, s: State) -> None:
+        """Where ticks are due and none come, a quote tells, and the socket is replaced."""
+        world, kite = self.world, self.world.kite
+        account = kite.accounts.get(s.session.fingerprint or "")
+        is_answered = kite.rest == "ok" and kite.net == "ok" and kite.latency_s == 1.0
+        can_be_asked = (
+            is_answered and account is not None and account.is_alive and account.has_data
+            and s.override == "auto" and world.is_open_hours
+        )  # fmt: skip
+        if not can_be_asked or not self._is_steady_for(0):
+            self._unasked_ns = world.now_ns
+        for link, socket in kite.sockets.items():
+            since_ns = max(socket.faulty_since_ns, self._unasked_ns)
+            if socket.fault == "mute" and world.now_ns - since_ns > MUTE_SEEN_NS:
+                require(link not in world.ticker.machine._open, "a mute socket is replaced")
+
+    def _check_watch(self, s: State) -> None:
+        """Live in a session: the ticker's watchdog is armed, and a dead transport is noticed."""
+        world = self.world
+        if not (world.ticker.is_running and world.centre.is_running):
+            return
+        for key, running in world.ticker.machine._open.items():
+            shard = s.shard_of(key.epoch)
+            if shard is not None and shard.link.state is LinkState.LIVE:
+                due_ns = running.liveness.deadline_ns
+                is_said = running.liveness.is_silence_said
+                require(due_ns is not None or is_said, "a live link is watched")
+        if world.is_echoing:
+            return  # reports take seconds
+        for socket in world.kite.sockets.values():
+            is_old = world.now_ns - socket.faulty_since_ns > HALF_OPEN_SEEN_NS
+            if socket.fault == "half_open" and is_old and world.is_undisturbed(HALF_OPEN_SEEN_NS):
+                is_held = socket.link in world.ticker.machine._open
+                require(not is_held, "a dead transport is noticed within 10 s")
