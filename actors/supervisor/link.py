@@ -135,6 +135,8 @@ def became_live(s: State, shard: Shard) -> None:
     if not s.closed or s.dial.refused_shard == shard.number:
         dial.forget_refusals(s)
     is_new_login = shard.link.fingerprint != s.session.fingerprint
+    if is_new_login and s.session.word == "refused":  # it is asked about on its ladder
+        return
     s.session.next_check_ns = (not is_new_login and s.session.next_check_ns) or s.now_ns
 
 

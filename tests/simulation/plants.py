@@ -316,7 +316,6 @@ PLANTS: dict[str, list[Plant]] = {
     "the calendar knows no special days": [(Calendar, "_special", _nothing)],
     "the market closes at noon": [(Calendar, "phase", _until_noon)],
     "the socket's third refusal is like the first": [(rest, "REFUSALS_BEFORE_REST", 99)],
-    "a poller that died still polls": [(rest, "poller_lost", _nothing)],
 }
 
 

@@ -116,6 +116,20 @@ def test_the_end_of_one_socket_takes_freshness_from_its_instruments_only() -> No
     assert bench.state.fresh_shards == [0, 1, 2]
 
 
+def test_a_socket_that_comes_alive_after_a_refused_login_asks_for_no_other_validation() -> None:
+    bench = three()
+    bench.feed(m.LinkClosed(1, bench.machine.state.shards[1].link.epoch, 1006, "reset"))
+    bench.wait(0.1)
+    bench.validate("valid")
+    epoch = bench.open()
+    bench.login("second")
+    bench.validate("refused")
+    asked = len(bench.all(m.Validate))
+    bench.feed(m.LinkFresh(1, epoch))
+    assert bench.machine.state.shards[1].is_open
+    assert len(bench.all(m.Validate)) == asked
+
+
 def test_three_sockets_move_to_a_new_login_one_by_one_and_never_are_four() -> None:
     bench = three()
     bench.login("second")
