@@ -1,7 +1,7 @@
 """The simulation finds what it is there to find: each planted fault within 20 days.
 
-No window of days is special. The days are rich enough for that: the rarest fault is met on one day
-in four or five, most on every other, so twenty days in a row seldom miss one."""
+The window is the first one, not a chosen one. Most faults are met on every other day, the rarest on
+one in six: another twenty days may miss one of those."""
 
 import pytest
 
