@@ -69,7 +69,8 @@ class Hello(Message, frozen=True):
 
 
 class LinkReport(msgspec.Struct, frozen=True):
-    """One running source: `is_streaming` once it delivered a fresh tick (or a good poll)."""
+    """One running source: `is_streaming` once it delivered a fresh tick (or a good poll).
+    `fresh_boot_ns`: when its shard last had a fresh tick, by the boot clock; 0 for never."""
 
     shard: int
     epoch: int
@@ -77,6 +78,7 @@ class LinkReport(msgspec.Struct, frozen=True):
     is_streaming: bool
     source: Literal["websocket", "rest"]
     tokens: tuple[int, ...] = ()  # what a websocket streams: a new supervisor leaves it there
+    fresh_boot_ns: int = 0
 
 
 class GrantReport(msgspec.Struct, frozen=True):

@@ -186,13 +186,15 @@ def reported(s: State, links: tuple[m.LinkReport, ...]) -> None:
 
 
 def _adopt(s: State, shard: Shard, report: m.LinkReport) -> None:
-    """The instruments that it streams stay on it. When it last had a fresh tick its ticker's next
-    beat tells; to take it for now would open a market that has closed."""
+    """The instruments that it streams stay on it. When it last had a fresh tick it says itself: to
+    take it for now would open a market that has closed, and to wait for the next beat would close
+    one that the calendar does not know, and its canaries with it."""
     if s.dial.state is LinkState.CONNECTING and s.dial.shard == shard.number:
         dial.give_up(s)
         s.dial.state, s.dial.until_ns = LinkState.IDLE, 0
     state = LinkState.LIVE if report.is_streaming else LinkState.PRIMING
     shard.link = Link(state, report.epoch, report.fingerprint, live_since_ns=s.now_ns)
+    shard.fresh_ns = max(shard.fresh_ns, report.fresh_boot_ns)
     s.want(s.instruments, dict.fromkeys(report.tokens, shard.number))
     s.session.next_check_ns = s.session.next_check_ns or s.now_ns
 

@@ -132,6 +132,7 @@ class Ticker:
                 is_streaming=link.is_fresh,
                 source="websocket",
                 tokens=tuple(t for t, topic in link.asked.topics.items() if topic != GUARD),
+                fresh_boot_ns=self.fresh_shards_ns.get(key.shard, 0),
             )
             for key, link in self._open.items()
         )

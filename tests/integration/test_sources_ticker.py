@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from kitefeed.protocol import messages as m
+from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.feed import Flag, Notice, OrderUpdate, Source
 from kitefeed.protocol.kite.ticks import FULL, TickBody
 from kitefeed.protocol.topology import Role
@@ -232,7 +233,9 @@ def test_a_new_supervisor_is_told_of_running_links_and_confirmations(stage: Stag
     stage.challenge()
     stage.until(lambda: len(stage.hellos) > hellos)
     (link,) = stage.hellos[-1].links
-    assert link == m.LinkReport(0, 1, fingerprint, True, "websocket", (INFY.token,))
+    assert 0 < link.fresh_boot_ns <= boot_ns()
+    told = msgspec.structs.replace(link, fresh_boot_ns=0)
+    assert told == m.LinkReport(0, 1, fingerprint, True, "websocket", (INFY.token,))
     assert stage.hellos[-1].highest_epoch == 1
     assert stage.report(m.Confirmed).tokens == (INFY.token,)
 

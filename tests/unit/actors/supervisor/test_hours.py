@@ -245,10 +245,23 @@ def test_a_mute_stream_is_doubted_in_a_session_the_calendar_does_not_know() -> N
 
 
 def test_a_stream_that_is_adopted_after_the_close_opens_no_market() -> None:
-    """That it once streamed is no news: how old its last fresh tick is, the next beat tells."""
+    """That it once streamed is no news: how old its last fresh tick is, it says itself."""
     evening = at(20, instruments=(NIFTY, INFY))
     evening.up(Role.BROADCASTER, Role.REST_POLLER, Role.TOKEN_VALIDATOR, Role.AUTH_WATCHER)
     evening.up(Role.TICKER, links=(m.LinkReport(0, 7, "first", True, "websocket"),))
     assert "live" not in [announced.state.feed for announced in evening.all(m.Announce)]
     evening.feed(m.Beat(last_tick_age_ns=0, fresh_tick_age_ns=15_000_000_000))
     assert evening.state.feed == "live"  # an evening session that the calendar does not know
+
+
+def test_a_stream_that_is_adopted_in_a_session_the_calendar_does_not_know_keeps_its_canaries() -> (
+    None
+):
+    evening = at(20, instruments=(NIFTY, INFY))
+    evening.up(Role.BROADCASTER, Role.REST_POLLER, Role.TOKEN_VALIDATOR, Role.AUTH_WATCHER)
+    just_now_ns = evening.now_ns - 15_000_000_000
+    report = m.LinkReport(0, 7, "first", True, "websocket", (NIFTY.token,), just_now_ns)
+    evening.up(Role.TICKER, links=(report,))
+    evening.feed(m.Granted(0, 7, "websocket"))
+    assert evening.state.feed == "live"
+    assert [i.key for i in evening.last(m.Subscribe).instruments if i.is_canary] == [NIFTY.key]
