@@ -7,6 +7,7 @@ A segment is the low byte of an instrument's token. Ticks that are observed over
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Literal
 
 from kitefeed.actors.policy.calendar import IST as IST
@@ -17,7 +18,7 @@ READY_AT = time(8, 45)  # session, instruments and socket are looked at before t
 TOKEN_FLUSH = time(7, 30)  # Kite kills tokens between 06:00 and 07:30 IST; after it, none is left
 CHECKS = (time(6, 5), time(7, 35), READY_AT)  # the session is validated at these, besides the rest
 NSE = 1  # the segment that stands for "the market" when nothing is wanted
-S = 1_000_000_000
+MINUTE_NS = 60_000_000_000
 # Exchanges publish a year's holidays in the December before it.
 RUNS_OUT_FROM = (12, 1)
 
@@ -38,23 +39,22 @@ def name_of(segment: int) -> str:
 
 
 class Market:
-    """The calendar as configured: "always" and "never" are for simulators and tests."""
+    """The calendar as configured: "always" and "never" are for simulators and tests.
+
+    Sessions and phases begin and end on whole minutes, and each of these questions is asked many
+    times a second: the answers are kept for the minute they are about."""
 
     def __init__(self, hours: Hours, calendar: Calendar) -> None:
         self.hours = hours
         self.calendar = calendar
-        self._second = -1
-        self._phases: dict[int, PhaseWord] = {}  # of that second: asked for many times in a step
+        kept = lru_cache(len(EXCHANGE_NAMES) * 4)
+        self._phase, self._closed_segments = kept(self._phase_in), kept(self._closed_segments_in)
+        self._next_open, self._warning = kept(self._next_open_in), kept(self._warning_in)
 
     def phase(self, segment: int, utc_ns: int) -> PhaseWord:
         if self.hours != "calendar":
             return "open" if self.hours == "always" else "closed"
-        second = utc_ns // S  # phases begin and end on whole minutes
-        if second != self._second:
-            self._second, self._phases = second, {}
-        if segment not in self._phases:
-            self._phases[segment] = self.calendar.phase(_hours_of(segment), to_ist(second * S))
-        return self._phases[segment]
+        return self._phase(segment, utc_ns // MINUTE_NS)
 
     def is_open(self, segment: int, utc_ns: int) -> bool:
         """Whether data may be expected: from the first phase of a session to its last."""
@@ -67,18 +67,13 @@ class Market:
 
     def closed_segments(self, utc_ns: int) -> tuple[int, ...]:
         """Those that are closed now by the calendar; none without one."""
-        if self.hours != "calendar":
-            return ()
-        return tuple(segment for segment in EXCHANGE_NAMES if not self.is_open(segment, utc_ns))
+        return self._closed_segments(utc_ns // MINUTE_NS) if self.hours == "calendar" else ()
 
     def next_open(self, segments: Iterable[int], utc_ns: int) -> datetime | None:
         """Start of the next session of any of them, IST; None when none is known to come."""
         if self.hours != "calendar":
             return None
-        now = to_ist(utc_ns)
-        names = {_hours_of(segment) for segment in segments}
-        opens = (self.calendar.next_open(name, now) for name in names)
-        return min((moment for moment in opens if moment is not None), default=None)
+        return self._next_open(frozenset(segments), utc_ns // MINUTE_NS)
 
     def opens_today(self, segments: Iterable[int], utc_ns: int) -> datetime | None:
         """The next session of any of them, if it starts before this day (IST) is over."""
@@ -88,9 +83,25 @@ class Market:
 
     def warning(self, utc_ns: int) -> str:
         """One sentence from December of the table's last year on, else empty."""
-        day = to_ist(utc_ns).date()
+        return self._warning(utc_ns // MINUTE_NS) if self.hours == "calendar" else ""
+
+    def _phase_in(self, segment: int, minute: int) -> PhaseWord:
+        return self.calendar.phase(_hours_of(segment), to_ist(minute * MINUTE_NS))
+
+    def _closed_segments_in(self, minute: int) -> tuple[int, ...]:
+        closed = (s for s in EXCHANGE_NAMES if self._phase(s, minute) == "closed")
+        return tuple(closed)
+
+    def _next_open_in(self, segments: frozenset[int], minute: int) -> datetime | None:
+        now = to_ist(minute * MINUTE_NS)
+        names = {_hours_of(segment) for segment in segments}
+        opens = (self.calendar.next_open(name, now) for name in names)
+        return min((moment for moment in opens if moment is not None), default=None)
+
+    def _warning_in(self, minute: int) -> str:
+        day = to_ist(minute * MINUTE_NS).date()
         last_year = self.calendar.last_year
-        if self.hours != "calendar" or day < date(last_year or 1, *RUNS_OUT_FROM):
+        if day < date(last_year or 1, *RUNS_OUT_FROM):
             return ""
         return (
             f"the table of holidays ends with {last_year}: every later weekday counts as a "

@@ -122,7 +122,7 @@ class Shell:
         self._driver.feed(Clock(utc_ns()))
         if self._subscriptions.expire(now_ns):
             self._on_wants_changed()
-        if self._subscriptions.unresolved(self._subscriptions.wanted()):
+        if self._subscriptions.unresolved():
             self._on_wants_changed()
         self._desk.turn(now_ns)
         if self._file.is_failing:
@@ -256,18 +256,18 @@ class Shell:
     # --- instruments ----------------------------------------------------------------------------
 
     def _on_wants_changed(self) -> None:
-        self._look_up(list(self._subscriptions.wanted()))
+        self._look_up()
         if self._subscriptions.operator != self._machine.state.persisted.subscriptions:
             self._machine.state.persisted.subscriptions = dict(self._subscriptions.operator)
             self._persist()
         instruments = self._subscriptions.instruments()
-        unresolved = len(self._subscriptions.unresolved(self._subscriptions.wanted()))
+        unresolved = len(self._subscriptions.unresolved())
         state = self._machine.state
         if (instruments, unresolved) != (state.instruments, state.unresolved):
             self._driver.feed(Instruments(instruments, unresolved))
 
-    def _look_up(self, keys: Sequence[str]) -> None:
-        """Resolves names. Without an instrument list they stay unresolved and are shown so."""
+    def _look_up(self, keys: Sequence[str] | None = None) -> None:
+        """Resolves names, of all that are wanted by default. Without an instrument list they stay unresolved and are shown so."""
         unresolved = self._subscriptions.unresolved(keys)
         if not unresolved or self._db.facts() is None:
             return

@@ -4,8 +4,9 @@ Wanted = configuration + operator + listeners; an instrument's mode is the highe
 for. Names are resolved by the shell (the instrument list is a file); what it found comes in here.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from kitefeed.actors.policy.names import did_you_mean, nearest
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
@@ -58,6 +59,7 @@ class Subscriptions:
         # key -> mode (None: as configured) -> boot time it is dropped, 0 while listened to
         self._listeners: dict[str, dict[m.Mode | None, int]] = {}
         self._read: frozenset[str] = frozenset()  # what else is listened to, as the sources know
+        self._has_stirred = False  # listeners or the operator since `expire` last looked
         self._tokens: dict[str, int] = {}
         self.unknown: dict[str, str] = {}  # key -> why it cannot be had
         self._orders: dict[int, _Order] = {}  # by shard
@@ -74,8 +76,10 @@ class Subscriptions:
 
     def wanted(self) -> dict[str, m.Mode]:
         """Every wanted key with its mode, the configured ones first."""
-        keys = dict.fromkeys([*self._configured, *self._canaries, *self.operator, *self._listeners])
-        return {key: self._mode_of(key) for key in keys}
+        return {key: self._mode_of(key) for key in dict.fromkeys(self._keys())}
+
+    def _keys(self) -> Iterator[str]:
+        return chain(self._configured, self._canaries, self.operator, self._listeners)
 
     def _mode_of(self, key: str) -> m.Mode:
         return max((mode for mode, _ in self._asks(key)), key=_RANK.__getitem__)
@@ -110,12 +114,14 @@ class Subscriptions:
 
     def want(self, keys: Iterable[str], mode: m.Mode | None) -> None:
         """The operator's `subscribe`: kept until `drop`."""
+        self._has_stirred = True
         for key in keys:
             self.operator[key] = mode
 
     def drop(self, key: str, *, may_search: bool = True) -> m.Answer:
         """The operator's `unsubscribe`; others may still want it, and then it stays. `may_search`:
         for near names, if it is not one that was subscribed; that takes its time."""
+        self._has_stirred = True
         was_wanted = self.operator.pop(key, "no") != "no"
         if key in self._configured and was_wanted:
             return m.Answer(key, "dropped", "the configuration file wants it, so it streams on")
@@ -133,6 +139,7 @@ class Subscriptions:
         """What programs subscribe to on the feed, whole; True when wants may have changed by it.
         One that leaves keeps its wish for a grace; a name that nobody knows is forgotten at once.
         """
+        self._has_stirred = True
         present = _wishes(told)
         before = sum(map(len, self._listeners.values()))
         for key, modes in present.items():
@@ -160,12 +167,16 @@ class Subscriptions:
     def expire(self, now_ns: int) -> bool:
         """Forgets listeners whose grace is over; True when the sources are to be told of it, or of
         who listens now: once a second is soon enough, and programs may come and go all the time."""
-        gone = [
-            (key, mode)
+        if not self._has_stirred:
+            return False
+        leaving = [
+            (key, mode, until_ns)
             for key, wishes in self._listeners.items()
             for mode, until_ns in wishes.items()
-            if 0 < until_ns <= now_ns
+            if until_ns
         ]
+        gone = [(key, mode) for key, mode, until_ns in leaving if until_ns <= now_ns]
+        self._has_stirred = len(leaving) > len(gone)
         for key, mode in gone:
             del self._listeners[key][mode]
             if not self._listeners[key]:
@@ -175,9 +186,11 @@ class Subscriptions:
 
     # --- names --------------------------------------------------------------------------------
 
-    def unresolved(self, keys: Iterable[str]) -> list[str]:
-        """Those of `keys` that the shell should look up."""
-        return [k for k in keys if k not in self._tokens and k not in self.unknown]
+    def unresolved(self, keys: Iterable[str] | None = None) -> list[str]:
+        """Those of `keys`, of all that are wanted by default, that the shell should look up."""
+        asked = self._keys() if keys is None else keys
+        missing = (k for k in asked if k not in self._tokens and k not in self.unknown)
+        return list(dict.fromkeys(missing))
 
     def resolved(self, tokens: Mapping[str, int], unknown: Mapping[str, str]) -> None:
         """What the instrument list said: a token, or a sentence why there is none."""

@@ -94,7 +94,7 @@ class Centre(Host):
         if not self.is_up:
             return
         is_changed = self.subscriptions.expire(now_ns)
-        if is_changed or self.subscriptions.unresolved(self.subscriptions.wanted()):
+        if is_changed or self.subscriptions.unresolved():
             self._wants_changed()
         self.desk.turn(now_ns)
 
@@ -141,7 +141,7 @@ class Centre(Host):
             persisted.subscriptions = dict(self.subscriptions.operator)
             self.perform(Persist())
         instruments = self.subscriptions.instruments()
-        unresolved = len(self.subscriptions.unresolved(self.subscriptions.wanted()))
+        unresolved = len(self.subscriptions.unresolved())
         state = self.machine.state
         if (instruments, unresolved) != (state.instruments, state.unresolved):
             self.feed(Instruments(instruments, unresolved))

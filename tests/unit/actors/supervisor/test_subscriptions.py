@@ -175,13 +175,13 @@ def test_an_instrument_says_whether_a_program_reads_it_or_just_did() -> None:
 def test_only_resolved_instruments_are_asked_for() -> None:
     made = make((INFY, "NSE:NOPE", "NSE:NEW"))
     assert keys(made) == [INFY]
-    assert made.unresolved(made.wanted()) == ["NSE:NEW"]
+    assert made.unresolved() == ["NSE:NEW"]
 
 
 def test_a_new_instrument_list_has_every_name_looked_up_again() -> None:
     made = make((INFY, "NSE:NOPE"))
     made.forget_names()
-    assert made.unresolved(made.wanted()) == [INFY, "NSE:NOPE"]
+    assert made.unresolved() == [INFY, "NSE:NOPE"]
 
 
 def test_unknown_names_do_not_pile_up_without_end() -> None:
