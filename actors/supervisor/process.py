@@ -267,7 +267,8 @@ class Shell:
             self._driver.feed(Instruments(instruments, unresolved))
 
     def _look_up(self, keys: Sequence[str] | None = None) -> None:
-        """Resolves names, of all that are wanted by default. Without an instrument list they stay unresolved and are shown so."""
+        """Resolves names, of all that are wanted by default. Without an instrument list they stay
+        unresolved and are shown so."""
         unresolved = self._subscriptions.unresolved(keys)
         if not unresolved or self._db.facts() is None:
             return
