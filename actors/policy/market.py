@@ -50,6 +50,7 @@ class Market:
         kept = lru_cache(len(EXCHANGE_NAMES) * 4)
         self._phase, self._closed_segments = kept(self._phase_in), kept(self._closed_segments_in)
         self._next_open, self._warning = kept(self._next_open_in), kept(self._warning_in)
+        self._is_any_open = kept(self._is_any_open_in)
 
     def phase(self, segment: int, utc_ns: int) -> PhaseWord:
         if self.hours != "calendar":
@@ -59,6 +60,11 @@ class Market:
     def is_open(self, segment: int, utc_ns: int) -> bool:
         """Whether data may be expected: from the first phase of a session to its last."""
         return self.phase(segment, utc_ns) != "closed"
+
+    def is_any_open(self, segments: frozenset[int], utc_ns: int) -> bool:
+        if self.hours != "calendar":
+            return self.hours == "always"
+        return self._is_any_open(segments, utc_ns // MINUTE_NS)
 
     def is_trading(self, segment: int, utc_ns: int) -> bool:
         """Whether trading is continuous, so that silence of an active instrument means something.
@@ -87,6 +93,9 @@ class Market:
 
     def _phase_in(self, segment: int, minute: int) -> PhaseWord:
         return self.calendar.phase(_hours_of(segment), to_ist(minute * MINUTE_NS))
+
+    def _is_any_open_in(self, segments: frozenset[int], minute: int) -> bool:
+        return any(self._phase(segment, minute) != "closed" for segment in segments)
 
     def _closed_segments_in(self, minute: int) -> tuple[int, ...]:
         closed = (s for s in EXCHANGE_NAMES if self._phase(s, minute) == "closed")

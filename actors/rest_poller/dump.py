@@ -9,10 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kiteconnect import KiteConnect
-
 from kitefeed.actors.runtime import instruments_db
-from kitefeed.actors.runtime.kite_rest import describe
+from kitefeed.actors.runtime.kite_rest import KiteConnect, describe
 from kitefeed.protocol.exits import Exit
 from kitefeed.protocol.kite.instruments import Instrument, parse_dump
 

@@ -155,15 +155,15 @@ class State:
 
     @property
     def is_calendar_open(self) -> bool:
-        return any(self.market.is_open(segment, self.utc_ns) for segment in self.segments)
+        return self.market.is_any_open(self.segments, self.utc_ns)
 
     @property
     def is_overruled(self) -> bool:
         """Ticks flow while the calendar has every wanted segment closed: then the calendar is
         wrong, and for want of better knowledge all of them are open."""
-        is_observed = self.fresh_ns > 0 and self.now_ns - self.fresh_ns < OBSERVED_OPEN_NS
-        may_overrule = self.market.hours == "calendar"
-        return may_overrule and is_observed and not self.is_calendar_open
+        if self.is_calendar_open or self.market.hours != "calendar":
+            return False
+        return self.fresh_ns > 0 and self.now_ns - self.fresh_ns < OBSERVED_OPEN_NS
 
     def is_open(self, segment: int) -> bool:
         return self.is_overruled or self.market.is_open(segment, self.utc_ns)
@@ -252,7 +252,7 @@ class State:
     @property
     def fresh_ns(self) -> int:
         """When the last fresh tick came, 0 for never."""
-        return max(shard.fresh_ns for shard in self.shards)
+        return max([shard.fresh_ns for shard in self.shards])
 
     # --- numbers that are issued --------------------------------------------------------------
 

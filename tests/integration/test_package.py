@@ -59,7 +59,7 @@ def new_environment(directory: Path, requirement: str) -> Path:
     python = directory / "bin" / "python"
     run(
         sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python,
-        "install", "--quiet", "-c", ROOT / "constraints.txt", requirement,
+        "install", "--quiet", "--no-compile", "-c", ROOT / "constraints.txt", requirement,
         cwd=directory.parent,
     )  # fmt: skip
     return directory / "bin"

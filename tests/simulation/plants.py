@@ -39,7 +39,6 @@ from kitefeed.actors.ticker.subscriptions import Asked
 from kitefeed.actors.token_validator.machine import Answered, TokenValidator
 from kitefeed.protocol.topology import Role
 from tests.simulation.exchange import S
-from tests.simulation.world import Remembered
 
 Plant = tuple[Any, str, Any]  # where, which name, what it becomes
 HOUR_NS = 3_600 * S
@@ -323,12 +322,10 @@ PLANTS: dict[str, list[Plant]] = {
 def planted(name: str) -> Iterator[None]:
     """The machines with this fault in them."""
     kept = [(where, attribute, getattr(where, attribute)) for where, attribute, _ in PLANTS[name]]
-    Remembered.forget()
     try:
         for where, attribute, value in PLANTS[name]:
             setattr(where, attribute, value)
         yield
     finally:
-        Remembered.forget()
         for where, attribute, value in kept:
             setattr(where, attribute, value)

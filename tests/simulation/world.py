@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable
-from datetime import datetime
+from collections.abc import Callable
 from random import Random
-from typing import Any, ClassVar, cast
 
 from kitefeed.actors.broadcaster.events import Ingest
-from kitefeed.actors.policy.calendar import PhaseWord
 from kitefeed.actors.policy.machine import Wake
 from kitefeed.actors.policy.market import Market
 from kitefeed.actors.runtime import calendar_file
@@ -41,44 +38,9 @@ CALENDAR = calendar_file.load()
 UNSETTLED = (LinkState.CONNECTING, LinkState.CLASSIFYING, LinkState.PREFLIGHT)
 
 
-class Remembered(Market):
-    """The same answers, looked up once a minute: phases begin and end on whole minutes."""
-
-    _answers: ClassVar[dict[tuple[object, ...], Any]] = {}
-
-    @classmethod
-    def forget(cls) -> None:
-        cls._answers.clear()
-
-    def is_open(self, segment: int, utc_ns: int) -> bool:
-        key = ("open", segment, utc_ns // MINUTE_NS)
-        answer: bool | None = self._answers.get(key)
-        if answer is None:
-            answer = self._answers[key] = super().is_open(segment, utc_ns)
-        return answer
-
-    def phase(self, segment: int, utc_ns: int) -> PhaseWord:
-        key = (segment, utc_ns // MINUTE_NS)
-        if key not in self._answers:
-            self._answers[key] = super().phase(segment, utc_ns)
-        return cast(PhaseWord, self._answers[key])
-
-    def closed_segments(self, utc_ns: int) -> tuple[int, ...]:
-        key = ("closed", utc_ns // MINUTE_NS)
-        if key not in self._answers:
-            self._answers[key] = super().closed_segments(utc_ns)
-        return cast(tuple[int, ...], self._answers[key])
-
-    def next_open(self, segments: Iterable[int], utc_ns: int) -> datetime | None:
-        key = ("next", frozenset(segments), utc_ns // MINUTE_NS)
-        if key not in self._answers:
-            self._answers[key] = super().next_open(segments, utc_ns)
-        return cast("datetime | None", self._answers[key])
-
-
 def make_calendar() -> Market:
     """What the supervisor believes about market hours."""
-    return Remembered("calendar", CALENDAR)
+    return Market("calendar", CALENDAR)
 
 
 class World:

@@ -83,9 +83,26 @@ def test_an_actor_that_never_talks_to_kite_loads_none_of_its_libraries(name: str
     assert loaded & HEAVY <= ACTORS[name]
 
 
-@pytest.mark.parametrize("name", ["rest_poller", "token_validator", "ticker"])
-def test_an_actor_that_talks_to_kite_loads_its_client_and_no_more(name: str) -> None:
-    module = "kite_socket" if name == "ticker" else "process"
-    loaded = loaded_by(f"import kitefeed.actors.{name}.{module}")
+@pytest.mark.parametrize(
+    "module", ["rest_poller.process", "rest_poller.dump", "token_validator.process"]
+)
+def test_an_actor_that_asks_kite_by_rest_loads_no_websocket(module: str) -> None:
+    loaded = loaded_by(f"import kitefeed.actors.{module}")
+    assert "kiteconnect.connect" in loaded
+    assert loaded & HEAVY <= WITH_KITE - {"autobahn", "twisted"}
+
+
+def test_who_wants_all_of_the_official_client_after_that_gets_it() -> None:
+    code = (
+        "from kitefeed.actors.runtime.kite_rest import KiteConnect\n"
+        "import kiteconnect, kiteconnect.ticker\n"
+        "assert kiteconnect.KiteConnect is KiteConnect\n"
+        "assert kiteconnect.KiteTicker is kiteconnect.ticker.KiteTicker is not None\n"
+    )
+    assert "twisted" in loaded_by(code)
+
+
+def test_the_ticker_loads_the_official_client_and_no_more() -> None:
+    loaded = loaded_by("import kitefeed.actors.ticker.kite_socket")
     assert "kiteconnect" in loaded
     assert loaded & HEAVY <= WITH_KITE
