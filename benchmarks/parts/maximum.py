@@ -3,7 +3,7 @@
 The official client holds the server up when it is busy, so it cannot lose anything: its rate is
 that at which it takes frames. kitefeed's data wires drop rather than wait. So frames are sent as
 fast as the ticker takes them; if anything is lost on the way, again at four fifths of that rate,
-and so on until a run is whole. The rate is that of the whole run, from the first frame sent to the
+and so on until a run is whole, and then between the two. The rate is that of the whole run, from the first frame sent to the
 last tick decoded, so that nothing gains by lying in a queue.
 """
 
@@ -20,12 +20,14 @@ PART = "maximum"
 BASE = Shape("full", 300, 150)
 TICKS_MIN, TICKS_MAX = 45_000, 300_000
 STEP_DOWN, STEP_UP = 0.8, 1.15
+NARROW = 1.1  # a rate that is lost so little above one that held is near enough
 STEPS_MAX = 12
 GOALS = {EACH: 6.0, ALL: 15.0}
 
 
 class Search:
-    """Of one reader, over all repetitions: each begins a step above what held before."""
+    """Of one reader, over all repetitions: each begins a step above what held before, and narrows
+    down where it lies between what held and what did not."""
 
     def __init__(self, context: Context, peer: Peer) -> None:
         self._context = context
@@ -35,22 +37,38 @@ class Search:
 
     def next(self) -> Result:
         """Raises RuntimeError when every rate loses ticks."""
+        whole: Result | None = None
+        held = lost = 0.0  # rates
         for _ in range(STEPS_MAX):
             result = self._run()
-            if not result.verdict.lost:
-                self._ticks = min(TICKS_MAX, max(TICKS_MIN, round(result.ticks_per_s)))
-                if self._per_s != UNPACED:
-                    self._per_s = round(self._per_s * STEP_UP)
-                return result
             tried = result.sent_per_s if self._per_s == UNPACED else self._per_s
-            # No reader takes more than its core gives.
-            self._per_s = round(min(tried * STEP_DOWN, 1e6 / result.reader))
-        raise RuntimeError("it loses ticks at every rate")
+            if result.verdict.lost:
+                # No reader takes more than its core gives.
+                lost = min(tried, 1e6 / result.reader / STEP_DOWN)
+            else:
+                self._ticks = min(TICKS_MAX, max(TICKS_MIN, round(result.ticks_per_s)))
+                if whole is None or result.ticks_per_s > whole.ticks_per_s:
+                    whole, held = result, tried
+            if whole and (self._per_s == UNPACED or (lost and lost < held * NARROW)):
+                break
+            self._per_s = _between(held, lost)
+        if whole is None:
+            raise RuntimeError("it loses ticks at every rate")
+        if self._per_s != UNPACED:
+            self._per_s = round(held * STEP_UP)
+        return whole
 
     def _run(self) -> Result:
         asked = self._context.asked._replace(rate=None, burst=None).of(BASE)
         frames = min(FRAMES_MAX, max(2, self._ticks // asked.packets))
         return self._context.run(self._peer, asked._replace(frames=frames, per_s=self._per_s))
+
+
+def _between(held: float, lost: float) -> int:
+    """The next rate to try, above one that held and below one that did not; 0 for none yet."""
+    if held and lost:
+        return round((held * lost) ** 0.5)
+    return round(held * STEP_UP if held else lost * STEP_DOWN)
 
 
 class Case(NamedTuple):

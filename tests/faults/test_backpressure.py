@@ -28,7 +28,7 @@ from kitefeed.protocol.topics import LAST_RATES, NUL, TICK, TICKS_TOPIC, last_he
 from kitefeed.protocol.topology import FEED, Role, endpoint
 from tests.faults import soak
 from tests.faults.reader import Reader
-from tests.integration.rig import ROOT, Rig, Seen, Truth
+from tests.integration.rig import ROOT, Rig, Truth
 from tests.support import eventually
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(420)]
@@ -72,7 +72,7 @@ class Program:
         for line in self.process.stdout:
             told = json.loads(line)
             for seen in told["seen"]:
-                self._truth.saw(Seen(*seen, self._what))
+                self._truth.saw(*seen, self._what)
             self.lines.append(told)
 
     def since(self, at_s: float) -> list[dict[str, Any]]:

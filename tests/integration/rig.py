@@ -221,9 +221,11 @@ class Rig:
 
 
 class Seen(NamedTuple):
-    """A value that a program read as fresh: when, of what age, and what it was."""
+    """A value that a program read as fresh: when, how far behind it may have been by then, of what
+    age, and what it was."""
 
     at_ns: int
+    slack_s: float
     age_s: float
     token: int
     price: int
@@ -235,15 +237,17 @@ class Truth:
     the two (`lies`, complete at the end), for as long as wanted.
 
     A value read as fresh must be the market's current price, or have been it less than `slack_s`
-    before: the time within which a dead source must be noticed. Nor may it have been replaced for
-    longer than its own age says, save for the way from the market to the daemon.
+    before: the time within which a dead source must be noticed, which may be changed for what is
+    read from then on. Nor may it have been replaced for longer than its own age says, save for the
+    way from the market to the daemon.
     """
 
     def __init__(
         self, simulator: Simulator, slack_s: float, tokens: Iterable[int] | None = None
     ) -> None:
         self._simulator = simulator
-        self._slack_s = slack_s
+        self.slack_s = slack_s
+        self._start_ns = utc_ns()
         self._tokens = None if tokens is None else tuple(tokens)
         self._history: dict[int, dict[int, int]] = {}  # token -> since when -> price
         self._seen: deque[Seen] = deque()  # and not compared yet
@@ -267,12 +271,12 @@ class Truth:
         """Notes a value that a program reads now."""
         if tick.is_fresh:
             token, price = tick.instrument_token, tick.raw.last_price
-            self.saw(Seen(utc_ns(), tick.age_s, token, price, tick))
+            self.saw(utc_ns(), tick.age_s, token, price, tick)
 
-    def saw(self, seen: Seen) -> None:
+    def saw(self, at_ns: int, age_s: float, token: int, price: int, what: object) -> None:
         """The same of a program that is another process: in the order of time, and at once."""
         self.judged += 1
-        self._seen.append(seen)
+        self._seen.append(Seen(at_ns, self.slack_s, age_s, token, price, what))
 
     def _compare(self, until_ns: int) -> None:
         """What was seen until then, of which the market's history is known."""
@@ -283,8 +287,9 @@ class Truth:
 
     def _lie(self, seen: Seen) -> str:
         late_s = (seen.at_ns - self._last_true_ns(seen)) / 1e9
-        is_lie = late_s > min(self._slack_s, seen.age_s + ON_THE_WAY_S)
-        text = f"{seen.what} was {late_s:.1f} s behind, and said {seen.age_s:.1f}"
+        is_lie = late_s > min(seen.slack_s, seen.age_s + ON_THE_WAY_S)
+        at_s = (seen.at_ns - self._start_ns) / 1e9
+        text = f"{at_s:.1f} s: {seen.what} was {late_s:.1f} s behind, and said {seen.age_s:.1f}"
         return text if is_lie else ""
 
     def _last_true_ns(self, seen: Seen) -> int:
