@@ -3,11 +3,12 @@
 The official client holds the server up when it is busy, so it cannot lose anything: its rate is
 that at which it takes frames. kitefeed's data wires drop rather than wait. So frames are sent as
 fast as the ticker takes them; if anything is lost on the way, again at four fifths of that rate,
-and so on until a run is whole, and then between the two. The rate is that of the whole run, from the first frame sent to the
-last tick decoded, so that nothing gains by lying in a queue.
+and so on until a run is whole, and then between the two. The rate is that of the whole run, from
+the first frame sent to the last tick decoded, so that nothing gains by lying in a queue.
 """
 
 from collections.abc import Sequence
+from math import sqrt
 from typing import NamedTuple
 
 from benchmarks.frames import FRAMES_MAX, UNPACED, Shape
@@ -67,7 +68,7 @@ class Search:
 def _between(held: float, lost: float) -> int:
     """The next rate to try, above one that held and below one that did not; 0 for none yet."""
     if held and lost:
-        return round((held * lost) ** 0.5)
+        return round(sqrt(held * lost))
     return round(held * STEP_UP if held else lost * STEP_DOWN)
 
 
