@@ -3,8 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# More than cores: the tests that start processes mostly wait. In the order of the folders, which has
-# them first; pytest-xdist would begin with the files of most tests and end with the longest waits.
+# More than cores: the tests that start processes mostly wait. In the order of `testpaths`, which has
+# the longest first; pytest-xdist would begin with the files of most tests.
 WORKERS ?= 4
 
 .PHONY: demo test check bench faults soak simulate-days format clean

@@ -234,5 +234,12 @@ def test_bytes_are_never_turned_into_objects_without_a_type() -> None:
     assert found == []
 
 
+def test_no_folder_of_tests_is_left_out(pytestconfig: pytest.Config) -> None:
+    """The folders are named one by one, for their order."""
+    listed = {ROOT / path for path in pytestconfig.getini("testpaths")}
+    holding = {path.parent for path in (ROOT / "tests").rglob("test_*.py")}
+    assert [path for path in holding if listed.isdisjoint((path, *path.parents))] == []
+
+
 # JSON of Kite whose fields are not ours to know (an order is passed on whole), and the simulator.
 UNTYPED_JSON = {"kitefeed.protocol.kite.text", "kitefeed.simulator.control"}
