@@ -156,6 +156,49 @@ def test_age_counts_what_passed_before_publishing_on_the_way_and_here(reader: Re
     assert reader.value().age_s == 10
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"epoch": 8},
+        {"shard": 1},
+        {"source": int(Source.REST)},
+        {"t_rx_ns": 5},
+        {"t_pub_ns": 5},
+        {"gen": 2},
+    ],
+)
+def test_ticks_of_one_batch_have_one_arrival_and_those_of_another_have_their_own(
+    reader: Reader, other: dict[str, int]
+) -> None:
+    reader.tick("NSE:A")
+    reader.tick("NSE:B")
+    reader.tick("NSE:C", **other)
+    one, same, another = (reader.value(f"NSE:{name}") for name in "ABC")
+    assert one.arrival is same.arrival
+    arrival = another.arrival
+    got = {"epoch": arrival.epoch, "shard": arrival.shard, "source": arrival.source_code,
+           "t_rx_ns": arrival.t_rx_ns, "gen": arrival.gen}  # fmt: skip
+    assert got == {key: other.get(key, value) for key, value in got.items()}
+    assert arrival is not one.arrival
+
+
+def test_a_tick_after_a_hole_in_its_batch_does_not_share_what_was_known_before(
+    reader: Reader,
+) -> None:
+    reader.tick("NSE:A", seq=1)
+    reader.tick("NSE:B", seq=1)
+    reader.tick("NSE:B", seq=3)
+    reader.tick("NSE:C", seq=1)
+    assert reader.value("NSE:A").arrival.losses == 0
+    assert reader.value("NSE:C").arrival.losses == 1
+
+
+def test_every_late_message_of_a_batch_is_counted(reader: Reader) -> None:
+    for name in "ABC":
+        reader.tick(f"NSE:{name}", t_pub_ns=reader.utc_ns - 3 * S)
+    assert reader.view.late == 3
+
+
 def test_an_age_is_never_negative_when_clocks_disagree(reader: Reader) -> None:
     reader.tick(t_rx_ns=reader.utc_ns + 5 * S, t_pub_ns=reader.utc_ns + 5 * S)
     assert reader.value().age_s == 0
