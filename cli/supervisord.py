@@ -67,6 +67,11 @@ class Waker:
         if os.read(self._reading, 4_096).strip(self.AGAIN):
             os.write(self._writing, self.AGAIN)
 
+    def handle_error(self) -> None:
+        """The above has raised: from here on supervisord wakes once a second, as it would have."""
+        signal.set_wakeup_fd(-1)
+        socket_map.pop(self._reading, None)
+
 
 def make_stdout_reopenable() -> None:
     """Sees to it that programs' logs can be opened as /dev/fd/1.

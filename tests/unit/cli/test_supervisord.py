@@ -42,8 +42,12 @@ for _ in range(2):  # the dead are collected in one round, and started again in 
     assert poller.poll(0) == ([descriptor], [])
     found.handle_read_event()
 assert poller.poll(0) == ([], [])
+found.handle_error()
+assert descriptor not in waited_for
+signal.raise_signal(signal.SIGUSR1)
+assert poller.poll(0) == ([], [])
 """
 
 
-def test_a_signal_ends_two_waits_of_the_loop_that_supervisord_has() -> None:
+def test_a_signal_ends_two_waits_of_the_loop_that_supervisord_has_until_one_fails() -> None:
     subprocess.run([sys.executable, "-c", WAKES_SUPERVISORD], check=True, timeout=20)
