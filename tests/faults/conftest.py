@@ -10,6 +10,16 @@ from tests.faults.reader import SLACK_S, Reader
 from tests.integration.rig import Rig
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that may take longest begin first: a worker that began one last would end alone."""
+
+    def longest_s(item: pytest.Item) -> float:
+        marker = item.get_closest_marker("timeout")
+        return float(marker.args[0]) if marker and item.get_closest_marker("faults") else 0.0
+
+    items.sort(key=longest_s, reverse=True)
+
+
 @pytest.fixture
 def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     behind = request.node.get_closest_marker("behind")

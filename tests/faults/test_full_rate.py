@@ -20,7 +20,7 @@ from tests.faults.reader import Reader
 from tests.integration.rig import Rig
 from tests.support import eventually
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.faults, pytest.mark.full_rate, pytest.mark.timeout(300)]
 
 RATE_MIN = 5_000  # per second; a loaded host may be somewhat behind the 6,000
 STOPPED_MB_MAX = 8  # what waits for a reader that stands still until it is cut off, 3 s later
