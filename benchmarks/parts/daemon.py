@@ -1,6 +1,7 @@
 """The daemon as a whole: more instruments, doing nothing, and starting."""
 
 import time
+from itertools import chain
 
 from benchmarks import clocks, subject
 from benchmarks.clocks import cpu_ns
@@ -11,6 +12,7 @@ from benchmarks.peers import ALL, OFFICIAL, Peer
 from benchmarks.processes import Daemon, Died, Talker
 from benchmarks.stage import Result
 from benchmarks.table import Row, compared
+from kitefeed.protocol.kite.limits import PER_SOCKET_MAX
 
 SIZES = tuple(n for n in (10, 100, 1_000, 3_000, LISTED) if n <= subject.INSTRUMENTS_MAX)
 GROWTH = Shape("full", 9, 150, 900)
@@ -22,6 +24,7 @@ START_S_MAX = 60.0
 
 def growth(context: Context) -> list[Row]:
     """The same frames over ever more instruments: what a tick costs must not depend on them."""
+    universes = {size: _by_socket(size) for size in SIZES}
     results: dict[int, list[Result]] = {size: [] for size in SIZES}
     daemons = {}
     try:
@@ -31,13 +34,25 @@ def growth(context: Context) -> list[Row]:
         for rep in range(context.reps):
             for size in SIZES:
                 context.say(f"growth, {size:,} instruments ({rep + 1}/{context.reps})")
-                result = context.stage.run(ALL, GROWTH, Universe(size), daemons[size])
+                result = context.stage.run(ALL, GROWTH, universes[size], daemons[size])
                 results[size].append(result)
     except TROUBLE as error:
         context.fail("growth", None, error)
     for daemon in daemons.values():
         daemon.stop()
     return _growth_rows(context, {size: runs for size, runs in results.items() if runs})
+
+
+def _by_socket(size: int) -> Universe:
+    """In such an order that the packets of one frame are of one socket, as Kite's are; divided
+    among several, a frame would be as many. A new daemon deals its instruments out in turn."""
+    universe = Universe(size)
+    sockets = -(-size // PER_SOCKET_MAX)
+    dealt = [universe.tradables[number::sockets] for number in range(sockets)]
+    starts = range(0, len(dealt[0]), GROWTH.packets)
+    cuts = [each[start : start + GROWTH.packets] for start in starts for each in dealt]
+    universe.tradables = [*chain(*cuts)]
+    return universe
 
 
 def _growth_rows(context: Context, results: dict[int, list[Result]]) -> list[Row]:
