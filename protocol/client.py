@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
-from kitefeed.protocol.client_reader import WAIT_S_MAX, Reader, deadline_after
+from kitefeed.protocol.client_reader import ENOUGH, WAIT_S_MAX, Reader, deadline_after
 from kitefeed.protocol.client_status import Status
 from kitefeed.protocol.client_tick import Tick
 from kitefeed.protocol.clock import boot_ns, utc_ns
@@ -76,7 +76,7 @@ class Feed(Reader):
         deadline_ns = deadline_after(timeout_s)
         while not self._socket.closed:
             if not view.has_next or boot_ns() >= self._look_due_ns:
-                self._drain()
+                self._drain(enough=ENOUGH)
                 self._tell_status()
             if view.has_next:
                 return view.arrived.popleft()

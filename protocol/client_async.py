@@ -11,8 +11,15 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from kitefeed.protocol.client_reader import DRAIN_MAX, WAIT_S_MAX, Reader, deadline_after
+from kitefeed.protocol.client_reader import (
+    DRAIN_MAX,
+    ENOUGH,
+    WAIT_S_MAX,
+    Reader,
+    deadline_after,
+)
 from kitefeed.protocol.client_tick import Tick
+from kitefeed.protocol.client_view import PENDING_MAX
 from kitefeed.protocol.clock import boot_ns
 
 READ_MAX = 256  # messages per turn of the loop, ~2 ms, so that the program's other tasks get theirs
@@ -61,7 +68,7 @@ class AsyncFeed(Reader):
             await asyncio.sleep(0)
         view = self._view
         if not view.has_next or boot_ns() >= self._look_due_ns:
-            self._drain()
+            self._drain(enough=ENOUGH)
         if view.has_next and not self._queued:
             return view.arrived.popleft()
         return await self._next_in_turn(deadline_ns)
@@ -130,7 +137,7 @@ class AsyncFeed(Reader):
     def _read(self) -> None:
         self._is_look_due = False
         if not self._socket.closed:
-            self._drain(READ_MAX)
+            self._drain(READ_MAX, ENOUGH)
             if self._is_begun:
                 self._tell_status()
 
@@ -139,11 +146,11 @@ class AsyncFeed(Reader):
         self._timer = loop.call_later(WAIT_S_MAX, self._turn, loop)
         self._read()
 
-    def _drain(self, limit: int = DRAIN_MAX) -> int:
+    def _drain(self, limit: int = DRAIN_MAX, enough: int = PENDING_MAX + 1) -> int:
         """ZeroMQ's descriptor is edge-triggered: it stays silent about messages that were not taken
         after it spoke, or that came in beside another call. So one look follows another, until one
         finds nothing; also when it was the program that looked, by `get` or `is_fresh`."""
-        taken = super()._drain(limit)
+        taken = super()._drain(limit, enough)
         if taken:
             self._news.set()
             self._look_again()

@@ -17,7 +17,7 @@ from kitefeed.protocol import messages as m
 from kitefeed.protocol.client_reports import Reporter
 from kitefeed.protocol.client_status import Status
 from kitefeed.protocol.client_tick import Judge, Tick
-from kitefeed.protocol.client_view import MAX_AGE_S, View
+from kitefeed.protocol.client_view import MAX_AGE_S, PENDING_MAX, View
 from kitefeed.protocol.client_wants import Wants
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.errors import BadInput, Unavailable
@@ -34,6 +34,9 @@ from kitefeed.protocol.topics import (
 
 WAIT_S_MAX = 0.25  # how late a lost daemon may be told to `on_status`
 DRAIN_MAX = 10_000
+# Ticks at hand that are enough for who iterates: the rest of a burst waits in the socket's queue,
+# which is longer than ours.
+ENOUGH = PENDING_MAX // 2
 RESYNC_NS = 2_000_000_000  # between two repairs of a gap, or two new connections
 LOOK_NS = 100_000_000  # a program that is busy with what it was given has more taken in so often
 # A slow host may need longer for an answer; asked again at once, it would begin anew each time.
@@ -227,9 +230,9 @@ class Reader:
         self._drain()
         return self._view, boot_ns()
 
-    def _drain(self, limit: int = DRAIN_MAX) -> int:
-        """Takes in what is pending, and says how many messages that was; repairs what is missing.
-        Never blocks."""
+    def _drain(self, limit: int = DRAIN_MAX, enough: int = PENDING_MAX + 1) -> int:
+        """Takes in what is pending, until `enough` ticks wait for the program, and says how many
+        messages that was; repairs what is missing. Never blocks. Who judges has to have all."""
         if self._socket.closed:
             return 0
         now_ns, now_utc_ns = boot_ns(), utc_ns()
@@ -237,8 +240,9 @@ class Reader:
         # Asked first: an exception for nothing costs as much as two messages.
         if has_message(self._socket):
             receive, apply = self._socket.recv, self._view.apply
+            view, arrived = self._view, self._view.arrived
             try:
-                while taken < limit:
+                while taken < limit and (len(arrived) < enough or view.is_catching_up):
                     apply(receive(_NOBLOCK), now_ns, now_utc_ns)
                     taken += 1
             except zmq.Again:
@@ -267,6 +271,8 @@ class Reader:
     def _tell_status(self) -> None:
         if self._on_status is None or self._socket.closed:
             return
+        if self._view.is_lost(boot_ns()):
+            self._drain()  # a heartbeat may wait behind ticks that nobody has taken yet
         status = self._view.status(boot_ns())
         if (status.feed, status.source) != self._told:
             self._told = (status.feed, status.source)

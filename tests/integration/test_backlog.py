@@ -3,6 +3,7 @@ is no longer true. (How far it is behind is told by a clock that the test moves.
 """
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
@@ -14,7 +15,7 @@ from kitefeed.protocol.client_async import AsyncFeed
 from kitefeed.protocol.client_reader import LOOK_NS, Reader
 from kitefeed.protocol.client_status import Status
 from kitefeed.protocol.client_tick import Tick
-from kitefeed.protocol.client_view import View
+from kitefeed.protocol.client_view import PENDING_MAX, View
 from kitefeed.protocol.clock import utc_ns
 from tests.integration.broadcaster_kit import FakeSource, Stage, item
 from tests.support import eventually
@@ -151,6 +152,33 @@ def test_a_feed_that_is_told_to_keep_all_never_skips(
             prices.append(tick.last_price)
         assert prices[-6:] == [float(price) for price in range(101, 107)]
         assert (feed.reconnects, feed.skipped, feed.gaps) == (0, 0, 0)
+
+
+def test_a_burst_that_is_longer_than_what_a_program_has_at_hand_is_given_out_whole(
+    stage: Stage, live: FakeSource
+) -> None:
+    """The rest waits in the socket's queue, also for one that is told of the status meanwhile."""
+    count, each = PENDING_MAX + 5_000, 250
+    told: list[str] = []
+    feed = Feed(
+        INFY, endpoint=stage.feed_endpoint, max_age_s=None,
+        on_status=lambda status: told.append(status.feed),
+    )  # fmt: skip
+    with feed, stage.feed(INFY) as witness:
+        for start in range(0, count, each):
+            live.send([item(INFY, 100_00 + start + n) for n in range(each)])
+        last = 100_00 + count - 1
+        eventually(lambda: witness[INFY].raw.last_price == last, 20)
+        prices = []
+        while not prices or prices[-1] != last:
+            tick = feed.next(5)
+            assert tick is not None, prices[-1:]
+            prices.append(tick.raw.last_price)
+            if len(prices) % 3_000 == 0:  # busy for longer than until it looks for more
+                threading.Event().wait(1.5 * LOOK_NS / S)
+        assert prices[-count:] == [*range(100_00, 100_00 + count)]
+        assert (feed.overrun, feed.gaps, feed.skipped) == (0, 0, 0)
+        assert set(told) == {"live"}
 
 
 def test_programs_report_themselves_on_this_host_only(stage: Stage, live: FakeSource) -> None:
