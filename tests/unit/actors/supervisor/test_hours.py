@@ -303,3 +303,19 @@ def test_a_few_that_trade_among_a_thousand_that_do_not_are_no_crowd() -> None:
     bench = at(21, instruments=(*shares, CRUDE))
     s = bench.machine.state
     assert not any(i.is_canary for i in s.streamed(s.shards[0]))
+
+
+def test_a_socket_of_a_closed_segment_moves_to_a_new_login_without_a_proof() -> None:
+    """Nothing proves it before its market opens; until then its login would be the old one."""
+    bench = evening_on_three_sockets()
+    for shard in bench.machine.state.shards[1:]:
+        bench.feed(m.LinkFresh(shard.number, shard.link.epoch))
+    assert bench.state.feed == "live"
+    bench.login("second")
+    bench.validate("valid")
+    for _ in range(3):
+        closed = bench.last(m.CloseLink)
+        bench.feed(m.LinkClosed(closed.shard, closed.epoch, 1000, ""))
+        bench.feed(m.LinkFresh(closed.shard, bench.open()))
+    logins = {shard.link.fingerprint for shard in bench.machine.state.shards}
+    assert logins == {"second"}
