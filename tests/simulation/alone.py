@@ -156,6 +156,7 @@ OF_A_KEY: tuple[Fault, ...] = (
 )  # fmt: skip
 OF_A_SOCKET: tuple[Fault, ...] = (mouth_restarts, falls_silent, half_open, wants)
 OF_SEVERAL: tuple[Fault, ...] = (*OF_A_SOCKET, one_is_kept_out)
+EVENING_THINGS: tuple[Fault, ...] = (*OF_A_SOCKET, only_rest, lid_closed, new_login)
 CLOSED: tuple[Fault, ...] = (knocks, second_login, new_login, knocks, supervisor_crash)
 
 

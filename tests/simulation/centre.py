@@ -31,15 +31,13 @@ from kitefeed.protocol.client_reader import RESYNC_NS
 from kitefeed.protocol.client_view import View
 from kitefeed.protocol.topics import NUL, TICK, key_of, snapshot_request
 from kitefeed.protocol.topology import Role
-from tests.simulation.exchange import MORE, TOKENS, S
+from tests.simulation.exchange import LISTED, S
 from tests.simulation.hosts import Host
 from tests.simulation.life import require
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-CONFIGURED = ("NSE:NIFTY 50", "NSE:INFY")
-ALSO_CONFIGURED = ("NSE:NIFTY BANK",)
 SAVED_AFTER_NS = 30 * S  # it saves every ten seconds, and may have stood still for nine
 BACKOFF_S = [5.0, 15.0, 30.0, 60.0]
 
@@ -67,9 +65,9 @@ class Centre(Host):
             jitter=world.rng.random,
             capacity=world.capacity,
         )
-        configured = (*CONFIGURED, *(ALSO_CONFIGURED if world.is_sharded else ()))
+        configured, canaries = world.basket.configured, world.basket.canaries
         self.subscriptions = Subscriptions(
-            configured, (), "full", persisted.subscriptions, world.capacity
+            configured, canaries, "full", persisted.subscriptions, world.capacity
         )
         self.roster = Roster(world.now_ns)
         self.desk = Desk(
@@ -149,9 +147,8 @@ class Centre(Host):
     def _look_up(self, keys: Sequence[str]) -> None:
         missing = self.subscriptions.unresolved(keys)
         if missing and self.world.dump[0]:
-            listed = TOKENS | MORE
-            known = {key: listed[key] for key in missing if key in listed}
-            unknown = {key: "not in today's list" for key in missing if key not in listed}
+            known = {key: LISTED[key] for key in missing if key in LISTED}
+            unknown = {key: "not in today's list" for key in missing if key not in LISTED}
             self.subscriptions.resolved(known, unknown)
 
     def operate(self, request: m.ControlRequest) -> None:
@@ -272,7 +269,7 @@ class Reader:
     def __init__(self, world: World) -> None:
         self.world = world
         self.view = View(lambda: (self.view, self.world.now_ns))
-        self.keys = {"NSE:NIFTY 50", "NSE:RELIANCE", *(MORE if world.is_sharded else ())}
+        self.keys = set(world.basket.read)
         self.asked_ns: dict[str, int] = {}
         self.left: dict[str, tuple[int, bool]] = {}  # key -> since when, and was it carried then
         self.doubted_since_ns = 0  # since when something lost is not made good
@@ -294,7 +291,7 @@ class Reader:
             self._send(b"\1", self._topic(key))
 
     def drop(self, key: str) -> None:
-        if key in self.keys and key != "NSE:NIFTY 50":  # by which a feed that is well is known
+        if key in self.keys and key != self.world.basket.anchor:
             self.keys.discard(key)
             self.world.alert(1)
             centre = self.world.centre

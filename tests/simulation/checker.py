@@ -20,7 +20,7 @@ from kitefeed.actors.supervisor.facts import (
 from kitefeed.actors.supervisor.machine import Supervisor
 from kitefeed.actors.supervisor.state import State
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.kite.ticks import is_index
+from kitefeed.protocol.kite.ticks import segment_of
 from kitefeed.protocol.topology import Role
 from tests.simulation.exchange import S
 from tests.simulation.kite import SOCKETS_MAX
@@ -178,8 +178,8 @@ class Checker:
                 shard = s.shards[number]
                 require(epoch == shard.link.epoch, "the order is the open socket's")
                 own = [i for i in instruments if not i.is_guard]
-                has_canary = any(is_index(i.token) for i in s.instruments)
-                is_watched = any(is_index(i.token) for i in instruments) or not own
+                is_watched = any(self._is_canary(s, i) for i in instruments) or not own
+                has_canary = any(self._is_canary(s, i) for i in s.instruments)
                 require(is_watched or not has_canary, "every socket has a canary, if there is one")
                 require(len(own) <= self.world.capacity.per_socket, "no socket is overfull")
                 require(instruments == s.streamed(shard), "a socket carries its own instruments")
@@ -195,6 +195,11 @@ class Checker:
                 self._life.check_validation(s, fingerprint)
             case _:
                 pass
+
+    def _is_canary(self, s: State, instrument: m.Instrument) -> bool:
+        """Whether it ticks all the time, at this hour."""
+        is_active = self.world.basket.is_canary(instrument.token)
+        return is_active and s.is_trading(segment_of(instrument.token))
 
     def _check_attempt(self, s: State, order: m.OpenLink) -> None:
         fingerprint, life = order.fingerprint, self._life
