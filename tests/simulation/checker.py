@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kitefeed.actors.policy import market
 from kitefeed.actors.supervisor.facts import (
+    GOOD_FOR_NS,
     Command,
     Instruments,
     LinkState,
@@ -78,9 +79,12 @@ class Checker:
     def before(self, machine: Supervisor, event: Any) -> None:
         s = machine.state
         due_ns = machine.deadline_ns
+        # A verdict that is too old by now is asked for again, whatever wakes the machine.
+        is_outdated = self.world.now_ns - s.dial.good_ns > GOOD_FOR_NS >= s.now_ns - s.dial.good_ns
+        is_due = is_outdated or (due_ns is not None and due_ns <= self.world.now_ns)
         self._before = Before(
             picture_of(s) if isinstance(event, REPORTS) else (), s.consecutive_403,
-            due_ns is not None and due_ns <= self.world.now_ns, s.is_market_open,
+            is_due, s.is_market_open,
             s.session.request_id, s.dial.epoch, s.dial.is_move, frozenset(s.closing),
         )  # fmt: skip
         self._places = _places_of(s)
