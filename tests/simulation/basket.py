@@ -1,5 +1,5 @@
 """Which instruments a day is about. On every third day commodities are among them, which trade on
-into the evening; on a few of these there is nothing else."""
+into the evening; on a few of these there is nothing else. On some days a screen reads it, too."""
 
 from datetime import datetime
 from random import Random
@@ -18,12 +18,15 @@ SUMMER = (datetime(2026, 3, 9, tzinfo=IST), datetime(2026, 11, 2, tzinfo=IST))
 
 class Basket(NamedTuple):
     """configured, canaries: as in the configuration file. read: by a program, from the start.
-    keys: what programs may want in the course of the day."""
+    keys: what programs may want in the course of the day. per_second: how often a screen reads the
+    latest, 0 without one; `has_all`: of all that streams, else of what is configured."""
 
     configured: tuple[str, ...]
     read: tuple[str, ...]
     keys: tuple[str, ...]
     canaries: tuple[str, ...] = ()
+    per_second: int = 0
+    has_all: bool = False
 
     @property
     def has_commodities(self) -> bool:
@@ -42,6 +45,13 @@ class Basket(NamedTuple):
 
 
 def basket_of(seed: int, *, is_sharded: bool) -> Basket:
+    basket, rng = _instruments_of(seed, is_sharded=is_sharded), Random(f"screen {seed}")
+    if rng.random() >= 0.4:
+        return basket
+    return basket._replace(per_second=rng.choice([1, 2, 5]), has_all=rng.random() < 0.6)
+
+
+def _instruments_of(seed: int, *, is_sharded: bool) -> Basket:
     rng = Random(f"commodities {seed}")
     more = tuple(MORE) if is_sharded else ()
     if rng.random() >= 1 / 3:

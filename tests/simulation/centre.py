@@ -10,7 +10,7 @@ import msgspec
 
 from kitefeed.actors.broadcaster import events as e
 from kitefeed.actors.broadcaster.machine import Broadcaster
-from kitefeed.actors.broadcaster.store import LastValues, Saved
+from kitefeed.actors.broadcaster.store import CACHED, LastValues, Saved, Value
 from kitefeed.actors.supervisor.desk import Desk
 from kitefeed.actors.supervisor.facts import (
     ActorLost,
@@ -29,7 +29,16 @@ from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.client_reader import RESYNC_NS
 from kitefeed.protocol.client_view import View
-from kitefeed.protocol.topics import NUL, TICK, key_of, snapshot_request
+from kitefeed.protocol.topics import (
+    LAST,
+    NUL,
+    SNAPSHOT,
+    TICK,
+    key_of,
+    last_head,
+    snapshot_request,
+    tick_of,
+)
 from kitefeed.protocol.topology import Role
 from tests.simulation.exchange import LISTED, S
 from tests.simulation.hosts import Host
@@ -226,7 +235,8 @@ class Mouth(Host):
         values.load(self.rows, now_ns=world.now_ns, utc_ns=world.utc_ns)
         self.gen, self.born_ns = max(world.utc_ns, self.gen + 1), world.now_ns
         self.machine = Broadcaster(self.gen, world.now_ns, values)
-        self.later(0.15, self.world.reader.subscribe)  # ZeroMQ connects anew, and repeats them
+        for reader in world.readers:  # ZeroMQ connects anew, and repeats them
+            self.later(0.15, reader.subscribe)
 
     def waking(self) -> object:
         return e.Turn(self.world.utc_ns, self.world.now_ns - self.heard_ns)
@@ -234,8 +244,9 @@ class Mouth(Host):
     def perform(self, command: e.Command) -> None:
         match command:
             case e.Publish(frames):
-                for frame in frames:
-                    self.world.reader.apply(frame)
+                for reader in self.world.readers:
+                    for frame in frames:
+                        reader.apply(frame)
             case e.Tell(message):
                 self.send(message)
             case e.Save(rows):
@@ -270,6 +281,7 @@ class Reader:
         self.world = world
         self.view = View(lambda: (self.view, self.world.now_ns))
         self.keys = set(world.basket.read)
+        self.period_ns = 0  # how much later than others it may hear of a value
         self.asked_ns: dict[str, int] = {}
         self.left: dict[str, tuple[int, bool]] = {}  # key -> since when, and was it carried then
         self.doubted_since_ns = 0  # since when something lost is not made good
@@ -279,8 +291,18 @@ class Reader:
 
     def subscribe(self) -> None:
         """What libzmq sends again to every broadcaster it finds."""
-        topics = [self._topic(key) for key in sorted(self.keys)]
-        self._send(b"\1", b"hb/", b"state/feed\0", *topics, *self._requests)
+        self._send(b"\1", b"hb/", b"state/feed\0", *self._subscriptions(), *self._requests)
+
+    def _subscriptions(self) -> list[bytes]:
+        return [self._topic(key) for key in sorted(self.keys)]
+
+    def _reads(self, topic: bytes) -> bool:
+        """Whether libzmq lets it through, by the subscriptions of now."""
+        if topic.startswith(SNAPSHOT):
+            return topic + NUL in self._requests or topic in self._requests
+        return not topic.startswith(LAST) and (
+            not topic.startswith(TICK) or key_of(topic) in self.keys
+        )
 
     def want(self, key: str) -> None:
         if key not in self.keys:
@@ -304,9 +326,7 @@ class Reader:
                 self._resync()  # without what it asked for
 
     def apply(self, frame: bytes) -> None:
-        """What libzmq lets through, by the subscriptions of now."""
-        topic = frame.partition(NUL)[0]
-        if topic.startswith(TICK) and key_of(topic) not in self.keys:
+        if not self._reads(frame.partition(NUL)[0]):
             return
         self.view.apply(frame, self.world.now_ns, self.world.utc_ns)
         self.view.arrived.clear()
@@ -324,7 +344,7 @@ class Reader:
         self._requested_ns = self.world.now_ns
         self._send(b"\0", *self._requests)
         nonce = f"{self.world.now_ns:x}"
-        self._requests = [snapshot_request(nonce, self._topic(key)) for key in sorted(self.keys)]
+        self._requests = [snapshot_request(nonce, topic) for topic in self._subscriptions()]
         self.view.expect([request.removesuffix(NUL) for request in self._requests])
         self._send(b"\1", *self._requests)
 
@@ -341,3 +361,37 @@ class Reader:
         for topic in topics:
             event = e.Subscription(verb + topic, self.world.utc_ns)
             mouth.do(lambda event=event: mouth.feed(event))  # type: ignore[misc]
+
+
+class Screen(Reader):
+    """A program that reads the latest of each instrument, a few times a second: of all that streams
+    (which asks for nothing), or of what is configured."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        basket = world.basket
+        self.keys = set(LISTED) if basket.has_all else set(basket.configured)
+        self.period_ns = S // basket.per_second
+        self._head = last_head(basket.per_second)
+
+    def subscribe(self) -> None:
+        super().subscribe()
+        if not self._requests:
+            self._resync()
+
+    def kept(self) -> list[tuple[str, Value]]:
+        """What the broadcaster holds of what is read here, except what is from disk."""
+        values = self.world.mouth.machine.values
+        kept = [(key_of(topic), value) for topic, value in values.matching(TICK)]
+        return [(key, v) for key, v in kept if key in self.keys and not v.flags & CACHED]
+
+    def _subscriptions(self) -> list[bytes]:
+        return [self._head] if self.world.basket.has_all else super()._subscriptions()
+
+    def _reads(self, topic: bytes) -> bool:
+        if tick_of(topic) is None:
+            return super()._reads(topic)
+        return topic.startswith(self._head) and key_of(topic) in self.keys
+
+    def _topic(self, key: str) -> bytes:
+        return self._head + key.encode() + NUL

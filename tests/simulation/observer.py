@@ -3,6 +3,7 @@ exist at Kite, what the broadcaster holds. Each check says what it is about."""
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from kitefeed.actors.supervisor.facts import LinkState
@@ -16,6 +17,7 @@ from tests.simulation.exchange import MCX, S
 from tests.simulation.life import require
 
 if TYPE_CHECKING:
+    from tests.simulation.centre import Reader, Screen
     from tests.simulation.world import World
 
 HALF_OPEN_SEEN_NS = 12 * S
@@ -30,6 +32,9 @@ AGE_SLACK_NS = {int(Source.WEBSOCKET): 1_500_000_000, int(Source.REST): 1_000_00
 TRADED_NS = 75 * S  # a tick keeps the market open for a minute
 REST_DUE_NS = 40 * S  # three refusals (5 and 15 s apart), or 15 s without fresh data
 LOOK_NS = 2 * S // 5
+PACE_NS = 3 * S // 4  # between two looks, unless the clock jumps
+TURN_LATE_NS = S // 2  # of a screen's turn: timers fire on a grid, and one may have just missed it
+AGE_ROUND_NS = S // 100
 BELIEVED_AFTER_NS = 15 * S
 REPAIRED_AFTER_NS = RESYNC_NS + S
 HEARTBEAT_NS = S
@@ -45,6 +50,9 @@ LEFT_OPEN_NS = 5 * S  # an order to close is followed within 3 s
 GRANTED_WITHIN_NS = 2 * S  # a grant that is not acknowledged is repeated every second
 
 
+STALE = int(Flag.STALE)
+
+
 class Observer:
     def __init__(self, world: World) -> None:
         self.world = world
@@ -58,6 +66,10 @@ class Observer:
         self._strays_ns: dict[LinkId, int] = {}  # sockets that nobody owns, and since when
         self._granted_ns: dict[tuple[int, str, int], int] = {}  # shard, source, epoch -> since when
         self._fences: dict[int, tuple[int, int]] = {}
+        # What the broadcaster held lately of what a screen reads: since when, and received when.
+        self._kept: dict[str, deque[tuple[int, int]]] = {}
+        self._screened: dict[str, int] = {}  # when what the screen has was received
+        self._screened_life = 0
 
     def skipped(self) -> None:
         """A quiet stretch is over: all it held came at once, but for the last heartbeat."""
@@ -72,12 +84,18 @@ class Observer:
         world = self.world
         if world.now_ns - self._looked_ns < LOOK_NS:
             return
+        is_at_pace = world.now_ns - self._looked_ns < PACE_NS
         self._looked_ns = world.now_ns
+        if not world.mouth.is_running or not is_at_pace:
+            self._kept.clear()
         if not world.is_steady_machine():
             self._shaken_ns = world.now_ns
-        for key, tick in world.reader.view.values.items():
-            if key in world.reader.keys:
-                self._check_value(tick)
+        for reader in world.readers:
+            for key, tick in reader.view.values.items():
+                if key in reader.keys:
+                    self._check_value(reader, tick)
+        if world.screen is not None:
+            self._check_screen(world.screen)
         self._check_fence()
         self._check_sockets()
         s = world.centre.machine.state if world.centre.machine else None
@@ -98,9 +116,9 @@ class Observer:
 
     # --- what is read -------------------------------------------------------------------------
 
-    def _check_value(self, tick: Tick) -> None:
+    def _check_value(self, reader: Reader, tick: Tick) -> None:
         world = self.world
-        view, now_ns = world.reader.view, world.now_ns
+        view, now_ns = reader.view, world.now_ns
         age_ns = tick.age_ns(now_ns)
         if tick.flags & int(Flag.CACHED):
             require(not view.is_fresh(tick, now_ns), "a value from disk is not fresh")
@@ -121,9 +139,38 @@ class Observer:
         )
         if lag_ns > 2 * S and view.is_fresh(tick, now_ns) and not self._is_unseen(tick):
             require(
-                lag_ns <= FRESH_LAG_NS[tick.source_code],
+                lag_ns <= FRESH_LAG_NS[tick.source_code] + reader.period_ns,
                 f"{tick.instrument} reads fresh {lag_ns / S:.1f} s after it was superseded",
             )
+
+    def _check_screen(self, screen: Screen) -> None:
+        """One that reads the latest has what was the latest a period ago, or newer, and never goes
+        back; what streams no more it knows as soon as anybody."""
+        now_ns, values = self.world.now_ns, screen.view.values
+        limit_ns = now_ns - screen.period_ns - TURN_LATE_NS
+        if self.world.mouth.life != self._screened_life:
+            self._screened_life = self.world.mouth.life
+            self._screened.clear()
+            self._kept.clear()
+        if not self._is_steady_for(REPAIRED_AFTER_NS) or not self.world.mouth.is_running:
+            return
+        for key, value in screen.kept():
+            kept = self._kept.setdefault(key, deque())
+            if not kept or kept[-1][1] != value.origin.received_boot_ns:
+                kept.append((now_ns, value.origin.received_boot_ns))
+            while len(kept) > 1 and kept[1][0] <= limit_ns:
+                kept.popleft()
+            tick = values.get(key)
+            received_ns = -1 if tick is None else now_ns - tick.age_ns(now_ns) + AGE_ROUND_NS
+            if kept[0][0] <= limit_ns:
+                require(received_ns >= kept[0][1], "a screen hears the latest within its period")
+            if tick is None:
+                continue
+            is_later = received_ns + AGE_ROUND_NS >= self._screened.get(key, 0)
+            require(is_later, "a screen never goes back to an older value")
+            self._screened[key] = received_ns
+            is_told = not value.flags & STALE or tick.flags & STALE
+            require(is_told, "what streams no more is stale on a screen, too, at once")
 
     def _is_shut(self, token: int) -> bool:
         """Whether its segment is closed for more than a minute while another one, which the
@@ -209,26 +256,30 @@ class Observer:
         state = s.last_announced
         if state is None or state.feed not in ("live", "stale", "rest", "login_required"):
             return
-        doubted_ns = world.reader.doubted_since_ns
-        if doubted_ns and now_ns - doubted_ns < REPAIRED_AFTER_NS:
-            return  # what was lost is being asked for
-        fresh = world.reader.fresh
         carried = {i.key for shard in s.shards for i in shard.instruments}
         self._carried_ns = {key: self._carried_ns.get(key, now_ns) for key in carried}
+        for reader in world.readers:
+            doubted_ns = reader.doubted_since_ns
+            if not doubted_ns or now_ns - doubted_ns >= REPAIRED_AFTER_NS:
+                self._check_believer(s, reader)  # else what was lost is being asked for
+
+    def _check_believer(self, s: State, reader: Reader) -> None:
+        world, now_ns, fresh = self.world, self.world.now_ns, reader.fresh
         for shard in s.shards:
             socket = world.kite.sockets.get(LinkId(shard.number, shard.link.epoch))
             since_ns = self._epochs_ns.setdefault(shard.link.epoch, now_ns)
             is_old = shard.is_streaming and now_ns - since_ns > BELIEVED_AFTER_NS
             if is_old and socket is not None and not socket.fault:
                 open_keys = {i.key for i in shard.instruments if world.is_open_hours(i.token)}
-                keys = open_keys & world.reader.keys
+                keys = open_keys & reader.keys
                 if world.has_idle_canaries(shard):
                     continue
-                require(keys <= fresh | self._new_keys(keys), "a socket that streams is believed")
+                new = self._new_keys(reader, keys)
+                require(keys <= fresh | new, "a socket that streams is believed")
 
-    def _new_keys(self, keys: set[str]) -> set[str]:
+    def _new_keys(self, reader: Reader, keys: set[str]) -> set[str]:
         """Listened to or carried for so short a time that no value need be there."""
-        values, asked_ns = self.world.reader.view.values, self.world.reader.asked_ns
+        values, asked_ns = reader.view.values, reader.asked_ns
         limit_ns = self.world.now_ns - BELIEVED_AFTER_NS
         return {
             key for key in keys

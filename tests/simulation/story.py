@@ -20,6 +20,7 @@ from tests.simulation.basket import (
     commodity_floor,
     day_with_commodities,
 )
+from tests.simulation.centre import Reader
 from tests.simulation.exchange import LISTED, Exchange, Floor, S, at_ist
 from tests.simulation.faults import FAULTS, OF_SHARDS, Fault, half_open
 from tests.simulation.kite import DROPPED, Socket
@@ -328,9 +329,10 @@ class Story:
         state = s.last_announced
         if state is None or state.feed != "live":
             return f"headline {state}"
-        missing = self._readable() - world.reader.fresh
-        if missing:
-            return f"the reader has no fresh value of {missing}"
+        for reader in world.readers:
+            missing = self._readable(reader) - reader.fresh
+            if missing:
+                return f"the reader has no fresh value of {missing}"
         is_moving = s.dial.is_move or s.dial.move_ns > s.now_ns
         is_awaited = is_moving or s.session.word == "unverified"  # asked in 300 s
         logins = {shard.link.fingerprint for shard in s.used}
@@ -338,12 +340,12 @@ class Story:
             return "the new login is not in use"
         return self._lost()
 
-    def _readable(self) -> set[str]:
+    def _readable(self, reader: Reader) -> set[str]:
         """What must be fresh: of segments that trade, where no silent canary casts a doubt."""
         world, floors = self.world, self._trading()
         carried = {i.key: shard for shard in world.centre.machine.state.shards
                    for i in shard.instruments}  # fmt: skip
-        wanted = {self.basket.anchor} | (carried.keys() & world.reader.keys)
+        wanted = {self.basket.anchor} | (carried.keys() & reader.keys)
         return {
             key for key in wanted
             if world.exchange.floor_of(LISTED[key]) in floors

@@ -22,7 +22,7 @@ from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.ticks import segment_of
 from tests.simulation.basket import Basket
-from tests.simulation.centre import Centre, Mouth, Reader
+from tests.simulation.centre import Centre, Mouth, Reader, Screen
 from tests.simulation.checker import Checker
 from tests.simulation.exchange import Exchange, S
 from tests.simulation.hosts import NEVER, Host, Poller, Ticker, Validator, Watcher
@@ -76,6 +76,8 @@ class World:
         self._sent: dict[str, int] = {}  # peer and direction -> last delivery: pipes keep order
         self.checker, self.observer = Checker(self), Observer(self)
         self.reader = Reader(self)
+        self.screen = Screen(self) if basket.per_second else None
+        self.readers = [self.reader, *([self.screen] if self.screen else [])]
         self.centre = Centre(self)
         self.mouth = Mouth(self)
         self.ticker = Ticker(self)
