@@ -249,6 +249,8 @@ class Observer:
     def _check_belief(self, s: State) -> None:
         """A socket that streams is believed, whatever happens to the other ones."""
         world, now_ns = self.world, self.world.now_ns
+        carried = {i.key for shard in s.shards for i in shard.instruments}
+        self._carried_ns = {key: self._carried_ns.get(key, now_ns) for key in carried}
         if not self._is_steady_for(BELIEVED_AFTER_NS):
             return
         if now_ns - self._skipped_ns < HEARTBEAT_NS:
@@ -256,8 +258,6 @@ class Observer:
         state = s.last_announced
         if state is None or state.feed not in ("live", "stale", "rest", "login_required"):
             return
-        carried = {i.key for shard in s.shards for i in shard.instruments}
-        self._carried_ns = {key: self._carried_ns.get(key, now_ns) for key in carried}
         for reader in world.readers:
             doubted_ns = reader.doubted_since_ns
             if not doubted_ns or now_ns - doubted_ns >= REPAIRED_AFTER_NS:
