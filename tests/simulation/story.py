@@ -138,6 +138,7 @@ class Story:
         self.world = World(rng.getrandbits(48), self.start_ns, exchange, capacity, self.basket)
         self.rng = self.world.rng
         self.told: list[str] = []
+        self.aside = Random(f"aside {seed}")  # for what may be drawn without another story
         # Neighbouring seeds together go through all that may happen.
         self._turn = seed * QUARTERS
         self._things = things(seed, rng, is_sharded=self.world.is_sharded)
