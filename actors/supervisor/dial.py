@@ -97,8 +97,15 @@ def _next_due(s: State) -> Shard | None:
         return closed[0]
     if s.now_ns < s.dial.move_ns or not session.is_good(s):
         return None
-    live = [shard for shard in s.used if shard.link.state is LinkState.LIVE]
-    return next((sh for sh in live if sh.link.fingerprint != s.session.fingerprint), None)
+    old = [sh for sh in s.used if sh.link.fingerprint != s.session.fingerprint]
+    return next((sh for sh in old if _is_movable(s, sh)), None)
+
+
+def _is_movable(s: State, shard: Shard) -> bool:
+    """An open socket that is not proven yet will be soon, if its market is open; while that is
+    closed there is no proof to wait for, and a move costs nothing."""
+    is_idle = shard.link.state is LinkState.PRIMING and not s.has_hours(shard)
+    return is_idle or shard.link.state is LinkState.LIVE
 
 
 def _ours(s: State) -> int:

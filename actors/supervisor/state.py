@@ -65,7 +65,7 @@ class State:
         self.instruments: tuple[m.Instrument, ...] = ()
         self.unresolved = 0  # names that wait for the instrument list
         self.capacity = capacity
-        self._guard: m.Instrument | None = None
+        self._canaries: tuple[m.Instrument, ...] = ()
         self._homes: dict[int, int] = {}  # token -> the shard it was last on
         self.segments: frozenset[int] = frozenset({NSE})  # of the instruments
         self.open_segments: frozenset[int] = frozenset()  # as the sources were last told
@@ -128,10 +128,7 @@ class State:
         """Gives each of `instruments` a shard. `placed`: where some stream by other knowledge."""
         self.instruments = instruments
         self.segments = frozenset(segment_of(i.token) for i in instruments) or frozenset({NSE})
-        canary = next((i for i in instruments if i.is_canary), None)
-        self._guard = canary and m.Instrument(
-            canary.token, canary.key, "ltp", is_canary=True, is_guard=True
-        )
+        self._canaries = tuple(i for i in instruments if i.is_canary)
         before = {i.token: shard.number for shard in self.shards for i in shard.instruments}
         placed = placed or {}
         if len(self._homes) > HOMES_MAX:
@@ -177,22 +174,30 @@ class State:
         """All that is wanted of it; canaries only where trading is continuous. Who reads is nothing
         to a stream. Without a canary of its own, its socket gets another's, if Kite has room for
         it: else nobody would notice that it is mute."""
-        own = shard.instruments
-        is_unwatched = bool(own) and not any(i.is_canary for i in own)
-        if is_unwatched and self._guard is not None and len(own) < PER_SOCKET_MAX:
-            own, is_unwatched = (*own, self._guard), False
-        is_crowd = is_unwatched and len(own) >= CROWD
+        own, canaries = shard.instruments, self._ticking
+        is_unwatched = bool(own) and not any(i in canaries for i in own if i.is_canary)
+        if is_unwatched and canaries and len(own) < PER_SOCKET_MAX:
+            own, is_unwatched = (*own, _guard(canaries[0])), False
+        is_crowd = is_unwatched and sum(map(self._is_trading, own)) >= CROWD
         return tuple(self._as_streamed(i, is_canary=i.is_canary or is_crowd) for i in own)
 
+    @property
+    def _ticking(self) -> tuple[m.Instrument, ...]:
+        """The canaries that tick at this hour: in the evening an index is silent while commodities
+        trade. All of them while nothing trades."""
+        return tuple(filter(self._is_trading, self._canaries)) or self._canaries
+
+    def _is_trading(self, instrument: m.Instrument) -> bool:
+        return segment_of(instrument.token) in self.trading_segments
+
     def _as_streamed(self, instrument: m.Instrument, *, is_canary: bool) -> m.Instrument:
-        segment = segment_of(instrument.token)
-        is_trading = segment in self.trading_segments
+        is_trading = self._is_trading(instrument)
         return m.Instrument(
             instrument.token,
             instrument.key,
             instrument.mode,
             is_canary=is_canary and is_trading,
-            is_closed=not is_trading and segment not in self.open_segments,
+            is_closed=not is_trading and segment_of(instrument.token) not in self.open_segments,
             is_guard=instrument.is_guard,
         )
 
@@ -268,3 +273,8 @@ class State:
 
     def raise_epoch(self, seen: int) -> None:
         self.persisted.epoch = max(self.persisted.epoch, seen)
+
+
+def _guard(canary: m.Instrument) -> m.Instrument:
+    """What watches another's socket."""
+    return m.Instrument(canary.token, canary.key, "ltp", is_canary=True, is_guard=True)

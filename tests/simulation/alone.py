@@ -56,7 +56,17 @@ def only_rest(story: Story) -> float:
         story.world.after(27, lambda: setattr(kite, "lacking", rng.choice(tokens)))
         story.world.after(27, lambda: story.world.alert(9))
     story.world.after(42, lambda: story.world.alert(4))  # by then quotes must be polled
-    return 46
+    if story.aside.random() < 0.5:
+        return 46
+    story.world.after(46, lambda: _poller_dies(story))
+    return 54
+
+
+def _poller_dies(story: Story) -> None:
+    """In the middle of its round; perhaps for so long that it is missed."""
+    poller = story.world.poller
+    if poller.is_up:
+        story.world.killed(poller, story.aside.choice([0.5, 2.0, 7.0]))
 
 
 def one_is_kept_out(story: Story) -> float:
@@ -156,6 +166,7 @@ OF_A_KEY: tuple[Fault, ...] = (
 )  # fmt: skip
 OF_A_SOCKET: tuple[Fault, ...] = (mouth_restarts, falls_silent, half_open, wants)
 OF_SEVERAL: tuple[Fault, ...] = (*OF_A_SOCKET, one_is_kept_out)
+EVENING_THINGS: tuple[Fault, ...] = (*OF_A_SOCKET, only_rest, lid_closed, new_login)
 CLOSED: tuple[Fault, ...] = (knocks, second_login, new_login, knocks, supervisor_crash)
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from kitefeed.actors.broadcaster import events as e
 from kitefeed.actors.broadcaster.machine import Broadcaster
-from kitefeed.actors.broadcaster.store import LastValues, Saved
+from kitefeed.actors.broadcaster.store import CACHED, LastValues, Saved, Value
 from kitefeed.actors.supervisor.desk import Desk
 from kitefeed.actors.supervisor.facts import (
     ActorLost,
@@ -29,17 +29,24 @@ from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.client_reader import RESYNC_NS
 from kitefeed.protocol.client_view import View
-from kitefeed.protocol.topics import NUL, TICK, key_of, snapshot_request
+from kitefeed.protocol.topics import (
+    LAST,
+    NUL,
+    SNAPSHOT,
+    TICK,
+    key_of,
+    last_head,
+    snapshot_request,
+    tick_of,
+)
 from kitefeed.protocol.topology import Role
-from tests.simulation.exchange import MORE, TOKENS, S
+from tests.simulation.exchange import LISTED, S
 from tests.simulation.hosts import Host
 from tests.simulation.life import require
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-CONFIGURED = ("NSE:NIFTY 50", "NSE:INFY")
-ALSO_CONFIGURED = ("NSE:NIFTY BANK",)
 SAVED_AFTER_NS = 30 * S  # it saves every ten seconds, and may have stood still for nine
 BACKOFF_S = [5.0, 15.0, 30.0, 60.0]
 
@@ -67,9 +74,9 @@ class Centre(Host):
             jitter=world.rng.random,
             capacity=world.capacity,
         )
-        configured = (*CONFIGURED, *(ALSO_CONFIGURED if world.is_sharded else ()))
+        configured, canaries = world.basket.configured, world.basket.canaries
         self.subscriptions = Subscriptions(
-            configured, (), "full", persisted.subscriptions, world.capacity
+            configured, canaries, "full", persisted.subscriptions, world.capacity
         )
         self.roster = Roster(world.now_ns)
         self.desk = Desk(
@@ -149,9 +156,8 @@ class Centre(Host):
     def _look_up(self, keys: Sequence[str]) -> None:
         missing = self.subscriptions.unresolved(keys)
         if missing and self.world.dump[0]:
-            listed = TOKENS | MORE
-            known = {key: listed[key] for key in missing if key in listed}
-            unknown = {key: "not in today's list" for key in missing if key not in listed}
+            known = {key: LISTED[key] for key in missing if key in LISTED}
+            unknown = {key: "not in today's list" for key in missing if key not in LISTED}
             self.subscriptions.resolved(known, unknown)
 
     def operate(self, request: m.ControlRequest) -> None:
@@ -229,7 +235,8 @@ class Mouth(Host):
         values.load(self.rows, now_ns=world.now_ns, utc_ns=world.utc_ns)
         self.gen, self.born_ns = max(world.utc_ns, self.gen + 1), world.now_ns
         self.machine = Broadcaster(self.gen, world.now_ns, values)
-        self.later(0.15, self.world.reader.subscribe)  # ZeroMQ connects anew, and repeats them
+        for reader in world.readers:  # ZeroMQ connects anew, and repeats them
+            self.later(0.15, reader.subscribe)
 
     def waking(self) -> object:
         return e.Turn(self.world.utc_ns, self.world.now_ns - self.heard_ns)
@@ -237,8 +244,9 @@ class Mouth(Host):
     def perform(self, command: e.Command) -> None:
         match command:
             case e.Publish(frames):
-                for frame in frames:
-                    self.world.reader.apply(frame)
+                for reader in self.world.readers:
+                    for frame in frames:
+                        reader.apply(frame)
             case e.Tell(message):
                 self.send(message)
             case e.Save(rows):
@@ -272,7 +280,8 @@ class Reader:
     def __init__(self, world: World) -> None:
         self.world = world
         self.view = View(lambda: (self.view, self.world.now_ns))
-        self.keys = {"NSE:NIFTY 50", "NSE:RELIANCE", *(MORE if world.is_sharded else ())}
+        self.keys = set(world.basket.read)
+        self.period_ns = 0  # how much later than others it may hear of a value
         self.asked_ns: dict[str, int] = {}
         self.left: dict[str, tuple[int, bool]] = {}  # key -> since when, and was it carried then
         self.doubted_since_ns = 0  # since when something lost is not made good
@@ -282,8 +291,18 @@ class Reader:
 
     def subscribe(self) -> None:
         """What libzmq sends again to every broadcaster it finds."""
-        topics = [self._topic(key) for key in sorted(self.keys)]
-        self._send(b"\1", b"hb/", b"state/feed\0", *topics, *self._requests)
+        self._send(b"\1", b"hb/", b"state/feed\0", *self._subscriptions(), *self._requests)
+
+    def _subscriptions(self) -> list[bytes]:
+        return [self._topic(key) for key in sorted(self.keys)]
+
+    def _reads(self, topic: bytes) -> bool:
+        """Whether libzmq lets it through, by the subscriptions of now."""
+        if topic.startswith(SNAPSHOT):
+            return topic + NUL in self._requests or topic in self._requests
+        return not topic.startswith(LAST) and (
+            not topic.startswith(TICK) or key_of(topic) in self.keys
+        )
 
     def want(self, key: str) -> None:
         if key not in self.keys:
@@ -294,7 +313,7 @@ class Reader:
             self._send(b"\1", self._topic(key))
 
     def drop(self, key: str) -> None:
-        if key in self.keys and key != "NSE:NIFTY 50":  # by which a feed that is well is known
+        if key in self.keys and key != self.world.basket.anchor:
             self.keys.discard(key)
             self.world.alert(1)
             centre = self.world.centre
@@ -307,9 +326,7 @@ class Reader:
                 self._resync()  # without what it asked for
 
     def apply(self, frame: bytes) -> None:
-        """What libzmq lets through, by the subscriptions of now."""
-        topic = frame.partition(NUL)[0]
-        if topic.startswith(TICK) and key_of(topic) not in self.keys:
+        if not self._reads(frame.partition(NUL)[0]):
             return
         self.view.apply(frame, self.world.now_ns, self.world.utc_ns)
         self.view.arrived.clear()
@@ -327,7 +344,7 @@ class Reader:
         self._requested_ns = self.world.now_ns
         self._send(b"\0", *self._requests)
         nonce = f"{self.world.now_ns:x}"
-        self._requests = [snapshot_request(nonce, self._topic(key)) for key in sorted(self.keys)]
+        self._requests = [snapshot_request(nonce, topic) for topic in self._subscriptions()]
         self.view.expect([request.removesuffix(NUL) for request in self._requests])
         self._send(b"\1", *self._requests)
 
@@ -344,3 +361,37 @@ class Reader:
         for topic in topics:
             event = e.Subscription(verb + topic, self.world.utc_ns)
             mouth.do(lambda event=event: mouth.feed(event))  # type: ignore[misc]
+
+
+class Screen(Reader):
+    """A program that reads the latest of each instrument, a few times a second: of all that streams
+    (which asks for nothing), or of what is configured."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        basket = world.basket
+        self.keys = set(LISTED) if basket.has_all else set(basket.configured)
+        self.period_ns = S // basket.per_second
+        self._head = last_head(basket.per_second)
+
+    def subscribe(self) -> None:
+        super().subscribe()
+        if not self._requests:
+            self._resync()
+
+    def kept(self) -> list[tuple[str, Value]]:
+        """What the broadcaster holds of what is read here, except what is from disk."""
+        values = self.world.mouth.machine.values
+        kept = [(key_of(topic), value) for topic, value in values.matching(TICK)]
+        return [(key, v) for key, v in kept if key in self.keys and not v.flags & CACHED]
+
+    def _subscriptions(self) -> list[bytes]:
+        return [self._head] if self.world.basket.has_all else super()._subscriptions()
+
+    def _reads(self, topic: bytes) -> bool:
+        if tick_of(topic) is None:
+            return super()._reads(topic)
+        return topic.startswith(self._head) and key_of(topic) in self.keys
+
+    def _topic(self, key: str) -> bytes:
+        return self._head + key.encode() + NUL

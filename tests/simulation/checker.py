@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kitefeed.actors.policy import market
 from kitefeed.actors.supervisor.facts import (
+    GOOD_FOR_NS,
     Command,
     Instruments,
     LinkState,
@@ -20,7 +21,7 @@ from kitefeed.actors.supervisor.facts import (
 from kitefeed.actors.supervisor.machine import Supervisor
 from kitefeed.actors.supervisor.state import State
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.kite.ticks import is_index
+from kitefeed.protocol.kite.ticks import segment_of
 from kitefeed.protocol.topology import Role
 from tests.simulation.exchange import S
 from tests.simulation.kite import SOCKETS_MAX
@@ -78,9 +79,12 @@ class Checker:
     def before(self, machine: Supervisor, event: Any) -> None:
         s = machine.state
         due_ns = machine.deadline_ns
+        # A verdict that is too old by now is asked for again, whatever wakes the machine.
+        is_outdated = self.world.now_ns - s.dial.good_ns > GOOD_FOR_NS >= s.now_ns - s.dial.good_ns
+        is_due = is_outdated or (due_ns is not None and due_ns <= self.world.now_ns)
         self._before = Before(
             picture_of(s) if isinstance(event, REPORTS) else (), s.consecutive_403,
-            due_ns is not None and due_ns <= self.world.now_ns, s.is_market_open,
+            is_due, s.is_market_open,
             s.session.request_id, s.dial.epoch, s.dial.is_move, frozenset(s.closing),
         )  # fmt: skip
         self._places = _places_of(s)
@@ -178,8 +182,8 @@ class Checker:
                 shard = s.shards[number]
                 require(epoch == shard.link.epoch, "the order is the open socket's")
                 own = [i for i in instruments if not i.is_guard]
-                has_canary = any(is_index(i.token) for i in s.instruments)
-                is_watched = any(is_index(i.token) for i in instruments) or not own
+                is_watched = any(self._is_canary(s, i) for i in instruments) or not own
+                has_canary = any(self._is_canary(s, i) for i in s.instruments)
                 require(is_watched or not has_canary, "every socket has a canary, if there is one")
                 require(len(own) <= self.world.capacity.per_socket, "no socket is overfull")
                 require(instruments == s.streamed(shard), "a socket carries its own instruments")
@@ -195,6 +199,11 @@ class Checker:
                 self._life.check_validation(s, fingerprint)
             case _:
                 pass
+
+    def _is_canary(self, s: State, instrument: m.Instrument) -> bool:
+        """Whether it ticks all the time, at this hour."""
+        is_active = self.world.basket.is_canary(instrument.token)
+        return is_active and s.is_trading(segment_of(instrument.token))
 
     def _check_attempt(self, s: State, order: m.OpenLink) -> None:
         fingerprint, life = order.fingerprint, self._life

@@ -1,7 +1,8 @@
 """The market as it truly is: prices as a pure function of time, so that nothing has to be stepped.
 
 Every instrument takes a new price each `period` of trading time, always a higher one: a price names
-its version, and with it the moments at which it became true and ceased to be.
+its version, and with it the moments at which it became true and ceased to be. Equities and
+commodities trade at hours of their own.
 """
 
 from bisect import bisect_right
@@ -9,7 +10,14 @@ from datetime import datetime, time
 from itertools import pairwise
 
 from kitefeed.actors.policy.market import IST, to_utc_ns
-from kitefeed.protocol.kite.ticks import DIVISOR_DEFAULT, FULL, LTP, TickBody, is_index
+from kitefeed.protocol.kite.ticks import (
+    DIVISOR_DEFAULT,
+    FULL,
+    LTP,
+    TickBody,
+    is_index,
+    segment_of,
+)
 
 S = 1_000_000_000
 BASE = 1_000_000  # the first price of every day, in paise
@@ -25,13 +33,22 @@ TOKENS = {
     "NSE:DROWSY": DROWSY,  # trades every ten minutes: its age proves nothing
 }
 MORE = {"NSE:NIFTY BANK": BANK, "NSE:SBIN": SBIN, "NSE:TCS": TCS}  # on days with several sockets
+MCX = 7
+CRUDE, GOLD, SILVER = 112_321_287, 112_418_567, 113_055_239
+COMMODITIES = {  # on days that have an evening
+    "MCX:CRUDEOIL26DECFUT": CRUDE,
+    "MCX:GOLD26DECFUT": GOLD,
+    "MCX:SILVER26DECFUT": SILVER,
+}
+LISTED = TOKENS | MORE | COMMODITIES
 PERIODS_NS = {
     NIFTY: 1 * S, INFY: 2 * S, RELIANCE: 5 * S, DROWSY: 600 * S,
     BANK: 1 * S, SBIN: 3 * S, TCS: 4 * S,
+    CRUDE: 1 * S, GOLD: 2 * S, SILVER: 5 * S,
 }  # fmt: skip
 
 
-class Exchange:
+class Floor:
     """Trades inside `sessions`: UTC nanoseconds, ascending. A halt is a gap between two of them.
     `is_announced`: the calendar ought to know them."""
 
@@ -41,43 +58,78 @@ class Exchange:
         self.is_announced = is_announced
         self._starts = [start for start, _ in sessions]
         self._before: list[int] = []  # trading time before each session
-        total = 0
+        self.total_ns = 0
         for start, end in sessions:
-            self._before.append(total)
-            total += end - start
-        self._total = total
+            self._before.append(self.total_ns)
+            self.total_ns += end - start
 
-    def moments(self) -> list[int]:
-        """When trading begins or ends."""
-        return [at_ns for session in self.sessions for at_ns in session]
+    @property
+    def ends_ns(self) -> int:
+        """The end of the last session, 0 on a day without any."""
+        return self.sessions[-1][1] if self.sessions else 0
 
     def is_trading(self, utc_ns: int) -> bool:
         n = bisect_right(self._starts, utc_ns) - 1
         return n >= 0 and utc_ns < self.sessions[n][1]
 
+    def elapsed_ns(self, utc_ns: int) -> int:
+        """Trading time until then."""
+        n = bisect_right(self._starts, utc_ns) - 1
+        if n < 0:
+            return 0
+        start, end = self.sessions[n]
+        return self._before[n] + min(utc_ns, end) - start
+
+    def superseded_ns(self, elapsed_ns: int) -> int | None:
+        """When so much trading time had passed, in the session that ended with it; None: never."""
+        if elapsed_ns > self.total_ns:
+            return None
+        n = max(i for i, before in enumerate(self._before) if before < elapsed_ns)
+        return self.sessions[n][0] + elapsed_ns - self._before[n]
+
+    def begun_ns(self, elapsed_ns: int) -> int | None:
+        """The same, in the session that began with it; None on a day without sessions."""
+        n = max((i for i, before in enumerate(self._before) if before <= elapsed_ns), default=-1)
+        return self.sessions[n][0] + elapsed_ns - self._before[n] if n >= 0 else None
+
+
+class Exchange:
+    """Without a floor for commodities none of these is wanted on that day."""
+
+    def __init__(self, equity: Floor, commodity: Floor | None = None) -> None:
+        self._equity = equity
+        self._commodity = commodity or Floor([])
+        self.floors = (equity, commodity) if commodity else (equity,)
+
+    def floor_of(self, token: int) -> Floor:
+        return self._commodity if segment_of(token) == MCX else self._equity
+
+    def moments(self) -> list[int]:
+        """When trading begins or ends."""
+        sessions = [session for floor in self.floors for session in floor.sessions]
+        return [at_ns for session in sessions for at_ns in session]
+
+    def is_trading(self, utc_ns: int) -> bool:
+        """Whether anything trades."""
+        return any(floor.is_trading(utc_ns) for floor in self.floors)
+
     def version(self, token: int, utc_ns: int) -> int:
-        return self._elapsed_ns(utc_ns) // PERIODS_NS[token]
+        return self.floor_of(token).elapsed_ns(utc_ns) // PERIODS_NS[token]
 
     def price(self, token: int, utc_ns: int) -> int:
         return BASE + self.version(token, utc_ns)
 
     def superseded_ns(self, token: int, price: int) -> int | None:
         """When this price ceased to be the last one; None: it never did."""
-        elapsed_ns = (price - BASE + 1) * PERIODS_NS[token]
-        if elapsed_ns > self._total:
-            return None
-        n = max(i for i, before in enumerate(self._before) if before < elapsed_ns)
-        return self.sessions[n][0] + elapsed_ns - self._before[n]
+        return self.floor_of(token).superseded_ns((price - BASE + 1) * PERIODS_NS[token])
 
     def body(self, token: int, mode: int, utc_ns: int) -> TickBody:
         """What Kite would send of this instrument."""
         version = self.version(token, utc_ns)
         has_volume = not is_index(token) and mode != LTP
         # The stamp is that of the last trade: a cached packet is old, and says so.
-        elapsed_ns = version * PERIODS_NS[token]
-        n = max((i for i, b in enumerate(self._before) if b <= elapsed_ns), default=-1)
-        at_ns = self.sessions[n][0] + elapsed_ns - self._before[n] if n >= 0 else utc_ns + S
-        if at_ns > utc_ns:
+        at_ns = self.floor_of(token).begun_ns(version * PERIODS_NS[token])
+        if at_ns is None or at_ns > utc_ns:
             at_ns = utc_ns - YESTERDAY_NS  # nothing traded yet
         return TickBody(
             token, mode, DIVISOR_DEFAULT, BASE + version,
@@ -94,13 +146,6 @@ class Exchange:
         if not is_index(token):
             item["volume"] = version
         return item
-
-    def _elapsed_ns(self, utc_ns: int) -> int:
-        n = bisect_right(self._starts, utc_ns) - 1
-        if n < 0:
-            return 0
-        start, end = self.sessions[n]
-        return self._before[n] + min(utc_ns, end) - start
 
 
 def at_ist(day: datetime, hour: int, minute: int = 0, second: float = 0) -> int:

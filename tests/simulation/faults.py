@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast, get_args
 
 from kitefeed.actors.supervisor.facts import Override
 from kitefeed.protocol import messages as m
-from tests.simulation.exchange import MORE, TOKENS, S
+from tests.simulation.exchange import MORE, S
 from tests.simulation.kite import DROPPED, RestMode, SocketMode
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def slow_kite(story: Story) -> float:
 def wants(story: Story) -> float:
     """Programs and the operator come and go."""
     world, rng = story.world, story.rng
-    keys = [*TOKENS, *(MORE if world.is_sharded else ())]
+    keys = list(world.basket.keys)
     for _ in range(6):
         wanted = world.centre.subscriptions.wanted() if world.centre.machine else ()
         lacking = [key for key in keys if key not in wanted]
@@ -306,6 +306,7 @@ def bus_trouble(story: Story) -> float:
 
 def operator(story: Story) -> float:
     world, rng = story.world, story.rng
+    keys = [key for key in world.basket.keys if key not in MORE]
     for _ in range(rng.choice([1, 2, 3])):
         if not world.centre.is_running:
             break
@@ -316,13 +317,13 @@ def operator(story: Story) -> float:
             case "retry":
                 world.centre.operate(m.Retry())
             case "subscribe":
-                key = rng.choice([*TOKENS, "NSE:NOPE"])
+                key = rng.choice([*keys, "NSE:NOPE"])
                 mode = rng.choice([None, "ltp", "full"])
                 world.centre.operate(m.WantInstruments((key,), mode, wait_s=2))  # type: ignore[arg-type]
             case "unsubscribe":
-                world.centre.operate(m.DropInstruments((rng.choice(list(TOKENS)),)))
+                world.centre.operate(m.DropInstruments((rng.choice(keys),)))
             case "program":
-                key = rng.choice(list(TOKENS))
+                key = rng.choice(keys)
                 rng.choice([world.reader.want, world.reader.drop])(key)
         story.wait(rng.uniform(0, 5))
     return rng.choice([0.0, rng.uniform(5, 100)])

@@ -3,6 +3,7 @@ exist at Kite, what the broadcaster holds. Each check says what it is about."""
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from kitefeed.actors.supervisor.facts import LinkState
@@ -11,11 +12,12 @@ from kitefeed.actors.ticker.machine import LinkId
 from kitefeed.protocol.client_reader import RESYNC_NS
 from kitefeed.protocol.client_tick import Tick
 from kitefeed.protocol.feed import Flag, Source
-from kitefeed.protocol.kite.ticks import is_index
-from tests.simulation.exchange import S
+from kitefeed.protocol.kite.ticks import segment_of
+from tests.simulation.exchange import MCX, S
 from tests.simulation.life import require
 
 if TYPE_CHECKING:
+    from tests.simulation.centre import Reader, Screen
     from tests.simulation.world import World
 
 HALF_OPEN_SEEN_NS = 12 * S
@@ -30,6 +32,9 @@ AGE_SLACK_NS = {int(Source.WEBSOCKET): 1_500_000_000, int(Source.REST): 1_000_00
 TRADED_NS = 75 * S  # a tick keeps the market open for a minute
 REST_DUE_NS = 40 * S  # three refusals (5 and 15 s apart), or 15 s without fresh data
 LOOK_NS = 2 * S // 5
+PACE_NS = 3 * S // 4  # between two looks, unless the clock jumps
+TURN_LATE_NS = S // 2  # of a screen's turn: timers fire on a grid, and one may have just missed it
+AGE_ROUND_NS = S // 100
 BELIEVED_AFTER_NS = 15 * S
 REPAIRED_AFTER_NS = RESYNC_NS + S
 HEARTBEAT_NS = S
@@ -37,9 +42,15 @@ CLOCK_READ_NS = 3 * S
 IST_OFFSET_S, DAY_S = 19_800, 86_400
 LACK_TOLD_NS = 2 * S
 LISTENER_KEPT_NS = (29 * S, 35 * S)  # a wish outlives its last reader by 30 s
-SHUT_UNTIL, SHUT_FROM = 8 * 3_600 + 58 * 60, 16 * 3_600 + 30 * 60  # seconds of a day in India
+SHUT_UNTIL = 8 * 3_600 + 58 * 60  # seconds of a day in India
+SHUT_FROM = {False: 16 * 3_600 + 30 * 60, True: 23 * 3_600 + 56 * 60}  # is it a commodity?
+# Whoever trades no more reads fresh for a minute, and for what a tick may take and a clock.
+SHUT_FRESH_NS = 70 * S
 LEFT_OPEN_NS = 5 * S  # an order to close is followed within 3 s
 GRANTED_WITHIN_NS = 2 * S  # a grant that is not acknowledged is repeated every second
+
+
+STALE = int(Flag.STALE)
 
 
 class Observer:
@@ -48,12 +59,17 @@ class Observer:
         self._looked_ns = 0
         self._skipped_ns = 0
         self._shaken_ns = 0  # when the machine was last not steady
-        self._unasked_ns = 0  # when Kite could last not be asked for a quote that proves something
+        # When Kite could last not be asked for a quote that proves something about this socket.
+        self._unasked_ns: dict[LinkId, int] = {}
         self._epochs_ns: dict[int, int] = {}  # epoch -> when its socket was first seen
         self._carried_ns: dict[str, int] = {}  # key -> since when some socket carries it
         self._strays_ns: dict[LinkId, int] = {}  # sockets that nobody owns, and since when
         self._granted_ns: dict[tuple[int, str, int], int] = {}  # shard, source, epoch -> since when
         self._fences: dict[int, tuple[int, int]] = {}
+        # What the broadcaster held lately of what a screen reads: since when, and received when.
+        self._kept: dict[str, deque[tuple[int, int]]] = {}
+        self._screened: dict[str, int] = {}  # when what the screen has was received
+        self._screened_life = 0
 
     def skipped(self) -> None:
         """A quiet stretch is over: all it held came at once, but for the last heartbeat."""
@@ -68,12 +84,18 @@ class Observer:
         world = self.world
         if world.now_ns - self._looked_ns < LOOK_NS:
             return
+        is_at_pace = world.now_ns - self._looked_ns < PACE_NS
         self._looked_ns = world.now_ns
+        if not world.mouth.is_running or not is_at_pace:
+            self._kept.clear()
         if not world.is_steady_machine():
             self._shaken_ns = world.now_ns
-        for key, tick in world.reader.view.values.items():
-            if key in world.reader.keys:
-                self._check_value(tick)
+        for reader in world.readers:
+            for key, tick in reader.view.values.items():
+                if key in reader.keys:
+                    self._check_value(reader, tick)
+        if world.screen is not None:
+            self._check_screen(world.screen)
         self._check_fence()
         self._check_sockets()
         s = world.centre.machine.state if world.centre.machine else None
@@ -94,9 +116,9 @@ class Observer:
 
     # --- what is read -------------------------------------------------------------------------
 
-    def _check_value(self, tick: Tick) -> None:
+    def _check_value(self, reader: Reader, tick: Tick) -> None:
         world = self.world
-        view, now_ns = world.reader.view, world.now_ns
+        view, now_ns = reader.view, world.now_ns
         age_ns = tick.age_ns(now_ns)
         if tick.flags & int(Flag.CACHED):
             require(not view.is_fresh(tick, now_ns), "a value from disk is not fresh")
@@ -104,6 +126,8 @@ class Observer:
                 return  # the age of what is on disk is the wall clock's
         elif tick.arrival.gen == world.mouth.gen:
             self._check_origin(tick, age_ns)
+        if view.is_fresh(tick, now_ns):
+            require(not self._is_shut(tick.raw.instrument_token), "a closed segment is not fresh")
         gone_ns = world.exchange.superseded_ns(tick.raw.instrument_token, tick.raw.last_price)
         if gone_ns is None or gone_ns > world.true_utc_ns:
             return
@@ -113,11 +137,63 @@ class Observer:
             f"a value is no older than it says ({tick.instrument}: {lag_ns / S:.1f} s after it "
             f"was superseded it says {age_ns / S:.1f} s)",
         )
-        if lag_ns > 2 * S and view.is_fresh(tick, now_ns):
+        if lag_ns > 2 * S and view.is_fresh(tick, now_ns) and not self._is_unseen(tick):
             require(
-                lag_ns <= FRESH_LAG_NS[tick.source_code],
+                lag_ns <= FRESH_LAG_NS[tick.source_code] + reader.period_ns,
                 f"{tick.instrument} reads fresh {lag_ns / S:.1f} s after it was superseded",
             )
+
+    def _check_screen(self, screen: Screen) -> None:
+        """One that reads the latest has what was the latest a period ago, or newer, and never goes
+        back; what streams no more it knows as soon as anybody."""
+        now_ns, values = self.world.now_ns, screen.view.values
+        limit_ns = now_ns - screen.period_ns - TURN_LATE_NS
+        if self.world.mouth.life != self._screened_life:
+            self._screened_life = self.world.mouth.life
+            self._screened.clear()
+            self._kept.clear()
+        if not self._is_steady_for(REPAIRED_AFTER_NS) or not self.world.mouth.is_running:
+            return
+        for key, value in screen.kept():
+            kept = self._kept.setdefault(key, deque())
+            if not kept or kept[-1][1] != value.origin.received_boot_ns:
+                kept.append((now_ns, value.origin.received_boot_ns))
+            while len(kept) > 1 and kept[1][0] <= limit_ns:
+                kept.popleft()
+            tick = values.get(key)
+            received_ns = -1 if tick is None else now_ns - tick.age_ns(now_ns) + AGE_ROUND_NS
+            if kept[0][0] <= limit_ns:
+                require(received_ns >= kept[0][1], "a screen hears the latest within its period")
+            if tick is None:
+                continue
+            is_later = received_ns + AGE_ROUND_NS >= self._screened.get(key, 0)
+            require(is_later, "a screen never goes back to an older value")
+            self._screened[key] = received_ns
+            is_told = not value.flags & STALE or tick.flags & STALE
+            require(is_told, "what streams no more is stale on a screen, too, at once")
+
+    def _is_shut(self, token: int) -> bool:
+        """Whether its segment is closed for more than a minute while another one, which the
+        calendar knows as well, is open: so ticks do not overrule it."""
+        world, utc_ns = self.world, self.world.true_utc_ns
+        own = world.exchange.floor_of(token)
+        known = [floor for floor in world.exchange.floors if floor.is_announced]
+        if not self._is_steady_for(CLOCK_READ_NS) or own not in known or len(known) < 2:
+            return False
+        moments = (utc_ns, utc_ns - SHUT_FRESH_NS)
+        is_closed = not any(world.calendar.is_open(segment_of(token), at) for at in moments)
+        is_idle = not any(map(own.is_trading, moments))
+        return is_closed and is_idle and world.exchange.is_trading(utc_ns)
+
+    def _is_unseen(self, tick: Tick) -> bool:
+        """Of a mute socket on which nothing is always active at this hour: nobody can tell."""
+        link = LinkId(tick.arrival.shard, tick.arrival.epoch)
+        socket = self.world.kite.sockets.get(link)
+        is_evening = self.world.basket.has_commodities
+        return (
+            is_evening and socket is not None and socket.fault == "mute"
+            and not self.world.is_watched(socket)
+        )  # fmt: skip
 
     def _check_origin(self, tick: Tick, age_ns: int) -> None:
         """Of this life of the broadcaster: from a source that it was told to let through."""
@@ -143,6 +219,11 @@ class Observer:
             traded = world.exchange.is_trading(world.true_utc_ns - TRADED_NS)
             is_traded = traded or world.exchange.is_trading(world.true_utc_ns)
             require(is_traded, "cached packets open no market")
+        if state.feed == "closed" and self._is_steady_for(CLOCK_READ_NS) and s.instruments:
+            announced = [floor for floor in world.exchange.floors if floor.is_announced]
+            is_open = any(floor.is_trading(world.true_utc_ns - S) for floor in announced)
+            is_over = not any(floor.is_trading(world.true_utc_ns) for floor in announced)
+            require(is_over or not is_open, "an open segment keeps the market open")
         kite = world.kite
         is_rest_left = (
             kite.socket in ("403", "502") and kite.rest == "ok" and kite.net == "ok"
@@ -160,7 +241,7 @@ class Observer:
         for key, socket in self.world.kite.sockets.items():
             if socket.is_open and not socket.fault:
                 for token in socket.modes:
-                    if is_index(token):
+                    if self.world.basket.is_canary(token):
                         continue  # guards the other sockets as well
                     is_first = streams.setdefault(token, key.shard) == key.shard
                     require(is_first, "an instrument is streamed by one shard")
@@ -168,30 +249,37 @@ class Observer:
     def _check_belief(self, s: State) -> None:
         """A socket that streams is believed, whatever happens to the other ones."""
         world, now_ns = self.world, self.world.now_ns
-        if not self._is_steady_for(BELIEVED_AFTER_NS) or not world.is_open_hours:
+        carried = {i.key for shard in s.shards for i in shard.instruments}
+        self._carried_ns = {key: self._carried_ns.get(key, now_ns) for key in carried}
+        if not self._is_steady_for(BELIEVED_AFTER_NS):
             return
         if now_ns - self._skipped_ns < HEARTBEAT_NS:
             return
         state = s.last_announced
         if state is None or state.feed not in ("live", "stale", "rest", "login_required"):
             return
-        doubted_ns = world.reader.doubted_since_ns
-        if doubted_ns and now_ns - doubted_ns < REPAIRED_AFTER_NS:
-            return  # what was lost is being asked for
-        fresh = world.reader.fresh
-        carried = {i.key for shard in s.shards for i in shard.instruments}
-        self._carried_ns = {key: self._carried_ns.get(key, now_ns) for key in carried}
+        for reader in world.readers:
+            doubted_ns = reader.doubted_since_ns
+            if not doubted_ns or now_ns - doubted_ns >= REPAIRED_AFTER_NS:
+                self._check_believer(s, reader)  # else what was lost is being asked for
+
+    def _check_believer(self, s: State, reader: Reader) -> None:
+        world, now_ns, fresh = self.world, self.world.now_ns, reader.fresh
         for shard in s.shards:
             socket = world.kite.sockets.get(LinkId(shard.number, shard.link.epoch))
             since_ns = self._epochs_ns.setdefault(shard.link.epoch, now_ns)
             is_old = shard.is_streaming and now_ns - since_ns > BELIEVED_AFTER_NS
             if is_old and socket is not None and not socket.fault:
-                keys = {i.key for i in shard.instruments} & world.reader.keys
-                require(keys <= fresh | self._new_keys(keys), "a socket that streams is believed")
+                open_keys = {i.key for i in shard.instruments if world.is_open_hours(i.token)}
+                keys = open_keys & reader.keys
+                if world.has_idle_canaries(shard):
+                    continue
+                new = self._new_keys(reader, keys)
+                require(keys <= fresh | new, "a socket that streams is believed")
 
-    def _new_keys(self, keys: set[str]) -> set[str]:
+    def _new_keys(self, reader: Reader, keys: set[str]) -> set[str]:
         """Listened to or carried for so short a time that no value need be there."""
-        values, asked_ns = self.world.reader.view.values, self.world.reader.asked_ns
+        values, asked_ns = reader.view.values, reader.asked_ns
         limit_ns = self.world.now_ns - BELIEVED_AFTER_NS
         return {
             key for key in keys
@@ -243,13 +331,19 @@ class Observer:
         if not self._is_steady_for(CLOCK_READ_NS):
             return
         second = (world.true_utc_ns // S + IST_OFFSET_S) % DAY_S
-        if not world.exchange.is_announced:
-            pass
-        elif world.exchange.is_trading(world.true_utc_ns):
-            require(s.is_calendar_open, "the calendar knows when the market is open")
-        elif not world.exchange.sessions:
-            require(not s.is_calendar_open, "the calendar knows its holidays")
-        if not SHUT_UNTIL <= second < SHUT_FROM:
+        for segment in s.segments:
+            floor = world.exchange.floor_of(segment)
+            is_open = s.market.is_open(segment, s.utc_ns)
+            if not floor.is_announced:
+                pass
+            elif all(map(floor.is_trading, (world.true_utc_ns, world.true_utc_ns - S))):
+                require(is_open, "the calendar knows when the market is open")
+                require(s.is_calendar_open, "one open segment opens the market")
+            elif not floor.sessions:
+                require(not is_open, "the calendar knows its holidays")
+            if not SHUT_UNTIL <= second < SHUT_FROM[segment == MCX]:
+                require(not is_open, "at night the market is closed")
+        if not SHUT_UNTIL <= second < SHUT_FROM[MCX in s.segments]:
             require(not s.is_calendar_open, "at night the market is closed")
 
     # --- sockets ------------------------------------------------------------------------------
@@ -272,12 +366,14 @@ class Observer:
         is_answered = kite.rest == "ok" and kite.net == "ok" and kite.latency_s == 1.0
         can_be_asked = (
             is_answered and account is not None and account.is_alive and account.has_data
-            and s.override == "auto" and world.is_open_hours
+            and s.override == "auto"
         )  # fmt: skip
         if not can_be_asked or not self._is_steady_for(0):
-            self._unasked_ns = world.now_ns
+            self._unasked_ns.clear()
         for link, socket in kite.sockets.items():
-            since_ns = max(socket.faulty_since_ns, self._unasked_ns)
+            if link not in self._unasked_ns or not world.is_watched(socket):
+                self._unasked_ns[link] = world.now_ns
+            since_ns = max(socket.faulty_since_ns, self._unasked_ns[link])
             if socket.fault == "mute" and world.now_ns - since_ns > MUTE_SEEN_NS:
                 require(link not in world.ticker.machine._open, "a mute socket is replaced")
 

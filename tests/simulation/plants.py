@@ -12,7 +12,9 @@ from typing import Any
 import msgspec
 
 from kitefeed.actors.broadcaster import fence, store
+from kitefeed.actors.broadcaster.conflation import Conflation
 from kitefeed.actors.broadcaster.machine import Broadcaster
+from kitefeed.actors.policy import market
 from kitefeed.actors.policy.backoff import Ladder
 from kitefeed.actors.policy.calendar import Calendar, PhaseWord
 from kitefeed.actors.rest_poller import machine as poller
@@ -29,7 +31,7 @@ from kitefeed.actors.supervisor import (
     state,
     subscriptions,
 )
-from kitefeed.actors.supervisor.facts import Shard
+from kitefeed.actors.supervisor.facts import LinkState, Shard
 from kitefeed.actors.supervisor.machine import Supervisor
 from kitefeed.actors.supervisor.state import State
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
@@ -37,6 +39,7 @@ from kitefeed.actors.ticker import liveness
 from kitefeed.actors.ticker.liveness import Liveness
 from kitefeed.actors.ticker.subscriptions import Asked
 from kitefeed.actors.token_validator.machine import Answered, TokenValidator
+from kitefeed.protocol.feed import Flag
 from kitefeed.protocol.topology import Role
 from tests.simulation.exchange import S
 
@@ -229,6 +232,32 @@ def _trusting(self: Liveness, now_ns: int) -> bool:
     return True
 
 
+def _by_shares(self: State) -> bool:
+    return self.market.is_open(market.NSE, self.utc_ns)
+
+
+def _at_any_hour(self: State, instrument: Any, *, is_canary: bool) -> Any:
+    found = _as_streamed(self, instrument, is_canary=is_canary)
+    return msgspec.structs.replace(found, is_canary=is_canary)
+
+
+def _proven_only(s: State, shard: Shard) -> bool:
+    return shard.link.state is LinkState.LIVE
+
+
+def _ahead(self: Conflation, rate: Any, topic: bytes, value: Any) -> Any:
+    """The value that comes next counts as sent."""
+    sent = _renew(self, rate, topic, value)
+    sent.of_seq = value.seq + 1
+    return sent
+
+
+def _never_stale(self: Conflation, rate: Any, topic: bytes, value: Any) -> Any:
+    sent = _renew(self, rate, topic, value)
+    sent.flags &= ~int(Flag.STALE)
+    return sent
+
+
 _replace, _wanted, _say_conditions = session._replace, grant._wanted, headline._say_conditions
 _connect, _rotate, _values, _load = dial._connect, link._rotate, Sweep.values, store.LastValues.load
 _wait_network, _let_in, _limited, _next_due = (
@@ -236,6 +265,7 @@ _wait_network, _let_in, _limited, _next_due = (
 )  # fmt: skip
 _broadcaster_up, _assign, _give = grant.broadcaster_up, state.assign, State._give
 _phase = Calendar.phase
+_as_streamed, _renew = State._as_streamed, Conflation._renew
 _is_fresh, _beat = headline._is_fresh, Supervisor._beat
 
 PLANTS: dict[str, list[Plant]] = {
@@ -315,6 +345,26 @@ PLANTS: dict[str, list[Plant]] = {
     "the calendar knows no special days": [(Calendar, "_special", _nothing)],
     "the market closes at noon": [(Calendar, "phase", _until_noon)],
     "the socket's third refusal is like the first": [(rest, "REFUSALS_BEFORE_REST", 99)],
+    # segments
+    "a list that trades in the evening is closed at 15:30": [
+        (State, "is_calendar_open", property(_by_shares))
+    ],
+    "commodities are judged by the hours of shares": [(market, "_hours_of", lambda _: "NSE")],
+    "an instrument of a closed segment counts as a canary": [(State, "_as_streamed", _at_any_hour)],
+    "an index watches over commodities in the evening": [
+        (State, "_ticking", property(lambda self: self._canaries))
+    ],
+    "nobody is told which segments are closed": [(headline, "closed_segments", lambda s: [])],
+    "a closed segment is polled beside an open one": [
+        (State, "polled", lambda self, shard: shard.instruments)
+    ],
+    "a socket of a closed segment keeps its old login": [(dial, "_is_movable", _proven_only)],
+    # screens
+    "a screen never hears the last value of a burst": [(Conflation, "_renew", _ahead)],
+    "a screen goes on with what has ended": [
+        (Conflation, "_renew", _never_stale),
+        (Conflation, "ended", lambda *_: []),
+    ],
 }
 
 

@@ -11,8 +11,17 @@ from kitefeed.actors.policy.market import IST
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.actors.ticker.machine import LinkId
 from kitefeed.protocol import messages as m
-from tests.simulation.alone import CLOSED, THINGS, knocks, things
-from tests.simulation.exchange import MORE, TOKENS, Exchange, S, at_ist
+from tests.simulation.alone import CLOSED, EVENING_THINGS, THINGS, knocks, things
+from tests.simulation.basket import (
+    DAYTIME_ONLY,
+    EVENING_ONLY,
+    Basket,
+    basket_of,
+    commodity_floor,
+    day_with_commodities,
+)
+from tests.simulation.centre import Reader
+from tests.simulation.exchange import LISTED, Exchange, Floor, S, at_ist
 from tests.simulation.faults import FAULTS, OF_SHARDS, Fault, half_open
 from tests.simulation.kite import DROPPED, Socket
 from tests.simulation.life import Broken, require
@@ -31,6 +40,7 @@ MOMENTS = (
     (15, 50),
     (16, 0),
 )
+EVENING = ((17, 0), (23, 30), (23, 55))  # the same on days with commodities
 ALERT_S = 5  # after a fault every timer counts for so long
 QUARTERS = 2  # bad quarters of an hour in a day
 NORMAL = datetime(2026, 6, 15, tzinfo=IST)
@@ -70,7 +80,8 @@ def sessions_of(rng: Random) -> tuple[datetime, list[tuple[int, int]]]:
 
 def is_announced(day: datetime, sessions: list[tuple[int, int]]) -> bool:
     """Whether the calendar ought to know this day's sessions."""
-    return day in ((NORMAL, BUDGET, AUCTION) if sessions else (HOLIDAY, SATURDAY))
+    known = (NORMAL, BUDGET, AUCTION, DAYTIME_ONLY) if sessions else (HOLIDAY, SATURDAY)
+    return day in (*known, EVENING_ONLY)
 
 
 def capacity_of(seed: int) -> Capacity:
@@ -81,12 +92,32 @@ def capacity_of(seed: int) -> Capacity:
     return Capacity(rng.choice([2, 3, 3, 3]), rng.choice([1, 2, 2, 2, 3]))
 
 
+def floors_of(
+    seed: int, basket: Basket, day: datetime, sessions: list[tuple[int, int]]
+) -> tuple[datetime, Floor, Floor | None]:
+    """The day and its floors: of equities, and of commodities if they are wanted."""
+    if not basket.has_commodities:
+        return day, Floor(sessions, is_announced=is_announced(day, sessions)), None
+    day, sessions = day_with_commodities(Random(f"day {seed}"), day, sessions)
+    commodity = commodity_floor(
+        day,
+        is_half_holiday=day in (HOLIDAY, EVENING_ONLY),
+        is_shut=day in (SECRET_SUNDAY, SATURDAY, MUHURAT),
+    )
+    if basket.configured == (basket.anchor,):
+        sessions = []  # nobody looks at the others
+    return day, Floor(sessions, is_announced=is_announced(day, sessions)), commodity
+
+
 class Story:
     """One day in one world. `trouble` draws the faults; everything comes from the world's rng."""
 
     def __init__(self, seed: int) -> None:
         rng = Random(seed)
-        self.day, sessions = sessions_of(rng)
+        capacity = capacity_of(seed)
+        self.basket = basket_of(seed, is_sharded=capacity != WHOLE_KEY)
+        day, equity, commodity = floors_of(seed, self.basket, *sessions_of(rng))
+        self.day, sessions = day, equity.sessions
         # One day in six is played from before the flush to the close; of the others only what
         # leads to trouble, in market hours if there are any.
         self.is_whole = seed % 6 == 0
@@ -100,16 +131,36 @@ class Story:
         if self.is_early:
             self.start_ns = sessions[0][0] - int(rng.uniform(1_300, 2_400) * S)
         self.opens_ns = self.start_ns if not sessions else sessions[0][0]
+        exchange = Exchange(equity, commodity)
+        if commodity is not None and not self.is_whole:
+            self._begin_elsewhere(Random(f"hour {seed}"), exchange)
         self.opens_ns += 1_000 * S - self.start_ns  # boot time
-        exchange = Exchange(sessions, is_announced=is_announced(self.day, sessions))
-        self.world = World(rng.getrandbits(48), self.start_ns, exchange, capacity_of(seed))
+        self.world = World(rng.getrandbits(48), self.start_ns, exchange, capacity, self.basket)
         self.rng = self.world.rng
         self.told: list[str] = []
+        self.aside = Random(f"aside {seed}")  # for what may be drawn without another story
         # Neighbouring seeds together go through all that may happen.
         self._turn = seed * QUARTERS
         self._things = things(seed, rng, is_sharded=self.world.is_sharded)
         self.has_standby = self.rng.random() < 0.3
         self.converged_s: list[float] = []
+
+    def _begin_elsewhere(self, rng: Random, exchange: Exchange) -> None:
+        """With commodities: around the close of one of the two, in the evening, or before one
+        opens; now and then where equities alone would begin."""
+        sessions = [session for floor in exchange.floors for session in floor.sessions]
+        kinds = ["as drawn", "close", "evening", "open"]
+        kind = rng.choices(kinds, [15, 35, 35, 15])[0]
+        if kind == "as drawn" or not sessions:
+            return
+        self.is_early = kind == "open"
+        if kind == "evening":
+            self.start_ns = at_ist(self.day, 16) + int(rng.uniform(0, 6.5 * 3_600) * S)
+        elif kind == "close":
+            self.start_ns = rng.choice(sessions)[1] - int(rng.uniform(300, 2_000) * S)
+        else:
+            self.opens_ns = rng.choice(sessions)[0]
+            self.start_ns = self.opens_ns - int(rng.uniform(1_300, 2_400) * S)
 
     # --- the day ------------------------------------------------------------------------------
 
@@ -133,6 +184,16 @@ class Story:
             require(not is_polling or s.is_market_open, "the day is over")
             self._until(16, 5)
             self._one_thing(knocks)
+            if self.basket.has_commodities:
+                self._evening()
+
+    def _evening(self) -> None:
+        for _ in range(2):
+            self._one_thing(self.rng.choice(EVENING_THINGS))
+        self._until(23, 58)
+        s = self.world.centre.machine.state
+        require(not any(shard.rest.epoch for shard in s.shards), "the evening is over")
+        self._one_thing(knocks)
 
     def _start(self) -> None:
         """Yesterday's session is still good; whoever boots first boots first."""
@@ -141,7 +202,8 @@ class Story:
             self.login("standby", by_file=True)
         for host in self.world.hosts:
             self.world.after(self.rng.uniform(0, 2), host.boot)
-        for hour, minute in MOMENTS:  # of the calendar and of the fixed validations
+        moments = (*MOMENTS, *(EVENING if self.basket.has_commodities else ()))
+        for hour, minute in moments:  # of the calendar and of the fixed validations
             at_ns = at_ist(self.day, hour, minute) - self.start_ns + self.world.now_ns
             if at_ns > self.world.now_ns:
                 self.world.at(at_ns - S // 2, lambda: self.world.alert(2))
@@ -225,6 +287,10 @@ class Story:
             elif not host.is_up:
                 host.boot()
         world.centre.crash_in = 0
+        for socket in self.sockets:
+            is_unseen = socket.fault == "mute" and not world.is_watched(socket)
+            if is_unseen and self.basket.has_commodities:
+                socket.fault = ""  # it would be so all evening
         state = world.centre.machine.state
         if state.override != "auto":
             world.centre.operate(m.SetSource("auto"))
@@ -259,14 +325,15 @@ class Story:
         s = world.centre.machine.state
         if not all(host.is_running for host in world.hosts):
             return "a process is down"
-        if not world.exchange.is_trading(world.true_utc_ns) or world.true_utc_ns > self._last_ns():
+        if not self._trading():
             return ""
         state = s.last_announced
         if state is None or state.feed != "live":
             return f"headline {state}"
-        missing = self._readable() - world.reader.fresh
-        if missing:
-            return f"the reader has no fresh value of {missing}"
+        for reader in world.readers:
+            missing = self._readable(reader) - reader.fresh
+            if missing:
+                return f"the reader has no fresh value of {missing}"
         is_moving = s.dial.is_move or s.dial.move_ns > s.now_ns
         is_awaited = is_moving or s.session.word == "unverified"  # asked in 300 s
         logins = {shard.link.fingerprint for shard in s.used}
@@ -274,14 +341,25 @@ class Story:
             return "the new login is not in use"
         return self._lost()
 
-    def _readable(self) -> set[str]:
-        carried = {i.key for i in self.world.centre.machine.state.instruments}
-        return {"NSE:NIFTY 50"} | (carried & self.world.reader.keys)
+    def _readable(self, reader: Reader) -> set[str]:
+        """What must be fresh: of segments that trade, where no silent canary casts a doubt."""
+        world, floors = self.world, self._trading()
+        carried = {i.key: shard for shard in world.centre.machine.state.shards
+                   for i in shard.instruments}  # fmt: skip
+        wanted = {self.basket.anchor} | (carried.keys() & reader.keys)
+        return {
+            key for key in wanted
+            if world.exchange.floor_of(LISTED[key]) in floors
+            and (key not in carried or not world.has_idle_canaries(carried[key]))
+        }  # fmt: skip
 
-    def _last_ns(self) -> int:
-        """Too late in the session to demand anything: it ends before it could be met."""
-        ends = [end for _, end in self.world.exchange.sessions]
-        return (ends[-1] if ends else 0) - 90 * S
+    def _trading(self) -> list[Floor]:
+        """Those of which something can be demanded: later the session ends before it is met."""
+        utc_ns = self.world.true_utc_ns
+        return [
+            floor for floor in self.world.exchange.floors
+            if floor.is_trading(utc_ns) and utc_ns <= floor.ends_ns - 90 * S
+        ]  # fmt: skip
 
     def _lost(self) -> str:
         """Every instrument that is wanted is asked for, at Kite too."""
@@ -294,7 +372,7 @@ class Story:
         is_moving = s.dial.is_move or s.dial.move_ns > s.now_ns
         if len(world.kite.sockets) > sum(sh.is_open for sh in s.shards) and not is_moving:
             return f"sockets are left open: {list(world.kite.sockets)}"
-        carried = {(TOKENS | MORE)[key] for key in wanted if key in TOKENS | MORE}
+        carried = {LISTED[key] for key in wanted if key in LISTED}
         if len(s.instruments) < min(len(carried), world.capacity.total):
             return f"only {len(s.instruments)} of {len(carried)} are carried"
         for shard in s.shards:

@@ -16,6 +16,10 @@ FOUND = {
     "a mute stream went unnoticed in a session the calendar does not know": 165,
     # actors/supervisor: test_a_stream_that_is_adopted_in_a_session_the_calendar_does_not_know_...
     "a new supervisor took a mute stream's canaries away for a second": 61058,
+    # actors/supervisor: test_in_the_evening_sockets_are_watched_by_what_ticks_then
+    "an index was to watch over sockets of commodities in the evening": 2,
+    # actors/supervisor: test_a_socket_of_a_closed_segment_moves_to_a_new_login_without_a_proof
+    "a socket of a closed segment kept its old login": 1,
 }
 
 

@@ -10,7 +10,7 @@ from tests.simulation.days import simulate
 from tests.simulation.life import Broken
 from tests.simulation.plants import PLANTS, planted
 
-SEEDS = sorted(range(1, 21), key=lambda seed: (seed not in (1, 3, 5, 12), seed))
+SEEDS = sorted(range(1, 21), key=lambda seed: (seed not in (1, 3, 5, 12, 18), seed))
 
 
 @pytest.mark.parametrize("name", PLANTS)

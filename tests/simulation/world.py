@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
 
 from kitefeed.actors.broadcaster.events import Ingest
 from kitefeed.actors.policy.machine import Wake
 from kitefeed.actors.policy.market import Market
 from kitefeed.actors.runtime import calendar_file
-from kitefeed.actors.supervisor.facts import Clock, LinkState, Send
+from kitefeed.actors.supervisor.facts import Clock, LinkState, Send, Shard
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.protocol import messages as m
-from tests.simulation.centre import Centre, Mouth, Reader
+from kitefeed.protocol.kite.ticks import segment_of
+from tests.simulation.basket import Basket
+from tests.simulation.centre import Centre, Mouth, Reader, Screen
 from tests.simulation.checker import Checker
 from tests.simulation.exchange import Exchange, S
 from tests.simulation.hosts import NEVER, Host, Poller, Ticker, Validator, Watcher
@@ -45,8 +47,9 @@ def make_calendar() -> Market:
 
 class World:
     def __init__(
-        self, seed: int, start_utc_ns: int, exchange: Exchange, capacity: Capacity = WHOLE_KEY
+        self, seed: int, start_utc_ns: int, exchange: Exchange, capacity: Capacity, basket: Basket
     ) -> None:
+        self.basket = basket
         self.capacity = capacity
         self.is_sharded = capacity != WHOLE_KEY
         self.rng = Random(seed)
@@ -73,6 +76,8 @@ class World:
         self._sent: dict[str, int] = {}  # peer and direction -> last delivery: pipes keep order
         self.checker, self.observer = Checker(self), Observer(self)
         self.reader = Reader(self)
+        self.screen = Screen(self) if basket.per_second else None
+        self.readers = [self.reader, *([self.screen] if self.screen else [])]
         self.centre = Centre(self)
         self.mouth = Mouth(self)
         self.ticker = Ticker(self)
@@ -157,15 +162,23 @@ class World:
             return False
         s = self.centre.machine.state
         is_settled = s.dial.state not in UNSETTLED and not s.probe.moved_due_ns and not s.closing
-        is_priming = any(shard.link.state is LinkState.PRIMING for shard in s.shards)
+        is_priming = any(
+            shard.link.state is LinkState.PRIMING and not self._is_shut(shard) for shard in s.shards
+        )
         is_primed = not is_priming or not s.is_market_open
         is_sound = not any(map(self._is_sick, self.kite.sockets.values()))
         return is_settled and is_primed and self._is_known() and is_sound and self._is_steady()
 
+    def _is_shut(self, shard: Shard) -> bool:
+        """Whether nothing is expected of it while another segment is open."""
+        return bool(shard.instruments) and not self.centre.machine.state.has_hours(shard)
+
     def _is_sick(self, socket: Socket) -> bool:
-        """While nobody trades, one that sends no ticks is like any other."""
-        is_quiet = socket.fault == "mute" and not self.exchange.is_trading(self.true_utc_ns)
-        return bool(socket.fault) and not is_quiet
+        """While nothing of it trades, one that sends no ticks is like any other."""
+        if socket.fault != "mute":
+            return bool(socket.fault)
+        floors = {self.exchange.floor_of(token) for token in socket.modes} or self.exchange.floors
+        return any(floor.is_trading(self.true_utc_ns) for floor in floors)
 
     def _is_steady(self) -> bool:
         """Nobody waits for an acknowledgement, or for a poll that fails or for its turn."""
@@ -181,12 +194,27 @@ class World:
                 return False
         return True
 
-    @property
-    def is_open_hours(self) -> bool:
+    def is_open_hours(self, token: int) -> bool:
         """Trading for a while, and the calendar knows it."""
         moments = (self.true_utc_ns - seconds * S for seconds in (0, 8, 16))
-        is_known = self.centre.machine.state.is_calendar_open
-        return is_known and all(map(self.exchange.is_trading, moments))
+        is_known = self.centre.machine.state.market.is_open(segment_of(token), self.utc_ns)
+        return is_known and all(map(self.exchange.floor_of(token).is_trading, moments))
+
+    def _canaries(self, tokens: Iterable[int]) -> list[int]:
+        """Those of which the calendar says that they tick now."""
+        canaries = filter(self.basket.is_canary, tokens)
+        return [t for t in canaries if self.calendar.is_trading(segment_of(t), self.true_utc_ns)]
+
+    def is_watched(self, socket: Socket) -> bool:
+        """Whether its silence would be noticed: something on it truly ticks, and is known to."""
+        return any(map(self.is_open_hours, self._canaries(socket.modes)))
+
+    def has_idle_canaries(self, shard: Shard) -> bool:
+        """Whether only such are on its socket as ought to tick and do not, as in a halt: then all
+        of it is in doubt."""
+        tokens = [i.token for i in self.centre.machine.state.streamed(shard)]
+        floors = {self.exchange.floor_of(token) for token in self._canaries(tokens)}
+        return bool(floors) and not any(floor.is_trading(self.true_utc_ns) for floor in floors)
 
     def is_steady_machine(self) -> bool:
         """All processes run and know each other; the clock is right; reports come at once."""
@@ -323,4 +351,6 @@ class World:
 
     def sicken(self, link: object, fault: str) -> None:
         socket = self.kite.sockets[link]  # type: ignore[index]
+        if fault == "mute" and self.basket.has_commodities and not self.is_watched(socket):
+            return  # nothing on it ticks all the time at this hour: nobody could tell
         socket.fault, socket.faulty_since_ns = fault, self.now_ns  # type: ignore[assignment]

@@ -114,6 +114,20 @@ def test_a_refusal_parks_until_another_epoch(stage: Stage, outcome: m.RestOutcom
     assert stage.start(INFY, epoch=2) == [Ask(2, "fp", (INFY.token,))]
 
 
+def test_a_poller_that_was_restarted_asks_as_if_it_had_asked_just_before(stage: Stage) -> None:
+    stage.tell(Welcomed())
+    stage.start(INFY)
+    assert not stage.asked
+    stage.wait(1)
+    assert not stage.asked
+    stage.wait(0.1)
+    assert len(stage.asked) == 1
+    stage.tell(Welcomed())  # by another supervisor
+    stage.answer()
+    stage.wait(5)
+    assert [at_ns - stage.asked[0][0] for at_ns, _ in stage.asked] == [0, 5 * S]
+
+
 def test_a_rate_limit_holds_the_bucket_for_ten_seconds(stage: Stage) -> None:
     stage.start(INFY)
     stage.answer("rate")

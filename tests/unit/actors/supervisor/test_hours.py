@@ -8,6 +8,8 @@ import msgspec
 from kitefeed.actors.supervisor import report
 from kitefeed.actors.supervisor.facts import Instruments, Operate
 from kitefeed.actors.supervisor.roster import Roster
+from kitefeed.actors.supervisor.shards import Capacity
+from kitefeed.actors.supervisor.state import CROWD
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.topology import Role
@@ -265,3 +267,55 @@ def test_a_stream_that_is_adopted_in_a_session_the_calendar_does_not_know_keeps_
     evening.feed(m.Granted(0, 7, "websocket"))
     assert evening.state.feed == "live"
     assert [i.key for i in evening.last(m.Subscribe).instruments if i.is_canary] == [NIFTY.key]
+
+
+def evening_on_three_sockets() -> Bench:
+    """Shares on one, the commodity that always ticks on another, one that need not on the third."""
+    when = MONDAY.replace(hour=21)
+    bench = Bench(
+        hours="calendar", at=when, instruments=(NIFTY, GOLD_CANARY, CRUDE), capacity=Capacity(3, 1)
+    )
+    bench.up()
+    bench.login()
+    bench.validate("valid")
+    for _ in range(3):
+        bench.open()
+    return bench
+
+
+def test_in_the_evening_sockets_are_watched_by_what_ticks_then() -> None:
+    orders = {order.shard: order for order in evening_on_three_sockets().all(m.Subscribe)}
+    watched = {n: [i.key for i in order.instruments if i.is_canary] for n, order in orders.items()}
+    assert watched == {n: [GOLD_CANARY.key] for n in range(3)}
+
+
+def test_a_canary_whose_market_is_closed_watches_over_nothing_beside_it() -> None:
+    mixed = (NIFTY, CRUDE, GOLD_CANARY, INFY)
+    when = MONDAY.replace(hour=21)
+    bench = Bench(hours="calendar", at=when, instruments=mixed, capacity=Capacity(2, 2))
+    s = bench.machine.state
+    for shard in s.shards:
+        assert [i.key for i in s.streamed(shard) if i.is_canary] == [GOLD_CANARY.key]
+
+
+def test_a_few_that_trade_among_a_thousand_that_do_not_are_no_crowd() -> None:
+    shares = [m.Instrument(n << 8 | 1, f"NSE:A{n}", "full") for n in range(CROWD)]
+    bench = at(21, instruments=(*shares, CRUDE))
+    s = bench.machine.state
+    assert not any(i.is_canary for i in s.streamed(s.shards[0]))
+
+
+def test_a_socket_of_a_closed_segment_moves_to_a_new_login_without_a_proof() -> None:
+    """Nothing proves it before its market opens; until then its login would be the old one."""
+    bench = evening_on_three_sockets()
+    for shard in bench.machine.state.shards[1:]:
+        bench.feed(m.LinkFresh(shard.number, shard.link.epoch))
+    assert bench.state.feed == "live"
+    bench.login("second")
+    bench.validate("valid")
+    for _ in range(3):
+        closed = bench.last(m.CloseLink)
+        bench.feed(m.LinkClosed(closed.shard, closed.epoch, 1000, ""))
+        bench.feed(m.LinkFresh(closed.shard, bench.open()))
+    logins = {shard.link.fingerprint for shard in bench.machine.state.shards}
+    assert logins == {"second"}
