@@ -201,8 +201,6 @@ class Supervisor:
         s.actors_up.discard(role)
         if role is Role.TICKER:
             link.ticker_lost(s)
-        elif role is Role.REST_POLLER:
-            rest.poller_lost(s)
         elif role is Role.BROADCASTER:
             s.values_held = 0
 

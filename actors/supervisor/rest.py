@@ -44,11 +44,6 @@ def stop(s: State, shard: Shard) -> None:
     shard.rest = Rest()
 
 
-def poller_lost(s: State) -> None:
-    for shard in s.shards:
-        stop(s, shard)
-
-
 def reported(s: State, links: tuple[m.LinkReport, ...]) -> None:
     """What a poller that says hello is polling."""
     for number in {report.shard for report in links} - set(range(len(s.shards))):
