@@ -14,7 +14,7 @@ from kitefeed.actors.runtime import locks
 from kitefeed.protocol.messages import StatusReport
 from kitefeed.simulator.server import Simulator
 from kitefeed.simulator.thread import RunningSimulator, running_simulator
-from tests.support import eventually
+from tests.support import eventually, status_of
 
 KITEFEED = (sys.executable, "-m", "kitefeed.cli")
 BIN = Path(sys.executable).parent
@@ -88,15 +88,9 @@ class Home:
         done = self.run("session", "set", given=msgspec.json.encode(self.account).decode())
         assert done.returncode == 0, done.stderr
 
-    def status(self) -> StatusReport | None:
-        done = self.run("status", "--json")
-        if done.returncode:
-            return None
-        return msgspec.json.decode(done.stdout, type=StatusReport)
-
     def wait_for(self, feed: str) -> StatusReport:
         def reached() -> StatusReport | None:
-            report = self.status()
+            report = status_of(self.run_dir)
             return report if report and report.feed == feed else None
 
         try:

@@ -12,10 +12,12 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import HTTPRedirectHandler, build_opener
 
+import msgspec
 import pytest
 
 from kitefeed import BadInput, Feed
 from kitefeed.actors.runtime import locks, session_file
+from kitefeed.protocol.messages import StatusReport
 from kitefeed.simulator.thread import RunningSimulator
 from tests.integration.cli_kit import (
     BIN,
@@ -61,7 +63,8 @@ def test_status_shows_the_state_and_the_user(daemon: Home) -> None:
 
 
 def test_status_as_json_names_the_endpoints(daemon: Home) -> None:
-    report = daemon.wait_for("live")
+    report = msgspec.json.decode(daemon.run("status", "--json").stdout, type=StatusReport)
+    assert report.feed == "live"
     assert report.endpoints["feed"].startswith("ipc://")
     assert {actor.role for actor in report.actors} >= {"ticker", "broadcaster"}
 

@@ -12,7 +12,6 @@ import msgspec
 import pytest
 
 from tests.integration.cli_kit import Home, home_beside_simulator
-from tests.support import eventually
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(400)]
 
@@ -111,17 +110,9 @@ def test_the_installed_daemon_goes_live_and_is_read(
     home.log_in()
     home.start(str(programs / "kitefeed"), "up", env=clean_environment())
 
-    def feed() -> str:
-        done = subprocess.run(
-            [programs / "kitefeed", "status", "--json"],
-            cwd=hostile, env=clean_environment(), capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        return str(msgspec.json.decode(done.stdout)["feed"]) if done.returncode == 0 else ""
-
-    try:
-        eventually(lambda: feed() == "live", 30)
-    except AssertionError as error:
-        raise AssertionError(f"{error}\n{home.log_text()}") from None
+    home.wait_for("live")
+    shown = run(programs / "kitefeed", "status", "--json", cwd=hostile)
+    assert msgspec.json.decode(shown)["feed"] == "live"
     code = (
         "from kitefeed import Feed\n"
         "with Feed('NSE:INFY') as feed:\n"
