@@ -7,6 +7,9 @@ STAMP := $(VENV)/.installed
 # the longest first; pytest-xdist would begin with the files of most tests.
 WORKERS ?= 4
 
+# Hundreds of processes are started: without bytecode each of them would compile all modules anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test check bench faults soak simulate-days format clean
 
 demo: $(STAMP)  ## live prices, a broken session, and the way back, narrated
