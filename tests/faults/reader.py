@@ -42,9 +42,11 @@ class Reader:
 
     def _run(self) -> None:
         with self._feed as feed:
-            while not self._stopped.wait(0.05):
+            is_over = False
+            while not is_over:  # looks once at least, however short the row is
                 for key in self._instruments:
                     self.truth.judge(feed[key])
+                is_over = self._stopped.wait(0.05)
 
     @property
     def judged(self) -> int:
