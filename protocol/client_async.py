@@ -137,7 +137,7 @@ class AsyncFeed(Reader):
     def _read(self) -> None:
         self._is_look_due = False
         if not self._socket.closed:
-            self._drain(READ_MAX, ENOUGH)
+            self._drain(READ_MAX)
             if self._is_begun:
                 self._tell_status()
 
