@@ -11,13 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from kitefeed.protocol.client_reader import (
-    DRAIN_MAX,
-    ENOUGH,
-    WAIT_S_MAX,
-    Reader,
-    deadline_after,
-)
+from kitefeed.protocol.client_reader import DRAIN_MAX, WAIT_S_MAX, Reader, deadline_after
 from kitefeed.protocol.client_tick import Tick
 from kitefeed.protocol.client_view import PENDING_MAX
 from kitefeed.protocol.clock import boot_ns
@@ -68,7 +62,7 @@ class AsyncFeed(Reader):
             await asyncio.sleep(0)
         view = self._view
         if not view.has_next or boot_ns() >= self._look_due_ns:
-            self._drain(enough=ENOUGH)
+            self._drain()
         if view.has_next and not self._queued:
             return view.arrived.popleft()
         return await self._next_in_turn(deadline_ns)
