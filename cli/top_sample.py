@@ -65,6 +65,7 @@ class Broadcast(msgspec.Struct):
     lost_batches: int
     fenced: int
     bad_batches: int
+    full_queues: int  # how often the queue to some program was full
     queue_max: int = FEED.binder_hwm
 
 
@@ -185,6 +186,7 @@ class Sampler:
             lost_batches=heartbeat.lost_batches,
             fenced=heartbeat.fenced,
             bad_batches=heartbeat.bad_batches,
+            full_queues=heartbeat.full_queues,
         )
 
     def _counter_rate(self, report: m.StatusReport, role: Role, name: str) -> float | None:

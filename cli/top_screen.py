@@ -92,7 +92,15 @@ def _sources(sources: list[SourceRow]) -> "Table":
 
 def _broadcast(told: Broadcast | None) -> "Table":
     table = _table(
-        "FEED", "frames/s>", "ticks/s>", "latest/s>", "readers>", "lost>", "fenced>", "bad>"
+        "FEED",
+        "frames/s>",
+        "ticks/s>",
+        "latest/s>",
+        "readers>",
+        "full>",
+        "lost>",
+        "fenced>",
+        "bad>",
     )
     if told is None:
         table.add_row("no heartbeat", style="bold red")
@@ -103,6 +111,7 @@ def _broadcast(told: Broadcast | None) -> "Table":
         _rate(told.published_per_s),
         _rate(told.conflated_per_s),
         _count(told.subscribers),
+        _count(told.full_queues),
         _count(told.lost_batches),
         _count(told.fenced),
         _count(told.bad_batches),

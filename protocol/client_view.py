@@ -33,6 +33,10 @@ MAX_AGE_S = 2.0  # beyond it a message is late: about to be wrong, at a few tick
 CLOSED_FRESH_NS = 60_000_000_000
 PENDING_MAX = 10_000  # ticks that wait for the iterating program, ~10 MB; the oldest go first
 _UNKNOWN_NS = 1 << 62  # more than any skew
+# When a queue is full, half of it at least waits: 5,000 messages. Whoever was behind by less than
+# this, and never found so many waiting, had no such queue (at 200,000 messages/s).
+BACKLOG_NS = 15_000_000
+BACKLOG_MESSAGES = 2_000
 # Headlines under which nothing may read fresh, whatever the sources say.
 NEVER_FRESH = frozenset({"misconfigured", "paused", "closed", "no_entitlement", "lost"})
 # Plain integers below: one operation on an IntFlag costs a microsecond, as much as decoding a tick.
@@ -80,6 +84,13 @@ class View:
         self._repaired = 0  # of those, what a whole snapshot has made good
         self._asked: dict[bytes, bool] = {}  # snapshot requests; whether answered to the end
         self._asked_losses = 0  # found before them
+        # The broadcaster found a queue full: perhaps ours. Told by a heartbeat, and judged when all
+        # that came with that was taken in.
+        self._full_queues: int | None = None
+        self._is_queue_doubted = False
+        self._had_heartbeat = False
+        self._worst_ns = 0  # how far behind we were, since the last heartbeat but one
+        self._worst_before_ns = 0
         # The past was left behind on purpose: until a snapshot has come, nothing is given out.
         self.is_catching_up = False
         self.behind_ns = 0  # how old the last message was when it was read
@@ -143,6 +154,8 @@ class View:
             self.bad_messages += 1
             return False
         behind_ns = self.behind_ns = utc_ns - message.t_pub_ns - self._skew_ns
+        if behind_ns > self._worst_ns:
+            self._worst_ns = behind_ns
         if behind_ns > self._late_ns:
             self.late += 1
             self.has_late = True
@@ -152,6 +165,7 @@ class View:
             # The broadcaster was restarted: numbers start anew. Its answer to our subscriptions,
             # which ZeroMQ repeats by itself, brings the values.
             self.gen = message.gen
+            self._full_queues = None
             for known in self._topics.values():
                 known.seq = 0
         return True
@@ -173,6 +187,9 @@ class View:
     ) -> None:
         self.heartbeats += 1
         self.heartbeat = heartbeat
+        self._had_heartbeat = True
+        before, self._full_queues = self._full_queues, heartbeat.full_queues
+        self._is_queue_doubted |= before not in (None, self._full_queues)
         self._shards = {health.shard: health for health in heartbeat.shards}
         # A reader that was stopped finds old heartbeats in its queue: when they were sent counts.
         self._heard_ns = now_ns - max(0, utc_ns - t_pub_ns)
@@ -180,6 +197,18 @@ class View:
         words.feed, words.source = heartbeat.feed, heartbeat.source
         words.session, words.reason = heartbeat.session, heartbeat.reason
         words.fresh_shards = heartbeat.fresh_shards
+
+    def drained(self, messages: int) -> None:
+        """Told after `messages` were taken in at once. A queue that was full since the last
+        heartbeat was ours only if we were behind then."""
+        if messages >= BACKLOG_MESSAGES:
+            self._worst_ns = max(self._worst_ns, BACKLOG_NS)
+        if not self._had_heartbeat:
+            return
+        if self._is_queue_doubted and max(self._worst_ns, self._worst_before_ns) >= BACKLOG_NS:
+            self._note_loss()
+        self._had_heartbeat = self._is_queue_doubted = False
+        self._worst_before_ns, self._worst_ns = self._worst_ns, 0
 
     def _apply_snapshot(self, topic: bytes, message: FeedMessage, now_ns: int, utc_ns: int) -> None:
         body = f.decode_snapshot_chunk(message.body)
@@ -367,6 +396,7 @@ class View:
         health = self._shards.get(tick.shard)
         return (
             health is not None
+            and (health.loss_age_ns < 0 or not self._is_before_loss(tick, health, now_ns))
             and not self.is_lost(now_ns)
             and not tick.flags & _UNGRANTED
             and tick.gen == self.gen
@@ -374,6 +404,10 @@ class View:
             and health.source == tick.source_code
             and health.source != Source.NONE
         )
+
+    def _is_before_loss(self, tick: Tick, health: f.ShardHealth, now_ns: int) -> bool:
+        """Whether a later one may have been lost on the way to the broadcaster."""
+        return tick.age_ns(now_ns) > health.loss_age_ns + now_ns - self._heard_ns
 
     @property
     def is_in_doubt(self) -> bool:

@@ -138,6 +138,9 @@ class ShardHealth(msgspec.Struct, array_like=True):
     frame_age_ns: int  # since the source last heard from Kite
     canary_age_ns: int  # since an always-active instrument ticked; -1 when there is none
     period_ns: int  # REST: a value counts as fresh for twice this; 0 for a stream
+    # Since batches of ticks were lost on the way to the broadcaster, -1 for never under this grant:
+    # an older value may not be the latest. It is asked for anew.
+    loss_age_ns: int = -1
 
 
 class Heartbeat(msgspec.Struct):
@@ -161,6 +164,9 @@ class Heartbeat(msgspec.Struct):
     closed_segments: list[int] = []
     # Shards whose values may be fresh although `feed` is the word for the worst; None: not told.
     fresh_shards: list[int] | None = None
+    # How often the queue to some reader was full, so that it lost what came next. Who had much to
+    # read when this rose may be meant: of a quiet instrument no gap would ever tell it.
+    full_queues: int = 0
 
 
 class FeedState(msgspec.Struct):

@@ -97,6 +97,7 @@ class Beat(Message, frozen=True):
     fresh_tick_age_ns: int = -1  # ticker: since a fresh tick, see LinkFresh
     counters: dict[str, int] = {}
     fresh_ages_ns: dict[int, int] = {}  # ticker: shard -> since a fresh tick of it
+    losses: dict[int, int] | None = None  # broadcaster: shard -> batches that never reached it
 
 
 # --- auth_watcher -----------------------------------------------------------------------------

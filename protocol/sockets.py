@@ -57,6 +57,7 @@ class Wire:
         self._loop = get_running_loop()
         self._is_drain_due = False
         self.refused = 0  # messages of too many frames
+        self.full_queues = 0  # how often the queue to a subscriber was found full
         self._loop.add_reader(socket.fileno(), self._drain)
         self._schedule()
 
@@ -71,13 +72,26 @@ class Wire:
         return True
 
     def publish(self, frames: Iterable[bytes]) -> None:
-        """Sends messages of one frame each on a publishing socket, which never blocks."""
+        """Sends messages of one frame each on a feed's socket, which never blocks. Whose queue is
+        full gets nothing more until it has emptied half of it: that is counted once."""
         socket, send, flags = self.socket, _send, _NOBLOCK
         for frame in frames:
-            send(socket, frame, flags)
+            try:
+                send(socket, frame, flags)
+            except zmq.Again:
+                self.full_queues += 1
+                self._send_to_the_rest(frame)
         # Sending takes in what has come; a look is cheaper than a turn of the loop for nothing.
         if _get(socket, _EVENTS) & _POLLIN:
             self._schedule()
+
+    def _send_to_the_rest(self, frame: bytes) -> None:
+        """To all whose queue has room."""
+        self.socket.setsockopt(zmq.XPUB_NODROP, 0)
+        try:
+            _send(self.socket, frame, _NOBLOCK)
+        finally:
+            self.socket.setsockopt(zmq.XPUB_NODROP, 1)
 
     def close(self) -> None:
         self._loop.remove_reader(self.socket.fileno())
@@ -248,7 +262,8 @@ def connect_ingest(runtime_dir: Path) -> zmq.Socket[bytes]:
 
 def bind_feed(runtime_dir: Path) -> zmq.Socket[bytes]:
     """The broadcaster's end of the feed. VERBOSER: every subscribe and unsubscribe is reported, so
-    that listeners can be counted and each new one gets its last values."""
+    that listeners can be counted and each new one gets its last values. NODROP: a full queue is
+    told of, and not passed over in silence (`Wire.publish`)."""
     socket = _feed_socket()
     _bind(socket, endpoint(runtime_dir, FEED))
     return socket
@@ -262,6 +277,7 @@ def _feed_socket() -> zmq.Socket[bytes]:
         bytes_max=FEED.message_bytes_max,
     )
     socket.setsockopt(zmq.XPUB_VERBOSER, 1)
+    socket.setsockopt(zmq.XPUB_NODROP, 1)
     return socket
 
 

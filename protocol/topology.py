@@ -53,13 +53,14 @@ CONTROL = Wire(
 INGEST = Wire(
     "ingest", "data", Role.BROADCASTER, "SUB", "XPUB", "ticker and rest_poller",
     1_000, 200, 1_048_576,
-    "whole batches are dropped; the gap in batch_seq is counted as lost_batches",
+    "whole batches are dropped; readers are told (loss_age_ns), and all values are asked for anew",
 )  # fmt: skip
 FEED = Wire(
     "feed", "data", Role.BROADCASTER, "XPUB", "SUB", "any number of programs",
     # Of the reader, 14 MB at most (470 bytes each): a second of all instruments, should it pause.
     10_000, 30_000, 512,
-    "the newest messages of the slow subscriber are dropped; it sees the gap in seq",
+    "the newest messages of the slow subscriber are dropped; it sees the gap in seq, and "
+    "full_queues rises in heartbeats",
 )  # fmt: skip
 
 WIRES: tuple[Wire, ...] = (BUS, CONTROL, INGEST, FEED)

@@ -36,6 +36,9 @@ class Holding(msgspec.Struct):
     canary_ns: int = 0
     value_ns: int = 0
     period_ns: int = 0
+    # Batches received before this were lost: what is kept from before it may not be the latest.
+    loss_ns: int = 0
+    received_ns: int = 0  # of the last batch
 
     @property
     def source_name(self) -> SourceName:
@@ -66,6 +69,7 @@ class Fence:
         self.holdings: dict[int, Holding] = {}
         self.fenced = 0
         self.lost_batches = 0
+        self.losses: dict[int, int] = {}  # of batches, by shard
 
     @property
     def highest_epoch(self) -> int:
@@ -102,16 +106,26 @@ class Fence:
             self.fenced += bool(batch.topics or batch.items)
             return False
         # The first batch sets the base: what came before the grant was refused, not lost.
+        received_ns = min(batch.received_boot_ns, now_ns)
         if held.batch_seq and batch.batch_seq > held.batch_seq + 1:
-            self.lost_batches += batch.batch_seq - held.batch_seq - 1
+            self._note_loss(held, batch, received_ns)
         held.batch_seq = max(held.batch_seq, batch.batch_seq)
+        held.received_ns = received_ns
         held.heard_ns = now_ns
         held.frame_ns = min(batch.last_frame_boot_ns, now_ns)
         held.canary_ns = min(batch.canary_boot_ns, now_ns)
         held.period_ns = batch.period_ns
         if batch.topics:
-            held.value_ns = min(batch.received_boot_ns, now_ns)
+            held.value_ns = received_ns
         return True
+
+    def _note_loss(self, held: Holding, batch: IngestBatch, received_ns: int) -> None:
+        """Halfway between the last batch before and the first after it, so that a reader can tell
+        their values apart by ages that are not exact."""
+        lost = batch.batch_seq - held.batch_seq - 1
+        self.lost_batches += lost
+        self.losses[batch.shard] = self.losses.get(batch.shard, 0) + lost
+        held.loss_ns = max(1, (held.received_ns + received_ns) // 2)
 
     def health(self, now_ns: int) -> list[ShardHealth]:
         """Every shard as a heartbeat tells it."""
@@ -124,6 +138,7 @@ class Fence:
                 frame_age_ns=_age_ns(held.frame_ns, now_ns),
                 canary_age_ns=_age_ns(held.canary_ns, now_ns),
                 period_ns=held.period_ns,
+                loss_age_ns=_age_ns(held.loss_ns, now_ns),
             )
             for shard, held in sorted(self.holdings.items())
         ]
@@ -133,10 +148,10 @@ class Fence:
         untils_ns = [held.alive_until_ns for held in self.holdings.values()]
         return min([until_ns + 1 for until_ns in untils_ns if until_ns >= now_ns], default=None)
 
-    def signature(self, now_ns: int) -> list[tuple[int, int, int, bool]]:
+    def signature(self, now_ns: int) -> list[tuple[int, int, int, int, bool]]:
         """What a reader must hear of at once when it changes."""
         return [
-            (shard, held.epoch, held.source, now_ns <= held.alive_until_ns)
+            (shard, held.epoch, held.source, held.loss_ns, now_ns <= held.alive_until_ns)
             for shard, held in self.holdings.items()
         ]
 

@@ -63,6 +63,7 @@ class Broadcaster:
         self.published = 0
         self.bad_batches = 0
         self.bad_items = 0
+        self.full_queues = 0  # how often the queue to a reader was full
         self._sequences = Sequences()
         self._words = f.FeedState()
         if misconfigured:
@@ -113,6 +114,12 @@ class Broadcaster:
             case SaveFailed():
                 self._saved_version = -1
         return []
+
+    def note_full_queues(self, count: int, now_ns: int) -> None:
+        """`count`: in this life. Readers hear of it soon: one of them has lost something."""
+        if count > self.full_queues:
+            self.full_queues = count
+            self._hasten_heartbeat(now_ns)
 
     def rows(self, now_ns: int, utc_ns: int) -> list[Saved]:
         """What is to survive this life."""
@@ -268,8 +275,7 @@ class Broadcaster:
         if self._snapshots.ask(subscription):
             return []
         if subscription.startswith(HEARTBEAT):
-            early_ns = max(now_ns, self._heartbeat_ns + HEARTBEAT_GAP_NS)
-            self._heartbeat_due_ns = min(self._heartbeat_due_ns, early_ns)
+            self._hasten_heartbeat(now_ns)
             return []
         if not subscription.endswith(NUL):
             return []
@@ -340,6 +346,10 @@ class Broadcaster:
             return []
         return [self._heartbeat(now_ns, utc_ns)]
 
+    def _hasten_heartbeat(self, now_ns: int) -> None:
+        early_ns = max(now_ns, self._heartbeat_ns + HEARTBEAT_GAP_NS)
+        self._heartbeat_due_ns = min(self._heartbeat_due_ns, early_ns)
+
     def _heartbeat(self, now_ns: int, utc_ns: int) -> bytes:
         self._said = self.fence.signature(now_ns)
         self._heartbeat_ns = now_ns
@@ -360,6 +370,7 @@ class Broadcaster:
             supervisor_age_ns=now_ns - self._supervisor_heard_ns,
             closed_segments=self._words.closed_segments,
             fresh_shards=self._words.fresh_shards,
+            full_queues=self.full_queues,
         )
         seq = self._sequences.next(HEARTBEAT_TOPIC)
         return self._frames.own(HEARTBEAT_TOPIC, body, utc_ns, seq=seq)

@@ -105,10 +105,15 @@ class Shell:
                 self._feed.publish(command.frames)
                 if self._tcp is not None:
                     self._tcp.publish(command.frames)
+                self._machine.note_full_queues(self._full_queues, boot_ns())
             case e.Tell():
                 self._bus.send(command.message)
             case e.Save():
                 self._save(command.rows)
+
+    @property
+    def _full_queues(self) -> int:
+        return self._feed.full_queues + (0 if self._tcp is None else self._tcp.full_queues)
 
     def _hello(self) -> m.Hello:
         hello = hello_of(self._runtime, highest_epoch=self._machine.fence.highest_epoch)
@@ -118,9 +123,11 @@ class Shell:
         return m.Beat(
             values=len(self._machine.values),
             subscribers=self._machine.listeners.subscribers,
+            losses=self._machine.fence.losses,
             counters={
                 **self._machine.counters(),
                 "too_many_frames": self._ingest.refused,
+                "full_queues": self._full_queues,
                 "readers_cut": self._cutter.count,
             },
         )

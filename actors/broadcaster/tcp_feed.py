@@ -50,6 +50,10 @@ class TcpFeed:
             frames = [frame for frame in frames if not frame.startswith((ORDER, NOTICE))]
         wire.publish(frames)
 
+    @property
+    def full_queues(self) -> int:
+        return 0 if self._wire is None else self._wire.full_queues
+
     def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()

@@ -37,6 +37,7 @@ SETTLE_NS = LOST_AFTER_NS
 GRANT_REPEAT_NS = 1 * S
 GOOD_FOR_NS = 5 * S  # one validation lets all sockets in, one after the other, for this long
 CLOSING_NS = 3 * S  # the ticker reports the end of a socket within 2 s; until then Kite counts it
+REFRESH_GAP_NS = 10 * S  # a broadcaster that cannot follow would be given the more to do
 EMPTY_CLOSE_NS = 30 * S  # a socket without instruments; whoever wanted them may be restarting
 
 
@@ -91,6 +92,7 @@ class Link:
     is_subscribed: bool = False
     asked: tuple[m.Instrument, ...] = ()  # the last order to subscribe
     is_refresh_due: bool = False  # the broadcaster lost what it had: ask Kite for everything anew
+    refreshed_ns: int = 0  # when that was done, 0 for never
     doubt: m.LinkDoubt | None = None  # waits until the poller is free
     unanswered: int = 0  # quotes in a row that could not settle a doubt
 
@@ -165,6 +167,7 @@ class Shard:
     fresh_ns: int = 0  # when it last had a fresh tick, 0 for never
     limited_until_ns: int = 0  # Kite answered its socket with 429
     empty_since_ns: int = 0  # its socket is open without need
+    losses: int = 0  # batches that never reached the broadcaster of now
     rest_due_ns: int = 0  # when polling becomes due if nothing else happens, 0 for never
 
     @property

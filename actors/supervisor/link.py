@@ -3,11 +3,12 @@
 How one comes to be stands in `dial.py`; what a quote says about it in `doubt.py`.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from kitefeed.actors.supervisor import dial
 from kitefeed.actors.supervisor.facts import (
     EMPTY_CLOSE_NS,
+    REFRESH_GAP_NS,
     STABLE_AFTER_NS,
     Link,
     LinkState,
@@ -26,6 +27,12 @@ def advance(s: State) -> None:
             _close_empty(s, shard)
         else:
             shard.empty_since_ns = 0
+        if (
+            shard.link.is_refresh_due
+            and shard.link.is_subscribed
+            and s.now_ns >= _refresh_ns(shard)
+        ):
+            _subscribe(s, shard)
     if s.ladders.network.taken and not _is_on_ladder(s) and _are_stable(s):
         s.ladders.network.reset()
 
@@ -40,6 +47,26 @@ def _close_empty(s: State, shard: Shard) -> None:
 def empty_due_ns(shard: Shard) -> int:
     """When an empty socket is closed, 0 for never."""
     return shard.empty_since_ns + EMPTY_CLOSE_NS if shard.empty_since_ns else 0
+
+
+def lost_batches(s: State, losses: Mapping[int, int]) -> None:
+    """The broadcaster tells which ticks never reached it (`losses`: by shard, since it started). No
+    one knows of which instruments, so all are asked for anew."""
+    for shard in s.shards:
+        lost = losses.get(shard.number, 0)
+        if lost > shard.losses and shard.is_open:
+            s.say("ticks were lost on the way to the broadcaster: asking for all values anew")
+            shard.link.is_refresh_due = True
+        shard.losses = lost
+
+
+def refresh_due_ns(shard: Shard) -> int:
+    """When an open socket is asked for everything anew, 0 for never."""
+    return _refresh_ns(shard) if shard.link.is_refresh_due and shard.link.is_subscribed else 0
+
+
+def _refresh_ns(shard: Shard) -> int:
+    return shard.link.refreshed_ns and shard.link.refreshed_ns + REFRESH_GAP_NS
 
 
 def _is_on_ladder(s: State) -> bool:
@@ -112,7 +139,8 @@ def _subscribe(s: State, shard: Shard) -> None:
     link = shard.link
     link.asked = s.streamed(shard)
     order = m.Subscribe(shard.number, link.epoch, link.asked, link.is_refresh_due)
-    link.is_refresh_due = False
+    if link.is_refresh_due:
+        link.is_refresh_due, link.refreshed_ns = False, s.now_ns
     s.send(Role.TICKER, order)
 
 

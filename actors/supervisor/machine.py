@@ -91,6 +91,7 @@ class Supervisor:
             probe.recheck_ns(s),
             *(shard.rest_due_ns for shard in s.shards),
             *(link.empty_due_ns(shard) for shard in s.shards),
+            *(link.refresh_due_ns(shard) for shard in s.shards),
         )
         return min((t for t in due if t > s.now_ns), default=None)
 
@@ -215,3 +216,5 @@ class Supervisor:
                 shard.fresh_ns = max(shard.fresh_ns, s.now_ns - age_ns)
         if beat.values:
             s.values_held = beat.values
+        if beat.losses is not None:
+            link.lost_batches(s, beat.losses)

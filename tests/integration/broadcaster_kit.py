@@ -62,6 +62,11 @@ class FakeSource:
             batch.batch_seq = self._seq
             self._socket.send(f.encode(batch))
 
+    def lose(self) -> None:
+        """A batch that never arrives."""
+        with self._lock:
+            self._seq += 1
+
     def send_raw(self, frame: bytes) -> None:
         with self._lock:
             self._socket.send(frame)

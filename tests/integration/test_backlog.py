@@ -162,16 +162,18 @@ def test_a_burst_that_is_longer_than_what_a_program_has_at_hand_is_given_out_who
     the witness has, it is empty.)"""
     count, each = PENDING_MAX + 5_000, 250
     told: list[str] = []
+    prices: list[int] = []
     feed = Feed(
         INFY, endpoint=stage.feed_endpoint, max_age_s=None,
         on_status=lambda status: told.append(status.feed),
     )  # fmt: skip
     with feed, stage.feed(INFY) as witness:
         for start in range(0, count, each):
-            last = 100_00 + start + each - 1
-            live.send([item(INFY, last - each + 1 + n) for n in range(each)])
-            eventually(lambda last=last: witness[INFY].raw.last_price == last, 20, every_s=0.001)
-        prices = []
+            burst = [100_00 + start + n for n in range(each)]
+            live.send([item(INFY, price) for price in burst])
+            last = burst[-1]
+            while witness[INFY].raw.last_price != last:
+                assert witness.next(20) is not None
         while not prices or prices[-1] != last:
             tick = feed.next(5)
             assert tick is not None, prices[-1:]
@@ -181,6 +183,42 @@ def test_a_burst_that_is_longer_than_what_a_program_has_at_hand_is_given_out_who
         assert prices[-count:] == [*range(100_00, 100_00 + count)]
         assert (feed.overrun, feed.gaps, feed.skipped) == (0, 0, 0)
         assert set(told) == {"live"}
+
+
+def test_a_full_queue_is_told_to_all_and_ends_with_the_present_for_the_one_it_was(
+    stage: Stage, live: FakeSource
+) -> None:
+    """What was lost there may be the last tick of its instrument, which no gap would tell."""
+    with (
+        Feed(INFY, TCS, endpoint=stage.feed_endpoint, max_age_s=None) as feed,
+        stage.feed(INFY) as other,
+    ):
+        eventually(lambda: feed[INFY].raw.last_price == 100_00, 3)
+        for _ in range(300):
+            live.send([item(TCS, 201_00)] * 250)
+            threading.Event().wait(0.003)  # else it is the source's queue that is full
+        live.send([item(INFY, 101_00)])
+        eventually(lambda: other[INFY].raw.last_price == 101_00, 20)
+        eventually(lambda: other.heartbeat is not None and other.heartbeat.full_queues > 0, 3)
+        assert other[INFY].is_fresh
+        assert other.gaps == 0
+        eventually(lambda: feed[INFY].raw.last_price == 101_00 or not feed[INFY].is_fresh, 5)
+        eventually(lambda: feed[INFY].raw.last_price == 101_00 and feed[INFY].is_fresh, 5)
+
+
+def test_a_value_from_before_a_batch_that_was_lost_is_not_fresh(
+    stage: Stage, live: FakeSource
+) -> None:
+    feed = stage.feed(INFY, TCS)
+    eventually(lambda: feed[INFY].is_fresh and feed[TCS].is_fresh, 3)
+    threading.Event().wait(0.05)
+    live.lose()
+    live.send([item(TCS, 201_00)])
+    eventually(lambda: feed[TCS].raw.last_price == 201_00, 3)
+    assert feed[TCS].is_fresh
+    assert not feed[INFY].is_fresh
+    live.send([item(INFY, 101_00)])
+    eventually(lambda: feed[INFY].is_fresh, 3)
 
 
 def test_programs_report_themselves_on_this_host_only(stage: Stage, live: FakeSource) -> None:

@@ -271,7 +271,7 @@ class Mouth(Host):
         values = len(self.machine.values)
         if values != self._held[0]:
             self._held = values, self.world.now_ns
-        return m.Beat(values=values, subscribers=1)
+        return m.Beat(values=values, subscribers=1, losses=self.machine.fence.losses)
 
 
 class Reader:

@@ -27,7 +27,7 @@ def sample(readers: int = 3, instruments: int = 20) -> t.Sample:
         for n in range(readers)
     ]
     row = t.InstrumentRow(LONG, 12.3, 7_200.0, 1_500.05, "websocket", True)
-    told = t.Broadcast(27_000.0, 18_000.0, 123.4, 10**9, 64, 9_000, 123, 45, 6)
+    told = t.Broadcast(27_000.0, 18_000.0, 123.4, 10**9, 64, 9_000, 123, 45, 6, 7)
     rows = [row] * instruments
     reason = "the market is open and the feed streams as it should do, at length" * 3
     return t.Sample(

@@ -66,11 +66,13 @@ class Reader:
         sent_ago_ns: int = 0,
         closed: list[int] | None = None,
         fresh_shards: list[int] | None = None,
+        loss_age_ns: int = -1,
+        full_queues: int = 0,
     ) -> None:
         self._heartbeat_seq += 1
-        health = ShardHealth(0, granted, epoch, is_alive, 0, -1, period_ns)
+        health = ShardHealth(0, granted, epoch, is_alive, 0, -1, period_ns, loss_age_ns)
         body = Heartbeat(self.gen, feed, source, "valid", "", [health], 0, 0, 0, 0, 0, 1, 0,
-                         closed or [], fresh_shards)  # fmt: skip
+                         closed or [], fresh_shards, full_queues)  # fmt: skip
         message = self.message(
             body, seq=self._heartbeat_seq, source=0, t_pub_ns=self.utc_ns - sent_ago_ns
         )

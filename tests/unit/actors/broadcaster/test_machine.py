@@ -6,9 +6,7 @@ import msgspec
 import pytest
 
 from kitefeed.actors.broadcaster import events as e
-from kitefeed.actors.broadcaster.machine import (
-    SAVE_NS,
-)
+from kitefeed.actors.broadcaster.machine import HEARTBEAT_GAP_NS, SAVE_NS
 from kitefeed.actors.broadcaster.snapshots import SNAPSHOTS_QUEUED_MAX
 from kitefeed.actors.broadcaster.wishes import LISTENERS_DELAY_NS, LISTENERS_DELAY_NS_MAX
 from kitefeed.protocol import feed as f
@@ -121,6 +119,35 @@ def test_a_hole_in_batch_seq_is_counted_but_not_before_the_first_batch(world: Wo
     world.batch(INFY, batch_seq=11)
     world.batch(INFY, batch_seq=15)
     assert world.machine.fence.lost_batches == 3
+
+
+def test_a_loss_is_told_before_the_values_that_came_after_it(world: World) -> None:
+    world.batch(INFY)
+    world.now_ns += 10_000_000
+    world.batch(TCS, batch_seq=7)
+    topics = [topic for topic, _ in world.published]
+    assert topics[-2:] == [HEARTBEAT_TOPIC, TCS]
+    assert world.heartbeat().shards[0].loss_age_ns == 5_000_000
+    assert world.machine.fence.losses == {0: 5}
+
+
+def test_a_new_grant_has_lost_nothing_yet(world: World) -> None:
+    world.batch(INFY)
+    world.batch(INFY, batch_seq=7)
+    world.grant(2)
+    assert world.heartbeat().shards[0].loss_age_ns == -1
+
+
+def test_a_full_queue_is_told_soon(world: World) -> None:
+    world.turn()
+    world.published.clear()
+    world.machine.note_full_queues(2, world.now_ns)
+    world.run(HEARTBEAT_GAP_NS)
+    assert world.heartbeat().full_queues == 2
+    world.published.clear()
+    world.machine.note_full_queues(2, world.now_ns)
+    world.run(HEARTBEAT_GAP_NS)
+    assert world.take(HEARTBEAT_TOPIC) == []
 
 
 @pytest.mark.parametrize(

@@ -789,3 +789,49 @@ def test_every_waiting_state_owns_a_deadline() -> None:
         bench.validate(verdict)
         assert bench.machine.deadline_ns is not None
         assert bench.until(m.Validate) <= 60
+
+
+# --- what the broadcaster lost --------------------------------------------------------------------
+
+
+def refreshes(bench: Bench) -> int:
+    return sum(order.is_refresh for order in bench.all(m.Subscribe))
+
+
+def lose(bench: Bench, count: int) -> None:
+    bench.feed(m.Beat(losses={0: count}))
+
+
+def test_ticks_that_never_reached_the_broadcaster_are_asked_for_anew_on_the_same_socket() -> None:
+    bench = Bench()
+    bench.live()
+    bench.forget()
+    lose(bench, 3)
+    assert refreshes(bench) == 1
+    assert not bench.all(m.CloseLink)
+    assert "ticks were lost" in bench.said[-1].text
+    bench.feed(m.Beat(losses={0: 3}), m.Beat(fresh_tick_age_ns=0))
+    lose(bench, 3)
+    bench.wait(60, fresh=True)
+    assert refreshes(bench) == 1
+
+
+def test_a_broadcaster_that_goes_on_losing_is_not_given_more_to_do_all_the_time() -> None:
+    bench = Bench()
+    bench.live()
+    bench.forget()
+    for count in range(1, 20):
+        lose(bench, count)
+        bench.wait(1, fresh=True)
+    assert refreshes(bench) == 2
+
+
+def test_a_new_broadcaster_begins_to_count_anew() -> None:
+    bench = Bench()
+    bench.live()
+    lose(bench, 3)
+    bench.feed(m.Beat(losses={}))
+    bench.wait(20, fresh=True)
+    bench.forget()
+    lose(bench, 1)
+    assert refreshes(bench) == 1
