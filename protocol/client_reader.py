@@ -195,7 +195,7 @@ class Reader:
 
     def _is_answered(self) -> bool:
         """Whether the values that are known already have all come."""
-        return self._view.is_answered
+        return self._view.losses.is_answered
 
     def _silence(self) -> Unavailable:
         remedy = "start it with `kitefeed up`"
@@ -247,7 +247,7 @@ class Reader:
                     taken += 1
             except zmq.Again:
                 pass
-        self._view.drained(taken)
+        self._view.losses.drained(taken)
         if self._view.is_behind and now_ns - self._reopened_ns > self._resync_after_ns:
             self._reopened_ns = now_ns
             self._reopen()
@@ -286,12 +286,12 @@ class Reader:
 
     @property
     def _resync_after_ns(self) -> int:
-        return RESYNC_NS if self._view.is_answered else self._patience_ns
+        return RESYNC_NS if self._view.losses.is_answered else self._patience_ns
 
     def _maybe_resync(self, now_ns: int) -> None:
         age_ns = now_ns - self._requested_ns
         view = self._view
-        is_due = view.is_incomplete or view.is_catching_up
+        is_due = view.losses.is_incomplete or view.is_catching_up
         if age_ns > REFRESH_NS or (is_due and age_ns > self._resync_after_ns):
             self._request_snapshot()
 
@@ -300,12 +300,12 @@ class Reader:
         the request by itself after a reconnect."""
         for old in self._requests:
             self._socket.setsockopt(zmq.UNSUBSCRIBE, old)
-        is_again = self._requested_ns and not self._view.is_answered
+        is_again = self._requested_ns and not self._view.losses.is_answered
         self._patience_ns = min(2 * self._patience_ns, PATIENCE_NS_MAX) if is_again else RESYNC_NS
         prefixes = self._wants.snapshot_prefixes()
         self._requests = [snapshot_request(_nonce(), prefix) for prefix in prefixes]
         self._requested_ns = boot_ns()
-        self._view.expect([asked.removesuffix(NUL) for asked in self._requests])
+        self._view.losses.expect([asked.removesuffix(NUL) for asked in self._requests])
         for new in self._requests:
             self._subscribe(new)
 

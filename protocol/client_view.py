@@ -11,6 +11,7 @@ from itertools import repeat
 import msgspec
 
 from kitefeed.protocol import feed as f
+from kitefeed.protocol.client_losses import Losses
 from kitefeed.protocol.client_status import Status, status_of
 from kitefeed.protocol.client_tick import Arrival, Look, Tick
 from kitefeed.protocol.client_values import LastTicks, Topic
@@ -33,10 +34,6 @@ MAX_AGE_S = 2.0  # beyond it a message is late: about to be wrong, at a few tick
 CLOSED_FRESH_NS = 60_000_000_000
 PENDING_MAX = 10_000  # ticks that wait for the iterating program, ~10 MB; the oldest go first
 _UNKNOWN_NS = 1 << 62  # more than any skew
-# When a queue is full, half of it at least waits: 5,000 messages. Whoever was behind by less than
-# this, and never found so many waiting, had no such queue (at 200,000 messages/s).
-BACKLOG_NS = 15_000_000
-BACKLOG_MESSAGES = 2_000
 # Headlines under which nothing may read fresh, whatever the sources say.
 NEVER_FRESH = frozenset({"misconfigured", "paused", "closed", "no_entitlement", "lost"})
 # Plain integers below: one operation on an IntFlag costs a microsecond, as much as decoding a tick.
@@ -79,18 +76,7 @@ class View:
         self.overrun = 0
         self.bad_messages = 0
         self.heartbeats = 0
-        self.is_incomplete = False  # something was lost: a snapshot is wanted
-        self._losses = 0  # how often something was found missing
-        self._repaired = 0  # of those, what a whole snapshot has made good
-        self._asked: dict[bytes, bool] = {}  # snapshot requests; whether answered to the end
-        self._asked_losses = 0  # found before them
-        # The broadcaster found a queue full: perhaps ours. Told by a heartbeat, and judged when all
-        # that came with that was taken in.
-        self._full_queues: int | None = None
-        self._is_queue_doubted = False
-        self._had_heartbeat = False
-        self._worst_ns = 0  # how far behind we were, since the last heartbeat but one
-        self._worst_before_ns = 0
+        self.losses = Losses()
         # The past was left behind on purpose: until a snapshot has come, nothing is given out.
         self.is_catching_up = False
         self.behind_ns = 0  # how old the last message was when it was read
@@ -113,16 +99,6 @@ class View:
         self._heard_ns = 0
 
     # --- frames in ----------------------------------------------------------------------------
-
-    def expect(self, snapshots: list[bytes]) -> None:
-        """The topics of answers that are asked for now: they make good all that was lost before."""
-        self.is_incomplete = False
-        self._asked = dict.fromkeys(snapshots, False)
-        self._asked_losses = self._losses
-
-    @property
-    def is_answered(self) -> bool:
-        return all(self._asked.values())
 
     def apply(self, frame: bytes, now_ns: int, utc_ns: int) -> None:
         """Takes one feed frame, read at boot time `now_ns`. Never raises for what it holds."""
@@ -154,8 +130,7 @@ class View:
             self.bad_messages += 1
             return False
         behind_ns = self.behind_ns = utc_ns - message.t_pub_ns - self._skew_ns
-        if behind_ns > self._worst_ns:
-            self._worst_ns = behind_ns
+        self.losses.behind(behind_ns)
         if behind_ns > self._late_ns:
             self.late += 1
             self.has_late = True
@@ -165,7 +140,7 @@ class View:
             # The broadcaster was restarted: numbers start anew. Its answer to our subscriptions,
             # which ZeroMQ repeats by itself, brings the values.
             self.gen = message.gen
-            self._full_queues = None
+            self.losses.restarted()
             for known in self._topics.values():
                 known.seq = 0
         return True
@@ -187,9 +162,7 @@ class View:
     ) -> None:
         self.heartbeats += 1
         self.heartbeat = heartbeat
-        self._had_heartbeat = True
-        before, self._full_queues = self._full_queues, heartbeat.full_queues
-        self._is_queue_doubted |= before not in (None, self._full_queues)
+        self.losses.heard(heartbeat.full_queues)
         self._shards = {health.shard: health for health in heartbeat.shards}
         # A reader that was stopped finds old heartbeats in its queue: when they were sent counts.
         self._heard_ns = now_ns - max(0, utc_ns - t_pub_ns)
@@ -197,18 +170,6 @@ class View:
         words.feed, words.source = heartbeat.feed, heartbeat.source
         words.session, words.reason = heartbeat.session, heartbeat.reason
         words.fresh_shards = heartbeat.fresh_shards
-
-    def drained(self, messages: int) -> None:
-        """Told after `messages` were taken in at once. A queue that was full since the last
-        heartbeat was ours only if we were behind then."""
-        if messages >= BACKLOG_MESSAGES:
-            self._worst_ns = max(self._worst_ns, BACKLOG_NS)
-        if not self._had_heartbeat:
-            return
-        if self._is_queue_doubted and max(self._worst_ns, self._worst_before_ns) >= BACKLOG_NS:
-            self._note_loss()
-        self._had_heartbeat = self._is_queue_doubted = False
-        self._worst_before_ns, self._worst_ns = self._worst_ns, 0
 
     def _apply_snapshot(self, topic: bytes, message: FeedMessage, now_ns: int, utc_ns: int) -> None:
         body = f.decode_snapshot_chunk(message.body)
@@ -223,12 +184,7 @@ class View:
                 self.apply(frame, now_ns, utc_ns)
 
     def _end_snapshot(self, topic: bytes, *, is_whole: bool) -> None:
-        if topic in self._asked:
-            self._asked[topic] = True
-        if not is_whole:
-            self.is_incomplete = True
-        elif self.is_answered and not self.is_incomplete:
-            self._repaired = self._asked_losses
+        if self.losses.answered(topic, is_whole=is_whole):
             self.is_catching_up = False
 
     # --- the past -----------------------------------------------------------------------------
@@ -249,7 +205,7 @@ class View:
         self._skew_ns = _UNKNOWN_NS if self._is_remote else 0
         self._topic(TICKS_TOPIC).seq = 0
         self.is_catching_up = True
-        self._note_loss()
+        self.losses.note()
 
     def skip_old(self, now_ns: int) -> None:
         """Of what waits for the program, once that is old, keeps the newest of each instrument."""
@@ -285,7 +241,7 @@ class View:
             and message.gen == last.gen == self.gen
             and message.v == f.VERSION
             and last.boot_ns == now_ns
-            and last.losses == self._losses
+            and last.losses == self.losses.count
         ):
             return last
         if not self._admits(message, utc_ns):
@@ -300,7 +256,7 @@ class View:
         age_ns = max(0, t_pub_ns - t_rx_ns) + max(0, utc_ns - t_pub_ns)
         return Arrival(
             message.gen, message.shard, message.epoch, message.source, t_rx_ns, age_ns, now_ns,
-            self._look, self._losses,
+            self._look, self.losses.count,
         )  # fmt: skip
 
     def _apply_chunk(
@@ -315,7 +271,7 @@ class View:
             return
         chunks = self._topic(TICKS_TOPIC)
         if chunks.seq and message.seq > chunks.seq + 1:
-            self._note_loss()
+            self.losses.note()
         chunks.seq = message.seq
         self.ticks += count
         arrival = self._arrival(message, now_ns, utc_ns)
@@ -340,8 +296,8 @@ class View:
                 topic.seq = seq
             elif not self._is_new(topic, seq, flags):
                 continue
-            elif arrival.losses != self._losses:  # it came after what it shows to be missing
-                arrival = msgspec.structs.replace(arrival, losses=self._losses)
+            elif arrival.losses != self.losses.count:  # it came after what it shows to be missing
+                arrival = msgspec.structs.replace(arrival, losses=self.losses.count)
             if flags & _CACHED:
                 before = topic.arrival
                 if before is not None and before.t_rx_ns > arrival.t_rx_ns:
@@ -376,14 +332,9 @@ class View:
                 self.skipped += seq - last - 1
             elif seq > last + 1:
                 self.gaps += seq - last - 1
-                self._note_loss()
+                self.losses.note()
         topic.seq = seq
         return True
-
-    def _note_loss(self) -> None:
-        """What else was lost would show only by the next message of its own topic."""
-        self._losses += 1
-        self.is_incomplete = True
 
     # --- judgement ----------------------------------------------------------------------------
 
@@ -409,16 +360,10 @@ class View:
         """Whether a later one may have been lost on the way to the broadcaster."""
         return tick.age_ns(now_ns) > health.loss_age_ns + now_ns - self._heard_ns
 
-    @property
-    def is_in_doubt(self) -> bool:
-        """Something was lost, and no snapshot has told since what was: a value that came before may
-        have a newer one."""
-        return self._losses != self._repaired
-
     def is_fresh(self, tick: Tick, now_ns: int) -> bool:
         if not self.values.is_last(tick):
             return False
-        if self.is_in_doubt and tick.arrival.losses != self._losses:
+        if self.losses.is_in_doubt and tick.arrival.losses != self.losses.count:
             return False
         if not self.has_source(tick, now_ns):
             return False

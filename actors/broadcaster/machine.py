@@ -139,6 +139,7 @@ class Broadcaster:
             "conflated": self._conflation.published,
             "fenced": self.fence.fenced,
             "lost_batches": self.fence.lost_batches,
+            "full_queues": self.full_queues,
             "bad_batches": self.bad_batches,
             "bad_items": self.bad_items,
             "values_refused": self.values.refused,

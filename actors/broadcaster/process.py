@@ -127,7 +127,6 @@ class Shell:
             counters={
                 **self._machine.counters(),
                 "too_many_frames": self._ingest.refused,
-                "full_queues": self._full_queues,
                 "readers_cut": self._cutter.count,
             },
         )

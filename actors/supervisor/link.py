@@ -27,11 +27,7 @@ def advance(s: State) -> None:
             _close_empty(s, shard)
         else:
             shard.empty_since_ns = 0
-        if (
-            shard.link.is_refresh_due
-            and shard.link.is_subscribed
-            and s.now_ns >= _refresh_ns(shard)
-        ):
+        if 0 < refresh_due_ns(shard) <= s.now_ns:
             _subscribe(s, shard)
     if s.ladders.network.taken and not _is_on_ladder(s) and _are_stable(s):
         s.ladders.network.reset()
@@ -54,7 +50,7 @@ def lost_batches(s: State, losses: Mapping[int, int]) -> None:
     one knows of which instruments, so all are asked for anew."""
     for shard in s.shards:
         lost = losses.get(shard.number, 0)
-        if lost > shard.losses and shard.is_open:
+        if lost > shard.losses and shard.is_open and not shard.link.is_refresh_due:
             s.say("ticks were lost on the way to the broadcaster: asking for all values anew")
             shard.link.is_refresh_due = True
         shard.losses = lost
@@ -62,11 +58,8 @@ def lost_batches(s: State, losses: Mapping[int, int]) -> None:
 
 def refresh_due_ns(shard: Shard) -> int:
     """When an open socket is asked for everything anew, 0 for never."""
-    return _refresh_ns(shard) if shard.link.is_refresh_due and shard.link.is_subscribed else 0
-
-
-def _refresh_ns(shard: Shard) -> int:
-    return shard.link.refreshed_ns and shard.link.refreshed_ns + REFRESH_GAP_NS
+    link = shard.link
+    return link.refreshed_ns + REFRESH_GAP_NS if link.is_refresh_due and link.is_subscribed else 0
 
 
 def _is_on_ladder(s: State) -> bool:

@@ -331,9 +331,9 @@ class Reader:
         self.view.apply(frame, self.world.now_ns, self.world.utc_ns)
         self.view.arrived.clear()
         self.doubted_since_ns = self.doubted_since_ns or self.world.now_ns
-        if not self.view.is_in_doubt:
+        if not self.view.losses.is_in_doubt:
             self.doubted_since_ns = 0
-        if self.view.is_incomplete and not self._is_resync_due:
+        if self.view.losses.is_incomplete and not self._is_resync_due:
             self._is_resync_due = True
             due_ns = max(self.world.now_ns, self._requested_ns + RESYNC_NS)
             self.world.at(due_ns, self._resync)
@@ -345,7 +345,7 @@ class Reader:
         self._send(b"\0", *self._requests)
         nonce = f"{self.world.now_ns:x}"
         self._requests = [snapshot_request(nonce, topic) for topic in self._subscriptions()]
-        self.view.expect([request.removesuffix(NUL) for request in self._requests])
+        self.view.losses.expect([request.removesuffix(NUL) for request in self._requests])
         self._send(b"\1", *self._requests)
 
     @property

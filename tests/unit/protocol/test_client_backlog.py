@@ -65,7 +65,7 @@ def test_a_reader_that_is_behind_trusts_nothing_until_a_snapshot_has_come(reader
     reader.tick(seq=1, t_pub_ns=reader.utc_ns - 20 * S)
     assert reader.view.is_behind
     reader.view.reopened()
-    reader.view.expect([REQUEST])
+    reader.view.losses.expect([REQUEST])
     reader.heartbeat()
     assert not reader.value().is_fresh  # though the heartbeat says that its source is alive
     assert not reader.view.has_next
@@ -74,14 +74,14 @@ def test_a_reader_that_is_behind_trusts_nothing_until_a_snapshot_has_come(reader
     assert reader.value().is_fresh
     assert given(reader) == [(INFY, 500)]
     assert (reader.view.gaps, reader.view.skipped, reader.view.reconnects) == (0, 499, 1)
-    assert not reader.view.is_incomplete
+    assert not reader.view.losses.is_incomplete
 
 
 def test_a_value_that_the_snapshot_confirms_is_given_out_once(reader: Reader) -> None:
     reader.heartbeat()
     reader.tick(seq=7, t_pub_ns=reader.utc_ns - 20 * S)
     reader.view.reopened()
-    reader.view.expect([REQUEST])
+    reader.view.losses.expect([REQUEST])
     answer(reader, reader.frame(seq=7, flags=Flag.SNAPSHOT))
     reader.view.skip_old(reader.now_ns)
     assert reader.value().is_fresh
@@ -90,11 +90,11 @@ def test_a_value_that_the_snapshot_confirms_is_given_out_once(reader: Reader) ->
 
 def test_an_incomplete_snapshot_leaves_the_doubt(reader: Reader) -> None:
     reader.view.reopened()
-    reader.view.expect([REQUEST])
+    reader.view.losses.expect([REQUEST])
     end = reader.message(f.SnapshotEnd(1), seq=2, flags=Flag.SNAPSHOT)
     reader.apply(f.feed_frame(REQUEST, end))
     assert reader.view.is_catching_up
-    assert reader.view.is_incomplete
+    assert reader.view.losses.is_incomplete
 
 
 def test_a_missed_heartbeat_leaves_everything_in_doubt_until_a_snapshot_has_come(
@@ -106,7 +106,7 @@ def test_a_missed_heartbeat_leaves_everything_in_doubt_until_a_snapshot_has_come
     reader._heartbeat_seq += 3
     reader.heartbeat()
     assert not reader.value().is_fresh
-    reader.view.expect([REQUEST])
+    reader.view.losses.expect([REQUEST])
     answer(reader, reader.frame(seq=1, flags=Flag.SNAPSHOT))
     assert reader.value().is_fresh
     assert (reader.view.gaps, reader.view.skipped) == (3, 0)  # lost on the way, not skipped

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kitefeed.protocol.client_view import BACKLOG_MESSAGES, BACKLOG_NS
+from kitefeed.protocol.client_losses import BACKLOG_MESSAGES, BACKLOG_NS
 from tests.unit.protocol.view_kit import INFY, Reader, S
 
 TCS = "NSE:TCS"
@@ -13,7 +13,7 @@ MS = 1_000_000
 def reader() -> Reader:
     made = Reader()
     made.heartbeat()
-    made.view.drained(1)
+    made.view.losses.drained(1)
     return made
 
 
@@ -58,41 +58,41 @@ def test_who_was_behind_when_a_queue_was_full_believes_nothing_from_before_and_a
     reader.tick()
     reader.tick(TCS, t_pub_ns=reader.utc_ns - BACKLOG_NS)
     reader.heartbeat(full_queues=1)
-    reader.view.drained(3)
+    reader.view.losses.drained(3)
     assert not is_fresh(reader)
-    assert reader.view.is_incomplete
+    assert reader.view.losses.is_incomplete
 
 
 def test_so_does_who_found_that_many_messages_waiting(reader: Reader) -> None:
     reader.tick()
     reader.heartbeat(full_queues=1)
-    reader.view.drained(BACKLOG_MESSAGES)
+    reader.view.losses.drained(BACKLOG_MESSAGES)
     assert not is_fresh(reader)
-    assert reader.view.is_incomplete
+    assert reader.view.losses.is_incomplete
 
 
 def test_what_waited_before_the_last_heartbeat_counts_too(reader: Reader) -> None:
     """A full queue holds a heartbeat that was sent before it was full."""
     reader.tick()
     reader.heartbeat()
-    reader.view.drained(BACKLOG_MESSAGES)
+    reader.view.losses.drained(BACKLOG_MESSAGES)
     reader.heartbeat(full_queues=1)
-    reader.view.drained(1)
-    assert reader.view.is_incomplete
+    reader.view.losses.drained(1)
+    assert reader.view.losses.is_incomplete
 
 
 def test_a_full_queue_of_somebody_else_changes_nothing(reader: Reader) -> None:
     reader.tick(t_pub_ns=reader.utc_ns - BACKLOG_NS + 1)
     for count in range(1, 4):
         reader.heartbeat(full_queues=count)
-        reader.view.drained(BACKLOG_MESSAGES - 1)
+        reader.view.losses.drained(BACKLOG_MESSAGES - 1)
         assert is_fresh(reader)
-    assert not reader.view.is_incomplete
+    assert not reader.view.losses.is_incomplete
 
 
 def test_what_was_full_before_one_came_is_nothing_to_it(reader: Reader) -> None:
     newcomer = Reader()
     newcomer.tick()
     newcomer.heartbeat(full_queues=9)
-    newcomer.view.drained(BACKLOG_MESSAGES)
-    assert not newcomer.view.is_incomplete
+    newcomer.view.losses.drained(BACKLOG_MESSAGES)
+    assert not newcomer.view.losses.is_incomplete

@@ -81,7 +81,7 @@ def test_after_an_answer_it_asks_again_as_soon_as_before(waiting: Waiting) -> No
     waiting.end()
     waiting.goes_on(5)
     count = len(waiting.asked)
-    waiting.reader._view._note_loss()
+    waiting.reader._view.losses.note()
     waiting.goes_on(STEP_NS / S)
     assert len(waiting.asked) == count + 1
     waiting.goes_on(2.5)

@@ -211,7 +211,7 @@ def test_a_hole_in_seq_is_counted_as_lost_messages_and_wants_a_snapshot(reader: 
     reader.tick(seq=5)
     reader.tick(seq=9)
     assert reader.view.gaps == 3
-    assert reader.view.is_incomplete
+    assert reader.view.losses.is_incomplete
 
 
 def test_a_repetition_is_dropped_and_only_unasked_ones_are_counted(reader: Reader) -> None:
@@ -267,17 +267,17 @@ def snapshot(reader: Reader, frames: list[bytes], count: int) -> None:
 def test_a_snapshot_brings_values_and_is_over_when_its_end_came(reader: Reader) -> None:
     snapshot(reader, [reader.frame(flags=Flag.SNAPSHOT), reader.frame("NSE:TCS")], 2)
     assert set(reader.view.values) == {INFY, "NSE:TCS"}
-    assert not reader.view.is_incomplete
+    assert not reader.view.losses.is_incomplete
 
 
 def test_all_requested_snapshots_have_to_end_before_it_is_answered(reader: Reader) -> None:
-    reader.view.expect([REQUEST, b"another"])
+    reader.view.losses.expect([REQUEST, b"another"])
     snapshot(reader, [reader.frame(flags=Flag.SNAPSHOT)], 1)
-    assert not reader.view.is_answered
-    reader.view.expect([REQUEST])
-    assert not reader.view.is_answered
+    assert not reader.view.losses.is_answered
+    reader.view.losses.expect([REQUEST])
+    assert not reader.view.losses.is_answered
     snapshot(reader, [reader.frame(flags=Flag.SNAPSHOT)], 1)
-    assert reader.view.is_answered
+    assert reader.view.losses.is_answered
 
 
 def test_after_a_loss_only_what_came_since_is_fresh_until_a_snapshot(reader: Reader) -> None:
@@ -286,7 +286,7 @@ def test_after_a_loss_only_what_came_since_is_fresh_until_a_snapshot(reader: Rea
     reader.tick(seq=3)  # whatever else was lost, a newer value of TCS may have been among it
     assert reader.value().is_fresh
     assert not reader.value("NSE:TCS").is_fresh
-    reader.view.expect([REQUEST])
+    reader.view.losses.expect([REQUEST])
     assert not reader.value("NSE:TCS").is_fresh
     snapshot(reader, [reader.frame("NSE:TCS", seq=1, flags=Flag.SNAPSHOT)], 1)
     assert reader.value("NSE:TCS").is_fresh
@@ -296,11 +296,11 @@ def test_a_snapshot_does_not_vouch_for_what_was_lost_after_it_was_asked_for(read
     reader.tick("NSE:TCS", seq=1)
     reader.tick(seq=1)
     reader.tick(seq=3)
-    reader.view.expect([REQUEST])
+    reader.view.losses.expect([REQUEST])
     reader.tick(seq=5)
     snapshot(reader, [reader.frame("NSE:TCS", seq=1, flags=Flag.SNAPSHOT)], 1)
     assert not reader.value("NSE:TCS").is_fresh
-    reader.view.expect([REQUEST])
+    reader.view.losses.expect([REQUEST])
     snapshot(reader, [reader.frame("NSE:TCS", seq=1, flags=Flag.SNAPSHOT)], 1)
     assert reader.value("NSE:TCS").is_fresh
 
@@ -309,14 +309,14 @@ def test_a_short_snapshot_vouches_for_nothing(reader: Reader) -> None:
     reader.tick("NSE:TCS", seq=1)
     reader.tick(seq=1)
     reader.tick(seq=3)
-    reader.view.expect([REQUEST])
+    reader.view.losses.expect([REQUEST])
     snapshot(reader, [reader.frame("NSE:TCS", seq=1, flags=Flag.SNAPSHOT)], 2)
     assert not reader.value("NSE:TCS").is_fresh
 
 
 def test_a_short_snapshot_wants_another(reader: Reader) -> None:
     snapshot(reader, [reader.frame()], 2)
-    assert reader.view.is_incomplete
+    assert reader.view.losses.is_incomplete
 
 
 def test_a_snapshot_never_takes_a_live_value_back(reader: Reader) -> None:

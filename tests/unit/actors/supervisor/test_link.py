@@ -824,6 +824,7 @@ def test_a_broadcaster_that_goes_on_losing_is_not_given_more_to_do_all_the_time(
         lose(bench, count)
         bench.wait(1, fresh=True)
     assert refreshes(bench) == 2
+    assert sum("ticks were lost" in say.text for say in bench.said) == 3
 
 
 def test_a_new_broadcaster_begins_to_count_anew() -> None:

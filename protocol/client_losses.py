@@ -1,0 +1,92 @@
+"""What a reader lost on the way, and what has been made good since. Pure.
+
+Most losses show by the number of the next message. The end of a burst does not, if its instrument
+is quiet then: the broadcaster tells when the queue to some reader was full, and whoever was behind
+at that time takes it for his own.
+"""
+
+# When a queue is full, half of it at least waits: 5,000 messages. Whoever was behind by less than
+# this, and never found so many waiting, had no such queue (at 200,000 messages/s).
+BACKLOG_NS = 15_000_000
+BACKLOG_MESSAGES = 2_000
+
+
+class Losses:
+    """count: how often something was found missing. is_incomplete: a snapshot is wanted.
+
+    A snapshot makes good what was lost before it was asked for (`expect`), once it is whole.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.is_incomplete = False
+        self._repaired = 0  # of `count`
+        self._asked: dict[bytes, bool] = {}  # snapshot requests; whether answered to the end
+        self._asked_count = 0  # found before them
+        self._full_queues: int | None = None  # None until the first heartbeat of a gen
+        self._is_queue_doubted = False  # judged when all that came with the heartbeat was taken in
+        self._had_heartbeat = False
+        self._worst_ns = 0  # how far behind we were, since the last heartbeat
+        self._worst_before_ns = 0  # and before that, since the last but one
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Something was lost, and no snapshot has told since what was: a value that came before may
+        have a newer one."""
+        return self.count != self._repaired
+
+    def note(self) -> None:
+        """What else was lost would show only by the next message of its own topic."""
+        self.count += 1
+        self.is_incomplete = True
+
+    # --- snapshots ----------------------------------------------------------------------------
+
+    def expect(self, snapshots: list[bytes]) -> None:
+        """The topics of answers that are asked for now: they make good all that was lost before."""
+        self.is_incomplete = False
+        self._asked = dict.fromkeys(snapshots, False)
+        self._asked_count = self.count
+
+    @property
+    def is_answered(self) -> bool:
+        return all(self._asked.values())
+
+    def answered(self, snapshot: bytes, *, is_whole: bool) -> bool:
+        """One answer has come to its end; True when with it all is known again."""
+        if snapshot in self._asked:
+            self._asked[snapshot] = True
+        if not is_whole:
+            self.is_incomplete = True
+        elif self.is_answered and not self.is_incomplete:
+            self._repaired = self._asked_count
+            return True
+        return False
+
+    # --- queues -------------------------------------------------------------------------------
+
+    def restarted(self) -> None:
+        """Another broadcaster counts its queues anew."""
+        self._full_queues = None
+
+    def behind(self, behind_ns: int) -> None:
+        """A message was that old when it was read."""
+        self._worst_ns = max(self._worst_ns, behind_ns)
+
+    def heard(self, full_queues: int) -> None:
+        """From a heartbeat: how often some reader's queue was full."""
+        self._had_heartbeat = True
+        before, self._full_queues = self._full_queues, full_queues
+        self._is_queue_doubted |= before not in (None, full_queues)
+
+    def drained(self, messages: int) -> None:
+        """Told after `messages` were taken in at once. A queue that was full since the last
+        heartbeat was ours only if we were behind then."""
+        if messages >= BACKLOG_MESSAGES:
+            self._worst_ns = max(self._worst_ns, BACKLOG_NS)
+        if not self._had_heartbeat:
+            return
+        if self._is_queue_doubted and max(self._worst_ns, self._worst_before_ns) >= BACKLOG_NS:
+            self.note()
+        self._had_heartbeat = self._is_queue_doubted = False
+        self._worst_before_ns, self._worst_ns = self._worst_ns, 0
