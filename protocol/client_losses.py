@@ -5,10 +5,15 @@ is quiet then: the broadcaster tells when the queue to some reader was full, and
 at that time takes it for his own.
 """
 
+from collections import deque
+
 # When a queue is full, half of it at least waits: 5,000 messages. Whoever was behind by less than
-# this, and never found so many waiting, had no such queue (at 200,000 messages/s).
+# this, and never found so many at once, had no such queue (at 200,000 messages/s); nor had who read
+# fewer than the last number within the time by which he was behind: he only reads seldom.
 BACKLOG_NS = 15_000_000
 BACKLOG_MESSAGES = 2_000
+QUEUE_MESSAGES = 4_000
+HEARTBEATS_KEPT = 16
 
 
 class Losses:
@@ -28,6 +33,9 @@ class Losses:
         self._had_heartbeat = False
         self._worst_ns = 0  # how far behind we were, since the last heartbeat
         self._worst_before_ns = 0  # and before that, since the last but one
+        self._read = 0  # messages
+        # With each heartbeat: when, and how many were read by then.
+        self._reads: deque[tuple[int, int]] = deque(maxlen=HEARTBEATS_KEPT)
 
     @property
     def is_in_doubt(self) -> bool:
@@ -79,14 +87,23 @@ class Losses:
         before, self._full_queues = self._full_queues, full_queues
         self._is_queue_doubted |= before not in (None, full_queues)
 
-    def drained(self, messages: int) -> None:
-        """Told after `messages` were taken in at once. A queue that was full since the last
-        heartbeat was ours only if we were behind then."""
+    def drained(self, messages: int, now_ns: int) -> None:
+        """Told after `messages` were taken in at once, which began at boot time `now_ns`. A queue
+        that was full since the last heartbeat was ours only if that many waited for us."""
+        before = self._read
+        self._read += messages
         if messages >= BACKLOG_MESSAGES:
             self._worst_ns = max(self._worst_ns, BACKLOG_NS)
         if not self._had_heartbeat:
             return
-        if self._is_queue_doubted and max(self._worst_ns, self._worst_before_ns) >= BACKLOG_NS:
+        if self._is_queue_doubted and self._had_full_queue(now_ns):
             self.note()
         self._had_heartbeat = self._is_queue_doubted = False
         self._worst_before_ns, self._worst_ns = self._worst_ns, 0
+        self._reads.append((now_ns, before))
+
+    def _had_full_queue(self, now_ns: int) -> bool:
+        worst_ns = max(self._worst_ns, self._worst_before_ns)
+        then_ns = now_ns - worst_ns
+        by_then = next((read for at_ns, read in reversed(self._reads) if at_ns <= then_ns), 0)
+        return worst_ns >= BACKLOG_NS and self._read - by_then >= QUEUE_MESSAGES

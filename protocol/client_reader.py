@@ -247,7 +247,7 @@ class Reader:
                     taken += 1
             except zmq.Again:
                 pass
-        self._view.losses.drained(taken)
+        self._view.losses.drained(taken, now_ns)
         if self._view.is_behind and now_ns - self._reopened_ns > self._resync_after_ns:
             self._reopened_ns = now_ns
             self._reopen()

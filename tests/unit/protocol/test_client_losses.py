@@ -2,7 +2,7 @@
 
 import pytest
 
-from kitefeed.protocol.client_losses import BACKLOG_MESSAGES, BACKLOG_NS
+from kitefeed.protocol.client_losses import BACKLOG_MESSAGES, BACKLOG_NS, QUEUE_MESSAGES
 from tests.unit.protocol.view_kit import INFY, Reader, S
 
 TCS = "NSE:TCS"
@@ -13,8 +13,12 @@ MS = 1_000_000
 def reader() -> Reader:
     made = Reader()
     made.heartbeat()
-    made.view.losses.drained(1)
+    drained(made, 1)
     return made
+
+
+def drained(reader: Reader, messages: int) -> None:
+    reader.view.losses.drained(messages, reader.now_ns)
 
 
 def is_fresh(reader: Reader, key: str = INFY) -> bool:
@@ -56,9 +60,11 @@ def test_who_was_behind_when_a_queue_was_full_believes_nothing_from_before_and_a
     reader: Reader,
 ) -> None:
     reader.tick()
-    reader.tick(TCS, t_pub_ns=reader.utc_ns - BACKLOG_NS)
+    for _ in range(4):
+        reader.tick(TCS, t_pub_ns=reader.utc_ns - BACKLOG_NS)
+        drained(reader, QUEUE_MESSAGES // 4)
     reader.heartbeat(full_queues=1)
-    reader.view.losses.drained(3)
+    drained(reader, 1)
     assert not is_fresh(reader)
     assert reader.view.losses.is_incomplete
 
@@ -66,7 +72,7 @@ def test_who_was_behind_when_a_queue_was_full_believes_nothing_from_before_and_a
 def test_so_does_who_found_that_many_messages_waiting(reader: Reader) -> None:
     reader.tick()
     reader.heartbeat(full_queues=1)
-    reader.view.losses.drained(BACKLOG_MESSAGES)
+    drained(reader, QUEUE_MESSAGES)
     assert not is_fresh(reader)
     assert reader.view.losses.is_incomplete
 
@@ -75,17 +81,21 @@ def test_what_waited_before_the_last_heartbeat_counts_too(reader: Reader) -> Non
     """A full queue holds a heartbeat that was sent before it was full."""
     reader.tick()
     reader.heartbeat()
-    reader.view.losses.drained(BACKLOG_MESSAGES)
+    drained(reader, QUEUE_MESSAGES)
     reader.heartbeat(full_queues=1)
-    reader.view.losses.drained(1)
+    drained(reader, 1)
     assert reader.view.losses.is_incomplete
 
 
-def test_a_full_queue_of_somebody_else_changes_nothing(reader: Reader) -> None:
-    reader.tick(t_pub_ns=reader.utc_ns - BACKLOG_NS + 1)
-    for count in range(1, 4):
+@pytest.mark.parametrize("behind_ns", [BACKLOG_NS - 1, 900 * MS])
+def test_a_full_queue_of_somebody_else_changes_nothing(reader: Reader, behind_ns: int) -> None:
+    """Neither for one that is never behind, nor for one that looks once a second."""
+    messages = BACKLOG_MESSAGES - 1 if behind_ns < BACKLOG_NS else QUEUE_MESSAGES // 4
+    for count in range(1, 10):
+        reader.now_ns += S
+        reader.tick(seq=count, t_pub_ns=reader.utc_ns - behind_ns)
         reader.heartbeat(full_queues=count)
-        reader.view.losses.drained(BACKLOG_MESSAGES - 1)
+        drained(reader, messages)
         assert is_fresh(reader)
     assert not reader.view.losses.is_incomplete
 
@@ -94,5 +104,5 @@ def test_what_was_full_before_one_came_is_nothing_to_it(reader: Reader) -> None:
     newcomer = Reader()
     newcomer.tick()
     newcomer.heartbeat(full_queues=9)
-    newcomer.view.losses.drained(BACKLOG_MESSAGES)
+    drained(newcomer, QUEUE_MESSAGES)
     assert not newcomer.view.losses.is_incomplete
