@@ -16,7 +16,7 @@ from kitefeed.protocol.client_reader import LOOK_NS, Reader
 from kitefeed.protocol.client_status import Status
 from kitefeed.protocol.client_tick import Tick
 from kitefeed.protocol.client_view import PENDING_MAX, View
-from kitefeed.protocol.clock import utc_ns
+from kitefeed.protocol.clock import boot_ns, utc_ns
 from tests.integration.broadcaster_kit import FakeSource, Stage, item
 from tests.support import eventually
 
@@ -74,8 +74,16 @@ def test_a_feed_that_is_behind_connects_anew_and_goes_on_with_the_present(
     be_late(monkeypatch, by_s=20)
     for price in range(101, 107):
         live.send([item(INFY, price * 100)])
+    doubted: list[bool] = []
+    reopened = View.reopened
+
+    def note_doubt(view: View) -> None:
+        reopened(view)
+        doubted.extend(not view.is_fresh(tick, boot_ns()) for tick in view.values.values())
+
+    monkeypatch.setattr(View, "reopened", note_doubt)
     eventually(lambda: feed.status is not None and feed.reconnects == 1, 3)
-    assert not any(tick.is_fresh for tick in feed._view.values.values())
+    assert doubted == [True, True]  # until a snapshot has come, which may be at once
     monkeypatch.undo()
     live.send([item(INFY, 107_00)])
     eventually(lambda: feed[INFY].last_price == 107.0, 3)
