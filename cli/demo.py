@@ -26,7 +26,7 @@ def demo(forever: bool) -> None:
 
     Takes about a minute, needs no account, and leaves a running daemon alone.
     """
-    signals.unwind_when_told_to_end()
+    signals.note_when_told_to_end()
     stage = Stage()
     try:
         stage.start()

@@ -167,7 +167,7 @@ def _first_line(stream: IO[bytes] | None) -> bytes:
         return b""
     with selectors.DefaultSelector() as selector:
         selector.register(stream, selectors.EVENT_READ)
-        return stream.readline() if selector.select(READY_S) else b""
+        return stream.readline() if wait_until(lambda: bool(selector.select(0)), READY_S) else b""
 
 
 def _signal(child: subprocess.Popen[bytes], number: signal.Signals) -> None:

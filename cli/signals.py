@@ -1,22 +1,36 @@
-"""Signals of a command that has children to take down with it. (Actors have their own way.)"""
+"""Signals of a command that has children to take down with it. (Actors have their own way.)
+
+They are noted when they come, and end the command only where it waits: an exception in the middle
+of a `Popen` would leave its lock taken for ever, or a child that nobody knows.
+"""
 
 import signal
 from types import FrameType
 
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_noted: list[int] = []
 
 
-def unwind_when_told_to_end() -> None:
-    """SIGTERM, and the terminal's end, leave through `finally`, as Ctrl-C does."""
+def note_when_told_to_end() -> None:
+    """From now on Ctrl-C, SIGTERM and the terminal's end are for `end_if_told`."""
     for number in _ENDING:
-        signal.signal(number, _raise)
+        signal.signal(number, _note)
 
 
-def _raise(number: int, _: FrameType | None) -> None:
-    raise SystemExit(128 + number)
+def _note(number: int, _: FrameType | None) -> None:
+    _noted.append(number)
+
+
+def end_if_told() -> None:
+    """Leaves through `finally` when a signal was noted: KeyboardInterrupt, or SystemExit."""
+    if signal.SIGINT in _noted:
+        raise KeyboardInterrupt
+    if _noted:
+        raise SystemExit(128 + _noted[0])
 
 
 def ignore_interrupts() -> None:
     """From now on nothing interrupts the clearing up: it has its own time limits."""
-    for number in (signal.SIGINT, *_ENDING):
+    for number in _ENDING:
         signal.signal(number, signal.SIG_IGN)
+    _noted.clear()

@@ -1,8 +1,10 @@
-"""Waiting in commands: for a condition, or simply for a moment."""
+"""Waiting in commands: for a condition, or simply for a moment. Here signals that were noted take
+effect (`signals`)."""
 
 import time
 from collections.abc import Callable
 
+from kitefeed.cli import signals
 from kitefeed.protocol.clock import boot_ns
 
 LOOK_S = 0.1
@@ -10,6 +12,7 @@ LOOK_S = 0.1
 
 def pause(seconds: float) -> None:
     time.sleep(seconds)
+    signals.end_if_told()
 
 
 def wait_until(condition: Callable[[], bool], within_s: float, *, look_s: float = LOOK_S) -> bool:
