@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from kitefeed import __version__
 from kitefeed.actors.runtime import memory
 from kitefeed.actors.runtime.secrets import redact
 from kitefeed.cli import environment
@@ -88,10 +89,7 @@ class LazyGroup(click.Group):
 
 def _version(ctx: click.Context, _: click.Parameter, is_asked: bool) -> None:
     if is_asked:
-        # Imported here: it reads the package's metadata from disk.
-        from importlib.metadata import version
-
-        click.echo(f"kitefeed {version('kitefeed')}")
+        click.echo(f"kitefeed {__version__}")
         ctx.exit()
 
 

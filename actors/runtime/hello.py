@@ -1,7 +1,6 @@
 """The Hello of this process: what every actor says about itself alike."""
 
-from importlib.metadata import PackageNotFoundError, version
-
+from kitefeed import __version__
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.protocol import messages as m
 
@@ -15,15 +14,8 @@ def hello_of(
         boot_id=runtime.boot_id,
         pid=runtime.lock.holder.pid,
         start_ticks=runtime.lock.holder.start_ticks,
-        version=_version(),
+        version=__version__,
         highest_epoch=highest_epoch,
         links=links,
         misconfigured=runtime.misconfigured,
     )
-
-
-def _version() -> str:
-    try:
-        return version("kitefeed")
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return "unknown"

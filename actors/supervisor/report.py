@@ -1,9 +1,9 @@
 """The status report, built from the machine's state and what stands around it."""
 
 import os
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from kitefeed import __version__
 from kitefeed.actors.policy.market import name_of
 from kitefeed.actors.supervisor import headline
 from kitefeed.actors.supervisor.facts import LinkState, Shard
@@ -56,7 +56,7 @@ def status(
             m.ActorStatus(Role.SUPERVISOR, "up", os.getpid(), 0.0, counters=counters or {}),
             *roster.report(now_ns),
         ],
-        version=_version(),
+        version=__version__,
         shards=[_shard(s, shard, subscriptions) for shard in s.used],
         readers=readers or [],
     )
@@ -91,10 +91,3 @@ def _market(s: State) -> dict[str, str]:
 
 def _age_s(age_ns: int, since_ns: int) -> float | None:
     return round((age_ns + since_ns) / 1e9, 2) if age_ns >= 0 else None
-
-
-def _version() -> str:
-    try:
-        return version("kitefeed")
-    except PackageNotFoundError:
-        return "unknown"

@@ -88,6 +88,7 @@ def test_the_client_needs_two_packages_only(
     code = (
         "import importlib.metadata as m, kitefeed\n"
         "from kitefeed import Feed\n"
+        "assert m.version('kitefeed') == kitefeed.__version__\n"
         "print(*sorted(d.name.lower() for d in m.distributions()))\n"
     )
     assert set(run(programs / "python", "-c", code, cwd=hostile).split()) == CLIENT_PACKAGES
