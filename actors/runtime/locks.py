@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import time
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,9 @@ import msgspec
 from kitefeed.actors.runtime.directories import prepare_directory
 from kitefeed.protocol.errors import TryLater
 from kitefeed.protocol.topology import Role
+
+TRIES = 10
+TRY_S = 0.02
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -37,13 +41,11 @@ class RoleLock:
         prepare_directory(runtime_dir)
         self.path = path_of(runtime_dir, role)
         self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _take(self._handle):
             holder = read_holder(self.path)
             os.close(self._handle)
             pid = holder.pid if holder else "unknown"
-            raise TryLater(f"The role {role} is held by process {pid}: `kitefeed down`") from None
+            raise TryLater(f"The role {role} is held by process {pid}: `kitefeed down`")
         self.holder = _sign(self._handle, role, boot_id)
 
     def touch(self) -> None:
@@ -52,6 +54,19 @@ class RoleLock:
 
     def release(self) -> None:
         os.close(self._handle)
+
+
+def _take(handle: int) -> bool:
+    """Whether it is ours now. Who only looks (`live_holder`) has it for a moment; who keeps it
+    holds the role."""
+    for _ in range(TRIES):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            time.sleep(TRY_S)
+        else:
+            return True
+    return False
 
 
 def _sign(handle: int, role: Role, boot_id: str) -> Holder:
@@ -148,7 +163,7 @@ def live_holder(runtime_dir: Path, role: Role) -> Holder | None:
     except OSError:
         return None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: others may look, too
     except OSError:
         return read_holder(path)
     finally:

@@ -1,6 +1,8 @@
+import fcntl
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -113,3 +115,24 @@ def test_the_lock_of_a_key_does_not_tell_the_key(tmp_path: Path) -> None:
     assert "abcdef" not in path.name
     assert b"abcdef" not in path.read_bytes()
     held.release()
+
+
+def asking(directory: Path, role: Role) -> int:
+    """A look at whether `role` is held, in the moment of looking."""
+    handle = os.open(locks.path_of(directory, role), os.O_RDWR)
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    return handle
+
+
+def test_who_starts_while_somebody_looks_gets_the_role(tmp_path: Path) -> None:
+    locks.RoleLock(tmp_path, Role.TICKER, "before").release()
+    handle = asking(tmp_path, Role.TICKER)
+    threading.Timer(0.03, os.close, [handle]).start()
+    locks.RoleLock(tmp_path, Role.TICKER, "now").release()
+
+
+def test_two_who_look_at_once_do_not_take_each_other_for_the_holder(tmp_path: Path) -> None:
+    locks.RoleLock(tmp_path, Role.TICKER, "before").release()
+    handle = asking(tmp_path, Role.TICKER)
+    assert locks.live_holder(tmp_path, Role.TICKER) is None
+    os.close(handle)
