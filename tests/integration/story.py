@@ -128,6 +128,17 @@ class Story:
         """Lines that tell the end of a condition."""
         return Counter(_condition(line) for line in self.lines() if " over after " in line)
 
+    def has_said(self, conditions: dict[str, int], *, is_over: bool = False) -> bool:
+        """Whether these are all the error and warning lines, each with its end when `is_over`.
+        Lines come by way of a thread and of supervisord: soon, and then no more of them."""
+
+        def is_all() -> bool:
+            return self.said() == conditions and (not is_over or self.over() == conditions)
+
+        self.until(is_all, 3)
+        self.reads_on(0.3)
+        return is_all()
+
     def tell(self) -> str:
         stats = self.rig.simulator.stats()
         handshakes = {row["status"] for row in stats["handshakes"]["recent"]}

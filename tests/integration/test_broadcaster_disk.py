@@ -131,6 +131,7 @@ def test_a_damaged_file_is_said_once_and_the_broadcaster_publishes(stage: Stage,
     for price in (OLD, NEW):
         process = stage.start(LOGS.format(log=str(log)))
         send_until_read(source, stage.feed(INFY), price)
+        eventually(lambda: "set aside" in log.read_text(), 3)
         kill(process)
     assert (stage.state / f"{NAME}.damaged").read_bytes() == broken
     assert log.read_text().count("set aside") == 1

@@ -163,7 +163,9 @@ def test_another_users_command_is_refused_and_named_once(opened_up: Doors) -> No
         assert str(NOBODY) in reply.text
     status = opened_up.status()
     assert status["override"] == "auto"
-    assert opened_up.output().count(f"wire=control uid={NOBODY}") == 1
+    line = f"wire=control uid={NOBODY}"
+    eventually(lambda: line in opened_up.output(), 3)
+    assert opened_up.output().count(line) == 1
 
 
 @needs_root
@@ -189,7 +191,8 @@ def test_who_says_hello_as_another_process_is_not_heard(steady: Doors) -> None:
 
 def test_a_command_that_changes_something_is_logged_with_who_asked(steady: Doors) -> None:
     assert steady.kitefeed("source", "auto").returncode == 0
-    assert f"request=SetSource uid={os.geteuid()} pid=" in steady.output()
+    line = f"request=SetSource uid={os.geteuid()} pid="
+    eventually(lambda: line in steady.output(), 3)
     assert "request=GetStatus" not in steady.output()
 
 

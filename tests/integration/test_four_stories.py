@@ -123,7 +123,7 @@ def test_expiry_in_market_hours_is_said_once_and_every_value_keeps_its_age(alone
         assert story.feed["NSE:INFY"].age_s > story.now_s - killed_s - 1.5
         assert len(story.calls(QUOTE)) == 1  # one poll, which was refused, and no more
         assert [story.handshakes(code) for code in (101, 403)] == [[], []]
-        assert story.said() == {"login_required": 1}
+        assert story.has_said({"login_required": 1})
         assert story.feed.gaps == 0
     assert story.truth.lies == []
 
@@ -143,7 +143,7 @@ def test_expiry_with_a_standby_session_goes_on_with_polled_values(standby: Rig) 
         assert story.calls_of(1, QUOTE) == 0
         assert story.calls_of(2, QUOTE) == len(story.calls(QUOTE))
         assert [story.handshakes(code) for code in (101, 403)] == [[], []]
-        assert story.said() == {"login_required": 1}
+        assert story.has_said({"login_required": 1})
         assert story.feed.gaps == 0
     assert story.truth.lies == []
 
@@ -165,9 +165,9 @@ def test_a_refused_socket_with_a_good_session_is_bridged_by_a_poll_every_five_se
         assert _is_next(story, status, tries[-1] + SOCKET_S[2])
         assert _has_waited(tries, SOCKET_S)
         assert _is_one_before_each(story.calls(PROFILE, refused_s), [refused_s, *tries])
-        assert story.said() == {"socket": 1}
+        assert story.has_said({"socket": 1})
         _socket_comes_back(story)
-        assert story.said() == story.over() == {"socket": 1}
+        assert story.has_said({"socket": 1}, is_over=True)
         assert story.feed.gaps == 0
     assert story.truth.lies == []
 
@@ -188,7 +188,7 @@ def test_a_login_after_expiry_is_live_by_itself_and_one_that_is_refused_is_said_
         assert "kitefeed login" in line
         assert story.is_cached()
         _log_in(story, killed_s, bad_s)
-        assert story.said() == story.over() == {"login_required": 1, "new_login_refused": 1}
+        assert story.has_said({"login_required": 1, "new_login_refused": 1}, is_over=True)
         assert story.feed.gaps == 0
     assert story.truth.lies == []
 
@@ -206,7 +206,7 @@ def test_a_login_with_a_standby_session_moves_from_polled_values_to_the_stream(
         assert story.is_fresh("websocket")
         assert standby.status()["standby"] == "valid"
         assert story.calls_of(1, QUOTE) <= 1  # from the validation until the socket is open
-        assert story.said() == story.over() == {"login_required": 1}
+        assert story.has_said({"login_required": 1}, is_over=True)
         assert story.feed.gaps == 0
     assert story.truth.lies == []
 
@@ -230,9 +230,9 @@ def test_a_login_that_is_good_for_rest_alone_is_bridged_until_the_socket_is_let_
         asked = [at_s for at_s in story.calls(PROFILE, killed_s) if at_s < tries[0]]
         assert len(asked) <= _due(SHORT_S, tries[0] - killed_s) + _in_time(tries[0] - login_s)
         assert len(story.calls(QUOTE)) - polls >= 3 + 2  # each refusal is asked about once
-        assert story.said() == {"login_required": 1, "socket": 1}
+        assert story.has_said({"login_required": 1, "socket": 1})
         _socket_comes_back(story)
-        assert story.said() == story.over()
+        assert story.has_said({"login_required": 1, "socket": 1}, is_over=True)
         assert story.feed.gaps == 0
     assert story.truth.lies == []
 
@@ -254,14 +254,14 @@ def test_a_network_loss_is_one_condition_and_no_refusal_and_ends_by_itself(alone
         assert _has_waited(tries, NETWORK_S)
         assert _is_one_before_each(story.calls(PROFILE, lost_s), [lost_s, *tries])
         assert not any(at_s < lost_s + 15 for at_s in story.calls(QUOTE))  # then REST may bridge
-        assert story.said() == {"network": 1}
+        assert story.has_said({"network": 1})
         # The next attempt is due 5 s (with its jitter, 6) after the third: nobody has to act.
         story.does("Kite can be reached", lambda: alone.simulator.fault("clear"))
         story.until(lambda: story.is_fresh("websocket"), 20)
         assert _status(story).feed == "live"
         (opened,) = story.handshakes(101)
         assert _has_waited([*story.handshakes(503), opened], NETWORK_S)
-        assert story.said() == story.over() == {"network": 1}
+        assert story.has_said({"network": 1}, is_over=True)
         assert story.feed.gaps == 0
     assert story.truth.lies == []
 

@@ -41,7 +41,7 @@ def _overnight(directory: Path, *, is_noticed: bool) -> None:
             _logs_in(story)
             _opens(story, opening)
             conditions = {"login_required": 1} if is_noticed else {}
-            assert story.said() == story.over() == conditions
+            assert story.has_said(conditions, is_over=True)
             assert story.feed.gaps == 0
         assert story.truth.lies == []
 
@@ -59,7 +59,7 @@ def _sleeps_badly(story: Story, *, is_noticed: bool) -> None:
         story.until(lambda: story.feed.status.session == "refused", 65)
         assert 59 < story.calls(PROFILE)[-1] - died_s < 63
         assert len(story.calls(PROFILE)) == asked + 1
-        story.until(lambda: story.said() == {"login_required": 1}, 1)
+        assert story.has_said({"login_required": 1})
     assert story.feed.status.feed == "closed"
     assert story.is_cached()
     assert story.feed["NSE:INFY"].age_s > story.now_s - died_s

@@ -80,10 +80,10 @@ def test_a_full_disk_costs_the_supervisor_one_line_and_what_it_knows_is_written_
         reply = ask(stage, m.WantInstruments((name,), wait_s=0))
         assert isinstance(reply, m.Answers)
         assert reply.answers[0].outcome == "accepted"
-    assert log.read_text().count("condition=disk") == 1
+    eventually(lambda: log.read_text().count("condition=disk") == 1, 3)
     flag.unlink()
     eventually(lambda: remembered(stage) == {INFY, TCS}, 3)
-    eventually(lambda: log.read_text().count("condition=disk") == 2, 1)
+    eventually(lambda: log.read_text().count("condition=disk") == 2, 3)
     kill(process)
     stage.start("", MAIN)
     assert wanted(stage) == 2
