@@ -183,12 +183,13 @@ class LinkDoubt(Message, frozen=True):
     """Frames arrive, but nothing proves that they are new.
 
     kind "unproven": 3 s after `Subscribe` no fresh tick; "canary": no tick of an always-active
-    instrument for 10 s. token, last_price (scaled), volume: what the ticker last saw of it.
+    instrument for 10 s; "quiet": there is none, and nothing ticks at all: after 10 s, then every
+    30 s. token, last_price (scaled), volume: what the ticker last saw of it.
     """
 
     shard: int
     epoch: int
-    kind: Literal["unproven", "canary"]
+    kind: Literal["unproven", "canary", "quiet"]
     token: int
     last_price: int
     volume_traded: int | None = None

@@ -129,7 +129,7 @@ class Rest:
 
 
 # What a quote is asked for: what a refusal means, whether a stream moves, whether a plan has data.
-ProbeKind = Literal["classify", "unproven", "canary", "entitlement"]
+ProbeKind = Literal["classify", "unproven", "canary", "quiet", "entitlement"]
 
 
 @dataclass

@@ -1,8 +1,9 @@
 """What the frames of one link prove, and what their absence means. Pure, fed with time.
 
-Three clocks, all in boot-time nanoseconds: no frame at all (the transport is dead), frames but no
+Four clocks, all in boot-time nanoseconds: no frame at all (the transport is dead), frames but no
 fresh tick after a subscribe (Kite replays cached packets even on holidays), and frames but no tick
-of an always-active instrument (a mute feed hides behind heartbeats).
+of an always-active instrument (a mute feed hides behind heartbeats) or, where there is none, of
+anything whose market is open: that may be a quiet list, so it is asked about less often.
 """
 
 from collections.abc import Iterable
@@ -18,6 +19,8 @@ SILENT_NS = 10_000_000_000
 UNPROVEN_NS = 3_000_000_000
 DOUBT_AGAIN_NS = 10_000_000_000
 CANARY_NS = 10_000_000_000
+QUIET_NS = 10_000_000_000
+QUIET_AGAIN_NS = 30_000_000_000
 # Frames count as arriving while the last one is this young; in market hours the longest gap
 # between two frames of a live socket was 0.5 s, heartbeats included (kite.trade: every second).
 ARRIVING_NS = 3_000_000_000
@@ -34,10 +37,13 @@ class Silent(NamedTuple):
     """No frame for SILENT_NS: the end of this link. Said once."""
 
 
+DoubtKind = Literal["unproven", "canary", "quiet"]
+
+
 class Doubt(NamedTuple):
     """What to ask REST about: `last_price` as last seen, 0 when the stream never gave any."""
 
-    kind: Literal["unproven", "canary"]
+    kind: DoubtKind
     token: int
     last_price: int
     volume_traded: int | None
@@ -64,11 +70,12 @@ class Liveness:
         self._last: _Frame = ([], [], 0)  # the last one with a witness in it
         self._unproven_due_ns: int | None = None
         self._canary_due_ns: int | None = None
+        self._quiet_due_ns: int | None = None
 
     @property
     def deadline_ns(self) -> int | None:
         silent_ns = None if self.is_silence_said else self.last_frame_ns + SILENT_NS
-        return earliest(silent_ns, self._unproven_due_ns, self._canary_due_ns)
+        return earliest(silent_ns, self._unproven_due_ns, self._canary_due_ns, self._quiet_due_ns)
 
     def subscribed(self, instruments: Iterable[Instrument], now_ns: int) -> None:
         """The set that ought to tick from now on."""
@@ -91,6 +98,10 @@ class Liveness:
             self.canary_ns, self._canary_due_ns = 0, None
         elif self._canary_due_ns is None:
             self.canary_ns, self._canary_due_ns = now_ns, now_ns + CANARY_NS
+        if self._canaries or not self._open:
+            self._quiet_due_ns = None
+        elif self._quiet_due_ns is None:
+            self._quiet_due_ns = now_ns + QUIET_NS
 
     def frame(self, now_ns: int) -> bool:
         """Any frame, heartbeats included. False after a silence of SILENT_NS, for good: what comes
@@ -114,6 +125,8 @@ class Liveness:
         """The tokens among them whose packets are news; True for the first news of this link."""
         if not self._canaries.isdisjoint(tokens):
             self.canary_ns, self._canary_due_ns = now_ns, now_ns + CANARY_NS
+        elif self._quiet_due_ns is not None and not self._open.isdisjoint(tokens):
+            self._quiet_due_ns = now_ns + QUIET_NS
         is_proof = not self.is_fresh
         self.is_fresh = True
         self._unproven_due_ns = None
@@ -131,16 +144,20 @@ class Liveness:
         if self._canary_due_ns is not None and now_ns >= self._canary_due_ns:
             said += self._doubts("canary", now_ns)
             self._canary_due_ns = self._next_look_ns(now_ns)
+        if self._quiet_due_ns is not None and now_ns >= self._quiet_due_ns:
+            if self.is_fresh:  # else it is unproven, which is asked about anyway
+                said += self._doubts("quiet", now_ns)
+            self._quiet_due_ns = self._next_look_ns(now_ns, QUIET_AGAIN_NS)
         return said
 
     def _is_arriving(self, now_ns: int) -> bool:
         return now_ns - self.last_frame_ns < ARRIVING_NS
 
-    def _next_look_ns(self, now_ns: int) -> int:
+    def _next_look_ns(self, now_ns: int, again_ns: int = DOUBT_AGAIN_NS) -> int:
         """A doubt that could not be raised because no frames come is looked at again soon."""
-        return now_ns + (DOUBT_AGAIN_NS if self._is_arriving(now_ns) else LOOK_AGAIN_NS)
+        return now_ns + (again_ns if self._is_arriving(now_ns) else LOOK_AGAIN_NS)
 
-    def _doubts(self, kind: Literal["unproven", "canary"], now_ns: int) -> list[Doubt]:
+    def _doubts(self, kind: DoubtKind, now_ns: int) -> list[Doubt]:
         if not self._is_arriving(now_ns):
             return []
         token, body = self._witness()

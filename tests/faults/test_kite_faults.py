@@ -229,6 +229,24 @@ def test_28_heartbeats_without_ticks_while_the_market_moves_end_in_a_reconnect(
         eventually(lambda: all_fresh(feed), 15)
 
 
+@pytest.mark.behind(20.0)
+def test_28_of_a_list_without_canaries_a_quote_tells_that_the_market_moves() -> None:
+    with Rig(instruments=("NSE:INFY", "NSE:TCS")) as rig:
+        rig.start()
+        with rig.feed("NSE:INFY", "NSE:TCS") as feed:
+            eventually(
+                lambda: len(feed.values()) == 2 and all(t.is_fresh for t in feed.values()), 5
+            )
+            mute_s = utc_ns() / 1e9
+            rig.simulator.fault("mute")
+            eventually(lambda: len(handshakes(rig, 101)) == 2, 20)
+            assert 9 < handshakes(rig, 101)[-1] - mute_s < 15
+            assert len(requests(rig, "GET /quote")) == 1
+            assert not any(tick.is_fresh for tick in feed.values())
+            rig.simulator.fault("clear")
+            eventually(lambda: all(tick.is_fresh for tick in feed.values()), 15)
+
+
 @pytest.mark.behind(20.0)  # of which its age tells
 def test_28_one_frozen_instrument_disturbs_nobody_and_shows_its_age(rig: Rig, probe: Probe) -> None:
     """Nothing tells it from one that nobody trades: Kite sends only what changed."""

@@ -128,7 +128,7 @@ class World(RuleBasedStateMachine):
         self.links.setdefault(order.epoch, report)
         self._answer(m.LinkOpened(order.shard, order.epoch))
 
-    @rule(what=st.sampled_from(["fresh", "silent", "unproven", "canary", "beat"]))
+    @rule(what=st.sampled_from(["fresh", "silent", "unproven", "canary", "quiet", "beat"]))
     def stream_reports(self, what: str) -> None:
         if Role.TICKER in self.down:
             return
@@ -138,9 +138,7 @@ class World(RuleBasedStateMachine):
                     self._answer(m.LinkFresh(link.shard, epoch))
                 case "silent":
                     self._tell(m.LinkSilent(link.shard, epoch))
-                case "unproven" | "canary":
-                    kind: Literal["unproven", "canary"]
-                    kind = "unproven" if what == "unproven" else "canary"
+                case "unproven" | "canary" | "quiet" as kind:
                     self._tell(m.LinkDoubt(link.shard, epoch, kind, NIFTY.token, 100))
                 case _:
                     self._tell(m.Beat(fresh_tick_age_ns=0, fresh_ages_ns={link.shard: 0}))

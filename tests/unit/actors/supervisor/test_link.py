@@ -404,6 +404,27 @@ def test_two_unanswered_doubts_about_a_silent_canary_end_the_link() -> None:
     assert bench.all(m.CloseLink)
 
 
+def test_a_quiet_list_stays_live_while_quotes_show_nothing_newer_or_cannot_be_had() -> None:
+    bench = Bench()
+    epoch = bench.live()
+    for outcome in ("same", "network", "network", "network"):
+        bench.feed(m.LinkDoubt(0, epoch, "quiet", INFY.token, 100))
+        bench.feed(m.Probed(bench.last(m.Probe).request_id, outcome))
+        bench.wait(10, fresh=True)
+    assert not bench.all(m.CloseLink)
+    assert bench.state.feed == "live"
+
+
+def test_a_quiet_list_whose_market_moves_is_connected_anew() -> None:
+    bench = Bench()
+    epoch = bench.live()
+    bench.wait(10)
+    bench.feed(m.LinkDoubt(0, epoch, "quiet", INFY.token, 100))
+    bench.feed(m.Probed(bench.last(m.Probe).request_id, "moved"))
+    bench.wait(5)
+    assert bench.last(m.CloseLink).epoch == epoch
+
+
 def test_while_live_the_session_is_validated_every_five_minutes() -> None:
     bench = Bench()
     bench.live()

@@ -392,7 +392,7 @@ def test_cached_packets_alone_leave_a_link_in_doubt_until_something_is_fresh(sta
     doubts = [said for said in stage.run(25) if isinstance(said, m.LinkDoubt)]
     assert doubts == [doubt] * 3  # after 3, 13 and 23 s
     stage.frame(tick(TCS))
-    assert not [said for said in stage.run(25) if isinstance(said, m.LinkDoubt)]
+    assert "unproven" not in {doubt.kind for doubt in doubts_in(stage.run(25))}
 
 
 def test_a_canary_is_asked_about_rather_than_what_ticked_last(stage: Stage) -> None:
@@ -443,6 +443,45 @@ def test_mute_canaries_are_doubted_every_ten_seconds(stage: Stage) -> None:
     assert doubts == [m.LinkDoubt(0, 1, "canary", NIFTY.token, 1)] * 2
     stage.frame(tick(NIFTY, 2, FULL))
     assert not [each for each in stage.run(9) if isinstance(each, m.LinkDoubt)]
+
+
+def test_a_list_without_canaries_is_doubted_when_nothing_of_it_ticks(stage: Stage) -> None:
+    stage.open(INFY, TCS)
+    for price in (100, 101):
+        stage.frame(tick(INFY, price, FULL), tick(TCS, price, FULL))
+    assert not doubts_in(stage.run(9.5))
+    stage.frame(tick(TCS, 102, FULL))  # one is enough
+    assert not doubts_in(stage.run(9.5))
+    first, *others = doubts_in(stage.run(65))
+    assert (first.kind, first.token, first.last_price) == ("quiet", TCS.token, 102)
+    assert others == [first, first]  # every half minute
+
+
+def test_nothing_is_asked_about_a_quiet_list_whose_market_is_closed_or_that_has_canaries(
+    stage: Stage,
+) -> None:
+    closed = msgspec.structs.replace(INFY, is_closed=True)
+    stage.open(closed)
+    for price in (100, 101):
+        stage.frame(tick(INFY, price, FULL))
+    assert not doubts_in(stage.run(60))
+    stage.tell(m.Subscribe(0, 1, (closed, NIFTY)))
+    for price in (100, 101):
+        stage.frame(tick(NIFTY, price, FULL))
+    assert {doubt.kind for doubt in doubts_in(stage.run(60))} == {"canary"}
+
+
+def test_a_quiet_list_whose_heartbeats_end_is_silent_and_no_more(stage: Stage) -> None:
+    stage.open(INFY)
+    for price in (100, 101):
+        stage.frame(tick(INFY, price, FULL))
+    said = stage.run(20, heartbeat_s=None)
+    assert not doubts_in(said)
+    assert m.LinkSilent(0, 1) in said
+
+
+def doubts_in(said: list[object]) -> list[m.LinkDoubt]:
+    return [each for each in said if isinstance(each, m.LinkDoubt)]
 
 
 @pytest.mark.parametrize("count", [10, WATCHED_MAX + 1])
@@ -500,7 +539,7 @@ def test_without_canaries_there_is_no_canary_time_and_no_such_doubt(stage: Stage
     stage.frame(tick(INFY))
     (batch,) = batches(stage.frame(tick(INFY)))
     assert batch.canary_boot_ns == 0
-    assert not [said for said in stage.run(40) if isinstance(said, m.LinkDoubt)]
+    assert "canary" not in {doubt.kind for doubt in doubts_in(stage.run(40))}
 
 
 def test_silence_is_reported_once_and_ends_the_link(stage: Stage) -> None:
