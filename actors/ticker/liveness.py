@@ -164,7 +164,10 @@ class Liveness:
         if body is None:
             return [Doubt(kind, token, 0, None)]
         tick = _decode(body)
-        return [Doubt(kind, token, tick.last_price, tick.volume_traded)]
+        # A quiet list is asked about all day long: its price alone decides, as nobody has compared
+        # Kite's two counts of volume. One that differed for ever would cost the stream each time.
+        volume = None if kind == "quiet" else tick.volume_traded
+        return [Doubt(kind, token, tick.last_price, volume)]
 
     def _witness(self) -> tuple[int, bytes | None]:
         """The token to ask about, and its last body: a canary if there is one, else one whose

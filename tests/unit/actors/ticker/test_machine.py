@@ -453,7 +453,7 @@ def test_a_list_without_canaries_is_doubted_when_nothing_of_it_ticks(stage: Stag
     stage.frame(tick(TCS, 102, FULL))  # one is enough
     assert not doubts_in(stage.run(9.5))
     first, *others = doubts_in(stage.run(65))
-    assert (first.kind, first.token, first.last_price) == ("quiet", TCS.token, 102)
+    assert first == m.LinkDoubt(0, 1, "quiet", TCS.token, 102, None)
     assert others == [first, first]  # every half minute
 
 
