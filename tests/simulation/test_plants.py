@@ -49,9 +49,11 @@ TRIED_FIRST = {
     "a rotation leaves the old socket open": 12,
     "a shard is forgotten when the broadcaster restarts": 13,
     "a wish outlives its reader": 13,
+    "a screen never hears the last value of a burst": 16,
     "a wish ends with its reader": 16,
     "a refused socket is tried every 10 s": 18,
     "an unverified session may always connect": 18,
+    "a screen goes on with what has ended": 20,
 }
 
 
