@@ -184,7 +184,8 @@ class LinkDoubt(Message, frozen=True):
 
     kind "unproven": 3 s after `Subscribe` no fresh tick; "canary": no tick of an always-active
     instrument for 10 s; "quiet": there is none, and nothing ticks at all: after 10 s, then every
-    30 s. token, last_price (scaled), volume: what the ticker last saw of it.
+    30 s. token, last_price (scaled), volume_traded: what the ticker last saw of it; of a quiet
+    list the price alone.
     """
 
     shard: int

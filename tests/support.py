@@ -1,5 +1,6 @@
 """What tests of several folders need."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -32,6 +33,17 @@ def eventually(condition: Callable[[], T], within_s: float, *, every_s: float = 
             return result
         assert boot_ns() < give_up_ns, f"not within {within_s} s; last result: {result!r}"
         threading.Event().wait(every_s)
+
+
+async def eventually_async(
+    condition: Callable[[], T], within_s: float, *, every_s: float = 0.01
+) -> T:
+    """As `eventually`, while the loop goes on."""
+    give_up_ns = boot_ns() + int(within_s * 1e9)
+    while not (result := condition()):
+        assert boot_ns() < give_up_ns, f"not within {within_s} s; last result: {result!r}"
+        await asyncio.sleep(every_s)
+    return result
 
 
 def status_of(run_dir: Path) -> m.StatusReport | None:

@@ -101,8 +101,8 @@ def _is_meant(s: State, doubt: m.LinkDoubt) -> bool:
 
 def _doubt_resolved(s: State, shard: Shard, kind: ProbeKind, outcome: m.ProbeOutcome) -> None:
     if outcome not in ("same", "moved"):
-        shard.link.unanswered += 1
-        if kind == "canary" and shard.link.unanswered >= UNANSWERED_MAX:
+        shard.link.unanswered += kind == "canary"
+        if shard.link.unanswered >= UNANSWERED_MAX:
             link.restart(s, shard)
         return
     shard.link.unanswered = 0

@@ -94,7 +94,7 @@ class Link:
     is_refresh_due: bool = False  # the broadcaster lost what it had: ask Kite for everything anew
     refreshed_ns: int = 0  # when that was done, 0 for never
     doubt: m.LinkDoubt | None = None  # waits until the poller is free
-    unanswered: int = 0  # quotes in a row that could not settle a doubt
+    unanswered: int = 0  # quotes in a row about a silent canary that could not be had
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """AsyncFeed against a real broadcaster: Feed's words, and a loop that is never held up."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from kitefeed.protocol.client_reader import DRAIN_MAX
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.topology import CONTROL, endpoint
 from tests.integration.broadcaster_kit import FakeSource, Stage, item, kill
-from tests.support import eventually
+from tests.support import eventually, eventually_async
 
 pytestmark = pytest.mark.processes
 
@@ -54,21 +54,13 @@ def reader(stage: Stage, *instruments: str, **options: Any) -> AsyncFeed:
     return AsyncFeed(*instruments, endpoint=stage.feed_endpoint, **options)
 
 
-async def until(condition: Callable[[], T], within_s: float) -> T:
-    give_up_ns = boot_ns() + int(within_s * 1e9)
-    while not (result := condition()):
-        assert boot_ns() < give_up_ns, f"not within {within_s} s"
-        await asyncio.sleep(0.01)
-    return result
-
-
 async def until_fresh(feed: AsyncFeed, source: FakeSource, price: int = 1_500_00) -> Tick:
     def attempt() -> Tick | None:
         source.send([item(INFY, price)])
         tick = feed.get(INFY)
         return tick if tick and tick.is_fresh and tick.raw.last_price == price else None
 
-    found = await until(attempt, 5)
+    found = await eventually_async(attempt, 5)
     assert found is not None
     return found
 
@@ -194,7 +186,7 @@ def test_it_reads_on_while_nobody_waits(stage: Stage, no_timer: None) -> None:
             # Blocks until all waits for the loop: more than it takes in at one turn.
             eventually(lambda: other[INFY].raw.last_price == last, 3)
             values = feed._view.values  # what it knows by itself: a property would look
-            await until(lambda: values[INFY].raw.last_price == last, 3)
+            await eventually_async(lambda: values[INFY].raw.last_price == last, 3)
 
     run(main())
 
@@ -269,7 +261,7 @@ def test_a_task_that_never_runs_dry_leaves_the_loop_to_the_others(stage: Stage) 
             await until_fresh(feed, source)
             for start in range(0, 4_000, 100):
                 source.send([item(INFY, price) for price in range(start, start + 100)])
-            await until(lambda: feed[INFY].raw.last_price == 3_999, 5)
+            await eventually_async(lambda: feed[INFY].raw.last_price == 3_999, 5)
 
             turns = 0
 
@@ -305,7 +297,7 @@ def test_a_program_hears_of_the_loss_and_the_way_back_while_it_does_something_el
             await until_fresh(feed, source)
             gen = feed.gen
             kill(process)
-            await until(lambda: any(status.feed == "lost" for status in heard), 4)
+            await eventually_async(lambda: any(status.feed == "lost" for status in heard), 4)
             assert not feed[INFY].is_fresh
             stage.start()
             assert (await until_fresh(feed, source, 1_600_00)).gen > gen
@@ -362,11 +354,11 @@ def test_two_tasks_that_iterate_get_the_ticks_in_turn(stage: Stage) -> None:
             await asyncio.sleep(0)
             for price in range(1, 11):  # one by one, each when both wait
                 source.send([item(INFY, price)])
-                await until(lambda price=price: sum(map(len, got.values())) == price, 5)  # type: ignore[misc]
+                await eventually_async(lambda price=price: sum(map(len, got.values())) == price, 5)  # type: ignore[misc]
             for start in range(11, 111, 50):  # and many at once
                 source.send([item(INFY, price) for price in range(start, start + 50)])
                 end = start + 49
-                await until(lambda end=end: sum(map(len, got.values())) == end, 5)  # type: ignore[misc]
+                await eventually_async(lambda end=end: sum(map(len, got.values())) == end, 5)  # type: ignore[misc]
             feed.close()
             await asyncio.gather(*tasks)
 

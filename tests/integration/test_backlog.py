@@ -4,7 +4,7 @@ is no longer true. (How far it is behind is told by a clock that the test moves.
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -18,7 +18,7 @@ from kitefeed.protocol.client_tick import Tick
 from kitefeed.protocol.client_view import PENDING_MAX, View
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from tests.integration.broadcaster_kit import FakeSource, Stage, item
-from tests.support import eventually
+from tests.support import eventually, eventually_async
 
 pytestmark = pytest.mark.processes
 
@@ -48,12 +48,6 @@ def live(stage: Stage) -> FakeSource:
 
 def be_late(monkeypatch: pytest.MonkeyPatch, *, by_s: int) -> None:
     monkeypatch.setattr(client_reader, "utc_ns", lambda: utc_ns() + by_s * S)
-
-
-async def eventually_async(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(3):
-        while not condition():  # noqa: ASYNC110 - what is waited for is in another process
-            await asyncio.sleep(0.01)
 
 
 def judge(feed: Reader, given: list[Tick]) -> None:
@@ -103,10 +97,12 @@ def test_an_async_feed_that_is_behind_does_the_same(
             be_late(monkeypatch, by_s=20)
             for price in range(101, 107):
                 live.send([item(INFY, price * 100)])
-            await eventually_async(lambda: feed.reconnects == 1)
+            await eventually_async(lambda: feed.reconnects == 1, 3)
             monkeypatch.undo()
             live.send([item(INFY, 107_00)])
-            await eventually_async(lambda: feed[INFY].last_price == 107.0 and feed[INFY].is_fresh)
+            await eventually_async(
+                lambda: feed[INFY].last_price == 107.0 and feed[INFY].is_fresh, 3
+            )
             while (tick := await feed.next(0.05)) is not None:
                 given.append(tick)
             judge(feed, given)

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from kitefeed.simulator.server import Simulator
+from tests.support import eventually_async
 
 NIFTY, INFY, USDINR = 256265, 408065, 301059
 WITHIN_S = 5.0
@@ -110,12 +111,6 @@ async def next_end(ws: aiohttp.ClientWebSocketResponse) -> int | None:
             message = await ws.receive()
             if message.type in ended:
                 return message.data if message.type is aiohttp.WSMsgType.CLOSE else 1006
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WITHIN_S):
-        while not condition():  # noqa: ASYNC110 - nothing signals another task's bookkeeping
-            await asyncio.sleep(0.01)
 
 
 async def read_on(ws: aiohttp.ClientWebSocketResponse) -> None:
@@ -279,7 +274,7 @@ def test_a_client_that_closes_gets_its_close_frame() -> None:
         ws = await client.connect()
         assert await ws.close(code=1000)
         assert ws.close_code == 1000
-        await eventually(lambda: not simulator.stream.connections())
+        await eventually_async(lambda: not simulator.stream.connections(), WITHIN_S)
 
     run(scenario)
 
@@ -294,7 +289,7 @@ def test_a_wrong_or_old_token_is_refused_with_403_and_a_fourth_socket_with_429()
         assert await client.refusal() == 429
         sockets.append(await client.connect(app=2))
         await sockets[0].close()
-        await eventually(lambda: len(simulator.stream.connections()) == 3)
+        await eventually_async(lambda: len(simulator.stream.connections()) == 3, WITHIN_S)
         sockets.append(await client.connect())
         assert simulator.stats.handshakes()["total"] == {"403": 2, "101": 5, "429": 1}
 
@@ -506,7 +501,7 @@ def test_a_reader_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch)
     async def scenario(client: Client, simulator: Simulator) -> None:
         _, writer, _ = await raw_handshake(simulator)
         writer.transport.pause_reading()
-        await eventually(lambda: len(simulator.stream.connections()) == 1)
+        await eventually_async(lambda: len(simulator.stream.connections()) == 1, WITHIN_S)
         (connection,) = simulator.stream.connections()
         tokens = list(simulator.market.by_token)[:3000]
         subscribe = json.dumps({"a": "subscribe", "v": tokens}).encode()
@@ -514,7 +509,7 @@ def test_a_reader_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch)
         for _ in range(12):
             await connection.handle(subscribe, time.time_ns())
             await connection.handle(mode, time.time_ns())
-        await eventually(lambda: not simulator.stream.connections())
+        await eventually_async(lambda: not simulator.stream.connections(), WITHIN_S)
         writer.close()
 
     run(scenario, instruments=3000, tick_hz=1.0)
@@ -534,7 +529,9 @@ def test_a_slow_handshake_is_answered_and_holds_up_nobody_else() -> None:
     async def scenario(client: Client, simulator: Simulator) -> None:
         await client.fault("slow_ws", 600)
         late = asyncio.create_task(client.connect())
-        await eventually(lambda: simulator.stats.handshakes()["total"] == {"101": 1})
+        await eventually_async(
+            lambda: simulator.stats.handshakes()["total"] == {"101": 1}, WITHIN_S
+        )
         await client.fault("clear")
         assert await client.connect()
         assert not late.done()

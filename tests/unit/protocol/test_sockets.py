@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,18 +15,13 @@ from kitefeed.protocol import sockets
 from kitefeed.protocol.keys import ClientKeys
 from kitefeed.protocol.sockets import FRAMES_MAX, GuardedWire, Peer, Wire
 from kitefeed.protocol.topology import CONTROL, FEED, WIRES, endpoint, socket_path
+from tests.support import eventually_async
 
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="kf") as made:  # a socket path is short
         yield Path(made)
-
-
-async def wait_until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - the wire has no event to wait for
-            await asyncio.sleep(0)
 
 
 def test_a_guarded_wire_knows_the_uid_and_pid_of_every_sender(directory: Path) -> None:
@@ -42,9 +37,9 @@ def test_a_guarded_wire_knows_the_uid_and_pid_of_every_sender(directory: Path) -
         sender = sockets.connect_control(endpoint(directory, CONTROL))
         try:
             sender.send(b"hello")
-            await wait_until(lambda: heard)
+            await eventually_async(lambda: heard, 5)
             sender.send_multipart([b"x"] * FRAMES_MAX)  # one more with the sender's address
-            await wait_until(lambda: wire.refused)
+            await eventually_async(lambda: wire.refused, 5)
         finally:
             sender.close(0)
             wire.close()
@@ -70,7 +65,7 @@ def test_a_strangers_message_goes_nowhere_else(
         sender = sockets.connect_control(endpoint(directory, CONTROL))
         try:
             sender.send(b"hello")
-            await wait_until(lambda: strangers)
+            await eventually_async(lambda: strangers, 5)
         finally:
             sender.close(0)
             wire.close()
@@ -99,7 +94,7 @@ def test_a_message_of_too_many_frames_is_counted_and_dropped(directory: Path) ->
                 sender.send_multipart([b"x"] * (FRAMES_MAX + 1))
                 await asyncio.sleep(0)
             sender.send_multipart([b"y"] * FRAMES_MAX)
-            await wait_until(lambda: heard)
+            await eventually_async(lambda: heard, 5)
         finally:
             sender.close(0)
             wire.close()

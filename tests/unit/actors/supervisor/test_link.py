@@ -1,6 +1,7 @@
 """The rows of the supervisor's decision table that are about session and socket."""
 
 import itertools
+from typing import Literal
 
 import pytest
 
@@ -402,6 +403,19 @@ def test_two_unanswered_doubts_about_a_silent_canary_end_the_link() -> None:
         bench.feed(m.Probed(bench.last(m.Probe).request_id, "network"))
         bench.wait(10)
     assert bench.all(m.CloseLink)
+
+
+@pytest.mark.parametrize("other", ["quiet", "unproven"])
+def test_what_was_asked_for_another_reason_does_not_count_against_a_canary(
+    other: Literal["quiet", "unproven"],
+) -> None:
+    bench = Bench()
+    epoch = bench.live()
+    for kind in (other, "canary"):
+        bench.feed(m.LinkDoubt(0, epoch, kind, NIFTY.token, 100))
+        bench.feed(m.Probed(bench.last(m.Probe).request_id, "network"))
+        bench.wait(10)
+    assert not bench.all(m.CloseLink)
 
 
 def test_a_quiet_list_stays_live_while_quotes_show_nothing_newer_or_cannot_be_had() -> None:
