@@ -33,14 +33,15 @@ async def main(ws_url: str, api_key: str, access_token: str) -> None:
         if not heard.done():
             heard.set_result(None)
 
+    over = asyncio.Event()
     second = KiteSocket(
-        ws_url, session, Callbacks(lambda: None, hear, lambda code, reason: None, failed)
+        ws_url, session, Callbacks(lambda: None, hear, lambda code, reason: over.set(), failed)
     )
     second.connect()
     await heard
     print("second link: message")
     second.close()
-    await asyncio.sleep(0.1)
+    await over.wait()
 
 
 if __name__ == "__main__":
