@@ -71,6 +71,7 @@ class Liveness:
         self._unproven_due_ns: int | None = None
         self._canary_due_ns: int | None = None
         self._quiet_due_ns: int | None = None
+        self._asked_about: set[int] = set()  # since something of a list without canaries ticked
 
     @property
     def deadline_ns(self) -> int | None:
@@ -127,6 +128,7 @@ class Liveness:
             self.canary_ns, self._canary_due_ns = now_ns, now_ns + CANARY_NS
         elif self._quiet_due_ns is not None and not self._open.isdisjoint(tokens):
             self._quiet_due_ns = now_ns + QUIET_NS
+            self._asked_about.clear()
         is_proof = not self.is_fresh
         self.is_fresh = True
         self._unproven_due_ns = None
@@ -160,24 +162,31 @@ class Liveness:
     def _doubts(self, kind: DoubtKind, now_ns: int) -> list[Doubt]:
         if not self._is_arriving(now_ns):
             return []
-        token, body = self._witness()
-        if body is None:
-            return [Doubt(kind, token, 0, None)]
-        tick = _decode(body)
+        known = self._last_bodies()
+        if not known:
+            return [Doubt(kind, min(self._witnesses), 0, None)]
+        if kind != "quiet":
+            token = next(iter(known))
+            tick = _decode(known[token])
+            return [Doubt(kind, token, tick.last_price, tick.volume_traded)]
+        # Each time about another: one that trades seldom, or in an auction, proves nothing.
+        if self._asked_about.issuperset(known):
+            self._asked_about.clear()
+        token = next(token for token in known if token not in self._asked_about)
+        self._asked_about.add(token)
         # A quiet list is asked about all day long: its price alone decides, as nobody has compared
         # Kite's two counts of volume. One that differed for ever would cost the stream each time.
-        volume = None if kind == "quiet" else tick.volume_traded
-        return [Doubt(kind, token, tick.last_price, volume)]
+        return [Doubt(kind, token, _decode(known[token]).last_price, None)]
 
-    def _witness(self) -> tuple[int, bytes | None]:
-        """The token to ask about, and its last body: a canary if there is one, else one whose
-        market is open; the one that ticked last among them, lowest number first where none did."""
+    def _last_bodies(self) -> dict[int, bytes]:
+        """Those to ask about and their last bodies, the one that ticked last first: canaries if
+        there are any, else those whose market is open."""
         tokens, bodies, last_ns = self._last
-        among = [place for place, token in enumerate(tokens) if token in self._witnesses]
-        seen = {t: self._seen[t] for t in self._witnesses & self._seen.keys()}
-        if among and all(last_ns >= at_ns for _, at_ns in seen.values()):
-            return tokens[among[-1]], bodies[among[-1]]
-        if seen:
-            token = min(seen, key=lambda token: (-seen[token][1], token))
-            return token, seen[token][0]
-        return min(self._witnesses), None
+        known: dict[int, tuple[bytes, int]] = {}
+        for token, body in zip(reversed(tokens), reversed(bodies), strict=True):
+            if token in self._witnesses:
+                known.setdefault(token, (body, last_ns))
+        for token in sorted(self._witnesses & self._seen.keys()):
+            if token not in known or self._seen[token][1] > last_ns:
+                known[token] = self._seen[token]
+        return {t: known[t][0] for t in sorted(known, key=lambda token: -known[token][1])}

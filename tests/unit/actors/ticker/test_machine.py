@@ -452,9 +452,12 @@ def test_a_list_without_canaries_is_doubted_when_nothing_of_it_ticks(stage: Stag
     assert not doubts_in(stage.run(9.5))
     stage.frame(tick(TCS, 102, FULL))  # one is enough
     assert not doubts_in(stage.run(9.5))
-    first, *others = doubts_in(stage.run(65))
-    assert first == m.LinkDoubt(0, 1, "quiet", TCS.token, 102, None)
-    assert others == [first, first]  # every half minute
+    first, second, third = doubts_in(stage.run(75))  # every half minute, each in its turn
+    assert first == third == m.LinkDoubt(0, 1, "quiet", TCS.token, 102, None)
+    assert second == m.LinkDoubt(0, 1, "quiet", INFY.token, 101, None)
+    stage.frame(tick(INFY, 103, FULL), tick(TCS, 103, FULL))
+    again = doubts_in(stage.run(11))
+    assert again == [m.LinkDoubt(0, 1, "quiet", TCS.token, 103, None)]
 
 
 def test_nothing_is_asked_about_a_quiet_list_whose_market_is_closed_or_that_has_canaries(
