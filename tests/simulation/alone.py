@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tests.simulation.story import Story
 
 THINGS = 8  # on a day
+DROWSY = "NSE:DROWSY"
 
 
 def mouth_restarts(story: Story) -> float:
@@ -150,6 +151,25 @@ def plan_ends(story: Story) -> float:
         account.has_data = False
     story.drop_all()
     return story.rng.uniform(25, 50)
+
+
+def batches_lost(story: Story) -> float:
+    """The broadcaster stood still for so long that its queue was full: ticks never reach it."""
+    world = story.world
+    if DROWSY in world.basket.keys:
+        world.reader.want(DROWSY)  # no tick of its own will make good what it lacks
+        story.wait(5)
+    world.losing = story.aside.choice([1, 1, 3, 12])
+    world.alert(20)
+    return story.aside.uniform(8, 20)
+
+
+def hides(story: Story) -> float:
+    """All sockets fall silent where nothing is always active; at first nobody can ask."""
+    for socket in story.sockets:
+        story.world.sicken(socket.link, "mute")
+    story.world.kite.rest = story.aside.choice(["ok", "5xx", "5xx"])
+    return 18
 
 
 def knocks(story: Story) -> float:

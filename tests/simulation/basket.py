@@ -1,5 +1,6 @@
 """Which instruments a day is about. On every third day commodities are among them, which trade on
-into the evening; on a few of these there is nothing else. On some days a screen reads it, too."""
+into the evening; on a few of these there is nothing else. On a quarter of the others it is shares
+alone, none of them always active. On some days a screen reads it, too."""
 
 from datetime import datetime
 from random import Random
@@ -55,6 +56,10 @@ def _instruments_of(seed: int, *, is_sharded: bool) -> Basket:
     rng = Random(f"commodities {seed}")
     more = tuple(MORE) if is_sharded else ()
     if rng.random() >= 1 / 3:
+        if Random(f"shares {seed}").random() < 0.25:
+            listed = (*TOKENS, *more)
+            keys = tuple(key for key in listed if not is_index(LISTED[key]))
+            return Basket(keys[:2], keys[:2], keys)
         also = ("NSE:NIFTY BANK",) if is_sharded else ()
         configured = (NIFTY_50, "NSE:INFY", *also)
         return Basket(configured, (NIFTY_50, "NSE:RELIANCE", *more), (*TOKENS, *more))
@@ -66,7 +71,8 @@ def _instruments_of(seed: int, *, is_sharded: bool) -> Basket:
     configured = (NIFTY_50, CRUDE_OIL, "NSE:INFY", *also)
     read = (NIFTY_50, CRUDE_OIL, GOLD, "NSE:RELIANCE", *more)
     keys = (*TOKENS, CRUDE_OIL, GOLD, *more)
-    return Basket(configured, read, keys, rng.choice([(), (NIFTY_50, CRUDE_OIL)]))
+    has_index_alone = Random(f"canaries {seed}").random() < 0.35
+    return Basket(configured, read, keys, () if has_index_alone else (NIFTY_50, CRUDE_OIL))
 
 
 def day_with_commodities(

@@ -235,6 +235,7 @@ class Mouth(Host):
         values.load(self.rows, now_ns=world.now_ns, utc_ns=world.utc_ns)
         self.gen, self.born_ns = max(world.utc_ns, self.gen + 1), world.now_ns
         self.machine = Broadcaster(self.gen, world.now_ns, values)
+        world.observer.restarted()
         for reader in world.readers:  # ZeroMQ connects anew, and repeats them
             self.later(0.15, reader.subscribe)
 

@@ -17,7 +17,7 @@ from kitefeed.actors.ticker import machine as ticker
 from kitefeed.actors.ticker.subscriptions import Ask
 from kitefeed.actors.token_validator import machine as validator
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.feed import IngestBatch, encode
+from kitefeed.protocol.feed import IngestBatch
 from kitefeed.protocol.topology import Role
 from tests.simulation.exchange import S
 from tests.simulation.kite import DROPPED, Socket
@@ -214,7 +214,7 @@ class Ticker(Host):
     def perform(self, command: Any) -> None:
         match command:
             case IngestBatch():
-                self.world.ingest(encode(command))
+                self.world.ingest(command)
             case ticker.Connect(link, fingerprint):
                 self._connect(link, fingerprint)
             case ticker.Disconnect(link):
@@ -301,7 +301,7 @@ class Poller(Host):
     def perform(self, command: Any) -> None:
         match command:
             case IngestBatch():
-                self.world.ingest(encode(command))
+                self.world.ingest(command)
             case poller.Ask(request, fingerprint, tokens):
                 self._ask(request, fingerprint, tokens)
             case FetchDump(day_ist):

@@ -6,13 +6,15 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from kitefeed.actors.broadcaster.fence import FRAME_STALE_NS
 from kitefeed.actors.supervisor.facts import LinkState
 from kitefeed.actors.supervisor.state import State
 from kitefeed.actors.ticker.machine import LinkId
 from kitefeed.protocol.client_reader import RESYNC_NS
 from kitefeed.protocol.client_tick import Tick
-from kitefeed.protocol.feed import Flag, Source
+from kitefeed.protocol.feed import Flag, IngestBatch, Source, decode_body
 from kitefeed.protocol.kite.ticks import segment_of
+from kitefeed.protocol.topics import key_of
 from tests.simulation.exchange import MCX, S
 from tests.simulation.life import require
 
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 HALF_OPEN_SEEN_NS = 12 * S
-# Ten seconds without a canary, a quote, a second's grace; three sockets are asked about in turn.
-MUTE_SEEN_NS = 25 * S
 # A stream may be called fresh this long after the market has left its value behind: a canary's
 # silence (5 s), the pace of heartbeats (1 s), a broadcaster that stands still (2.5 s).
 FRESH_LAG_NS = {int(Source.WEBSOCKET): 9 * S, int(Source.REST): 14 * S}
@@ -38,6 +38,7 @@ AGE_ROUND_NS = S // 100
 BELIEVED_AFTER_NS = 15 * S
 REPAIRED_AFTER_NS = RESYNC_NS + S
 HEARTBEAT_NS = S
+HEARD_NS = FRAME_STALE_NS + HEARTBEAT_NS
 CLOCK_READ_NS = 3 * S
 IST_OFFSET_S, DAY_S = 19_800, 86_400
 LACK_TOLD_NS = 2 * S
@@ -61,6 +62,7 @@ class Observer:
         self._shaken_ns = 0  # when the machine was last not steady
         # When Kite could last not be asked for a quote that proves something about this socket.
         self._unasked_ns: dict[LinkId, int] = {}
+        self._unseen_ns: dict[LinkId, int] = {}  # mute sockets, and when nobody could last tell
         self._epochs_ns: dict[int, int] = {}  # epoch -> when its socket was first seen
         self._carried_ns: dict[str, int] = {}  # key -> since when some socket carries it
         self._strays_ns: dict[LinkId, int] = {}  # sockets that nobody owns, and since when
@@ -70,6 +72,10 @@ class Observer:
         self._kept: dict[str, deque[tuple[int, int]]] = {}
         self._screened: dict[str, int] = {}  # when what the screen has was received
         self._screened_life = 0
+        # Ticks that never reached the broadcaster: of which shard and key, the last price; and
+        # those of which it can know, since a later batch of the shard came.
+        self._lost: dict[tuple[int, str], int] = {}
+        self._missed: dict[str, int] = {}
 
     def skipped(self) -> None:
         """A quiet stretch is over: all it held came at once, but for the last heartbeat."""
@@ -78,6 +84,22 @@ class Observer:
     def shaken(self) -> None:
         """Clocks have jumped: what is a matter of time begins anew."""
         self._shaken_ns = self.world.now_ns
+
+    def lost(self, batch: IngestBatch) -> None:
+        """A batch of ticks never reaches the broadcaster."""
+        self.shaken()
+        for topic, body in zip(batch.topics, batch.bodies, strict=True):
+            self._lost[batch.shard, key_of(topic)] = decode_body(body).last_price
+
+    def taken(self, shard: int) -> None:
+        """The broadcaster has a batch: it knows by its number what it lacks of this shard."""
+        for place in [place for place in self._lost if place[0] == shard]:
+            self._missed[place[1]] = self._lost.pop(place)
+
+    def restarted(self) -> None:
+        """Another broadcaster: it begins with what is on disk, and lacks nothing."""
+        self._lost.clear()
+        self._missed.clear()
 
     def look(self) -> None:
         """What a program reads between two events, and whether the stream is watched."""
@@ -90,6 +112,9 @@ class Observer:
             self._kept.clear()
         if not world.is_steady_machine():
             self._shaken_ns = world.now_ns
+        for link, socket in world.kite.sockets.items():
+            if socket.fault == "mute" and not world.is_watched(socket):
+                self._unseen_ns[link] = world.now_ns
         for reader in world.readers:
             for key, tick in reader.view.values.items():
                 if key in reader.keys:
@@ -128,6 +153,8 @@ class Observer:
             self._check_origin(tick, age_ns)
         if view.is_fresh(tick, now_ns):
             require(not self._is_shut(tick.raw.instrument_token), "a closed segment is not fresh")
+            is_older = tick.raw.last_price < self._missed.get(tick.instrument, 0)
+            require(not is_older, "what is older than a tick that was lost is not fresh")
         gone_ns = world.exchange.superseded_ns(tick.raw.instrument_token, tick.raw.last_price)
         if gone_ns is None or gone_ns > world.true_utc_ns:
             return
@@ -186,14 +213,10 @@ class Observer:
         return is_closed and is_idle and world.exchange.is_trading(utc_ns)
 
     def _is_unseen(self, tick: Tick) -> bool:
-        """Of a mute socket on which nothing is always active at this hour: nobody can tell."""
+        """Of a mute socket on which nothing is always active at this hour: perhaps it is quiet. Its
+        end shows within the time by which a source that sends nothing is no longer believed."""
         link = LinkId(tick.arrival.shard, tick.arrival.epoch)
-        socket = self.world.kite.sockets.get(link)
-        is_evening = self.world.basket.has_commodities
-        return (
-            is_evening and socket is not None and socket.fault == "mute"
-            and not self.world.is_watched(socket)
-        )  # fmt: skip
+        return self.world.now_ns - self._unseen_ns.get(link, -HEARD_NS) < HEARD_NS
 
     def _check_origin(self, tick: Tick, age_ns: int) -> None:
         """Of this life of the broadcaster: from a source that it was told to let through."""
@@ -371,10 +394,11 @@ class Observer:
         if not can_be_asked or not self._is_steady_for(0):
             self._unasked_ns.clear()
         for link, socket in kite.sockets.items():
-            if link not in self._unasked_ns or not world.is_watched(socket):
+            seen_ns = world.mute_seen_ns(socket)
+            if link not in self._unasked_ns or not seen_ns:
                 self._unasked_ns[link] = world.now_ns
             since_ns = max(socket.faulty_since_ns, self._unasked_ns[link])
-            if socket.fault == "mute" and world.now_ns - since_ns > MUTE_SEEN_NS:
+            if socket.fault == "mute" and world.now_ns - since_ns > seen_ns:
                 require(link not in world.ticker.machine._open, "a mute socket is replaced")
 
     def _check_watch(self, s: State) -> None:

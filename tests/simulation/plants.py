@@ -39,6 +39,7 @@ from kitefeed.actors.ticker import liveness
 from kitefeed.actors.ticker.liveness import Liveness
 from kitefeed.actors.ticker.subscriptions import Asked
 from kitefeed.actors.token_validator.machine import Answered, TokenValidator
+from kitefeed.protocol.client_view import View
 from kitefeed.protocol.feed import Flag
 from kitefeed.protocol.topology import Role
 from tests.simulation.exchange import S
@@ -316,6 +317,10 @@ PLANTS: dict[str, list[Plant]] = {
     "a lost socket makes all values stale": [(headline, "_is_fresh", _told_of_none)],
     "fresh ticks of one socket excuse another": [(Supervisor, "_beat", _deaf_beat)],
     "a socket without a canary has no watchdog": [(state, "PER_SOCKET_MAX", 0)],
+    # ticks that never came
+    "ticks that never came are not missed": [(fence.Fence, "_note_loss", _nothing)],
+    "what was lost is not asked for anew": [(link, "lost_batches", _nothing)],
+    "a reader believes what is older than a loss": [(View, "_is_before_loss", lambda *_: False)],
     # numbers, words, wants
     "an epoch is used before it is stored": [(State, "next_epoch", _unpersisted)],
     "a hello lowers the epoch": [(State, "raise_epoch", _lowered)],
@@ -328,6 +333,8 @@ PLANTS: dict[str, list[Plant]] = {
     # ticker, poller, validator, broadcaster
     "silence takes a minute": [(liveness, "SILENT_NS", 60 * S)],
     "a mute feed is not doubted": [(liveness, "CANARY_NS", HOUR_NS)],
+    "a quiet list is never doubted": [(liveness, "QUIET_NS", HOUR_NS)],
+    "a quiet list is asked about once": [(liveness, "QUIET_AGAIN_NS", HOUR_NS)],
     "what lay in a buffer is news": [(Liveness, "frame", _trusting)],
     "a cached packet is news": [(Asked, "is_first", lambda self, token, mode: False)],
     "the quote bucket leaks": [(poller, "SPACING_NS", 3 * S // 10)],

@@ -11,7 +11,15 @@ from kitefeed.actors.policy.market import IST
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.actors.ticker.machine import LinkId
 from kitefeed.protocol import messages as m
-from tests.simulation.alone import CLOSED, EVENING_THINGS, THINGS, knocks, things
+from tests.simulation.alone import (
+    CLOSED,
+    EVENING_THINGS,
+    THINGS,
+    batches_lost,
+    hides,
+    knocks,
+    things,
+)
 from tests.simulation.basket import (
     DAYTIME_ONLY,
     EVENING_ONLY,
@@ -177,6 +185,11 @@ class Story:
             for _ in range(THINGS // QUARTERS):
                 self._one_thing(self._things.pop())
             self.wait(rng.choice([60.0, rng.uniform(60, 1_200)]))
+        if not self.is_whole and world.exchange.is_trading(world.true_utc_ns):
+            self._one_thing(batches_lost)
+            if any(world.is_quiet(socket) for socket in self.sockets):
+                self._one_thing(hides)
+                self._found_out()
         if self.is_whole:
             self._until(15, 45)
             s = world.centre.machine.state
@@ -236,6 +249,14 @@ class Story:
     def wait(self, seconds: float) -> None:
         self.world.run(self.world.now_ns + int(seconds * S))
 
+    def _found_out(self) -> None:
+        """Until no socket is mute any more, or one has been for longer than it may."""
+        world = self.world
+        mute = [s for s in self.sockets if s.fault == "mute"]
+        ends_ns = world.now_ns + max(map(world.mute_seen_ns, mute), default=0) + 5 * S
+        while world.now_ns < ends_ns and any(s.fault == "mute" for s in self.sockets):
+            self.wait(5)
+
     def _bad_quarter(self) -> None:
         """A few faults that overlap, an end to all of them, and the demand to recover."""
         world, rng = self.world, self.rng
@@ -280,7 +301,7 @@ class Story:
         world, rng = self.world, self.rng
         self.tell("healed")
         world.kite.heal()
-        world.bus_delay_s, world.is_echoing = (0.0003, 0.003), False
+        world.bus_delay_s, world.is_echoing, world.losing = (0.0003, 0.003), False, 0
         for host in world.hosts:
             if host.is_frozen:
                 host.thaw()
@@ -288,8 +309,7 @@ class Story:
                 host.boot()
         world.centre.crash_in = 0
         for socket in self.sockets:
-            is_unseen = socket.fault == "mute" and not world.is_watched(socket)
-            if is_unseen and self.basket.has_commodities:
+            if socket.fault == "mute" and not world.mute_seen_ns(socket):
                 socket.fault = ""  # it would be so all evening
         state = world.centre.machine.state
         if state.override != "auto":

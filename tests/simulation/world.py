@@ -20,11 +20,12 @@ from kitefeed.actors.runtime import calendar_file
 from kitefeed.actors.supervisor.facts import Clock, LinkState, Send, Shard
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.protocol import messages as m
+from kitefeed.protocol.feed import IngestBatch, encode
 from kitefeed.protocol.kite.ticks import segment_of
 from tests.simulation.basket import Basket
 from tests.simulation.centre import Centre, Mouth, Reader, Screen
 from tests.simulation.checker import Checker
-from tests.simulation.exchange import Exchange, S
+from tests.simulation.exchange import PERIODS_NS, Exchange, S
 from tests.simulation.hosts import NEVER, Host, Poller, Ticker, Validator, Watcher
 from tests.simulation.kite import Kite, Socket
 from tests.simulation.observer import Observer
@@ -37,6 +38,11 @@ BOOT_NS = 1_000 * S
 EVENTS_KEPT = 50
 ECHOES_S = ((0.3, 2.0), (1.0, 8.0))
 CALENDAR = calendar_file.load()
+# Ten seconds without a canary, a quote, a second's grace; three sockets are asked about in turn.
+CANARY_SEEN_NS = 25 * S
+QUIET_NS = 10 * S
+QUIET_SEEN_NS = 55 * S  # without any of them a quote is asked after ten seconds, and after thirty
+QUIET_AGAIN_NS = 30 * S  # about another: what trades in an auction proves nothing
 UNSETTLED = (LinkState.CONNECTING, LinkState.CLASSIFYING, LinkState.PREFLIGHT)
 
 
@@ -70,6 +76,7 @@ class World:
         self.disturbed_ns = 0  # when something last went wrong that may hide something else
         self.bus_delay_s = (0.0003, 0.003)
         self.is_echoing = False  # old reports come again
+        self.losing = 0  # so many more batches of ticks never reach the broadcaster
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._number = 0
         self._alert_until_ns = 0
@@ -200,21 +207,47 @@ class World:
         is_known = self.centre.machine.state.market.is_open(segment_of(token), self.utc_ns)
         return is_known and all(map(self.exchange.floor_of(token).is_trading, moments))
 
-    def _canaries(self, tokens: Iterable[int]) -> list[int]:
-        """Those of which the calendar says that they tick now."""
+    def _canaries(self, tokens: Iterable[int], utc_ns: int) -> list[int]:
+        """Those of which the calendar says that they tick at that time."""
         canaries = filter(self.basket.is_canary, tokens)
-        return [t for t in canaries if self.calendar.is_trading(segment_of(t), self.true_utc_ns)]
+        return [t for t in canaries if self.calendar.is_trading(segment_of(t), utc_ns)]
 
     def is_watched(self, socket: Socket) -> bool:
         """Whether its silence would be noticed: something on it truly ticks, and is known to."""
-        return any(map(self.is_open_hours, self._canaries(socket.modes)))
+        return any(map(self.is_open_hours, self._canaries(socket.modes, self.true_utc_ns)))
+
+    def mute_seen_ns(self, socket: Socket) -> int:
+        """Within which time its silence is noticed, 0 for never: when nothing on it is due to tick
+        at this hour."""
+        if self.is_watched(socket):
+            return CANARY_SEEN_NS
+        if not self.is_quiet(socket):
+            return 0
+        periods_ns = [PERIODS_NS[token] for token in filter(self.is_open_hours, socket.modes)]
+        first_ns = min(periods_ns)  # before it, nothing was missed
+        lively = sum(period_ns <= QUIET_NS for period_ns in periods_ns)
+        others = min(len(socket.modes) - lively, len(socket.modes) - 1)
+        return first_ns + QUIET_SEEN_NS + others * QUIET_AGAIN_NS
+
+    def is_quiet(self, socket: Socket) -> bool:
+        """Whether something on it trades, but nothing that is always active."""
+        has_canaries = bool(self._canaries(socket.modes, self.true_utc_ns))
+        return not has_canaries and any(map(self.is_open_hours, socket.modes))
 
     def has_idle_canaries(self, shard: Shard) -> bool:
-        """Whether only such are on its socket as ought to tick and do not, as in a halt: then all
-        of it is in doubt."""
-        tokens = [i.token for i in self.centre.machine.state.streamed(shard)]
-        floors = {self.exchange.floor_of(token) for token in self._canaries(tokens)}
-        return bool(floors) and not any(floor.is_trading(self.true_utc_ns) for floor in floors)
+        """Whether only such are on its socket, or were just now, as ought to tick and do not, as in
+        a halt, or in a session of one segment that the calendar does not know: then all of it is in
+        doubt."""
+        state = self.centre.machine.state
+        tokens = [i.token for i in state.streamed(shard)]
+        for utc_ns in (self.true_utc_ns, self.true_utc_ns - 3 * S):
+            canaries = self._canaries(tokens, utc_ns)
+            if state.is_overruled:
+                canaries = list(filter(self.basket.is_canary, tokens))
+            floors = {self.exchange.floor_of(token) for token in canaries}
+            if floors and not any(floor.is_trading(utc_ns) for floor in floors):
+                return True
+        return False
 
     def is_steady_machine(self) -> bool:
         """All processes run and know each other; the clock is right; reports come at once."""
@@ -305,9 +338,18 @@ class World:
             if host.boot_id == peer and host.is_running:
                 host.heard_ns = self.now_ns
 
-    def ingest(self, frame: bytes) -> None:
-        mouth = self.mouth
-        mouth.do(lambda: mouth.feed(Ingest(frame, self.utc_ns)))
+    def ingest(self, batch: IngestBatch) -> None:
+        if self.losing and batch.topics:
+            self.losing -= 1
+            self.observer.lost(batch)
+            return
+        mouth, frame = self.mouth, encode(batch)
+
+        def take() -> None:
+            mouth.feed(Ingest(frame, self.utc_ns))
+            self.observer.taken(batch.shard)
+
+        mouth.do(take)
 
     def _stream(self, link: object) -> None:
         socket = self.kite.sockets[link]  # type: ignore[index]
@@ -351,6 +393,6 @@ class World:
 
     def sicken(self, link: object, fault: str) -> None:
         socket = self.kite.sockets[link]  # type: ignore[index]
-        if fault == "mute" and self.basket.has_commodities and not self.is_watched(socket):
-            return  # nothing on it ticks all the time at this hour: nobody could tell
+        if fault == "mute" and not self.mute_seen_ns(socket):
+            return
         socket.fault, socket.faulty_since_ns = fault, self.now_ns  # type: ignore[assignment]
