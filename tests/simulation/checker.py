@@ -84,7 +84,7 @@ class Checker:
         is_due = is_outdated or (due_ns is not None and due_ns <= self.world.now_ns)
         self._before = Before(
             picture_of(s) if isinstance(event, REPORTS) else (), s.consecutive_403,
-            is_due, s.is_market_open,
+            is_due, bool(s.was_market_open),
             s.session.request_id, s.dial.epoch, s.dial.is_move, frozenset(s.closing),
         )  # fmt: skip
         self._places = _places_of(s)

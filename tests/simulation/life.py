@@ -41,7 +41,7 @@ class Before(NamedTuple):
     picture: tuple[object, ...]
     consecutive_403: int
     is_due: bool
-    is_market_open: bool
+    was_market_open: bool  # when the clock was last read
     request_id: int
     dialled: int
     is_move: bool
@@ -95,7 +95,7 @@ class Life:
                 self.refused_ns[fingerprint] = s.now_ns
             case Clock():
                 self.refused_ns.clear() if _is_check(s) else None
-        is_opening = s.is_market_open and not before.is_market_open
+        is_opening = s.is_market_open and not before.was_market_open
         if is_opening or all(shard.link.state is LinkState.LIVE for shard in s.used):
             self.blocked_until_ns = 0
             self.refused_ns.clear()

@@ -254,6 +254,7 @@ class Observer:
             and kite.is_alive(s.session.fingerprint) and s.session.word == "valid"
             and s.override == "auto" and s.is_calendar_open and s.instruments
             and not s.has_no_entitlement and world.is_undisturbed(REST_DUE_NS)
+            and self._is_steady_for(REST_DUE_NS)
         )  # fmt: skip
         if is_rest_left and world.exchange.is_trading(world.true_utc_ns):
             require(state.feed in ("rest", "live"), "REST bridges a refused socket")
@@ -357,16 +358,17 @@ class Observer:
         for segment in s.segments:
             floor = world.exchange.floor_of(segment)
             is_open = s.market.is_open(segment, s.utc_ns)
-            if not floor.is_announced:
-                pass
-            elif all(map(floor.is_trading, (world.true_utc_ns, world.true_utc_ns - S))):
+            if not floor.is_announced:  # the table's window of a Muhurat session may be wrong
+                continue
+            if all(map(floor.is_trading, (world.true_utc_ns, world.true_utc_ns - S))):
                 require(is_open, "the calendar knows when the market is open")
                 require(s.is_calendar_open, "one open segment opens the market")
             elif not floor.sessions:
                 require(not is_open, "the calendar knows its holidays")
             if not SHUT_UNTIL <= second < SHUT_FROM[segment == MCX]:
                 require(not is_open, "at night the market is closed")
-        if not SHUT_UNTIL <= second < SHUT_FROM[MCX in s.segments]:
+        is_announced = all(floor.is_announced for floor in world.exchange.floors)
+        if is_announced and not SHUT_UNTIL <= second < SHUT_FROM[MCX in s.segments]:
             require(not s.is_calendar_open, "at night the market is closed")
 
     # --- sockets ------------------------------------------------------------------------------
