@@ -60,8 +60,9 @@ class Observer:
         self._looked_ns = 0
         self._skipped_ns = 0
         self._shaken_ns = 0  # when the machine was last not steady
-        # When Kite could last not be asked for a quote that proves something about this socket.
-        self._unasked_ns: dict[LinkId, int] = {}
+        # Mute sockets: since when Kite can be asked for a quote that proves something about each,
+        # and how long that may take.
+        self._asked_ns: dict[LinkId, tuple[int, int]] = {}
         self._unseen_ns: dict[LinkId, int] = {}  # mute sockets, and when nobody could last tell
         self._epochs_ns: dict[int, int] = {}  # epoch -> when its socket was first seen
         self._carried_ns: dict[str, int] = {}  # key -> since when some socket carries it
@@ -394,13 +395,16 @@ class Observer:
             and s.override == "auto"
         )  # fmt: skip
         if not can_be_asked or not self._is_steady_for(0):
-            self._unasked_ns.clear()
+            self._asked_ns.clear()
+            return
         for link, socket in kite.sockets.items():
             seen_ns = world.mute_seen_ns(socket)
-            if link not in self._unasked_ns or not seen_ns:
-                self._unasked_ns[link] = world.now_ns
-            since_ns = max(socket.faulty_since_ns, self._unasked_ns[link])
-            if socket.fault == "mute" and world.now_ns - since_ns > seen_ns:
+            if socket.fault != "mute" or not seen_ns:
+                self._asked_ns.pop(link, None)
+                continue
+            since_ns, longest_ns = self._asked_ns.get(link, (world.now_ns, 0))
+            self._asked_ns[link] = since_ns, max(seen_ns, longest_ns)
+            if world.now_ns - since_ns > max(seen_ns, longest_ns):
                 require(link not in world.ticker.machine._open, "a mute socket is replaced")
 
     def _check_watch(self, s: State) -> None:
