@@ -187,6 +187,7 @@ class Checker:
                 require(is_watched or not has_canary, "every socket has a canary, if there is one")
                 require(len(own) <= self.world.capacity.per_socket, "no socket is overfull")
                 require(instruments == s.streamed(shard), "a socket carries its own instruments")
+                self.world.observer.ordered(number, {i.key for i in own})
             case m.StartPolling(number, epoch, fingerprint):
                 require(s.is_market_open, "no polling while the market is closed")
                 require(s.override in ("auto", "rest"), "no polling against the operator")

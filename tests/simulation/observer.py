@@ -66,6 +66,7 @@ class Observer:
         self._unseen_ns: dict[LinkId, int] = {}  # mute sockets, and when nobody could last tell
         self._epochs_ns: dict[int, int] = {}  # epoch -> when its socket was first seen
         self._carried_ns: dict[str, int] = {}  # key -> since when some socket carries it
+        self._ordered: dict[int, set[str]] = {}  # shard -> what its socket was last told to carry
         self._strays_ns: dict[LinkId, int] = {}  # sockets that nobody owns, and since when
         self._granted_ns: dict[tuple[int, str, int], int] = {}  # shard, source, epoch -> since when
         self._fences: dict[int, tuple[int, int]] = {}
@@ -101,6 +102,12 @@ class Observer:
         """Another broadcaster: it begins with what is on disk, and lacks nothing."""
         self._lost.clear()
         self._missed.clear()
+
+    def ordered(self, shard: int, keys: set[str]) -> None:
+        """A socket carries these: what it was to carry before ends, if only for an instant."""
+        for key in self._ordered.get(shard, keys) - keys:
+            self._carried_ns.pop(key, None)
+        self._ordered[shard] = keys
 
     def look(self) -> None:
         """What a program reads between two events, and whether the stream is watched."""
@@ -257,7 +264,8 @@ class Observer:
             and not s.has_no_entitlement and world.is_undisturbed(REST_DUE_NS)
             and self._is_steady_for(REST_DUE_NS)
         )  # fmt: skip
-        if is_rest_left and world.exchange.is_trading(world.true_utc_ns):
+        utc_ns = world.true_utc_ns
+        if is_rest_left and all(map(world.exchange.is_trading, (utc_ns, utc_ns - REST_DUE_NS))):
             require(state.feed in ("rest", "live"), "REST bridges a refused socket")
 
     def _check_sockets(self) -> None:
