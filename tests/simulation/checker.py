@@ -126,7 +126,8 @@ class Checker:
 
     def _check_stale(self, s: State, event: Any, before: Before) -> None:
         """A report about another epoch, or the answer to another question, changes nothing."""
-        if before.is_due or not before.picture:
+        has_turned = s.is_market_open != before.was_market_open
+        if before.is_due or has_turned or not before.picture:
             return  # time itself may have changed something
         picture = before.picture
         epochs = {*picture[EPOCHS], picture[DIALLED], *before.closing}
