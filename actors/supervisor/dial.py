@@ -135,6 +135,8 @@ def _hear_verdict(s: State, verdict: m.Verdict) -> None:
         case LinkState.PREFLIGHT:
             why = s.session.detail or "Kite cannot be asked whether the session is valid"
             wait_network(s, why)
+        case LinkState.WAITING if verdict == "refused" and dial.cause == "network":
+            dial.until_ns = max(dial.until_ns, s.now_ns + s.ladders.session.next_ns())
         case LinkState.WAITING if verdict == "valid" and dial.cause == "session":
             retry_now(s)  # the session came back to life while something else asked
 

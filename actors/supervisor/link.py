@@ -141,13 +141,13 @@ def fresh(s: State, epoch: int) -> None:
     """The proof of life. Only this makes a feed live, and ends a series of refusals."""
     shard = s.shard_of(epoch)
     if shard is not None and shard.link.state is LinkState.PRIMING:
+        shard.fresh_ns = max(shard.fresh_ns, s.now_ns)
         became_live(s, shard)
 
 
 def became_live(s: State, shard: Shard) -> None:
     shard.link.state = LinkState.LIVE
     shard.link.live_since_ns = s.now_ns
-    shard.fresh_ns = max(shard.fresh_ns, s.now_ns)
     if s.has_no_entitlement:  # there is data: what a quote said is not true any more
         s.has_no_entitlement = False
         dial.retry_now(s)

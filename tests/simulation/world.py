@@ -239,11 +239,14 @@ class World:
         a halt, or in a session of one segment that the calendar does not know: then all of it is in
         doubt."""
         state = self.centre.machine.state
-        tokens = [i.token for i in state.streamed(shard)]
+        own, others = (
+            [i.token for i in instruments if self.basket.is_canary(i.token)]
+            for instruments in (shard.instruments, state.instruments)
+        )
         for utc_ns in (self.true_utc_ns, self.true_utc_ns - 3 * S):
-            canaries = self._canaries(tokens, utc_ns)
+            canaries = self._canaries(own, utc_ns) or self._canaries(others, utc_ns)[:1]
             if state.is_overruled:
-                canaries = list(filter(self.basket.is_canary, tokens))
+                canaries = own or others[:1]
             floors = {self.exchange.floor_of(token) for token in canaries}
             if floors and not any(floor.is_trading(utc_ns) for floor in floors):
                 return True

@@ -216,6 +216,34 @@ def test_network_trouble_after_three_refusals_does_not_speed_the_socket_up() -> 
     assert bench.machine.state.consecutive_403 == 3
 
 
+def test_a_session_that_is_refused_while_the_network_is_waited_for_is_asked_on_its_ladder() -> None:
+    bench = Bench()
+    bench.feed(m.LinkClosed(0, bench.live(), 1006, "gone"))
+    for _ in range(5):
+        bench.until(m.Validate)
+        bench.validate("valid")
+        bench.feed(m.LinkClosed(0, bench.last(m.OpenLink).epoch, None, "connection refused"))
+    bench.grant()
+    bench.wait(28)  # of 30
+    bench.poll("token")
+    assert bench.until(m.Validate) >= 4.9
+
+
+def test_a_quote_that_proves_a_stream_is_no_tick_that_overrules_the_calendar() -> None:
+    bench = Bench(hours="calendar", at=MONDAY.replace(day=22))
+    epoch = live_on_sunday(bench)
+    bench.wait(50)
+    bench.feed(m.LinkClosed(0, epoch, 1006, "gone"))
+    bench.until(m.Validate)
+    bench.validate("valid")
+    epoch = bench.open()
+    bench.feed(m.LinkDoubt(0, epoch, "unproven", NIFTY.token, 1))
+    bench.feed(m.Probed(bench.last(m.Probe).request_id, "same"))
+    assert bench.state.feed == "live"
+    bench.wait(11)
+    assert bench.state.feed == "closed"
+
+
 def test_a_429_after_a_403_is_bridged_by_rest() -> None:
     bench = Bench()
     bench.up()
@@ -583,9 +611,8 @@ def test_while_the_market_is_closed_nothing_is_polled_doubted_or_stormed() -> No
     assert bench.machine.state.is_any_open
 
 
-def test_ticks_that_are_observed_overrule_the_calendar() -> None:
-    sunday = MONDAY.replace(day=22)
-    bench = Bench(hours="calendar", at=sunday)
+def live_on_sunday(bench: Bench) -> int:
+    """Fresh ticks on a day on which the calendar knows no session; returns the socket's epoch."""
     bench.up()
     bench.login()
     bench.validate("valid")
@@ -593,6 +620,12 @@ def test_ticks_that_are_observed_overrule_the_calendar() -> None:
     assert bench.state.feed == "closed"
     bench.feed(m.LinkFresh(0, epoch))
     assert bench.state.feed == "live"
+    return epoch
+
+
+def test_ticks_that_are_observed_overrule_the_calendar() -> None:
+    bench = Bench(hours="calendar", at=MONDAY.replace(day=22))
+    live_on_sunday(bench)
     bench.wait(61)
     assert bench.state.feed == "closed"
 
