@@ -26,6 +26,7 @@ from kitefeed.protocol.kite.ticks import BadFrame, TickBody
 from kitefeed.protocol.topics import NOTICE, ORDER
 
 BEAT_NS = 300_000_000
+LATE_NS = 500_000_000  # by so much a beat is late only when this process stood still, or its host
 COALESCE_NS = 100_000_000  # a burst after a subscribe comes in a dozen frames: one report
 FRESH_WITHIN_S = 5
 ORDER_ID_CHARS_MAX = 64
@@ -57,6 +58,8 @@ class Link:
         self.liveness = Liveness(now_ns)
         self._batch_seq = 0
         self._beat_due_ns = now_ns + BEAT_NS
+        self._stood_ns = self._behind_until_ns = 0  # since when it stood still; until then all of
+        # that may not be read
         self._to_confirm: list[int] = []
         self._confirm_due_ns: int | None = None
 
@@ -85,6 +88,7 @@ class Link:
     def receive(self, payload: bytes, is_binary: bool, now_ns: int, utc_s: float) -> Received:
         """One message of Kite, whatever its bytes are."""
         received = Received()
+        self._look(now_ns)
         if not self.liveness.frame(now_ns):
             return received
         if is_binary:
@@ -95,6 +99,7 @@ class Link:
 
     def beats(self, now_ns: int) -> list[IngestBatch]:
         """An empty batch when nothing was sent for a while: the source is alive."""
+        self._look(now_ns)
         return [self._batch([], now_ns)] if now_ns >= self._beat_due_ns else []
 
     def confirmations(self, now_ns: int) -> list[m.Message]:
@@ -177,18 +182,27 @@ class Link:
                 fresh.append(token)
         return flags, fresh
 
+    def _look(self, now_ns: int) -> None:
+        """Notices that this process stood still: frames lay in a buffer meanwhile, and each may
+        have come when that began."""
+        if now_ns - self._beat_due_ns > LATE_NS:
+            self._stood_ns = self._beat_due_ns
+            self._behind_until_ns = now_ns + BEAT_NS
+
     def _batch(self, items: list[Item], now_ns: int) -> IngestBatch:
         self._batch_seq += 1
         self._beat_due_ns = now_ns + BEAT_NS
+        liveness = self.liveness
+        at_ns = now_ns if now_ns >= self._behind_until_ns else self._stood_ns
         return IngestBatch(
             v=VERSION,
             shard=self.shard,
             epoch=self.epoch,
             source=Source.WEBSOCKET.value,
             batch_seq=self._batch_seq,
-            received_boot_ns=now_ns,
-            last_frame_boot_ns=self.liveness.last_frame_ns,
-            canary_boot_ns=self.liveness.canary_ns,
+            received_boot_ns=at_ns,
+            last_frame_boot_ns=min(liveness.last_frame_ns, at_ns),
+            canary_boot_ns=min(liveness.canary_ns, at_ns),
             period_ns=0,
             items=items,
         )

@@ -155,6 +155,21 @@ def test_08_a_stopped_ticker_is_killed_and_what_it_says_later_is_fenced(
     assert fenced(rig) >= said  # and none was let through: the probe would have seen it
 
 
+def test_08_what_a_ticker_reads_after_it_stood_still_says_how_old_it_may_be(
+    rig: Rig, probe: Probe
+) -> None:
+    until_fresh(rig, 5)
+    pid = rig.pid_of(Role.TICKER)
+    probe.forget_pauses()
+    os.kill(pid, signal.SIGSTOP)
+    start_ns = boot_ns()
+    eventually(lambda: seconds_since(start_ns) > 2.5, 4)
+    os.kill(pid, signal.SIGCONT)
+    until_fresh(rig, 5)
+    assert rig.pid_of(Role.TICKER) == pid
+    assert probe.longest_inside_s > 1.5
+
+
 def say_under(rig: Rig, epoch: int) -> int:
     """What the ticker would say if it were continued, in its place: it was killed. How often."""
     source = sockets.connect_ingest(rig.run_dir)

@@ -201,8 +201,9 @@ class Kite:
         return self._packets(socket, changed) if changed else HEARTBEAT
 
     def everything(self, socket: Socket) -> bytes:
-        """A frame with all that it streams."""
-        return self._packets(socket, list(socket.modes))
+        """A frame with all of it that trades."""
+        floor_of, now_ns = self.exchange.floor_of, self._utc_ns()
+        return self._packets(socket, [t for t in socket.modes if floor_of(t).is_trading(now_ns)])
 
     def _packets(self, socket: Socket, tokens: list[int]) -> bytes:
         now_ns = self._utc_ns()

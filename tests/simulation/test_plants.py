@@ -20,6 +20,7 @@ TRIED_FIRST = {
     "an old verdict is believed": 3,
     "a hello lowers the epoch": 5,
     "what a quote lacks is left as it was": 5,
+    "what was read late came late": 5,
     "a grant is never repeated to a new broadcaster": 7,
     "what lay in a buffer is news": 7,
     "a rotation leaves the old socket open": 10,

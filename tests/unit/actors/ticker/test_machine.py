@@ -445,6 +445,24 @@ def test_mute_canaries_are_doubted_every_ten_seconds(stage: Stage) -> None:
     assert not [each for each in stage.run(9) if isinstance(each, m.LinkDoubt)]
 
 
+def test_what_is_read_after_the_process_stood_still_may_be_as_old_as_that(stage: Stage) -> None:
+    stage.open(NIFTY, TCS)
+    stage.frame(tick(NIFTY), tick(TCS))
+    stage.run(2)
+    stood_ns = stage.at_ns
+    stage.at_ns += 4 * S  # nothing runs: frames lie in a buffer
+    late = [batch for _ in range(3) for batch in batches(stage.frame(tick(NIFTY), tick(TCS)))]
+    late += batches(stage.tell(Wake()))
+    assert len(late) >= 3
+    for batch in late:
+        assert batch.received_boot_ns <= stood_ns + 300_000_000
+        assert batch.last_frame_boot_ns <= batch.received_boot_ns
+        assert batch.canary_boot_ns <= batch.received_boot_ns
+    stage.run(0.5)
+    (batch,) = batches(stage.frame(tick(TCS)))
+    assert batch.received_boot_ns == batch.last_frame_boot_ns == stage.at_ns
+
+
 def test_a_list_without_canaries_is_doubted_when_nothing_of_it_ticks(stage: Stage) -> None:
     stage.open(INFY, TCS)
     for price in (100, 101):
