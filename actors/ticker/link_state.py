@@ -6,7 +6,7 @@ from itertools import compress
 import msgspec
 
 from kitefeed.actors.policy.machine import earliest
-from kitefeed.actors.ticker.liveness import Liveness
+from kitefeed.actors.ticker.liveness import ARRIVING_NS, Liveness
 from kitefeed.actors.ticker.subscriptions import GUARD, Ask, Asked
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import (
@@ -58,8 +58,8 @@ class Link:
         self.liveness = Liveness(now_ns)
         self._batch_seq = 0
         self._beat_due_ns = now_ns + BEAT_NS
-        self._stood_ns = self._behind_until_ns = 0  # since when it stood still; until then all of
-        # that may not be read
+        self._stood_ns = self._behind_until_ns = 0  # what is read before the second may have come
+        # at any time since the first
         self._to_confirm: list[int] = []
         self._confirm_due_ns: int | None = None
 
@@ -89,6 +89,9 @@ class Link:
         """One message of Kite, whatever its bytes are."""
         received = Received()
         self._look(now_ns)
+        last_ns = self.liveness.last_frame_ns
+        if now_ns - last_ns > ARRIVING_NS:
+            self._behind(last_ns, now_ns)
         if not self.liveness.frame(now_ns):
             return received
         if is_binary:
@@ -183,11 +186,15 @@ class Link:
         return flags, fresh
 
     def _look(self, now_ns: int) -> None:
-        """Notices that this process stood still: frames lay in a buffer meanwhile, and each may
-        have come when that began."""
+        """Notices that this process stood still: frames lay in a buffer meanwhile."""
         if now_ns - self._beat_due_ns > LATE_NS:
-            self._stood_ns = self._beat_due_ns
-            self._behind_until_ns = now_ns + BEAT_NS
+            self._behind(self._beat_due_ns, now_ns)
+
+    def _behind(self, since_ns: int, now_ns: int) -> None:
+        """What comes now is late, all of it at once: nobody knows by how much."""
+        if now_ns >= self._behind_until_ns:
+            self._stood_ns = since_ns
+        self._behind_until_ns = now_ns + BEAT_NS
 
     def _batch(self, items: list[Item], now_ns: int) -> IngestBatch:
         self._batch_seq += 1

@@ -164,6 +164,15 @@ def batches_lost(story: Story) -> float:
     return story.aside.uniform(8, 20)
 
 
+def held_up(story: Story) -> float:
+    """The network stands still, and what it held arrives late."""
+    seconds = story.aside.uniform(3.5, 9)
+    for socket in story.sockets:
+        if socket.is_open and not socket.fault:
+            story.world.hold_up(socket, seconds)
+    return seconds + 5
+
+
 def hides(story: Story) -> float:
     """All sockets fall silent where nothing is always active; at first nobody can ask."""
     for socket in story.sockets:

@@ -16,6 +16,7 @@ from tests.simulation.alone import (
     EVENING_THINGS,
     THINGS,
     batches_lost,
+    held_up,
     hides,
     knocks,
     things,
@@ -187,6 +188,7 @@ class Story:
             self.wait(rng.choice([60.0, rng.uniform(60, 1_200)]))
         if not self.is_whole and world.exchange.is_trading(world.true_utc_ns):
             self._one_thing(batches_lost)
+            self._one_thing(held_up)
             if any(world.is_quiet(socket) for socket in self.sockets):
                 self._one_thing(hides)
                 self._found_out()

@@ -295,6 +295,20 @@ class World:
         self.rng.shuffle(self.hosts)
         self.alert(15)
 
+    def hold_up(self, socket: Socket, seconds: float) -> None:
+        """The network stands still, and then brings what Kite sent before and after."""
+        before = self.kite.everything(socket)
+        self.sicken(socket.link, "half_open")
+
+        def release() -> None:
+            if socket.fault == "half_open" and socket.link in self.kite.sockets:
+                self.alert(2)
+                self.observer.shaken()
+                socket.fault, socket.frame_due_ns = "", self.now_ns + S // 20
+                self.ticker.do(lambda: self.ticker.frame(socket.link, before))
+
+        self.after(seconds, release)
+
     # --- the wires ----------------------------------------------------------------------------
 
     def report(self, host: Host, message: m.Message) -> None:

@@ -463,6 +463,22 @@ def test_what_is_read_after_the_process_stood_still_may_be_as_old_as_that(stage:
     assert batch.received_boot_ns == batch.last_frame_boot_ns == stage.at_ns
 
 
+def test_what_comes_after_a_silence_of_the_network_may_be_as_old_as_that(stage: Stage) -> None:
+    stage.open(NIFTY, TCS)
+    stage.frame(tick(TCS))
+    stage.run(2.9, heartbeat_s=None)
+    (batch,) = batches(stage.frame(tick(TCS)))
+    assert batch.received_boot_ns == stage.at_ns
+    silent_ns = stage.at_ns
+    stage.run(5, heartbeat_s=None)
+    late = [batch for _ in range(3) for batch in batches(stage.frame(tick(TCS)))]
+    assert [batch.received_boot_ns for batch in late] == [silent_ns] * 3
+    assert [batch.last_frame_boot_ns for batch in late] == [silent_ns] * 3
+    stage.run(0.5)
+    (batch,) = batches(stage.frame(tick(TCS)))
+    assert batch.received_boot_ns == batch.last_frame_boot_ns == stage.at_ns
+
+
 def test_a_list_without_canaries_is_doubted_when_nothing_of_it_ticks(stage: Stage) -> None:
     stage.open(INFY, TCS)
     for price in (100, 101):
