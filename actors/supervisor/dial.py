@@ -136,6 +136,7 @@ def _hear_verdict(s: State, verdict: m.Verdict) -> None:
             why = s.session.detail or "Kite cannot be asked whether the session is valid"
             wait_network(s, why)
         case LinkState.WAITING if verdict == "refused" and dial.cause == "network":
+            # A quote found it dead: when the network is back, Kite is not asked the same at once.
             dial.until_ns = max(dial.until_ns, s.now_ns + s.ladders.session.next_ns())
         case LinkState.WAITING if verdict == "valid" and dial.cause == "session":
             retry_now(s)  # the session came back to life while something else asked

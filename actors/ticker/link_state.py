@@ -58,8 +58,8 @@ class Link:
         self.liveness = Liveness(now_ns)
         self._batch_seq = 0
         self._beat_due_ns = now_ns + BEAT_NS
-        self._stood_ns = self._behind_until_ns = 0  # what is read before the second may have come
-        # at any time since the first
+        self._stood_ns = 0  # what is read before `_behind_until_ns` may have come as early as this
+        self._behind_until_ns = 0
         self._to_confirm: list[int] = []
         self._confirm_due_ns: int | None = None
 
@@ -191,9 +191,8 @@ class Link:
             self._behind(self._beat_due_ns, now_ns)
 
     def _behind(self, since_ns: int, now_ns: int) -> None:
-        """What comes now is late, all of it at once: nobody knows by how much."""
-        if now_ns >= self._behind_until_ns:
-            self._stood_ns = since_ns
+        """What is read now is late, all of it at once, and nobody knows by how much."""
+        self._stood_ns = since_ns
         self._behind_until_ns = now_ns + BEAT_NS
 
     def _batch(self, items: list[Item], now_ns: int) -> IngestBatch:

@@ -411,8 +411,9 @@ class Observer:
                 self._asked_ns.pop(link, None)
                 continue
             since_ns, longest_ns = self._asked_ns.get(link, (world.now_ns, 0))
-            self._asked_ns[link] = since_ns, max(seen_ns, longest_ns)
-            if world.now_ns - since_ns > max(seen_ns, longest_ns):
+            longest_ns = max(seen_ns, longest_ns)
+            self._asked_ns[link] = since_ns, longest_ns
+            if world.now_ns - since_ns > longest_ns:
                 require(link not in world.ticker.machine._open, "a mute socket is replaced")
 
     def _check_watch(self, s: State) -> None:
