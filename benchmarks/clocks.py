@@ -103,7 +103,10 @@ class Clocks:
         self._reader = tree(reader)
         self._hot = hot
         self._others = list(others)
-        named = {"reader": reader, **{f"reader {pid}": pid for pid in self._reader[1:]}}
+        named = {
+            "reader": reader,
+            **{f"child {n}": pid for n, pid in enumerate(self._reader[1:], 1)},
+        }
         self._named = {**hot, **named}
         self._threads = self._read_threads()
         self._start = self._read()

@@ -1,4 +1,4 @@
-"""Who is measured: kitefeed's ways to read, the official clients, and any other program.
+"""Who is measured: kitefeed's ways to read, the official clients, the floor, and any other program.
 
 A peer is a program that reads ticks, in a process of its own, and talks in lines of JSON:
 
@@ -53,7 +53,9 @@ JS = Peer(
     hands_over=True,
 )
 
-KNOWN = {peer.key: peer for peer in (OFFICIAL, EACH, ALL, EAGER, EACH_EAGER, JS)}
+BARE = Peer("bare", "bare chain", _python("bare_chain"))
+
+KNOWN = {peer.key: peer for peer in (OFFICIAL, EACH, ALL, EAGER, EACH_EAGER, BARE, JS)}
 DEFAULT = tuple(key for key in KNOWN if key != EACH_EAGER.key)
 
 

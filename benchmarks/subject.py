@@ -12,11 +12,13 @@ from benchmarks.recode import recode
 from kitefeed import Feed, Tick
 from kitefeed.actors.runtime import locks
 from kitefeed.actors.runtime.config import INSTRUMENTS_MAX
+from kitefeed.actors.ticker.websocket_frames import binary_messages
 from kitefeed.protocol import feed, topics, topology
+from kitefeed.protocol.kite.repack import repack_frame as repack
 from kitefeed.protocol.kite.ticks import TickBody
 from kitefeed.protocol.topology import Role
 
-__all__ = ["INSTRUMENTS_MAX", "Feed", "Role", "Tick", "recode"]
+__all__ = ["INSTRUMENTS_MAX", "Feed", "Role", "Tick", "binary_messages", "recode", "repack"]
 
 _decode_body = msgspec.msgpack.Decoder(TickBody).decode
 HOT = (Role.TICKER, Role.BROADCASTER)
@@ -76,6 +78,18 @@ def chunks(names: list[bytes], bodies: list[bytes]) -> list[bytes]:
         )
         for start in range(0, len(bodies), most)
     ]
+
+
+def forwarded(message: bytes) -> list[bytes]:
+    """A ticker's message as the broadcaster's messages to those who read everything."""
+    found = feed.decode_batch(message)
+    return chunks(found.topics, found.bodies)
+
+
+def bodies_of(chunk: bytes) -> list[Any]:
+    """The decoded bodies of one message of `ticks/all`."""
+    array = feed.split_frame(chunk)[1]
+    return [*map(feed.decode_body, feed.decode_chunk_message(array).body.bodies)]
 
 
 def messages(names: list[bytes], bodies: list[bytes]) -> list[bytes]:

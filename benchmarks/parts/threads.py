@@ -7,7 +7,7 @@ from benchmarks.clocks import Spent
 from benchmarks.frames import Shape
 from benchmarks.measure import Figure
 from benchmarks.parts import Context, interleaved
-from benchmarks.peers import ALL, EACH, OFFICIAL, Peer
+from benchmarks.peers import ALL, BARE, EACH, OFFICIAL, Peer
 from benchmarks.stage import Result
 from benchmarks.table import Row, compared
 
@@ -23,16 +23,19 @@ class Case(NamedTuple):
 
 def measure(context: Context) -> list[Row]:
     shape = context.asked.of(BASE)
-    case = Case(shape.text, [peer for peer in context.peers if peer in (ALL, EACH, OFFICIAL)])
+    case = Case(shape.text, [peer for peer in context.peers if peer in (ALL, EACH, OFFICIAL, BARE)])
     results = interleaved(context, PART, [case], lambda _, peer: context.run(peer, shape))
     found = results[case.name]
     theirs = _together(found.get(OFFICIAL, []), shape)
+    bare = {BARE.title: _together(found.get(BARE, []), shape)}
     rows = []
     for peer, runs in found.items():
         rows += _rows(peer, shape, runs)
         if peer.is_ours:
             what = f"{peer.title}: together, {shape.text}"
-            rows.append(compared(PART, what, "us/frame", _together(runs, shape), theirs))
+            rows.append(
+                compared(PART, what, "us/frame", _together(runs, shape), theirs, others=bare)
+            )
             lost = sum(run.verdict.lost for run in runs)
             context.lose(f"{PART}, {peer.title}", lost)
             rows.append(Row(PART, f"lost, {peer.title}", "ticks", Figure([float(lost)]), limit=0))
@@ -59,8 +62,10 @@ def _row(peer: Peer, name: str, each: Figure, note: str) -> Row:
     row = Row(PART, f"{peer.title}: {name}", "us/frame", note=note)
     if peer.is_ours:
         row.ours = each
-    else:
+    elif peer == OFFICIAL:
         row.official = each
+    else:
+        row.others = {peer.title: each}
     return row
 
 
