@@ -92,7 +92,7 @@ def compare(
     latencies_ns = array("q")
     for (_, price, _), at_ns in zip(ticks, times_ns, strict=True):
         number = price - plan.first_price
-        if number < len(stamps):
+        if 0 <= number < len(stamps):  # what is not of this run, the verdict tells
             latencies_ns.append(at_ns - stamps[number])
     took_s = (max(times_ns) - stamps[0]) / 1e9 if len(times_ns) else 0.0
     return Found(verdict, latencies_ns, took_s)

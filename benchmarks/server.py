@@ -119,6 +119,9 @@ class Server:
         self._connections: list[Connection] = []
         self._latest: dict[int, bytes] = {}  # token -> the packet sent last, for quotes
         self._is_running = False
+        # Who subscribed meanwhile, as a ticker does that has lost ticks: what was last sent is only
+        # looked through when a run is over, and until then would be a price from before it.
+        self._owed: list[tuple[Connection, list[int]]] = []
         self._is_hushed = False
         self._canary_price = GREETING_PRICE
 
@@ -129,7 +132,7 @@ class Server:
             self._is_hushed = command["is_on"]
             return {"done": "hush"}
         if command["do"] == "end":
-            self._is_running = False
+            await self._end()
             return {"done": "end"}
         try:
             return {"done": "run", "frames": await self._run(command)}
@@ -152,6 +155,15 @@ class Server:
         for frame in plan.frames:
             self._latest |= {token_of(packet): packet for packet in packets_of(frame)}
         return len(parts)
+
+    async def _end(self) -> None:
+        self._is_running = False
+        owed, self._owed = self._owed, []
+        for connection, tokens in owed:
+            try:
+                await connection.send(*self._snapshot(tokens))
+            except OSError:
+                continue  # it has gone
 
     # --- connections ------------------------------------------------------------------------
 
@@ -216,7 +228,10 @@ class Server:
             said = json.loads(payload)
             if said["a"] == "subscribe":
                 connection.tokens.update(said["v"])
-                await connection.send(*self._snapshot(said["v"]))
+                if self._is_running:
+                    self._owed.append((connection, said["v"]))
+                else:
+                    await connection.send(*self._snapshot(said["v"]))
             elif said["a"] == "unsubscribe":
                 connection.tokens.difference_update(said["v"])
         return True
