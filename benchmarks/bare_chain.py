@@ -8,9 +8,11 @@ three processes and ZeroMQ can gain. The reader starts the other two, so they ar
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from array import array
 from collections.abc import Iterator
@@ -143,11 +145,14 @@ def _subscribed(given: reading.Spec) -> socket:
 
 @contextmanager
 def _chain(given: reading.Spec, directory: str) -> Iterator[None]:
-    """The other two processes."""
+    """The other two processes. They end with this one, by the end of their input."""
     spec = Path(directory, "spec")
     spec.write_bytes(msgspec.json.encode(given))
     command = [sys.executable, "-m", "benchmarks.bare_chain"]
-    started = [subprocess.Popen([*command, step, directory]) for step in ("forward", "recode")]
+    started = [
+        subprocess.Popen([*command, step, directory], stdin=subprocess.PIPE)
+        for step in ("forward", "recode")
+    ]
     try:
         yield
     finally:
@@ -156,8 +161,14 @@ def _chain(given: reading.Spec, directory: str) -> Iterator[None]:
             process.wait()
 
 
+def _leave_with_the_reader() -> None:
+    sys.stdin.read()
+    os._exit(0)
+
+
 def main() -> None:
     if len(sys.argv) > 1:
+        threading.Thread(target=_leave_with_the_reader, daemon=True).start()
         step, directory = sys.argv[1:]
         if step == "forward":
             forward(directory)

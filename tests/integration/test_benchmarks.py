@@ -11,11 +11,13 @@ import pytest
 
 from benchmarks import kiteconnectjs, peers
 from benchmarks.asked import Asked
+from benchmarks.clocks import tree
 from benchmarks.frames import Builder, Plan, Shape, join
 from benchmarks.parts import Context, decode, e2e, encode, threads
 from benchmarks.peers import ALL, EACH, OFFICIAL, Peer
 from benchmarks.processes import Daemon
 from benchmarks.stage import Result, Stage, WrongTick
+from tests.support import eventually
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
 
@@ -150,6 +152,25 @@ def test_every_thread_that_carries_ticks_is_on_the_bill(stage: Stage, daemon: Da
     wanted = {f"{process}, main" for process in ("ticker", "broadcaster", "reader")}
     assert wanted <= told
     assert {"ticker, libzmq", "broadcaster, libzmq"} <= told
+
+
+def is_running(pid: int) -> bool:
+    """One that has ended has no command line any more, even where nobody collects it."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except FileNotFoundError:
+        return False
+
+
+def test_the_bare_chain_ends_with_its_reader_even_when_that_is_killed(stage: Stage) -> None:
+    plan = stage.builder.plan(SHAPE, stage.universe)
+    with stage.reader(peers.BARE) as reader:
+        reader.tell(stage.spec(peers.BARE, plan, stage.universe))
+        reader.hear(30)
+        started = tree(reader.pid)[1:]
+        assert len(started) == 2
+        reader.process.kill()
+        eventually(lambda: not any(map(is_running, started)), 5)
 
 
 # --- peers that fail ----------------------------------------------------------------------------

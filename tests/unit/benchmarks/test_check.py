@@ -1,5 +1,6 @@
 """The benchmark's own judgement: what it accepts, and above all what it does not."""
 
+from array import array
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from kiteconnect import KiteTicker
 from rich.console import Console
 
-from benchmarks import check, frames, mixes, report, subject, table
+from benchmarks import check, frames, mixes, reading, report, subject, table
 from benchmarks.asked import Asked
 from benchmarks.check import Received, Verdict
 from benchmarks.frames import BadShape, Builder, Plan, Shape, Universe, packets_of, token_of
@@ -89,6 +90,16 @@ def test_the_official_client_agrees_with_the_benchmark_on_every_kind(plan: Plan)
     for field, wrong in (("mode", "none"), ("last_price", 1.0), ("change", 5.0)):
         with_change = [(packet, tick) for packet, tick in pairs if field in tick]
         assert not any(check.is_official(p, {**tick, field: wrong}) for p, tick in with_change)
+
+
+def test_a_tick_from_before_the_run_is_told_and_has_no_latency(plan: Plan, tmp_path: Path) -> None:
+    (tmp_path / "stamps").write_bytes(array("q", [0] * len(plan.frames)).tobytes())
+    token, _, body = decoded(plan)[0]
+    ticks = [(token, plan.first_price - 1_000_000, body), *decoded(plan)]
+    times_ns = array("q", [5] * len(ticks))
+    found = reading.compare(plan, tmp_path / "stamps", lambda *_: True, ticks, times_ns)
+    assert found.verdict.strange == 1
+    assert len(found.latencies_ns) == plan.ticks
 
 
 def test_a_plan_is_read_back_as_it_was_saved(plan: Plan, tmp_path) -> None:
