@@ -189,7 +189,8 @@ def closed(s: State, epoch: int, code: int | None, reason: str) -> None:
 
 def reported(s: State, links: tuple[m.LinkReport, ...]) -> None:
     """What a ticker that says hello is running. A link nobody knows is adopted when its shard has
-    no other (this supervisor is the new one); links that were believed open and are not, ended."""
+    no other (this supervisor is the new one); links that were believed open and are not, ended. One
+    that is being closed is no better for a hello that crossed the order."""
     running = {report.epoch: report for report in links}
     for shard in s.shards:
         if shard.is_open and shard.link.epoch not in running:
@@ -200,7 +201,7 @@ def reported(s: State, links: tuple[m.LinkReport, ...]) -> None:
         if s.shard_of(epoch) is not None or epoch == s.dial.epoch:
             opened(s, report.shard, epoch)  # its report may have been lost
             _remind(s, epoch)
-        elif report.shard >= len(s.shards) or s.shards[report.shard].is_open:
+        elif epoch in s.closing or report.shard >= len(s.shards) or s.shards[report.shard].is_open:
             dial.order_close(s, report.shard, epoch)
         else:
             _adopt(s, s.shards[report.shard], report)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kitefeed.protocol import messages as m
+from tests.simulation.exchange import S
 from tests.simulation.faults import (
     Fault,
     bad_login,
@@ -15,7 +16,7 @@ from tests.simulation.faults import (
     supervisor_crash,
     wants,
 )
-from tests.simulation.kite import DROPPED, SOCKETS_MAX
+from tests.simulation.kite import DROPPED, SOCKETS_MAX, RestMode
 
 if TYPE_CHECKING:
     from random import Random
@@ -57,10 +58,21 @@ def only_rest(story: Story) -> float:
         story.world.after(27, lambda: setattr(kite, "lacking", rng.choice(tokens)))
         story.world.after(27, lambda: story.world.alert(9))
     story.world.after(42, lambda: story.world.alert(4))  # by then quotes must be polled
-    if story.aside.random() < 0.5:
-        return 46
-    story.world.after(46, lambda: _poller_dies(story))
-    return 54
+    match story.aside.choice(["", "dies", "stutters", "stutters"]):
+        case "dies":
+            story.world.after(46, lambda: _poller_dies(story))
+            return 54
+        case "stutters":  # for longer than what was polled is fresh, and back again
+            story.world.after(46, lambda: _rest_is(story, "5xx"))
+            story.world.after(64, lambda: _rest_is(story, "ok"))
+            return 78
+    return 46
+
+
+def _rest_is(story: Story, mode: RestMode) -> None:
+    story.world.kite.rest = mode
+    story.world.disturbed_ns = story.world.now_ns
+    story.world.alert(14)
 
 
 def _poller_dies(story: Story) -> None:
@@ -129,7 +141,8 @@ def nobody_answers(story: Story) -> float:
     """A login that nobody can judge, while sockets are lost."""
     story.world.kite.rest = "hang"
     story.login(by_file=True)
-    story.drop_all()
+    if story.aside.random() < 0.5:
+        story.drop_all()
     return story.rng.uniform(8, 15)
 
 
@@ -137,7 +150,18 @@ def session_dies(story: Story) -> float:
     """Somebody logs in elsewhere, or leaves a token that never lived; and our sockets end."""
     story.rng.choice([second_login, bad_login])(story)
     story.drop_all()
-    return story.rng.uniform(8, 25)
+    return story.rng.uniform(15, 30)
+
+
+def restarts_in_a_lull(story: Story) -> float:
+    """Nothing trades for half a minute, and just then the sockets end: what comes is old."""
+    world = story.world
+    for floor in world.exchange.floors:
+        floor.pause(world.true_utc_ns + S, world.true_utc_ns + 34 * S)
+    world.alert(30)
+    story.wait(9)
+    story.drop_all()
+    return 21
 
 
 def lid_closed(story: Story) -> float:
@@ -191,7 +215,7 @@ def knocks(story: Story) -> float:
 # In the order in which neighbouring seeds go through them.
 OF_A_KEY: tuple[Fault, ...] = (
     only_rest, late_reports, nobody_answers, plan_ends, crowded, session_dies, lid_closed,
-    supervisor_crash,
+    supervisor_crash, restarts_in_a_lull,
 )  # fmt: skip
 OF_A_SOCKET: tuple[Fault, ...] = (mouth_restarts, falls_silent, half_open, wants)
 OF_SEVERAL: tuple[Fault, ...] = (*OF_A_SOCKET, one_is_kept_out)
@@ -204,6 +228,6 @@ def things(seed: int, rng: Random, *, is_sharded: bool) -> list[Fault]:
     own = rng.sample(OF_SEVERAL, 4) if is_sharded else rng.sample(OF_A_SOCKET, 2)
     own.append(new_login)
     for n in range(THINGS - len(own)):
-        own.append(OF_A_KEY[(3 * seed + n) % len(OF_A_KEY)])
+        own.append(OF_A_KEY[(4 * seed + n) % len(OF_A_KEY)])
     rng.shuffle(own)
     return own

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from kitefeed.actors.broadcaster import events as e
+from kitefeed.actors.broadcaster.fence import SOURCES
 from kitefeed.actors.broadcaster.machine import Broadcaster
 from kitefeed.actors.broadcaster.store import CACHED, LastValues, Saved, Value
 from kitefeed.actors.supervisor.desk import Desk
@@ -28,7 +29,9 @@ from kitefeed.actors.supervisor.roster import Member, Roster
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.client_reader import RESYNC_NS
+from kitefeed.protocol.client_tick import Tick
 from kitefeed.protocol.client_view import View
+from kitefeed.protocol.feed import Flag
 from kitefeed.protocol.topics import (
     LAST,
     NUL,
@@ -47,6 +50,7 @@ from tests.simulation.life import require
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+KEPT_FLAGS = int(Flag.SNAPSHOT | Flag.REPLAY | Flag.CACHED | Flag.STALE)
 SAVED_AFTER_NS = 30 * S  # it saves every ten seconds, and may have stood still for nine
 BACKOFF_S = [5.0, 15.0, 30.0, 60.0]
 
@@ -220,6 +224,7 @@ class Mouth(Host):
         self.rows: list[Saved] = []
         self.gen = self.born_ns = 0
         self.granted: set[tuple[int, int]] = set()  # shard and epoch, in this life
+        self._grants: dict[int, m.Grant] = {}  # shard -> the highest, the latest of that
         self._held = (0, 0)  # how many values it holds, and since when
 
     def kill(self) -> None:
@@ -230,6 +235,7 @@ class Mouth(Host):
     def start(self) -> None:
         world = self.world
         self.granted.clear()
+        self._grants.clear()
         self._held = (0, world.now_ns)
         values = LastValues()
         values.load(self.rows, now_ns=world.now_ns, utc_ns=world.utc_ns)
@@ -256,7 +262,21 @@ class Mouth(Host):
     def command(self, message: m.Message) -> None:
         if isinstance(message, m.Grant):
             self.granted.add((message.shard, message.epoch))
+            known = self._grants.get(message.shard, message)
+            self._grants[message.shard] = max(known, message, key=lambda grant: grant.epoch)
+            if message.epoch == known.epoch:
+                self._grants[message.shard] = message
         self.feed(e.Told(message, self.world.utc_ns))  # type: ignore[arg-type]
+
+    def check_fenced(self, tick: Tick) -> None:
+        """What is sent as new is of the one source that holds the grant."""
+        if not tick.flags & KEPT_FLAGS:
+            grant = self._grants.get(tick.arrival.shard)
+            is_granted = (
+                grant is not None and grant.epoch == tick.arrival.epoch
+                and SOURCES[grant.source] == tick.source_code
+            )  # fmt: skip
+            require(is_granted, "no tick after its source lost the grant")
 
     def welcomed(self) -> None:
         self.feed(e.Introduced())
@@ -270,6 +290,7 @@ class Mouth(Host):
 
     def beat(self) -> m.Beat:
         values = len(self.machine.values)
+        require(values >= self._held[0], "what is a few hours old is kept")
         if values != self._held[0]:
             self._held = values, self.world.now_ns
         return m.Beat(values=values, subscribers=1, losses=self.machine.fence.losses)
@@ -330,6 +351,8 @@ class Reader:
         if not self._reads(frame.partition(NUL)[0]):
             return
         self.view.apply(frame, self.world.now_ns, self.world.utc_ns)
+        for tick in self.view.arrived:
+            self.world.mouth.check_fenced(tick)
         self.view.arrived.clear()
         self.doubted_since_ns = self.doubted_since_ns or self.world.now_ns
         if not self.view.losses.is_in_doubt:

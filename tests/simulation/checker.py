@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from kitefeed.actors.policy import market
 from kitefeed.actors.supervisor.facts import (
     GOOD_FOR_NS,
     Command,
@@ -23,6 +22,7 @@ from kitefeed.actors.supervisor.state import State
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.ticks import segment_of
 from kitefeed.protocol.topology import Role
+from tests.simulation.duties import FLUSHED_BY, Duties, last_utc_ns
 from tests.simulation.exchange import S
 from tests.simulation.kite import SOCKETS_MAX
 from tests.simulation.life import (
@@ -66,6 +66,7 @@ class Checker:
         self._valid_utc_ns: dict[str, int] = {}
         self._unverified_ns: dict[str, int] = {}
         self._life = Life()
+        self._duties = Duties(world, 0)
         self._places: dict[int, int] = {}
         self._quoted_ns = -QUOTES_APART_NS
         self._before: Before | None = None
@@ -75,6 +76,7 @@ class Checker:
     def on_supervisor_start(self, machine: Supervisor) -> None:
         self.lines.clear()
         self._life = Life()
+        self._duties = Duties(self.world, self.world.now_ns)
 
     def before(self, machine: Supervisor, event: Any) -> None:
         s = machine.state
@@ -88,6 +90,7 @@ class Checker:
             s.session.request_id, s.dial.epoch, s.dial.is_move, frozenset(s.closing),
         )  # fmt: skip
         self._places = _places_of(s)
+        self._duties.before(machine, event)
         if isinstance(event, m.Validated):
             self._hear_verdict(s, event)
 
@@ -114,6 +117,7 @@ class Checker:
                 self._check_order(s, command.message, has_persisted=has_persisted)
         self._check_state(s)
         self._check_waits(machine)
+        self._duties.after(machine, event, commands)
 
     def _hear_verdict(self, s: State, event: m.Validated) -> None:
         if event.slot != "primary" or event.request_id != s.session.request_id:
@@ -215,7 +219,7 @@ class Checker:
         require(s.override in ("auto", "websocket"), "no socket against the operator")
         now_ns = s.now_ns
         is_valid = now_ns - self._valid_ns.get(fingerprint, -VALID_FOR_NS) < VALID_FOR_NS
-        flush_ns = market.last_flush_utc_ns(s.utc_ns)
+        flush_ns = last_utc_ns(s.utc_ns, FLUSHED_BY)
         was_valid_today = self._valid_utc_ns.get(fingerprint, 0) >= flush_ns
         require(is_valid or was_valid_today, "no socket without a validated session")
         is_move = order.epoch == s.dial.epoch and s.dial.is_move

@@ -53,15 +53,26 @@ class Floor:
     `is_announced`: the calendar ought to know them."""
 
     def __init__(self, sessions: list[tuple[int, int]], *, is_announced: bool = False) -> None:
+        self.is_announced = is_announced
+        self._trade_in(sessions)
+
+    def _trade_in(self, sessions: list[tuple[int, int]]) -> None:
         assert all(a[1] <= b[0] for a, b in pairwise(sessions))
         self.sessions = sessions
-        self.is_announced = is_announced
         self._starts = [start for start, _ in sessions]
         self._before: list[int] = []  # trading time before each session
         self.total_ns = 0
         for start, end in sessions:
             self._before.append(self.total_ns)
             self.total_ns += end - start
+
+    def pause(self, from_ns: int, to_ns: int) -> None:
+        """A halt that is still to come; none where it would leave no session before or after."""
+        inside = [(start, end) for start, end in self.sessions if start < from_ns and to_ns < end]
+        for start, end in inside:
+            n = self.sessions.index((start, end))
+            halves = [(start, from_ns), (to_ns, end)]
+            self._trade_in([*self.sessions[:n], *halves, *self.sessions[n + 1 :]])
 
     @property
     def ends_ns(self) -> int:
@@ -123,14 +134,17 @@ class Exchange:
         """When this price ceased to be the last one; None: it never did."""
         return self.floor_of(token).superseded_ns((price - BASE + 1) * PERIODS_NS[token])
 
+    def traded_ns(self, token: int, utc_ns: int) -> int:
+        """When its last trade was."""
+        at_ns = self.floor_of(token).begun_ns(self.version(token, utc_ns) * PERIODS_NS[token])
+        return utc_ns - YESTERDAY_NS if at_ns is None or at_ns > utc_ns else at_ns
+
     def body(self, token: int, mode: int, utc_ns: int) -> TickBody:
         """What Kite would send of this instrument."""
         version = self.version(token, utc_ns)
         has_volume = not is_index(token) and mode != LTP
         # The stamp is that of the last trade: a cached packet is old, and says so.
-        at_ns = self.floor_of(token).begun_ns(version * PERIODS_NS[token])
-        if at_ns is None or at_ns > utc_ns:
-            at_ns = utc_ns - YESTERDAY_NS  # nothing traded yet
+        at_ns = self.traded_ns(token, utc_ns)
         return TickBody(
             token, mode, DIVISOR_DEFAULT, BASE + version,
             volume_traded=version if has_volume else None,

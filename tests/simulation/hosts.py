@@ -20,7 +20,8 @@ from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import IngestBatch
 from kitefeed.protocol.topology import Role
 from tests.simulation.exchange import S
-from tests.simulation.kite import DROPPED, Socket
+from tests.simulation.kite import DROPPED, HEARTBEAT, Socket
+from tests.simulation.life import require
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -31,6 +32,7 @@ SUPERVISOR_LOST_NS = 3 * S
 TIMER_NS = 1_000_000  # the driver never arms a shorter one
 CLOCK_READ_NS = 5 * S
 LOOK_NS = S // 4
+CACHED_NEW_NS = 7 * S  # a packet whose last trade is so recent is news, cached or not
 NEVER = 1 << 62
 
 
@@ -206,6 +208,7 @@ class Ticker(Host):
 
     def start(self) -> None:
         self.machine = ticker.Ticker()
+        self._has_news: set[ticker.LinkId] = set()  # more than old packets of Kite's cache
 
     def kill(self) -> None:
         super().kill()
@@ -225,6 +228,9 @@ class Ticker(Host):
                 if socket is not None and socket.is_open:
                     self._asked(socket, ask)
             case m.Message():
+                if isinstance(command, m.LinkFresh):
+                    link = ticker.LinkId(command.shard, command.epoch)
+                    require(link in self._has_news, "a cached packet is no proof of life")
                 self.send(command)
 
     def _asked(self, socket: Socket, ask: Ask) -> None:
@@ -234,8 +240,11 @@ class Ticker(Host):
             self.world.after(0.03, lambda: self._packets(life, socket, packets))
 
     def _packets(self, life: int, socket: Socket, packets: bytes) -> None:
-        if self.life == life and not socket.fault and self.world.kite.sockets.get(socket.link):
-            self.do(lambda: self.frame(socket.link, packets))
+        world = self.world
+        if self.life == life and not socket.fault and world.kite.sockets.get(socket.link):
+            traded_ns = [world.exchange.traded_ns(t, world.true_utc_ns) for t in socket.modes]
+            is_new = world.true_utc_ns - max(traded_ns, default=0) < CACHED_NEW_NS
+            self.do(lambda: self.frame(socket.link, packets, is_new=is_new or world.has_stepped))
 
     def _connect(self, link: ticker.LinkId, fingerprint: str) -> None:
         self.world.checker.on_connect(fingerprint)
@@ -268,7 +277,11 @@ class Ticker(Host):
         """Kite, or the network, ends a connection."""
         self.do(lambda: self._ended(link, code, reason))
 
-    def frame(self, link: ticker.LinkId, payload: bytes, *, is_binary: bool = True) -> None:
+    def frame(
+        self, link: ticker.LinkId, payload: bytes, *, is_binary: bool = True, is_new: bool = True
+    ) -> None:
+        if is_new and len(payload) > len(HEARTBEAT):
+            self._has_news.add(link)
         self.feed(ticker.Frame(link, payload, is_binary, self.world.utc_ns / S))
 
     def hello(self) -> m.Hello:

@@ -15,6 +15,7 @@ from kitefeed.protocol.client_tick import Tick
 from kitefeed.protocol.feed import Flag, IngestBatch, Source, decode_body
 from kitefeed.protocol.kite.ticks import segment_of
 from kitefeed.protocol.topics import key_of
+from tests.simulation.bounds import Bounds
 from tests.simulation.exchange import MCX, S
 from tests.simulation.life import require
 
@@ -57,6 +58,7 @@ STALE = int(Flag.STALE)
 class Observer:
     def __init__(self, world: World) -> None:
         self.world = world
+        self._bounds = Bounds(world)
         self._looked_ns = 0
         self._skipped_ns = 0
         self._shaken_ns = 0  # when the machine was last not steady
@@ -93,9 +95,10 @@ class Observer:
         for topic, body in zip(batch.topics, batch.bodies, strict=True):
             self._lost[batch.shard, key_of(topic)] = decode_body(body).last_price
 
-    def taken(self, shard: int) -> None:
+    def taken(self, batch: IngestBatch) -> None:
         """The broadcaster has a batch: it knows by its number what it lacks of this shard."""
-        for place in [place for place in self._lost if place[0] == shard]:
+        self._bounds.taken(batch)
+        for place in [place for place in self._lost if place[0] == batch.shard]:
             self._missed[place[1]] = self._lost.pop(place)
 
     def restarted(self) -> None:
@@ -130,6 +133,8 @@ class Observer:
         if world.screen is not None:
             self._check_screen(world.screen)
         self._check_fence()
+        if world.mouth.is_running:
+            self._bounds.check_alive()
         self._check_sockets()
         s = world.centre.machine.state if world.centre.machine else None
         if s is not None:
@@ -141,6 +146,7 @@ class Observer:
             self._check_mutes(s)
             self._check_wishes(s)
             self._check_hours(s)
+            self._bounds.check(s, world.now_ns - self._shaken_ns)
             if world.mouth.is_running:
                 self._check_grants(s)
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from random import Random
 
 from kitefeed.actors.policy.market import IST
+from kitefeed.actors.supervisor.facts import Shard
 from kitefeed.actors.supervisor.shards import WHOLE_KEY
 from kitefeed.actors.ticker.machine import LinkId
 from kitefeed.protocol import messages as m
@@ -62,6 +63,7 @@ class Story:
         # One day in six is played from before the flush to the close; of the others only what
         # leads to trouble, in market hours if there are any.
         self.is_whole = seed % 6 == 0
+        self.is_blind_night = seed % 12 == 0
         self.start_ns = at_ist(self.day, 5, 50)
         if not self.is_whole:
             opens, closes = (sessions[0][0], sessions[-1][1]) if sessions else (0, 0)
@@ -83,7 +85,7 @@ class Story:
         # Neighbouring seeds together go through all that may happen.
         self._turn = seed * QUARTERS
         self._things = things(seed, rng, is_sharded=self.world.is_sharded)
-        self.has_standby = self.rng.random() < 0.3
+        self.has_standby = self.rng.random() < 0.45
         self.converged_s: list[float] = []
 
     def _begin_elsewhere(self, rng: Random, exchange: Exchange) -> None:
@@ -163,6 +165,8 @@ class Story:
         self._until(6, rng.uniform(0, 89))
         self.tell("token flush")
         world.kite.flush()
+        if self.is_blind_night:
+            self._nobody_tells_of_the_flush()
         if rng.random() < 0.2:  # a login inside the window: flushed as well
             self._until(7, rng.uniform(0, 25))
             self.login(by_file=True)
@@ -174,6 +178,18 @@ class Story:
         if self.has_standby:
             self.login("standby", by_file=True)
         self._until(7, 35 + rng.uniform(110, 400))
+
+    def _nobody_tells_of_the_flush(self) -> None:
+        """REST is down until after it, and the sockets end: what was valid yesterday is not known
+        to be valid today."""
+        world = self.world
+        world.kite.rest = "5xx"
+        self._until(7, 32)
+        self.tell("blind")
+        world.alert(130)
+        self.drop_all()
+        self.wait(130)
+        world.kite.rest = "ok"
 
     def _until(self, hour: int, minute: float) -> None:
         at_ns = at_ist(self.day, hour) + int(minute * 60 * S) - self.start_ns + 1_000 * S
@@ -296,7 +312,8 @@ class Story:
         return self._lost()
 
     def _readable(self, reader: Reader) -> set[str]:
-        """What must be fresh: of segments that trade, where no silent canary casts a doubt."""
+        """What must be fresh: of segments that trade, where no silent canary casts a doubt, and no
+        mute socket goes unnoticed."""
         world, floors = self.world, self._trading()
         carried = {i.key: shard for shard in world.centre.machine.state.shards
                    for i in shard.instruments}  # fmt: skip
@@ -305,7 +322,16 @@ class Story:
             key for key in wanted
             if world.exchange.floor_of(LISTED[key]) in floors
             and (key not in carried or not world.has_idle_canaries(carried[key]))
+            and (key not in carried or not self._is_hidden(carried[key]))
         }  # fmt: skip
+
+    def _is_hidden(self, shard: Shard) -> bool:
+        """Whether its socket is mute, and may be so for a while yet without being found out."""
+        world = self.world
+        socket = world.kite.sockets.get(LinkId(shard.number, shard.link.epoch))
+        if socket is None or socket.fault != "mute":
+            return False
+        return world.now_ns - socket.faulty_since_ns < world.mute_seen_ns(socket)
 
     def _trading(self) -> list[Floor]:
         """Those of which something can be demanded: later the session ends before it is met."""

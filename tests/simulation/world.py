@@ -28,6 +28,7 @@ from tests.simulation.checker import Checker
 from tests.simulation.exchange import PERIODS_NS, Exchange, S
 from tests.simulation.hosts import NEVER, Host, Poller, Ticker, Validator, Watcher
 from tests.simulation.kite import Kite, Socket
+from tests.simulation.life import require
 from tests.simulation.observer import Observer
 
 MINUTE_NS = 60 * S
@@ -37,6 +38,8 @@ GRID_NS = S // 4  # timers of the sources fire on it, up to this late: a loop th
 BOOT_NS = 1_000 * S
 EVENTS_KEPT = 50
 ECHOES_S = ((0.3, 2.0), (1.0, 8.0))
+LATE_S = 0.7  # after a grant: the one before it comes again, and what its source had still to say
+HUNG_NS = 8 * S  # a process that hangs is killed after five seconds without a beat
 CALENDAR = calendar_file.load()
 # Ten seconds without a canary, a quote, a second's grace; three sockets are asked about in turn.
 CANARY_SEEN_NS = 25 * S
@@ -80,6 +83,9 @@ class World:
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._number = 0
         self._alert_until_ns = 0
+        self._grants: dict[int, m.Grant] = {}  # shard -> the last that was sent
+        self._batches: dict[int, IngestBatch] = {}  # shard -> the last with ticks
+        self._stood_ns = 0  # when the supervisor was last hindered from looking after the others
         self._sent: dict[str, int] = {}  # peer and direction -> last delivery: pipes keep order
         self.checker, self.observer = Checker(self), Observer(self)
         self.reader = Reader(self)
@@ -287,6 +293,7 @@ class World:
         streams = [s for s in self.kite.sockets.values() if s.is_open and s.modes]
         buffered = [(s.link, self.kite.everything(s)) for s in streams]
         self.now_ns += int(seconds * S)
+        self._stood_ns = self.now_ns
         self.observer.shaken()
         for socket in self.kite.sockets.values():
             self.sicken(socket.link, "half_open")
@@ -334,6 +341,22 @@ class World:
         if isinstance(message, m.OpenLink | m.CloseLink | m.Grant | m.StartPolling | m.Subscribe):
             self.alert(3)
         self._deliver(f">{peer}", host, lambda: host.receive(message))
+        if isinstance(message, m.Grant):
+            self._come_late(message)
+
+    def _come_late(self, grant: m.Grant) -> None:
+        """What stood in other pipes: ticks of the source before, and now and then its grant."""
+        mouth, before = self.mouth, self._grants.get(grant.shard, grant)
+        self._grants[grant.shard] = grant
+        if self.is_echoing and before.epoch < grant.epoch:
+            mouth.later(LATE_S, lambda: mouth.receive(before))
+        batch = self._batches.get(grant.shard)
+        if batch is not None and batch.epoch < grant.epoch:
+            mouth.later(LATE_S, lambda: self._ingest_late(batch, grant))
+
+    def _ingest_late(self, batch: IngestBatch, grant: m.Grant) -> None:
+        if (grant.shard, grant.epoch) in self.mouth.granted:
+            self.mouth.feed(Ingest(encode(batch), self.utc_ns))
 
     def _deliver(self, pipe: str, host: Host, act: Callable[[], None]) -> None:
         if self.is_instant:
@@ -359,10 +382,12 @@ class World:
             self.observer.lost(batch)
             return
         mouth, frame = self.mouth, encode(batch)
+        if batch.topics:
+            self._batches[batch.shard] = batch
 
         def take() -> None:
             mouth.feed(Ingest(frame, self.utc_ns))
-            self.observer.taken(batch.shard)
+            self.observer.taken(batch)
 
         mouth.do(take)
 
@@ -379,6 +404,8 @@ class World:
         """Ends a process; supervisord starts another."""
         self.note(f"{host.boot_id} is killed")
         self.disturbed_ns = self.now_ns
+        if host is self.centre:
+            self._stood_ns = self.now_ns
         host.kill()
         self.alert(back_in_s + 3)
         self.after(back_in_s, host.in_this_life(host.boot))
@@ -393,11 +420,16 @@ class World:
         if not host.is_running:
             return
         self.note(f"{host.boot_id} hangs for {seconds:.1f} s")
-        host.is_frozen, life = True, host.life
+        host.is_frozen, life, since_ns = True, host.life, self.now_ns
+        is_known = host.supervisor == self.centre.boot_id and self.centre.is_running
         self.alert(seconds + 3)
+        if host is self.centre:
+            self._stood_ns = self.now_ns + int(seconds * S)
 
         def back() -> None:
             if host.life == life and host.is_up:
+                is_long = self.now_ns - since_ns > HUNG_NS and is_known and host.is_frozen
+                require(not is_long or self._stood_ns >= since_ns, "a process that hangs is killed")
                 self.note(f"{host.boot_id} runs again")
                 host.thaw()
 

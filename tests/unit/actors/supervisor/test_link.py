@@ -742,6 +742,19 @@ def test_a_restarted_supervisor_adopts_the_running_link_and_closes_no_fence() ->
     assert not second.all(m.CloseLink)
 
 
+def test_a_hello_that_crosses_an_order_to_close_does_not_bring_its_socket_back() -> None:
+    """The socket it tells of was silent and is being closed: to adopt it would call it live."""
+    bench = Bench()
+    epoch = bench.live()
+    bench.feed(m.LinkSilent(0, epoch))
+    bench.forget()
+    running = m.LinkReport(0, epoch, "first", True, "websocket")
+    bench.up(Role.TICKER, links=(running,), is_new=False)
+    assert bench.state.feed == "stale"
+    assert bench.last(m.CloseLink) == m.CloseLink(0, epoch)
+    assert bench.all(m.Grant) == []
+
+
 def test_a_restarted_supervisor_waits_for_a_ticker_as_long_as_for_one_it_knows() -> None:
     """On a slow host its hello may be read seconds late, and the stored epoch be above the link's
     (another shard's, or REST's): the fence must not have been closed under that one by then."""

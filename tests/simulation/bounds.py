@@ -1,0 +1,154 @@
+"""What must have happened by now: seen from outside, between two events, with what the world knows
+and the machines do not. Each bound is the design's, and a little time for it to be seen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kitefeed.actors.supervisor.facts import LinkState, Shard
+from kitefeed.actors.supervisor.state import State
+from kitefeed.actors.ticker.machine import LinkId
+from kitefeed.protocol.feed import IngestBatch, Source
+from tests.simulation.exchange import S
+from tests.simulation.life import require
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+SEEN_NS = 3 * S // 10  # from one look to the next, and the time of a timer
+HEARD_NS = 1_500_000_000 + SEEN_NS  # a source that says nothing for longer is not alive
+POLL_GRACE_NS = S + SEEN_NS
+PROVEN_NS = 14 * S  # three seconds for a tick, eight for a quote, and the ways
+POLLED_NS = 10 * S  # a call that hangs, a pause, a sweep
+PROBLEM_SEEN_NS = 4 * S
+STANDBY_NS = 9 * S
+SAID = ("login_required", "no_entitlement", "session_refused", "socket", "limit", "network")
+
+
+class Bounds:
+    def __init__(self, world: World) -> None:
+        self.world = world
+        # (shard, epoch) -> when the broadcaster last had a batch of it, and one with values
+        self._heard_ns: dict[tuple[int, int], int] = {}
+        self._valued_ns: dict[tuple[int, int], int] = {}
+        self._priming_ns: dict[int, int] = {}  # epoch -> since when
+        self._since_ns: dict[str, int] = {}  # what holds -> since when
+
+    def taken(self, batch: IngestBatch) -> None:
+        place = batch.shard, batch.epoch
+        self._heard_ns[place] = self.world.now_ns
+        if batch.topics:
+            self._valued_ns[place] = self.world.now_ns
+
+    def check_alive(self) -> None:
+        """The fence calls alive what was heard, and of a poll what brought values."""
+        now_ns, fence = self.world.now_ns, self.world.mouth.machine.fence
+        for shard, held in fence.holdings.items():
+            if not held.is_alive(now_ns):
+                continue
+            place = shard, held.epoch
+            is_heard = now_ns - self._heard_ns.get(place, 0) <= HEARD_NS
+            require(is_heard, "a source that says nothing is not alive")
+            if held.source == int(Source.REST):
+                limit_ns = 2 * held.period_ns + POLL_GRACE_NS
+                is_recent = now_ns - self._valued_ns.get(place, 0) <= limit_ns
+                require(is_recent, "a poll without values is not alive")
+
+    def check(self, s: State, steady_ns: int) -> None:
+        """steady_ns: how long the machine has been steady by now."""
+        self._check_said(s)
+        self._check_priming(s, steady_ns)
+        self._check_polls(s, steady_ns)
+        self._check_file(s, steady_ns)
+
+    # --- what is said -------------------------------------------------------------------------
+
+    def _check_said(self, s: State) -> None:
+        """What is wrong has its line, and what is over has its end."""
+        lines, word = self.world.checker.lines, s.session.word
+        if s.override == "paused" or s.misconfigured:
+            return
+        logins = {shard.link.fingerprint for shard in s.shards if shard.is_open}
+        is_own = s.session.fingerprint in logins
+        is_refused = (
+            word == "refused" and not lines["login_required"]
+        )  # which is the same, and more
+        is_waiting = s.dial.state is LinkState.WAITING
+        is_limited = any(shard.limited_until_ns for shard in s.closed)
+        wrong = {
+            "login_required": word == "absent" or (word == "refused" and bool(s.closed)),
+            "session_refused": is_refused and is_own,
+            "new_login_refused": is_refused and bool(logins) and not is_own,
+            "no_entitlement": s.has_no_entitlement,
+            "limit": is_waiting and is_limited,
+            "socket": is_waiting and s.dial.cause == "socket" and not is_limited,
+        }
+        for key, is_wrong in wrong.items():
+            require(lines[key] or not is_wrong, f"{key} is said")
+        if word == "valid" and all(shard.link.state is LinkState.LIVE for shard in s.used):
+            for key in SAID:
+                require(not lines[key], f"the end of {key} is said")
+
+    # --- what takes its time ------------------------------------------------------------------
+
+    def _lasts_ns(self, name: str, *, holds: bool) -> int:
+        """For how long it has held, 0 when it does not."""
+        if not holds:
+            self._since_ns.pop(name, None)
+            return 0
+        return self.world.now_ns - self._since_ns.setdefault(name, self.world.now_ns)
+
+    def _is_answered(self, fingerprint: str | None) -> bool:
+        """Whether Kite answers that session's quotes, and soon."""
+        kite = self.world.kite
+        account = kite.accounts.get(fingerprint or "")
+        is_good = account is not None and account.is_alive and account.has_data
+        is_good = is_good and fingerprint in [seen for seen, _ in self.world.files.values()]
+        return is_good and kite.rest == "ok" and kite.net == "ok" and kite.latency_s == 1.0
+
+    def _check_priming(self, s: State, steady_ns: int) -> None:
+        """An open socket of an open market is live soon: a tick, or a quote, proves it."""
+        now_ns, kite = self.world.now_ns, self.world.kite
+        priming = {
+            shard.link.epoch: self._priming_ns.get(shard.link.epoch, now_ns)
+            for shard in s.shards if self._may_be_live(s, shard)
+        }  # fmt: skip
+        self._priming_ns = priming if self._is_answered(s.session.fingerprint) else {}
+        for epoch, since_ns in self._priming_ns.items():
+            shard = s.shard_of(epoch)
+            socket = kite.sockets.get(LinkId(shard.number, epoch)) if shard else None
+            if socket is not None and not socket.fault and steady_ns > PROVEN_NS:
+                require(now_ns - since_ns <= PROVEN_NS, "a socket that streams is live soon")
+
+    def _may_be_live(self, s: State, shard: Shard) -> bool:
+        link = shard.link
+        is_priming = link.state is LinkState.PRIMING and link.is_subscribed
+        return is_priming and s.has_hours(shard) and bool(shard.instruments)
+
+    def _check_polls(self, s: State, steady_ns: int) -> None:
+        """Where quotes are polled and Kite answers, there are fresh values."""
+        for shard in s.shards:
+            rest = shard.rest
+            is_due = rest.is_started and self._is_answered(rest.fingerprint) and s.polled(shard)
+            lasts_ns = self._lasts_ns(f"polls {shard.number} {rest.epoch}", holds=bool(is_due))
+            if min(lasts_ns, steady_ns) > POLLED_NS and s.last_announced is not None:
+                is_fresh = shard.number in (s.last_announced.fresh_shards or ())
+                require(is_fresh, "polled values are fresh where Kite answers")
+        standby = self.world.files["standby"][0]
+        has_standby = (
+            s.session.word in ("refused", "absent") and self._is_answered(standby)
+            and s.override == "auto" and s.is_market_open and not self.world.kite.sockets
+            and standby == s.standby.fingerprint and bool(s.instruments)
+        )  # fmt: skip
+        lasts_ns = self._lasts_ns("standby", holds=has_standby)
+        if min(lasts_ns, steady_ns) > STANDBY_NS and s.last_announced is not None:
+            require(
+                s.last_announced.source == "rest", "the standby polls when the first is refused"
+            )
+
+    def _check_file(self, s: State, steady_ns: int) -> None:
+        """A session file that cannot be used is told, with what is wrong with it."""
+        problem = self.world.files["primary"][1]
+        lasts_ns = self._lasts_ns("problem", holds=problem is not None)
+        if min(lasts_ns, steady_ns) > PROBLEM_SEEN_NS:
+            require(s.session.problem == problem, "a damaged session file is told")
