@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from kitefeed.protocol import messages as m
 from tests.simulation.exchange import S
 from tests.simulation.faults import (
+    ROLES,
     Fault,
     bad_login,
     half_open,
     new_login,
     second_login,
     supervisor_crash,
+    torn_file,
     wants,
 )
 from tests.simulation.kite import DROPPED, SOCKETS_MAX, RestMode
@@ -164,6 +166,12 @@ def restarts_in_a_lull(story: Story) -> float:
     return 21
 
 
+def one_hangs(story: Story) -> float:
+    """For so long that it is killed."""
+    story.world.freeze(getattr(story.world, story.aside.choice(ROLES)), 9.0)
+    return 12
+
+
 def lid_closed(story: Story) -> float:
     """The host sleeps for longer than a socket may be silent."""
     story.world.suspend(story.rng.uniform(12, 200))
@@ -215,7 +223,7 @@ def knocks(story: Story) -> float:
 # In the order in which neighbouring seeds go through them.
 OF_A_KEY: tuple[Fault, ...] = (
     only_rest, late_reports, nobody_answers, plan_ends, crowded, session_dies, lid_closed,
-    supervisor_crash, restarts_in_a_lull,
+    supervisor_crash, restarts_in_a_lull, one_hangs, torn_file,
 )  # fmt: skip
 OF_A_SOCKET: tuple[Fault, ...] = (mouth_restarts, falls_silent, half_open, wants)
 OF_SEVERAL: tuple[Fault, ...] = (*OF_A_SOCKET, one_is_kept_out)

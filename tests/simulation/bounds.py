@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SEEN_NS = 3 * S // 10  # from one look to the next, and the time of a timer
 HEARD_NS = 1_500_000_000 + SEEN_NS  # a source that says nothing for longer is not alive
 POLL_GRACE_NS = S + SEEN_NS
-PROVEN_NS = 14 * S  # three seconds for a tick, eight for a quote, and the ways
+PROVEN_NS = 14 * S  # a doubt is raised every ten seconds; then a quote about each of three sockets
 POLLED_NS = 10 * S  # a call that hangs, a pause, a sweep
 PROBLEM_SEEN_NS = 4 * S
 STANDBY_NS = 9 * S

@@ -3,8 +3,6 @@ never caught anything proves nothing. A plant replaces one function or constant 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from copy import copy
 from datetime import datetime
 from typing import Any
@@ -44,22 +42,7 @@ from kitefeed.protocol.client_view import View
 from kitefeed.protocol.feed import Flag
 from kitefeed.protocol.topology import Role
 from tests.simulation.exchange import S
-
-Plant = tuple[Any, str, Any]  # where, which name, what it becomes
-HOUR_NS = 3_600 * S
-
-
-def _nothing(*_: object, **__: object) -> None:
-    return None
-
-
-def _wrapped(function: Callable[..., Any], before: Callable[..., Any]) -> Callable[..., Any]:
-    """`before` may change the arguments that `function` gets."""
-
-    def both(*arguments: Any, **options: Any) -> Any:
-        return function(*before(*arguments), **options)
-
-    return both
+from tests.simulation.planting import HOUR_NS, Plant, nothing, wrapped
 
 
 def _dialled(s: State, epoch: int, *rest_of: Any) -> tuple[Any, ...]:
@@ -277,33 +260,33 @@ PLANTS: dict[str, list[Plant]] = {
     "network trouble counts as a 403": [(dial, "wait_network", _counting)],
     "an attempt without a pre-flight": [(dial, "_preflight", _straight)],
     "a refused session may connect": [
-        (dial, "_hear_verdict", _wrapped(dial._hear_verdict, _always_good))
+        (dial, "_hear_verdict", wrapped(dial._hear_verdict, _always_good))
     ],
     "an unverified session may always connect": [(session, "was_valid_today", lambda s: True)],
-    "an old close ends the new link": [(link, "closed", _wrapped(link.closed, _own_epoch))],
-    "an old refusal hits the new attempt": [(dial, "refused", _wrapped(dial.refused, _dialled))],
+    "an old close ends the new link": [(link, "closed", wrapped(link.closed, _own_epoch))],
+    "an old refusal hits the new attempt": [(dial, "refused", wrapped(dial.refused, _dialled))],
     "connecting has no end": [(dial, "_connect", _no_deadline)],
     "pause is not heard": [(dial, "_must_end", _deaf_to_pause)],
-    "a new login does not end a wait": [(dial, "session_changed", _nothing)],
-    "silence is not acted upon": [(link, "silent", _nothing)],
+    "a new login does not end a wait": [(dial, "session_changed", nothing)],
+    "silence is not acted upon": [(link, "silent", nothing)],
     "a rotation leaves the old socket open": [(link, "_rotate", _keep_both)],
     "the ladder has no rungs": [(Ladder, "next_ns", lambda self: 1)],
     # sessions, probes, polling, grants
     "an old verdict is believed": [
-        (session, "validated", _wrapped(session.validated, _own_verdict))
+        (session, "validated", wrapped(session.validated, _own_verdict))
     ],
     "a new login waits for its validation": [(session, "_replace", _late_check)],
-    "what a quote says is not heard": [(doubt, "_doubt_resolved", _nothing)],
+    "what a quote says is not heard": [(doubt, "_doubt_resolved", nothing)],
     "a plan without data is asked for all the time": [(probe, "ENTITLEMENT_CHECK_NS", 20 * S)],
-    "an old sweep counts": [(rest, "polled", _wrapped(rest.polled, _own_poll))],
-    "polling does not end": [(rest, "stop", _nothing)],
+    "an old sweep counts": [(rest, "polled", wrapped(rest.polled, _own_poll))],
+    "polling does not end": [(rest, "stop", nothing)],
     "a refused session is polled on": [(rest, "_candidate", _unparked)],
-    "REST never bridges": [(rest, "_wish", _nothing)],
+    "REST never bridges": [(rest, "_wish", nothing)],
     "the grant goes to the newest epoch": [(grant, "_wanted", _newest)],
-    "a grant is never repeated to a new broadcaster": [(grant, "broadcaster_up", _nothing)],
+    "a grant is never repeated to a new broadcaster": [(grant, "broadcaster_up", nothing)],
     # shards
     "the 403 of one socket counts for all that are closed": [
-        (dial, "refused", _wrapped(dial.refused, _counted_for_each))
+        (dial, "refused", wrapped(dial.refused, _counted_for_each))
     ],
     "all sockets are dialled at once": [(dial, "let_in", _all_at_once)],
     "a fourth socket is opened for a new login": [(dial, "_ours", lambda s: 0)],
@@ -319,8 +302,8 @@ PLANTS: dict[str, list[Plant]] = {
     "fresh ticks of one socket excuse another": [(Supervisor, "_beat", _deaf_beat)],
     "a socket without a canary has no watchdog": [(state, "PER_SOCKET_MAX", 0)],
     # ticks that never came
-    "ticks that never came are not missed": [(fence.Fence, "_note_loss", _nothing)],
-    "what was lost is not asked for anew": [(link, "lost_batches", _nothing)],
+    "ticks that never came are not missed": [(fence.Fence, "_note_loss", nothing)],
+    "what was lost is not asked for anew": [(link, "lost_batches", nothing)],
     "a reader believes what is older than a loss": [(View, "_is_before_loss", lambda *_: False)],
     # numbers, words, wants
     "an epoch is used before it is stored": [(State, "next_epoch", _unpersisted)],
@@ -330,14 +313,14 @@ PLANTS: dict[str, list[Plant]] = {
     "the last instrument is not streamed": [
         (State, "streamed", lambda self, shard: shard.instruments[:-1])
     ],
-    "listeners are not heard": [(Subscriptions, "listen", _nothing)],
+    "listeners are not heard": [(Subscriptions, "listen", nothing)],
     # ticker, poller, validator, broadcaster
     "silence takes a minute": [(liveness, "SILENT_NS", 60 * S)],
     "a mute feed is not doubted": [(liveness, "CANARY_NS", HOUR_NS)],
     "a quiet list is never doubted": [(liveness, "QUIET_NS", HOUR_NS)],
     "a quiet list is asked about once": [(liveness, "QUIET_AGAIN_NS", HOUR_NS)],
     "what lay in a buffer is news": [(Liveness, "frame", _trusting)],
-    "what is read late came just now": [(Link, "_look", _nothing)],
+    "what is read late came just now": [(Link, "_look", nothing)],
     "what comes after a silence was just sent": [(link_state, "ARRIVING_NS", HOUR_NS)],
     "a cached packet is news": [(Asked, "is_first", lambda self, token, mode: False)],
     "the quote bucket leaks": [(poller, "SPACING_NS", 3 * S // 10)],
@@ -352,7 +335,7 @@ PLANTS: dict[str, list[Plant]] = {
     # listeners, the calendar
     "a wish ends with its reader": [(subscriptions, "LISTENER_GRACE_NS", 1)],
     "a wish outlives its reader": [(Subscriptions, "expire", lambda *_: False)],
-    "the calendar knows no special days": [(Calendar, "_special", _nothing)],
+    "the calendar knows no special days": [(Calendar, "_special", nothing)],
     "the market closes at noon": [(Calendar, "phase", _until_noon)],
     "the socket's third refusal is like the first": [(rest, "REFUSALS_BEFORE_REST", 99)],
     # segments
@@ -376,16 +359,3 @@ PLANTS: dict[str, list[Plant]] = {
         (Conflation, "ended", lambda *_: []),
     ],
 }
-
-
-@contextmanager
-def planted(name: str) -> Iterator[None]:
-    """The machines with this fault in them."""
-    kept = [(where, attribute, getattr(where, attribute)) for where, attribute, _ in PLANTS[name]]
-    try:
-        for where, attribute, value in PLANTS[name]:
-            setattr(where, attribute, value)
-        yield
-    finally:
-        for where, attribute, value in kept:
-            setattr(where, attribute, value)

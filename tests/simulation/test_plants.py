@@ -7,7 +7,8 @@ import pytest
 
 from tests.simulation.days import simulate
 from tests.simulation.life import Broken
-from tests.simulation.plants import PLANTS, planted
+from tests.simulation.planting import planted
+from tests.simulation.plants import PLANTS
 
 SEEDS = range(1, 21)
 # The day that is tried first, where it is not day 1: for the time it takes, and for nothing else.
@@ -47,7 +48,7 @@ TRIED_FIRST = {
 @pytest.mark.parametrize("name", PLANTS)
 def test_the_simulation_finds(name: str) -> None:
     seeds = sorted(SEEDS, key=lambda seed: (seed != TRIED_FIRST.get(name, 1), seed))
-    with planted(name):
+    with planted(PLANTS[name]):
         found = next(filter(None, map(simulate, seeds)), None)
     assert found is not None, f"{len(SEEDS)} days, and nobody noticed that {name}"
     assert isinstance(found.error, Broken | AssertionError | AttributeError), found
