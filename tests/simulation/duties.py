@@ -41,7 +41,7 @@ VALIDATION_LIMIT_NS = 4 * S
 CONNECT_LIMIT_NS = 12 * S
 CLASSIFY_LIMIT_NS = 10 * S
 WAIT_LIMIT_NS = 60 * S
-STABLE_NS = 12 * S  # ten, and a look at the clock
+STABLE_NS = 10 * S
 AT_ONCE_NS = S // 10
 BRIDGE_AFTER_NS = 15 * S
 REFUSALS_BEFORE_REST = 3
@@ -56,6 +56,7 @@ BAD_WORDS = ("stale", "login_required", "no_entitlement")
 class Found(NamedTuple):
     """What the step under way found."""
 
+    stepped_ns: int  # when the machine last looked at the clock
     live_since: dict[int, int]  # epoch -> since when, of sockets that are live
     open_epochs: frozenset[int]
     logins: frozenset[str]  # whose sessions the open sockets use
@@ -88,6 +89,7 @@ class Duties:
     def before(self, machine: Supervisor, event: Any) -> None:
         s = machine.state
         self._found = Found(
+            s.now_ns,
             {sh.link.epoch: sh.link.live_since_ns for sh in s.shards
              if sh.link.state is LinkState.LIVE},
             frozenset(sh.link.epoch for sh in s.shards if sh.is_open),
@@ -243,7 +245,7 @@ class Duties:
             is_short = facts.request_until_ns - s.now_ns <= VALIDATION_LIMIT_NS
             require(is_short, "a validation has three seconds")
         if isinstance(event, m.LinkClosed) and event.epoch in found.live_since:
-            is_old = s.now_ns - max(found.live_since.values()) > STABLE_NS
+            is_old = found.stepped_ns - max(found.live_since.values()) > STABLE_NS
             is_idle = found.dialling is LinkState.IDLE and found.are_all_live
             is_free = is_idle and s.is_market_open and s.consecutive_403 < REFUSALS_BEFORE_REST
             is_at_once = s.dial.state in TRYING or s.dial.until_ns - s.now_ns <= AT_ONCE_NS

@@ -252,7 +252,7 @@ class Observer:
         state = s.last_announced
         if state is None:
             return
-        if state.feed == "live" and not s.is_calendar_open:
+        if state.feed == "live" and not s.is_calendar_open and self._is_steady_for(S):
             traded = world.exchange.is_trading(world.true_utc_ns - TRADED_NS)
             is_traded = traded or world.exchange.is_trading(world.true_utc_ns)
             require(is_traded, "cached packets open no market")
