@@ -34,6 +34,11 @@ class Bounds:
         self._priming_ns: dict[int, int] = {}  # epoch -> since when
         self._since_ns: dict[str, int] = {}  # what holds -> since when
 
+    def skipped(self) -> None:
+        """A quiet stretch came at once: the poller did not have all its turns in it."""
+        for name in [name for name in self._since_ns if name.startswith("polls ")]:
+            del self._since_ns[name]
+
     def taken(self, batch: IngestBatch) -> None:
         place = batch.shard, batch.epoch
         self._heard_ns[place] = self.world.now_ns

@@ -84,6 +84,7 @@ class Observer:
     def skipped(self) -> None:
         """A quiet stretch is over: all it held came at once, but for the last heartbeat."""
         self._skipped_ns = self.world.now_ns
+        self._bounds.skipped()
 
     def shaken(self) -> None:
         """Clocks have jumped: what is a matter of time begins anew."""
