@@ -47,8 +47,10 @@ def _first(feed: subject.Feed, given: Spec) -> subject.Tick | None:
 
 
 def losses(feed: subject.Feed) -> int:
-    """What the program was told that it did not get."""
-    return feed.gaps + feed.skipped + feed.overrun
+    """What the program was told that it did not get: messages to it, and batches of ticks that the
+    broadcaster never had."""
+    upstream = feed.heartbeat.lost_batches if feed.heartbeat else 0
+    return feed.gaps + feed.skipped + feed.overrun + upstream
 
 
 def is_same_wire(packet: bytes, tick: subject.Tick) -> bool:

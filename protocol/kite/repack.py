@@ -87,12 +87,12 @@ def _take_index_full(packets: Fields, tokens: list[int], bodies: list[bytes]) ->
 
 def _take_full(packets: Fields, tokens: list[int], bodies: list[bytes]) -> None:
     # Names of this function are faster than those of the module, and this is the hottest loop.
-    take_token, take_body, encode, divisors = tokens.append, bodies.append, _encode, DIVISORS
+    encode, divisors, full = _encode, DIVISORS, FULL
     for (token, last, quantity, average, volume, buy, sell, open_, high, low, close,
          trade_time, oi, oi_high, oi_low, time, depth) in packets:
-        take_token(token)
-        take_body(encode((
-            token, FULL, divisors[token & 0xFF], last, quantity, average, volume, buy, sell,
+        tokens.append(token)
+        bodies.append(encode((
+            token, full, divisors[token & 0xFF], last, quantity, average, volume, buy, sell,
             open_, high, low, close, trade_time or None, oi, oi_high, oi_low, time or None, depth,
         )))
 # fmt: on

@@ -4,12 +4,14 @@ from array import array
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from kiteconnect import KiteTicker
 from rich.console import Console
 
-from benchmarks import check, frames, mixes, reading, report, subject, table
+from benchmarks import check, frames, mixes, read_feed, reading, report, subject, table
 from benchmarks.asked import Asked
 from benchmarks.check import Received, Verdict
 from benchmarks.frames import BadShape, Builder, Plan, Shape, Universe, packets_of, token_of
@@ -226,3 +228,12 @@ def test_a_reader_has_to_know_what_it_lost(
     verdict.hear_losses(told)
     assert verdict.misreported == misreported
     assert verdict.is_right is not bool(misreported)
+
+
+@pytest.mark.parametrize("lost_batches", [None, 0, 11])
+def test_what_never_came_to_the_broadcaster_is_told_to_its_readers(
+    lost_batches: int | None,
+) -> None:
+    heartbeat = None if lost_batches is None else SimpleNamespace(lost_batches=lost_batches)
+    feed: Any = SimpleNamespace(gaps=1, skipped=2, overrun=4, heartbeat=heartbeat)
+    assert read_feed.losses(feed) == 7 + (lost_batches or 0)
