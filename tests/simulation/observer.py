@@ -254,8 +254,8 @@ class Observer:
         if state is None:
             return
         if state.feed == "live" and not s.is_calendar_open and self._is_steady_for(S):
-            traded = world.exchange.is_trading(world.true_utc_ns - TRADED_NS)
-            is_traded = traded or world.exchange.is_trading(world.true_utc_ns)
+            lately = range(world.true_utc_ns - TRADED_NS, world.true_utc_ns + 1, TRADED_NS // 8)
+            is_traded = any(map(world.exchange.is_trading, lately))
             require(is_traded, "cached packets open no market")
         if state.feed == "closed" and self._is_steady_for(CLOCK_READ_NS) and s.instruments:
             announced = [floor for floor in world.exchange.floors if floor.is_announced]
