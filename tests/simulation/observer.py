@@ -84,7 +84,14 @@ class Observer:
     def skipped(self) -> None:
         """A quiet stretch is over: all it held came at once, but for the last heartbeat."""
         self._skipped_ns = self.world.now_ns
+        self._look_for_unseen()
         self._bounds.skipped()
+
+    def _look_for_unseen(self) -> None:
+        world = self.world
+        for link, socket in world.kite.sockets.items():
+            if socket.fault == "mute" and not world.is_watched(socket):
+                self._unseen_ns[link] = world.now_ns
 
     def shaken(self) -> None:
         """Clocks have jumped: what is a matter of time begins anew."""
@@ -124,9 +131,7 @@ class Observer:
             self._kept.clear()
         if not world.is_steady_machine():
             self._shaken_ns = world.now_ns
-        for link, socket in world.kite.sockets.items():
-            if socket.fault == "mute" and not world.is_watched(socket):
-                self._unseen_ns[link] = world.now_ns
+        self._look_for_unseen()
         for reader in world.readers:
             for key, tick in reader.view.values.items():
                 if key in reader.keys:
