@@ -82,7 +82,7 @@ def _go_on(s: State) -> None:
     elif s.has_no_entitlement and not shard.is_open:
         wait(s, "entitlement", 0)
     elif not s.dial.good_ns or s.now_ns - s.dial.good_ns > GOOD_FOR_NS:
-        _preflight(s)
+        _preflight(s, shard)
     elif _ours(s) < s.capacity.sockets:
         _connect(s, shard)
     elif shard.is_open and not s.closing:
@@ -114,8 +114,8 @@ def _ours(s: State) -> int:
     return sum(shard.is_open for shard in s.shards) + len(s.closing)
 
 
-def _preflight(s: State) -> None:
-    s.dial.state = LinkState.PREFLIGHT
+def _preflight(s: State, shard: Shard) -> None:
+    s.dial.state, s.dial.is_move = LinkState.PREFLIGHT, shard.is_open
     s.dial.until_ns = 0  # the validation owns the deadline
     session.request(s, s.session)
 
@@ -249,7 +249,7 @@ def lost(s: State, reason: str) -> None:
     """An open socket has ended. It joins whatever the others wait for, or is the first to try."""
     dial = s.dial
     dial.good_ns = 0
-    if dial.state is LinkState.CONNECTING and dial.is_move:
+    if dial.state in (LinkState.PREFLIGHT, LinkState.CONNECTING) and dial.is_move:
         give_up(s)
         dial.state = LinkState.IDLE
     is_waiting = dial.state is LinkState.WAITING and dial.cause != "limit"
@@ -262,7 +262,7 @@ def outdated(s: State, shard: Shard) -> None:
     attempt begins again."""
     if s.dial.state is LinkState.CONNECTING and s.dial.shard == shard.number:
         give_up(s)
-        _preflight(s)
+        _preflight(s, shard)
 
 
 # --- waits and resets ---------------------------------------------------------------------------

@@ -395,11 +395,13 @@ class Observer:
     # --- sockets ------------------------------------------------------------------------------
 
     def _check_strays(self, s: State) -> None:
-        """Every socket at Kite is some shard's, or being opened."""
+        """Every socket at Kite is some shard's, or being opened: of one whose supervisor has died
+        meanwhile the next one hears when it is open."""
         now_ns, dial = self.world.now_ns, s.dial
         owned = {LinkId(shard.number, shard.link.epoch) for shard in s.shards if shard.is_open}
         owned.add(LinkId(dial.shard, dial.epoch))
-        strays = [link for link in self.world.kite.sockets if link not in owned]
+        sockets = self.world.kite.sockets
+        strays = [link for link in sockets if sockets[link].is_open and link not in owned]
         self._strays_ns = {link: self._strays_ns.get(link, now_ns) for link in strays}
         if self._is_steady_for(LEFT_OPEN_NS):
             is_left = any(now_ns - since_ns > LEFT_OPEN_NS for since_ns in self._strays_ns.values())

@@ -1,8 +1,11 @@
 """Instruments are divided among sockets, and each socket has a life of its own."""
 
+from datetime import datetime
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kitefeed.actors.policy.market import IST
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity, assign
 from kitefeed.actors.supervisor.state import CROWD
 from kitefeed.protocol import messages as m
@@ -148,6 +151,27 @@ def test_three_sockets_move_to_a_new_login_one_by_one_and_never_are_four() -> No
     bench.wait(2, fresh=True)
     assert bench.state.feed == "live"
     assert len(bench.all(m.CloseLink)) == 3
+
+
+def test_a_socket_that_ends_while_its_move_is_prepared_waits_as_any_other_that_ends() -> None:
+    evening = datetime(2026, 11, 23, 20, 0, tzinfo=IST)
+    bench = Bench(hours="calendar", at=evening, capacity=Capacity(2, 1))
+    bench.up()
+    bench.login()
+    bench.validate("valid")
+    epoch = bench.open()
+    bench.refuse(429)
+    bench.login("second")
+    bench.validate("valid")
+    bench.refuse(429)
+    last_s = bench.times(m.OpenLink)[-1]
+    bench.wait(1)  # the session is validated anew: the open one could move to it
+    bench.feed(m.LinkClosed(0, epoch, 1006, "reset"))
+    bench.validate("valid")
+    assert bench.times(m.OpenLink)[-1] == last_s
+    bench.until(m.Validate)
+    bench.validate("valid")
+    assert bench.times(m.OpenLink)[-1] - last_s >= 60
 
 
 def test_a_socket_that_ends_late_is_counted_until_it_has_ended() -> None:
