@@ -177,7 +177,7 @@ def _accusing(self: TokenValidator, request_id: int, detail: str) -> Any:
     return self._answer(Answered(request_id, "refused", detail=detail))
 
 
-def _straight(s: State) -> None:
+def _straight(s: State, shard: Shard) -> None:
     s.dial.good_ns = s.now_ns
     s.dial.until_ns = s.now_ns + 1
 
