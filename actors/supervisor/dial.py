@@ -201,6 +201,7 @@ def let_in(s: State) -> Link:
 
 def refused(s: State, epoch: int, status: int) -> None:
     dial = s.dial
+    s.closing.pop(epoch, None)
     if epoch != dial.epoch or dial.state is not LinkState.CONNECTING:
         return
     if dial.is_move:

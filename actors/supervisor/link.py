@@ -63,7 +63,9 @@ def refresh_due_ns(shard: Shard) -> int:
 
 
 def _is_on_ladder(s: State) -> bool:
-    return s.dial.cause == "network" and s.dial.state is not LinkState.IDLE
+    """Whether the network is being tried again; an attempt may have to wait for its slot."""
+    is_trying = s.dial.state is not LinkState.IDLE or bool(s.closed)
+    return s.dial.cause == "network" and is_trying
 
 
 def _are_stable(s: State) -> bool:

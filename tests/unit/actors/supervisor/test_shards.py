@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kitefeed.actors.policy.market import IST
+from kitefeed.actors.supervisor.facts import LinkState
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity, assign
 from kitefeed.actors.supervisor.state import CROWD
 from kitefeed.protocol import messages as m
@@ -172,6 +173,27 @@ def test_a_socket_that_ends_while_its_move_is_prepared_waits_as_any_other_that_e
     bench.until(m.Validate)
     bench.validate("valid")
     assert bench.times(m.OpenLink)[-1] - last_s >= 60
+
+
+def test_a_socket_that_waits_for_its_slot_keeps_its_rung_beside_stable_ones() -> None:
+    bench = three()
+    s = bench.machine.state
+    bench.wait(11)  # the others have been live long enough to be stable
+    bench.feed(m.LinkClosed(1, s.shards[1].link.epoch, 1006, "reset"))
+    while not s.shards[1].rest.epoch:  # each attempt is lost after a second, until REST bridges
+        bench.wait(1)
+        if s.dial.state is LinkState.CONNECTING:
+            bench.feed(m.LinkClosed(1, s.dial.epoch, None, "no route"))
+            bench.until(m.Validate)
+        bench.validate("valid")
+    taken = s.ladders.network.taken
+    bench.validate("valid")  # the attempt that REST's epoch outdated begins again
+    assert s.closing
+    assert s.dial.state is LinkState.IDLE
+    bench.wait(1)
+    assert s.ladders.network.taken == taken > 0
+    bench.feed(m.LinkRefused(1, next(iter(s.closing)), 502))  # its end: the slot is free
+    assert s.dial.state is LinkState.CONNECTING
 
 
 def test_a_socket_that_ends_late_is_counted_until_it_has_ended() -> None:
