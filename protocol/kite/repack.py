@@ -2,7 +2,7 @@
 
 Packets go from the wire into msgpack as the plain tuples of one precompiled struct: no object per
 tick is built and no field is looked at twice (0.5 us a full packet against 0.9 by way of a
-`TickBody`). Equal packets that follow one another are read as one run.
+`TickBody`). Equal packets that follow one another are read as one run, a long one by `columns`.
 """
 
 import struct
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from kitefeed.protocol.kite.columns import Columns
 from kitefeed.protocol.kite.ticks import (
     DIVISORS,
     FULL,
@@ -23,6 +24,7 @@ from kitefeed.protocol.kite.ticks import (
 
 _PREFIX_BYTES = 2  # the packet count of a frame, and the length before each packet
 _RUN_MAX = 256  # looked for at a time: a frame of short runs must not cost its square
+_LONG_RUN = 45  # packets: from here on it is cheaper by columns
 
 # The layouts are in `ticks`; here each begins with the length prefix, which is skipped.
 _LTP = struct.Struct(">2xIi")
@@ -98,17 +100,30 @@ def _take_full(packets: Fields, tokens: list[int], bodies: list[bytes]) -> None:
 # fmt: on
 
 
-# How packets of one length are read, and their length with its prefix; by that prefix as it is on
-# the wire. Plain tuples: one with names takes twice as long to be taken apart.
-_KINDS: Mapping[bytes, tuple[struct.Struct, int, Take]] = MappingProxyType(
+_INDEX = "instrument_token last_price high low open close change"
+_TRADED = (
+    "instrument_token last_price last_traded_quantity average_traded_price volume_traded"
+    " total_buy_quantity total_sell_quantity open high low close"
+)
+_FULL_ONLY = "last_trade_time oi oi_day_high oi_day_low exchange_timestamp depth"
+
+# How packets of one length are read, one by one and in long runs, and their length with its prefix;
+# by that prefix as it is on the wire. Plain tuples: one with names takes twice as long to be taken
+# apart.
+_KINDS: Mapping[bytes, tuple[struct.Struct, int, Take, Columns]] = MappingProxyType(
     {
-        (layout.size - _PREFIX_BYTES).to_bytes(_PREFIX_BYTES, "big"): (layout, layout.size, take)
-        for layout, take in (
-            (_LTP, _take_ltp),
-            (_INDEX_QUOTE, _take_index_quote),
-            (_INDEX_FULL, _take_index_full),
-            (_QUOTE, _take_quote),
-            (_FULL, _take_full),
+        (layout.size - _PREFIX_BYTES).to_bytes(_PREFIX_BYTES, "big"): (
+            layout,
+            layout.size,
+            take,
+            Columns(layout.size, _PREFIX_BYTES, mode, fields.split()),
+        )
+        for layout, take, mode, fields in (
+            (_LTP, _take_ltp, LTP, "instrument_token last_price"),
+            (_INDEX_QUOTE, _take_index_quote, QUOTE, _INDEX),
+            (_INDEX_FULL, _take_index_full, FULL, f"{_INDEX} exchange_timestamp"),
+            (_QUOTE, _take_quote, QUOTE, _TRADED),
+            (_FULL, _take_full, FULL, f"{_TRADED} {_FULL_ONLY}"),
         )
     }
 )
@@ -135,22 +150,26 @@ def repack_frame(frame: bytes) -> Packets:
         prefix = frame[offset : offset + _PREFIX_BYTES]
         kind = kind_of(prefix)
         if kind is None:
-            layout, step, take = None, _PREFIX_BYTES + int.from_bytes(prefix, "big"), None
+            layout, step = None, _PREFIX_BYTES + int.from_bytes(prefix, "big")
         else:
-            layout, step, take = kind
+            layout, step, take, columns = kind
         end = offset + step
         if end > frame_bytes:
             truncated = BadFrame(BadReason.TRUNCATED, offset, frame_bytes)
             return Packets(tokens, bodies, bad or truncated)
         count = 1
-        if take is None or layout is None:
+        if layout is None:
             bad = bad or BadFrame(BadReason.PACKET_LENGTH, offset, frame_bytes)
         elif remaining == 1 or frame[end : end + _PREFIX_BYTES] != prefix:
             take((layout.unpack_from(frame, offset),), tokens, bodies)
         else:
             count = _run_length(frame, offset, step, min(remaining, _RUN_MAX))
             end = offset + count * step
-            take(layout.iter_unpack(frame[offset:end]), tokens, bodies)
+            run = frame[offset:end]
+            if count < _LONG_RUN:
+                take(layout.iter_unpack(run), tokens, bodies)
+            else:
+                columns.take(run, tokens, bodies)
         offset = end
         remaining -= count
     if offset < frame_bytes and bad is None:

@@ -1,4 +1,5 @@
 from datetime import datetime
+from random import Random
 from typing import Any
 
 import pytest
@@ -6,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kiteconnect import KiteTicker
 
+from kitefeed.protocol.kite.repack import _LONG_RUN, _RUN_MAX
 from kitefeed.protocol.kite.ticks import (
     FULL,
     LTP,
@@ -107,6 +109,30 @@ def test_every_frame_is_read_as_the_official_client_reads_it(packets: list[bytes
     assert bad is None
     official = OFFICIAL._parse_binary(frame)
     assert [as_official(body) for body in bodies] == [from_official(tick) for tick in official]
+
+
+FOUR_BYTES = st.sampled_from([bytes(4), b"\0\0\0\1", b"\0\xff\xff\xff", b"\xff\xff\xff\xff"])
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.sampled_from([8, 28, 32, 44, 184]),
+    st.integers(_LONG_RUN - 2, 2 * _RUN_MAX),
+    st.randoms(use_true_random=False),
+    st.lists(FOUR_BYTES, min_size=1, max_size=3),
+)
+def test_a_long_run_is_read_as_its_packets_are_one_by_one(
+    length: int, count: int, random: Random, extremes: list[bytes]
+) -> None:
+    def packet() -> bytes:
+        token = random.getrandbits(24) << 8 | random.choice(SEGMENTS)
+        fields = [random.choice([random.randbytes(4), *extremes]) for _ in range(length // 4 - 1)]
+        return token.to_bytes(4, "big") + b"".join(fields)
+
+    packets = [packet() for _ in range(count)]
+    bodies, bad = decode_frame(frame_of_packets(packets))
+    assert bad is None
+    assert bodies == [decode_frame(frame_of_packets([each]))[0][0] for each in packets]
 
 
 @pytest.mark.parametrize("segment", SEGMENTS)
