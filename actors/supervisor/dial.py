@@ -225,6 +225,8 @@ def _limited(s: State) -> None:
     s.is_socket_refusal = False  # a 403 before it must not keep REST from bridging
     low, high = LIMIT_WAIT_S
     wait_ns = int((low + (high - low) * s.jitter()) * S)
+    if s.consecutive_403 >= REFUSALS_BEFORE_REST:  # their one attempt a minute is spent
+        wait_ns = SOCKET_REFUSED_RETRY_NS
     for shard in s.closed:
         shard.limited_until_ns = s.now_ns + _in_hours(s, wait_ns)
     s.dial.good_ns = 0

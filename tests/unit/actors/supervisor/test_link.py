@@ -366,6 +366,19 @@ def test_a_429_waits_half_a_minute_or_more_and_names_the_cause() -> None:
     assert bench.machine.state.consecutive_403 == 0
 
 
+def test_a_429_after_three_403s_leaves_one_attempt_a_minute() -> None:
+    bench = Bench()
+    bench.up()
+    bench.login()
+    for _ in range(3):
+        bench.validate("valid")
+        bench.refuse()
+        bench.until(m.Validate)
+    bench.validate("valid")
+    bench.refuse(429)
+    assert bench.until(m.Validate) > 59
+
+
 def test_a_silent_socket_is_dropped_and_replaced() -> None:
     bench = Bench()
     epoch = bench.live()
