@@ -58,7 +58,7 @@ def report(
     is_same: Callable[[bytes, Any], bool],
     received: Callable[[Plan], Iterable[Received]],
     times_ns: "array[int]",
-    losses_told: Callable[[], int] | None = None,
+    losses_told: int | None = None,
 ) -> None:
     """Says the end, waits for the stamps, compares, tells. `times_ns` are those of `received`;
     `losses_told`: what the reader says of losses itself, where it says anything."""
@@ -67,7 +67,7 @@ def report(
     plan = frames.load(Path(given.plan))
     found = compare(plan, Path(told["stamps"]), is_same, list(received(plan)), times_ns)
     if losses_told is not None:
-        found.verdict.hear_losses(losses_told())
+        found.verdict.hear_losses(losses_told)
     Path(told["latencies"]).write_bytes(found.latencies_ns.tobytes())
     say({"verdict": msgspec.to_builtins(found.verdict), "took_s": found.took_s})
 
