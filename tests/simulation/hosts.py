@@ -50,6 +50,7 @@ class Host:
         self.machine: Any = None
         self.supervisor: str | None = None  # boot id of the one that welcomed us
         self.heard_ns = 0
+        self.told_ns = 0  # when something of ours last reached the supervisor
         self.turn_due_ns = 0
         self.wake_due_ns = 0
         self.inbox: list[Callable[[], None]] = []

@@ -325,6 +325,7 @@ class World:
             return  # nothing is queued for an absent peer
 
         def deliver() -> None:
+            host.told_ns = self.now_ns
             centre.hear(message, peer)  # type: ignore[arg-type]
 
         self._deliver(f"{peer}>", centre, deliver)
@@ -428,7 +429,8 @@ class World:
 
         def back() -> None:
             if host.life == life and host.is_up:
-                is_long = self.now_ns - since_ns > HUNG_NS and is_known and host.is_frozen
+                silent_ns = self.now_ns - max(since_ns, host.told_ns)  # old reports still come
+                is_long = silent_ns > HUNG_NS and is_known and host.is_frozen
                 require(not is_long or self._stood_ns >= since_ns, "a process that hangs is killed")
                 self.note(f"{host.boot_id} runs again")
                 host.thaw()
