@@ -143,7 +143,8 @@ class World:
 
     def _move(self, next_ns: int) -> None:
         gap_ns = next_ns - self.now_ns
-        if gap_ns < CALM_GAP_NS:
+        is_before_boot = any(host.life == 0 for host in self.hosts)  # nothing is skipped yet
+        if gap_ns < CALM_GAP_NS or is_before_boot:
             self.now_ns = next_ns
             self.observer.look()
         else:
