@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from math import isclose
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -21,6 +21,14 @@ _MODE_WORDS = {1: "ltp", 2: "quote", 3: "full"}
 
 Received = tuple[int, int, Any]
 """Token, last price as on the wire, and the decoded tick."""
+
+
+class LossesTold(NamedTuple):
+    """What a reader itself says that it did not get: messages to it, and `upstream` batches that
+    the broadcaster never had, of whatever instruments."""
+
+    here: int
+    upstream: int
 
 
 class Verdict(msgspec.Struct):
@@ -49,14 +57,15 @@ class Verdict(msgspec.Struct):
     def is_complete(self) -> bool:
         return self.is_right and not self.lost
 
-    def hear_losses(self, told: int) -> None:
-        """What the reader itself says that it lost. The last ticks of all it cannot know of."""
-        if self.holes and not told:
+    def hear_losses(self, told: LossesTold) -> None:
+        """The last ticks of all a reader cannot know of; and a batch that was lost upstream may
+        have been none of this run's."""
+        if self.holes and not any(told):
             self.misreported = self.holes
             self.fault(f"{self.holes} were lost and the reader says that none was")
-        elif told and not self.lost:
-            self.misreported = told
-            self.fault(f"all came and the reader says that {told} were lost")
+        elif told.here and not self.lost:
+            self.misreported = told.here
+            self.fault(f"all came and the reader says that {told.here} were lost")
 
     def fault(self, what: str) -> None:
         self.first_fault = self.first_fault or what

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks import check, reading, subject
+from benchmarks.check import LossesTold
 from benchmarks.frames import FRAMES_MAX, Plan
 from benchmarks.reading import Spec
 
+NOTHING = LossesTold(0, 0)
 QUIET_S = 0.3  # without a tick for so long: what was there before the run has all been read
 
 
@@ -46,11 +48,11 @@ def _first(feed: subject.Feed, given: Spec) -> subject.Tick | None:
     return None
 
 
-def losses(feed: subject.Feed) -> int:
-    """What the program was told that it did not get: messages to it, and batches of ticks that the
-    broadcaster never had."""
+def losses(feed: subject.Feed, before: LossesTold = NOTHING) -> LossesTold:
+    """What the program was told that it did not get, since it was told `before`."""
     upstream = feed.heartbeat.lost_batches if feed.heartbeat else 0
-    return feed.gaps + feed.skipped + feed.overrun + upstream
+    here = feed.gaps + feed.skipped + feed.overrun
+    return LossesTold(here - before.here, upstream - before.upstream)
 
 
 def is_same_wire(packet: bytes, tick: subject.Tick) -> bool:
@@ -67,7 +69,7 @@ def main() -> None:
         before = losses(feed)
         reading.say({"ready": True})
         kept, times_ns = collect(feed, given, keep)
-        told = losses(feed) - before  # now: while it compares, it reads nothing and skips ticks
+        told = losses(feed, before)  # now: while it compares, it reads nothing and skips ticks
 
         def received(plan: Plan) -> Any:
             if is_eager:

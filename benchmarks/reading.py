@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from benchmarks import frames
-from benchmarks.check import Received, Verdict, check
+from benchmarks.check import LossesTold, Received, Verdict, check
 from benchmarks.frames import Plan
 
 SILENT_S = 2.0  # nothing for so long after the first tick: what is missing is lost
@@ -58,7 +58,7 @@ def report(
     is_same: Callable[[bytes, Any], bool],
     received: Callable[[Plan], Iterable[Received]],
     times_ns: "array[int]",
-    losses_told: int | None = None,
+    losses_told: LossesTold | None = None,
 ) -> None:
     """Says the end, waits for the stamps, compares, tells. `times_ns` are those of `received`;
     `losses_told`: what the reader says of losses itself, where it says anything."""

@@ -218,14 +218,30 @@ def test_the_page_of_the_docs_has_a_place_for_the_table() -> None:
 
 @pytest.mark.parametrize(
     ("holes", "lost", "told", "misreported"),
-    [(2, 2, 5, 0), (2, 3, 0, 2), (0, 1, 0, 0), (0, 0, 4, 4), (0, 0, 0, 0)],
-    ids=["told", "silent", "the last of all, which nobody can know", "false alarm", "whole"],
+    [
+        (2, 2, (5, 0), 0),
+        (2, 2, (0, 1), 0),
+        (2, 3, (0, 0), 2),
+        (0, 1, (0, 0), 0),
+        (0, 0, (4, 0), 4),
+        (0, 0, (0, 4), 0),
+        (0, 0, (0, 0), 0),
+    ],
+    ids=[
+        "told",
+        "told of upstream",
+        "silent",
+        "the last of all, which nobody can know",
+        "false alarm",
+        "upstream, of others",
+        "whole",
+    ],
 )
 def test_a_reader_has_to_know_what_it_lost(
-    holes: int, lost: int, told: int, misreported: int
+    holes: int, lost: int, told: tuple[int, int], misreported: int
 ) -> None:
     verdict = Verdict(10, 10 - lost, lost, holes=holes)
-    verdict.hear_losses(told)
+    verdict.hear_losses(check.LossesTold(*told))
     assert verdict.misreported == misreported
     assert verdict.is_right is not bool(misreported)
 
@@ -236,4 +252,5 @@ def test_what_never_came_to_the_broadcaster_is_told_to_its_readers(
 ) -> None:
     heartbeat = None if lost_batches is None else SimpleNamespace(lost_batches=lost_batches)
     feed: Any = SimpleNamespace(gaps=1, skipped=2, overrun=4, heartbeat=heartbeat)
-    assert read_feed.losses(feed) == 7 + (lost_batches or 0)
+    assert read_feed.losses(feed) == (7, lost_batches or 0)
+    assert read_feed.losses(feed, check.LossesTold(5, 0)) == (2, lost_batches or 0)
