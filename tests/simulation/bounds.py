@@ -19,6 +19,7 @@ SEEN_NS = 3 * S // 10  # from one look to the next, and the time of a timer
 HEARD_NS = 1_500_000_000 + SEEN_NS  # a source that says nothing for longer is not alive
 POLL_GRACE_NS = S + SEEN_NS
 PROVEN_NS = 14 * S  # a doubt is raised every ten seconds; then a quote about each of three sockets
+LIMITED_NS = 10 * S + SEEN_NS + S  # no quote for ten seconds after a 429 has come
 POLLED_NS = 10 * S  # a call that hangs, a pause, a sweep
 PROBLEM_SEEN_NS = 4 * S
 STANDBY_NS = 9 * S
@@ -104,8 +105,10 @@ class Bounds:
         return self.world.now_ns - self._since_ns.setdefault(name, self.world.now_ns)
 
     def _is_answered(self, fingerprint: str | None) -> bool:
-        """Whether Kite answers that session's quotes, and soon."""
+        """Whether Kite answers that session's quotes, and soon: not while a 429 is waited out."""
         kite = self.world.kite
+        if self.world.utc_ns - kite.limited_ns < LIMITED_NS:
+            return False
         account = kite.accounts.get(fingerprint or "")
         is_good = account is not None and account.is_alive and account.has_data
         is_good = is_good and fingerprint in [seen for seen, _ in self.world.files.values()]

@@ -81,6 +81,7 @@ class Kite:
         self._rng = rng
         self._utc_ns = utc_ns
         self._quoted_ns = -S
+        self.limited_ns = 0  # UTC: when quotes were last answered with 429
         self._logins = 0
 
     def heal(self) -> None:
@@ -126,12 +127,16 @@ class Kite:
         return delay_s, Profiled(request, "valid", "AB1234", "Asha")
 
     def quotes(self, request: int, fingerprint: str, tokens: Sequence[int]) -> tuple[float, Quoted]:
+        now_ns = self._utc_ns()
         fault = self._rest_fault()
         if fault is not None:
             outcome: m.RestOutcome = "rate" if self.rest == "rate" else "network"
+            if outcome == "rate":
+                self.limited_ns = now_ns
             return fault[0], Quoted(request, outcome, detail=fault[1])
-        delay_s, now_ns = self._delay_s(), self._utc_ns()
+        delay_s = self._delay_s()
         if now_ns - self._quoted_ns < S:
+            self.limited_ns = now_ns
             return delay_s, Quoted(request, "rate", detail=_TEXTS["rate"])
         self._quoted_ns = now_ns
         account = self.accounts.get(fingerprint)
