@@ -22,10 +22,13 @@ def advance(s: State) -> None:
     if answer is not None:
         _hear(s, *answer)
     for shard in s.shards:
-        if shard.link.doubt is not None and not _is_asking(s):
-            doubt, shard.link.doubt = shard.link.doubt, None
-            if _is_meant(s, doubt):
-                probe.ask(s, doubt.kind, doubt)
+        doubt = shard.link.doubt
+        if doubt is None or _is_asking(s):
+            continue
+        if _is_meant(s, doubt):
+            probe.ask(s, doubt.kind, doubt)
+        else:
+            shard.link.doubt = None
 
 
 def _is_asking(s: State) -> bool:
@@ -35,6 +38,8 @@ def _is_asking(s: State) -> bool:
 def _hear(s: State, kind: ProbeKind, outcome: m.ProbeOutcome) -> None:
     """What a quote said about a refused socket, a doubtful stream, or a plan without data."""
     shard = s.shard_of(s.probe.epoch)
+    if shard is not None:
+        shard.link.doubt = None
     if outcome == "token":
         _session_died(s, kind, shard)
     elif kind == "classify":
@@ -89,7 +94,7 @@ def doubted(s: State, doubt: m.LinkDoubt) -> None:
     shard = s.shard_of(doubt.epoch)
     is_asked = s.probe.epoch == doubt.epoch and _is_asking(s)
     if shard is not None and not is_asked:
-        shard.link.doubt = doubt
+        shard.link.doubt, shard.link.doubted_ns = doubt, s.now_ns
 
 
 def _is_meant(s: State, doubt: m.LinkDoubt) -> bool:

@@ -93,7 +93,8 @@ class Link:
     asked: tuple[m.Instrument, ...] = ()  # the last order to subscribe
     is_refresh_due: bool = False  # the broadcaster lost what it had: ask Kite for everything anew
     refreshed_ns: int = 0  # when that was done, 0 for never
-    doubt: m.LinkDoubt | None = None  # waits until the poller is free
+    doubt: m.LinkDoubt | None = None  # until a quote has settled it
+    doubted_ns: int = 0
     unanswered: int = 0  # quotes in a row about a silent canary that could not be had
 
 

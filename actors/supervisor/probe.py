@@ -1,6 +1,7 @@
 """Questions to the poller: one quote of one instrument, and what it tells about the stream.
 
-One at a time; a newer question replaces an older one, whose answer then comes too late.
+One at a time; a newer question replaces an older one, whose answer then comes too late. What is in
+doubt stays so, and is asked about again (`doubt.py`).
 """
 
 from kitefeed.actors.supervisor.facts import (
@@ -55,7 +56,7 @@ def advance(s: State) -> None:
         _conclude(s, "network")
     elif 0 < probe.moved_due_ns <= s.now_ns:
         shard = s.shard_of(probe.epoch)
-        has_moved = shard is None or shard.fresh_ns < probe.asked_ns
+        has_moved = shard is None or shard.fresh_ns < shard.link.doubted_ns
         _conclude(s, "moved" if has_moved else "same")
     elif 0 < recheck_ns(s) <= s.now_ns:
         ask(s, "entitlement")
@@ -75,6 +76,9 @@ def poller_lost(s: State) -> None:
 
 def forget(s: State) -> None:
     """Another session: an answer about the one before says nothing any more."""
+    shard = s.shard_of(s.probe.epoch)
+    if shard is not None:
+        shard.link.doubt = None
     s.probe = ProbeFacts()
 
 

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -250,3 +251,52 @@ def test_a_full_socket_without_an_always_active_instrument_is_watched_as_a_whole
     assert all(i.is_canary for i in watched)
     few = Bench(instruments=crowd[: CROWD - 1])
     assert not any(i.is_canary for i in few.machine.state.streamed(few.machine.state.shards[0]))
+
+
+# --- one quote at a time --------------------------------------------------------------------------
+
+
+def doubt(bench: Bench, *numbers: int) -> None:
+    """Nothing tells whether those sockets stream."""
+    for number in numbers:
+        epoch = bench.machine.state.shards[number].link.epoch
+        bench.feed(m.LinkDoubt(number, epoch, "canary", NIFTY.token, 100))
+
+
+def is_ended_by(bench: Bench, outcome: m.ProbeOutcome) -> bool:
+    """Whether this answer to the last quote ends a socket, after the next beat."""
+    before = len(bench.all(m.CloseLink))
+    bench.feed(m.Probed(bench.last(m.Probe).request_id, outcome))
+    bench.wait(2)
+    return len(bench.all(m.CloseLink)) > before
+
+
+@pytest.mark.parametrize("has_moved", [True, False], ids=["moved", "under way"])
+def test_a_doubt_is_asked_again_once_a_refused_socket_has_been_asked_about(has_moved: bool) -> None:
+    bench = three()
+    bench.feed(m.LinkClosed(2, bench.machine.state.shards[2].link.epoch, 1006, "reset"))
+    bench.until(m.Validate)
+    bench.validate("valid")
+    doubt(bench, 0)
+    if has_moved:  # which counts after the next beat only
+        bench.feed(m.Probed(bench.last(m.Probe).request_id, "moved"))
+    bench.refuse(403)
+    assert is_ended_by(bench, "moved")
+    assert bench.last(m.CloseLink).shard == 0
+
+
+def test_a_stream_that_ticks_while_its_doubt_waits_for_another_is_let_be() -> None:
+    bench = three()
+    doubt(bench, 0, 1)
+    bench.wait(1)
+    bench.feed(m.Beat(fresh_ages_ns={1: 0}))
+    bench.wait(1)
+    assert not is_ended_by(bench, "same")
+    assert not is_ended_by(bench, "moved")
+
+
+def test_what_a_quote_has_settled_is_not_asked_again() -> None:
+    bench = three()
+    doubt(bench, 0)
+    assert not is_ended_by(bench, "same")
+    assert len(bench.all(m.Probe)) == 1
