@@ -221,7 +221,7 @@ def _conditions(s: State) -> dict[str, str]:
             "the plan of this Kite app has no market data: subscribe to Kite Connect at "
             "developers.kite.trade, then `kitefeed retry`"
         )
-    if s.dial.state is LinkState.WAITING:
+    if s.dial.state is LinkState.WAITING and s.closed:
         found.update(_dial_conditions(s))
     elif not s.is_streaming:  # an attempt under way ends nothing yet
         found.update({k: "" for k in ("socket", "limit", "network") if k in s.conditions})

@@ -79,7 +79,7 @@ class Bounds:
         is_refused = (
             word == "refused" and not lines["login_required"]
         )  # which is the same, and more
-        is_waiting = s.dial.state is LinkState.WAITING
+        is_waiting = s.dial.state is LinkState.WAITING and bool(s.closed)
         is_limited = any(shard.limited_until_ns for shard in s.closed)
         wrong = {
             "login_required": word == "absent" or (word == "refused" and bool(s.closed)),

@@ -3,9 +3,10 @@
 import pytest
 
 from kitefeed.actors.supervisor.facts import ActorLost, Instruments, Operate
+from kitefeed.actors.supervisor.shards import Capacity
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.topology import Role
-from tests.unit.actors.supervisor.bench import MONDAY, Bench
+from tests.unit.actors.supervisor.bench import INFY, MONDAY, NIFTY, Bench
 
 
 def ends(bench: Bench) -> list[str]:
@@ -208,6 +209,19 @@ def test_a_condition_ends_with_one_line_that_tells_time_and_attempts() -> None:
     bench.feed(m.LinkFresh(0, bench.open()))
     assert ends(bench) == ["over after 20.0 s and 3 attempts condition=socket"]
     assert len(bench.errors()) == 1
+
+
+def test_the_trouble_of_a_socket_is_over_when_nobody_wants_its_instruments_any_more() -> None:
+    bench = Bench(instruments=(NIFTY, INFY), capacity=Capacity(2, 1))
+    bench.live()
+    bench.feed(m.LinkClosed(1, bench.machine.state.shards[1].link.epoch, 1006, "reset"))
+    bench.until(m.Validate)
+    bench.validate("valid")
+    bench.refuse()
+    assert len(bench.errors()) == 1
+    bench.feed(Instruments((NIFTY,)))
+    assert ends(bench) == ["over after 0.0 s and 1 attempts condition=socket"]
+    assert bench.state.feed == "live"
 
 
 def test_the_network_is_no_second_condition_while_a_login_is_required() -> None:
