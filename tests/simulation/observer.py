@@ -414,8 +414,8 @@ class Observer:
         is_answered = kite.rest == "ok" and kite.net == "ok" and kite.latency_s == 1.0
         has_file = s.session.fingerprint in [seen for seen, _ in world.files.values()]
         can_be_asked = (
-            is_answered and has_file and account is not None and account.is_alive and account.has_data
-            and s.override == "auto"
+            is_answered and has_file and account is not None and account.is_alive
+            and account.has_data and s.override == "auto"
         )  # fmt: skip
         if not can_be_asked or not self._is_steady_for(0):
             self._asked_ns.clear()
