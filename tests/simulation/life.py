@@ -99,6 +99,8 @@ class Life:
         if is_opening or all(shard.link.state is LinkState.LIVE for shard in s.used):
             self.blocked_until_ns = 0
             self.refused_ns.clear()
+        if is_opening:  # which is tried for at once
+            self.knocks_ns = []
 
     def check_validation(self, s: State, fingerprint: str) -> None:
         """A refused session is asked about again on the ladder, not in a storm."""
