@@ -275,6 +275,11 @@ class Probed(Message, frozen=True):
     detail: str = ""
 
 
+class FetchInstruments(Message, frozen=True):
+    """supervisor -> rest_poller: Kite answers, or the operator says so: a fetch of the instrument
+    dump that waits after a failure is tried now."""
+
+
 class InstrumentsReady(Message, frozen=True):
     """The instrument dump on disk is new: names can be resolved."""
 
@@ -345,8 +350,8 @@ class Leave(Message, frozen=True):
 BusMessage = (
     Hello | Beat | SessionSeen | Validate | Validated | OpenLink | Subscribe | CloseLink
     | LinkOpened | LinkFresh | LinkDoubt | LinkSilent | LinkRefused | LinkClosed | Confirmed
-    | StartPolling | StopPolling | Polled | Probe | Probed | InstrumentsReady | Grant | Granted
-    | Announce | ListenersWant | Welcome | Challenge | BeatAck | Leave
+    | StartPolling | StopPolling | Polled | Probe | Probed | FetchInstruments | InstrumentsReady
+    | Grant | Granted | Announce | ListenersWant | Welcome | Challenge | BeatAck | Leave
 )  # fmt: skip
 
 # Who may say what to the supervisor; anything else is counted and dropped.

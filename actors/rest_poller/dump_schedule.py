@@ -66,6 +66,12 @@ class DumpSchedule:
                 return self._ended(event, now_ns)
         if self._retry_ns is None or now_ns < self._retry_ns:
             return []
+        return self.retry()
+
+    def retry(self) -> list[FetchDump | m.Message]:
+        """Tries at once what failed and waits to be tried again."""
+        if self._retry_ns is None:
+            return []
         self._retry_ns = None
         return self._fetch()
 

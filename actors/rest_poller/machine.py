@@ -128,6 +128,8 @@ class RestPoller:
                     # The poller before this one may have asked just now, and Kite counts by key.
                     self._free_ns = now_ns + SPACING_NS
                 return [*self._dump.news(), *self._news()]
+            case m.FetchInstruments():
+                return list(self._dump.retry())
             case ClockRead() | DumpEnded() | Wake():
                 return list(self._dump.handle(event, now_ns))
             case _:

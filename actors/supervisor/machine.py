@@ -125,6 +125,7 @@ class Supervisor:
                 rest.unpark(s)
                 s.has_no_entitlement = False
                 session.check_now(s)
+                s.send(Role.REST_POLLER, m.FetchInstruments())
                 dial.begin_anew(s)
             case Instruments(instruments, unresolved):
                 s.unresolved = unresolved

@@ -72,6 +72,8 @@ def validated(s: State, event: m.Validated) -> None:
         return
     facts.user_id = event.user_id or facts.user_id
     facts.user_name = event.user_name or facts.user_name
+    if event.verdict != "unverified" and s.unresolved:
+        s.send(Role.REST_POLLER, m.FetchInstruments())  # Kite answers: the list can be had, too
     _conclude(s, facts, event.verdict, event.detail)
 
 

@@ -334,6 +334,16 @@ def test_a_failed_fetch_is_tried_after_5_15_30_60_and_60_seconds(stage: Stage) -
     assert stage.wait(600) == []
 
 
+def test_a_failed_fetch_is_tried_at_once_when_kite_answers(stage: Stage) -> None:
+    assert stage.tell(m.FetchInstruments()) == []
+    stage.tell(ClockRead(utc_s("2026-11-23 09:00")))
+    assert stage.tell(m.FetchInstruments()) == []  # it is under way
+    stage.tell(DumpEnded(0, "2026-11-23"))
+    assert stage.tell(m.FetchInstruments()) == [FetchDump("2026-11-23")]
+    stage.tell(DumpEnded(7, "2026-11-23"))
+    assert stage.tell(m.FetchInstruments()) == []
+
+
 def test_a_usable_dump_is_announced_to_every_new_supervisor(stage: Stage) -> None:
     assert stage.tell(Welcomed()) == []
     stage.tell(ClockRead(utc_s("2026-11-23 09:00"), 5, "2026-11-23"))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kitefeed.actors.supervisor.facts import ActorLost, Instruments, Operate
+from kitefeed.actors.supervisor.facts import ActorLost, Instruments, Operate, RetryNow
 from kitefeed.actors.supervisor.shards import Capacity
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.topology import Role
@@ -195,6 +195,31 @@ def test_names_that_wait_for_the_instrument_list_are_not_called_unwanted() -> No
     assert "instrument list, in which to find 2" in bench.state.reason
     bench.feed(Instruments(()))
     assert "instrument list" not in bench.state.reason
+
+
+@pytest.mark.parametrize("verdict", ["valid", "refused", "unverified"])
+def test_an_answer_of_kite_hastens_the_instrument_list_that_names_wait_for(
+    verdict: m.Verdict,
+) -> None:
+    bench = Bench(instruments=())
+    bench.feed(Instruments((), unresolved=2))
+    bench.up()
+    bench.login()
+    bench.validate(verdict)
+    assert bool(bench.all(m.FetchInstruments)) == (verdict != "unverified")
+
+
+def test_a_list_that_no_name_waits_for_is_not_hastened() -> None:
+    bench = Bench()
+    bench.live()
+    assert not bench.all(m.FetchInstruments)
+
+
+def test_retry_tries_the_instrument_list_too() -> None:
+    bench = Bench()
+    bench.live()
+    bench.feed(RetryNow())
+    assert bench.all(m.FetchInstruments)
 
 
 def test_a_condition_ends_with_one_line_that_tells_time_and_attempts() -> None:
