@@ -222,7 +222,8 @@ class Mouth(Host):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self.rows: list[Saved] = []
-        self.gen = self.born_ns = 0
+        self.gen = 0
+        self.oldest_ns = 0  # what a source gives to this life was received since then
         self.granted: set[tuple[int, int]] = set()  # shard and epoch, in this life
         self._grants: dict[int, m.Grant] = {}  # shard -> the highest, the latest of that
         self._held = (0, 0)  # how many values it holds, and since when
@@ -239,7 +240,8 @@ class Mouth(Host):
         self._held = (0, world.now_ns)
         values = LastValues()
         values.load(self.rows, now_ns=world.now_ns, utc_ns=world.utc_ns)
-        self.gen, self.born_ns = max(world.utc_ns, self.gen + 1), world.now_ns
+        self.gen = max(world.utc_ns, self.gen + 1)
+        self.oldest_ns = world.oldest_unread_ns
         self.machine = Broadcaster(self.gen, world.now_ns, values)
         world.observer.restarted()
         for reader in world.readers:  # ZeroMQ connects anew, and repeats them

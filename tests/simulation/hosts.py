@@ -47,6 +47,7 @@ class Host:
         self.boot_id = ""
         self.is_up = False
         self.is_frozen = False
+        self.froze_ns = self.thawed_ns = 0  # last
         self.machine: Any = None
         self.supervisor: str | None = None  # boot id of the one that welcomed us
         self.heard_ns = 0
@@ -83,7 +84,7 @@ class Host:
 
     def thaw(self) -> None:
         """SIGCONT: everything that waited happens now."""
-        self.is_frozen = False
+        self.is_frozen, self.thawed_ns = False, self.world.now_ns
         waiting, self.inbox = self.inbox, []
         for act in waiting:
             act()

@@ -242,7 +242,7 @@ class Observer:
         """Of this life of the broadcaster: from a source that it was told to let through."""
         world, arrival = self.world, tick.arrival
         if tick.source_code == int(Source.WEBSOCKET):
-            is_own = world.now_ns - age_ns >= world.mouth.born_ns
+            is_own = world.now_ns - age_ns >= world.mouth.oldest_ns
             require(is_own, "what is older than the broadcaster is marked as from disk")
         is_granted = (arrival.shard, arrival.epoch) in world.mouth.granted
         require(is_granted, "what is read comes from a source that was granted")

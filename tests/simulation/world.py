@@ -19,6 +19,7 @@ from kitefeed.actors.policy.market import Market
 from kitefeed.actors.runtime import calendar_file
 from kitefeed.actors.supervisor.facts import Clock, LinkState, Send, Shard
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
+from kitefeed.actors.ticker.link_state import BEAT_NS
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import IngestBatch, encode
 from kitefeed.protocol.kite.ticks import segment_of
@@ -423,6 +424,7 @@ class World:
             return
         self.note(f"{host.boot_id} hangs for {seconds:.1f} s")
         host.is_frozen, life, since_ns = True, host.life, self.now_ns
+        host.froze_ns = self.now_ns
         is_known = host.supervisor == self.centre.boot_id and self.centre.is_running
         self.alert(seconds + 3)
         if host is self.centre:
@@ -437,6 +439,14 @@ class World:
                 host.thaw()
 
         self.after(seconds, back)
+
+    @property
+    def oldest_unread_ns(self) -> int:
+        """Since when what the ticker reads next was received, as it says itself: after it stood
+        still, since its last beat was due, and nobody looks so closely in a quiet stretch."""
+        ticker = self.ticker
+        is_behind = ticker.is_frozen or self.now_ns - ticker.thawed_ns < BEAT_NS
+        return ticker.froze_ns - CALM_GAP_NS if is_behind else self.now_ns
 
     def is_undisturbed(self, for_ns: int) -> bool:
         return self.now_ns - self.disturbed_ns > for_ns
