@@ -229,7 +229,8 @@ class Mouth(Host):
         self._held = (0, 0)  # how many values it holds, and since when
 
     def kill(self) -> None:
-        if self.is_up and self.world.now_ns - self._held[1] > SAVED_AFTER_NS:
+        since_ns = max(self._held[1], self.world.stood_ns)
+        if self.is_up and self.world.now_ns - since_ns > SAVED_AFTER_NS:
             require(len(self.rows) >= self._held[0], "what was held for a while is on disk")
         super().kill()
 

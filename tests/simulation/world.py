@@ -86,7 +86,7 @@ class World:
         self._alert_until_ns = 0
         self._grants: dict[int, m.Grant] = {}  # shard -> the last that was sent
         self._batches: dict[int, IngestBatch] = {}  # shard -> the last with ticks
-        self._stood_ns = 0  # when the supervisor was last hindered from looking after the others
+        self.stood_ns = 0  # when the supervisor was last hindered from looking after the others
         self._sent: dict[str, int] = {}  # peer and direction -> last delivery: pipes keep order
         self.checker, self.observer = Checker(self), Observer(self)
         self.reader = Reader(self)
@@ -295,7 +295,7 @@ class World:
         streams = [s for s in self.kite.sockets.values() if s.is_open and s.modes]
         buffered = [(s.link, self.kite.everything(s)) for s in streams]
         self.now_ns += int(seconds * S)
-        self._stood_ns = self.now_ns
+        self.stood_ns = self.now_ns
         self.observer.shaken()
         for socket in self.kite.sockets.values():
             self.sicken(socket.link, "half_open")
@@ -408,7 +408,7 @@ class World:
         self.note(f"{host.boot_id} is killed")
         self.disturbed_ns = self.now_ns
         if host is self.centre:
-            self._stood_ns = self.now_ns
+            self.stood_ns = self.now_ns
         host.kill()
         self.alert(back_in_s + 3)
         self.after(back_in_s, host.in_this_life(host.boot))
@@ -428,13 +428,13 @@ class World:
         is_known = host.supervisor == self.centre.boot_id and self.centre.is_running
         self.alert(seconds + 3)
         if host is self.centre:
-            self._stood_ns = self.now_ns + int(seconds * S)
+            self.stood_ns = self.now_ns + int(seconds * S)
 
         def back() -> None:
             if host.life == life and host.is_up:
                 silent_ns = self.now_ns - max(since_ns, host.told_ns)  # old reports still come
                 is_long = silent_ns > HUNG_NS and is_known and host.is_frozen
-                require(not is_long or self._stood_ns >= since_ns, "a process that hangs is killed")
+                require(not is_long or self.stood_ns >= since_ns, "a process that hangs is killed")
                 self.note(f"{host.boot_id} runs again")
                 host.thaw()
 
