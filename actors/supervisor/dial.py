@@ -130,7 +130,9 @@ def _hear_verdict(s: State, verdict: m.Verdict) -> None:
             dial.state = LinkState.IDLE
         case LinkState.PREFLIGHT if not s.closed:  # for a move: the old socket streams on
             _abandon_move(s)
-        case LinkState.PREFLIGHT | LinkState.CLASSIFYING if verdict == "refused":
+        case LinkState.CONNECTING if verdict == "refused" and dial.is_move:
+            _abandon_move(s)
+        case _ if verdict == "refused" and dial.state in TRYING:
             wait(s, "session", s.ladders.session.next_ns())
         case LinkState.PREFLIGHT:
             why = s.session.detail or "Kite cannot be asked whether the session is valid"
@@ -262,8 +264,9 @@ def lost(s: State, reason: str) -> None:
 
 def outdated(s: State, shard: Shard) -> None:
     """REST took a newer epoch than the attempt under way: the fence would refuse the socket, so the
-    attempt begins again."""
-    if s.dial.state is LinkState.CONNECTING and s.dial.shard == shard.number:
+    attempt begins again; unless it is about to end, because its session is dead."""
+    is_trying = s.dial.state is LinkState.CONNECTING and s.verdict_news != "refused"
+    if is_trying and s.dial.shard == shard.number:
         give_up(s)
         _preflight(s, shard)
 

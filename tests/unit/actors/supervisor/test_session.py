@@ -1,6 +1,7 @@
 """Sessions that are replaced, refused or without data while something else is under way."""
 
-from kitefeed.actors.supervisor.facts import LinkState, Operate
+from kitefeed.actors.supervisor.facts import LinkState, Operate, RetryNow
+from kitefeed.actors.supervisor.shards import Capacity
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.topology import Role
 from tests.unit.actors.supervisor.bench import NIFTY, Bench
@@ -114,6 +115,39 @@ def test_what_was_seen_refused_is_not_trusted_after_a_restart() -> None:
     second.login()
     second.validate("unverified")
     assert not second.all(m.OpenLink)
+
+
+def test_an_attempt_with_a_session_that_is_found_dead_meanwhile_is_given_up() -> None:
+    bench = Bench(capacity=Capacity(2, 1))
+    bench.up()
+    bench.login()
+    bench.validate("valid")
+    bench.open()
+    epoch = bench.last(m.OpenLink).epoch  # of the second socket
+    bench.feed(RetryNow())
+    asked = len(bench.all(m.Validate))
+    bench.validate("refused")
+    assert bench.last(m.CloseLink).epoch == epoch
+    bench.wait(4.9)
+    assert len(bench.all(m.Validate)) == asked  # not once more at once
+    bench.wait(0.2)
+    assert len(bench.all(m.Validate)) == asked + 1
+    assert bench.last(m.OpenLink).epoch == epoch
+
+
+def test_a_move_to_a_session_that_is_found_dead_meanwhile_leaves_the_old_socket_alone() -> None:
+    bench = Bench()
+    bench.live()
+    epoch = bench.last(m.OpenLink).epoch
+    bench.login("second")
+    bench.validate("valid")
+    bench.validate("valid")
+    moved = bench.last(m.OpenLink).epoch
+    assert moved > epoch
+    bench.feed(RetryNow())
+    bench.validate("refused")
+    assert bench.last(m.CloseLink).epoch == moved
+    assert bench.state.feed == "live"
 
 
 def test_a_session_file_that_is_removed_and_restored_connects_again() -> None:
