@@ -221,8 +221,11 @@ class World:
         return [t for t in canaries if self.calendar.is_trading(segment_of(t), utc_ns)]
 
     def is_watched(self, socket: Socket) -> bool:
-        """Whether its silence would be noticed: something on it truly ticks, and is known to."""
-        return any(map(self.is_open_hours, self._canaries(socket.modes, self.true_utc_ns)))
+        """Whether its silence would be noticed: something on it truly ticks, and is known to, also
+        by the clock of this machine."""
+        canaries = self._canaries(socket.modes, self.true_utc_ns)
+        known = self._canaries(socket.modes, self.utc_ns)
+        return any(self.is_open_hours(token) for token in canaries if token in known)
 
     def mute_seen_ns(self, socket: Socket) -> int:
         """Within which time its silence is noticed, 0 for never: when nothing on it is due to tick
