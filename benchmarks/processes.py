@@ -1,6 +1,7 @@
 """Processes of a benchmark: lines in and out, their CPU time, and an end in any case."""
 
 import json
+import mmap
 import os
 import queue
 import subprocess
@@ -13,6 +14,17 @@ from typing import Any, Self
 from benchmarks import subject
 
 ROOT = Path(__file__).parents[1]
+WARM_BYTES = 512 << 20  # what a reader of everything keeps at the maximum
+
+
+def warm_memory() -> None:
+    """Touches as much memory as a reader may take and gives it back. On a virtual machine the first
+    touch of a page costs several times what it does later, and readers of big objects pay most."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    available = os.sysconf("SC_AVPHYS_PAGES") * page
+    with mmap.mmap(-1, min(WARM_BYTES, available // 4 // page * page)) as memory:
+        for at in range(0, len(memory), page):
+            memory[at] = 1
 
 
 class Died(RuntimeError):

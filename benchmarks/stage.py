@@ -113,6 +113,7 @@ class Stage:
         when_ready: Callable[[], None],
     ) -> tuple[Found, Bill]:
         files = self.files
+        processes.warm_memory()
         with self.reader(peer) as reader:
             reader.tell(self.spec(peer, plan, universe, daemon))
             reader.hear(READY_S)
