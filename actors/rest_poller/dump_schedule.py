@@ -64,9 +64,8 @@ class DumpSchedule:
                 return self._read(event)
             case DumpEnded():
                 return self._ended(event, now_ns)
-        if self._retry_ns is None or now_ns < self._retry_ns:
-            return []
-        return self.retry()
+        is_due = self._retry_ns is not None and now_ns >= self._retry_ns
+        return self.retry() if is_due else []
 
     def retry(self) -> list[FetchDump | m.Message]:
         """Tries at once what failed and waits to be tried again."""
