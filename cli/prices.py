@@ -4,7 +4,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from kitefeed.cli import output
-from kitefeed.protocol.client import Feed, Tick
+from kitefeed.client.feed import Feed, Tick
 from kitefeed.protocol.errors import KitefeedError
 
 OPEN_S = 1.0  # one attempt; the screen stands still so long

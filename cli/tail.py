@@ -5,8 +5,8 @@ import msgspec
 
 from kitefeed.cli import output
 from kitefeed.cli.prices import decimals_of
+from kitefeed.client.feed import Feed, Status, Tick
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.client import Feed, Status, Tick
 from kitefeed.protocol.topics import LAST_RATES
 
 # What a JSON line holds; the names are those of Tick.

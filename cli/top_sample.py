@@ -10,8 +10,8 @@ from collections.abc import Callable
 import msgspec
 
 from kitefeed.cli.process_stats import Usage, usage_of
+from kitefeed.client.feed import Feed, Tick
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.client import Feed, Tick
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import KitefeedError
 from kitefeed.protocol.feed import Heartbeat, Source

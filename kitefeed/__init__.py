@@ -13,9 +13,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kitefeed.protocol.client import Feed, Status
-    from kitefeed.protocol.client_async import AsyncFeed
-    from kitefeed.protocol.client_tick import Tick
+    from kitefeed.client.feed import Feed, Status
+    from kitefeed.client.feed_async import AsyncFeed
+    from kitefeed.client.tick import Tick
     from kitefeed.protocol.errors import BadInput, KitefeedError, TryLater, Unavailable
 
 __version__ = "0.1.0"
@@ -33,10 +33,10 @@ __all__ = [
 ]
 
 _PLACES = {
-    "AsyncFeed": "kitefeed.protocol.client_async",
-    "Feed": "kitefeed.protocol.client",
-    "Status": "kitefeed.protocol.client",
-    "Tick": "kitefeed.protocol.client_tick",
+    "AsyncFeed": "kitefeed.client.feed_async",
+    "Feed": "kitefeed.client.feed",
+    "Status": "kitefeed.client.feed",
+    "Tick": "kitefeed.client.tick",
     "BadInput": "kitefeed.protocol.errors",
     "KitefeedError": "kitefeed.protocol.errors",
     "TryLater": "kitefeed.protocol.errors",

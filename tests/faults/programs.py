@@ -18,8 +18,8 @@ import sys
 import time
 
 from kitefeed import AsyncFeed, Feed
-from kitefeed.protocol.client_reader import Reader
-from kitefeed.protocol.client_tick import Tick
+from kitefeed.client.reader import Reader
+from kitefeed.client.tick import Tick
 from tests.integration.rig import INSTRUMENTS
 
 SLEEP_S = 0.005

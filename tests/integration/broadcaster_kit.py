@@ -13,10 +13,10 @@ from typing import Self
 import msgspec
 import zmq
 
+from kitefeed.client.feed import Feed
 from kitefeed.protocol import feed as f
 from kitefeed.protocol import messages as m
 from kitefeed.protocol import sockets
-from kitefeed.protocol.client import Feed
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.feed import FeedState, IngestBatch, Item, Source
 from kitefeed.protocol.kite.ticks import FULL, TickBody

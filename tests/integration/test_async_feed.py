@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 import pytest
 
 from kitefeed import AsyncFeed, BadInput, Status, Tick, Unavailable
-from kitefeed.protocol import client_async
+from kitefeed.client import feed_async
+from kitefeed.client.reader import DRAIN_MAX
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.client_reader import DRAIN_MAX
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.topology import CONTROL, endpoint
 from tests.integration.broadcaster_kit import FakeSource, Stage, item, kill
@@ -32,7 +32,7 @@ def stage() -> Iterator[Stage]:
 @pytest.fixture
 def no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing but the descriptor wakes the reader: an edge that is lost is lost."""
-    monkeypatch.setattr(client_async, "WAIT_S_MAX", 3_600.0)
+    monkeypatch.setattr(feed_async, "WAIT_S_MAX", 3_600.0)
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
@@ -118,7 +118,7 @@ def test_a_burst_arrives_whole_and_in_order_though_nothing_but_the_descriptor_wa
 ) -> None:
     stage.up()
     _, source = stage.live()
-    count = 20 * client_async.READ_MAX
+    count = 20 * feed_async.READ_MAX
 
     async def main() -> None:
         async with reader(stage, INFY) as feed:
@@ -175,7 +175,7 @@ def test_ticks_that_a_look_of_the_program_took_in_wake_the_task_that_waits(
 def test_it_reads_on_while_nobody_waits(stage: Stage, no_timer: None) -> None:
     stage.up()
     _, source = stage.live()
-    last = 10 * client_async.READ_MAX
+    last = 10 * feed_async.READ_MAX
 
     async def main() -> None:
         async with reader(stage, INFY) as feed:
@@ -278,7 +278,7 @@ def test_a_task_that_never_runs_dry_leaves_the_loop_to_the_others(stage: Stage) 
                 assert tick.age_s >= 0
                 if tick.raw.last_price == 3_999:
                     break
-            assert turns - before >= 4_000 // client_async.TICKS_PER_TURN - 1
+            assert turns - before >= 4_000 // feed_async.TICKS_PER_TURN - 1
             task.cancel()
 
     assert DRAIN_MAX > 4_000

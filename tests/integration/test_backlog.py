@@ -9,13 +9,13 @@ from itertools import pairwise
 
 import pytest
 
-from kitefeed.protocol import client_reader
-from kitefeed.protocol.client import Feed
-from kitefeed.protocol.client_async import AsyncFeed
-from kitefeed.protocol.client_reader import LOOK_NS, Reader
-from kitefeed.protocol.client_status import Status
-from kitefeed.protocol.client_tick import Tick
-from kitefeed.protocol.client_view import PENDING_MAX, View
+from kitefeed.client import reader as reader_module
+from kitefeed.client.feed import Feed
+from kitefeed.client.feed_async import AsyncFeed
+from kitefeed.client.reader import LOOK_NS, Reader
+from kitefeed.client.status import Status
+from kitefeed.client.tick import Tick
+from kitefeed.client.view import PENDING_MAX, View
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from tests.integration.broadcaster_kit import FakeSource, Stage, item
 from tests.support import eventually, eventually_async
@@ -47,7 +47,7 @@ def live(stage: Stage) -> FakeSource:
 
 
 def be_late(monkeypatch: pytest.MonkeyPatch, *, by_s: int) -> None:
-    monkeypatch.setattr(client_reader, "utc_ns", lambda: utc_ns() + by_s * S)
+    monkeypatch.setattr(reader_module, "utc_ns", lambda: utc_ns() + by_s * S)
 
 
 def judge(feed: Reader, given: list[Tick]) -> None:

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from kitefeed.actors.broadcaster import store
+from kitefeed.client.feed import Feed
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.client import Feed
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.feed import Flag, Source
 from kitefeed.protocol.kite.ticks import TickBody

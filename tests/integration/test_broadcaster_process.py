@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import zmq
 
+from kitefeed.client.feed import Feed
+from kitefeed.client.tick import Tick
 from kitefeed.protocol import feed as f
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.client import Feed
-from kitefeed.protocol.client_tick import Tick
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import BadInput, Unavailable
 from kitefeed.protocol.feed import Flag

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from kitefeed.client.feed import Feed, Status
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.client import Feed, Status
 from kitefeed.protocol.feed import FeedState
 from tests.integration.broadcaster_kit import FakeSource, Stage, item, kill
 from tests.support import eventually

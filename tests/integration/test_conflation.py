@@ -10,8 +10,8 @@ import msgspec
 import pytest
 import zmq
 
+from kitefeed.client.feed import Feed
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.client import Feed
 from kitefeed.protocol.clock import boot_ns
 from tests.integration.broadcaster_kit import FakeSource, Stage, item
 from tests.support import eventually

@@ -14,8 +14,8 @@ import pytest
 import zmq
 
 from kitefeed.actors.runtime import locks
+from kitefeed.client.feed import Feed
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.client import Feed
 from kitefeed.protocol.keys import client_path
 from kitefeed.protocol.location import SECRET_VARIABLE
 from kitefeed.protocol.sockets import FRAMES_MAX

@@ -67,7 +67,7 @@ def new_environment(directory: Path, requirement: str) -> Path:
 @pytest.fixture
 def hostile(tmp_path: Path) -> Path:
     """A user's directory in which every plain name that we could import by accident raises."""
-    for name in ("protocol", "actors", "cli", "simulator", "supervisor", "messages"):
+    for name in ("protocol", "client", "actors", "cli", "simulator", "supervisor", "messages"):
         (tmp_path / f"{name}.py").write_text(f"raise RuntimeError('imported {name}.py')\n")
     return tmp_path
 
@@ -76,7 +76,7 @@ def test_the_wheel_holds_the_package_and_no_plain_names(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.split("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} == {"kitefeed"}
-    files = ("py.typed", "supervisor.conf", "kitefeed.example.toml", "protocol/client.py")
+    files = ("py.typed", "supervisor.conf", "kitefeed.example.toml", "client/feed.py")
     for data in (*files, "actors/policy/calendar.toml"):
         assert f"kitefeed/{data}" in names
 

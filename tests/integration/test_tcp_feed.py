@@ -11,9 +11,9 @@ import msgspec
 import pytest
 import zmq
 
+from kitefeed.client.feed import Feed
 from kitefeed.protocol import feed as f
 from kitefeed.protocol import keys, private_files, sockets, topics
-from kitefeed.protocol.client import Feed
 from kitefeed.protocol.errors import BadInput, ConfigError, Unavailable
 from kitefeed.protocol.feed import Item, Notice, OrderUpdate
 from kitefeed.protocol.keys import ClientKeys, KeyPair

@@ -27,10 +27,10 @@ from kitefeed.actors.supervisor.facts import (
 from kitefeed.actors.supervisor.machine import Supervisor
 from kitefeed.actors.supervisor.roster import Member, Roster
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
+from kitefeed.client.reader import RESYNC_NS
+from kitefeed.client.tick import Tick
+from kitefeed.client.view import View
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.client_reader import RESYNC_NS
-from kitefeed.protocol.client_tick import Tick
-from kitefeed.protocol.client_view import View
 from kitefeed.protocol.feed import Flag
 from kitefeed.protocol.topics import (
     LAST,

@@ -10,8 +10,8 @@ from kitefeed.actors.broadcaster.fence import FRAME_STALE_NS
 from kitefeed.actors.supervisor.facts import LinkState
 from kitefeed.actors.supervisor.state import State
 from kitefeed.actors.ticker.machine import LinkId
-from kitefeed.protocol.client_reader import RESYNC_NS
-from kitefeed.protocol.client_tick import Tick
+from kitefeed.client.reader import RESYNC_NS
+from kitefeed.client.tick import Tick
 from kitefeed.protocol.feed import Flag, IngestBatch, Source, decode_body
 from kitefeed.protocol.kite.ticks import segment_of
 from kitefeed.protocol.topics import key_of

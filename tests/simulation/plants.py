@@ -38,7 +38,7 @@ from kitefeed.actors.ticker.link_state import Link
 from kitefeed.actors.ticker.liveness import Liveness
 from kitefeed.actors.ticker.subscriptions import Asked
 from kitefeed.actors.token_validator.machine import Answered, TokenValidator
-from kitefeed.protocol.client_view import View
+from kitefeed.client.view import View
 from kitefeed.protocol.feed import Flag
 from kitefeed.protocol.topology import Role
 from tests.simulation.exchange import S

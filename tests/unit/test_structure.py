@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("protocol", "actors", "cli", "simulator")
+FOLDERS = ("protocol", "client", "actors", "cli", "simulator")
 ACTORS = (
     "supervisor", "broadcaster", "ticker", "rest_poller", "token_validator", "auth_watcher",
 )  # fmt: skip
@@ -87,12 +87,22 @@ def test_the_wire_formats_of_kite_import_the_standard_library_and_msgspec_only()
 
 def test_only_the_sockets_module_and_the_client_import_zmq() -> None:
     users = {m.name for m in modules() if any(belongs(name, "zmq") for name in imports(m))}
-    assert users <= {"kitefeed.protocol.sockets", "kitefeed.protocol.client_reader"}
+    assert users <= {"kitefeed.protocol.sockets", "kitefeed.client.reader"}
 
 
 def test_protocol_imports_nothing_above_it() -> None:
-    above = ("kitefeed.actors", "kitefeed.cli", "kitefeed.simulator")
+    above = ("kitefeed.client", "kitefeed.actors", "kitefeed.cli", "kitefeed.simulator")
     assert offenders("kitefeed.protocol", above) == []
+
+
+def test_what_programs_import_knows_the_protocol_and_nothing_else_of_ours() -> None:
+    """So `pip install kitefeed` without the daemon's packages is enough for a program."""
+    above = ("kitefeed.actors", "kitefeed.cli", "kitefeed.simulator")
+    assert offenders("kitefeed.client", above) == []
+
+
+def test_actors_do_not_import_what_programs_import() -> None:
+    assert offenders("kitefeed.actors", ("kitefeed.client",)) == []
 
 
 @pytest.mark.parametrize("actor", ACTORS)
@@ -112,7 +122,7 @@ def test_actors_do_not_import_the_simulator() -> None:
 
 
 def test_the_simulator_knows_the_formats_of_kite_and_nothing_else_of_ours() -> None:
-    ours = ("kitefeed.actors", "kitefeed.cli")
+    ours = ("kitefeed.client", "kitefeed.actors", "kitefeed.cli")
     assert offenders("kitefeed.simulator", ours) == []
     others = [
         name

@@ -2,8 +2,8 @@
 
 import pytest
 
-from kitefeed.protocol.client_losses import BACKLOG_MESSAGES, BACKLOG_NS, QUEUE_MESSAGES
-from tests.unit.protocol.view_kit import INFY, Reader, S
+from kitefeed.client.losses import BACKLOG_MESSAGES, BACKLOG_NS, QUEUE_MESSAGES
+from tests.unit.client.view_kit import INFY, Reader, S
 
 TCS = "NSE:TCS"
 MS = 1_000_000

@@ -4,7 +4,7 @@ import pytest
 
 from kitefeed.protocol import feed as f
 from kitefeed.protocol.feed import Flag
-from tests.unit.protocol.view_kit import INFY, REQUEST, Reader, S
+from tests.unit.client.view_kit import INFY, REQUEST, Reader, S
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import secrets
 import sys
 from pathlib import Path
 
-from kitefeed.protocol.client_view import View
+from kitefeed.client.view import View
 from kitefeed.protocol.messages import NAME_CHARS_MAX, ReaderReport, seal
 from kitefeed.protocol.sockets import connect_reports, send_or_drop
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from kitefeed.protocol.client_tick import Arrival, Tick
+from kitefeed.client.tick import Arrival, Tick
 from kitefeed.protocol.feed import decode_body
 
 

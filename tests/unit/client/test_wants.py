@@ -1,6 +1,6 @@
 import pytest
 
-from kitefeed.protocol.client_wants import SINGLE_REQUESTS_MAX, Wants
+from kitefeed.client.wants import SINGLE_REQUESTS_MAX, Wants
 from kitefeed.protocol.errors import BadInput
 
 INFY = "NSE:INFY"

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import zmq
 
+from kitefeed.client.reports import Reporter
+from kitefeed.client.status import Status
+from kitefeed.client.tick import Judge, Tick
+from kitefeed.client.view import MAX_AGE_S, PENDING_MAX, View
+from kitefeed.client.wants import Wants
 from kitefeed.protocol import location, topology
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.client_reports import Reporter
-from kitefeed.protocol.client_status import Status
-from kitefeed.protocol.client_tick import Judge, Tick
-from kitefeed.protocol.client_view import MAX_AGE_S, PENDING_MAX, View
-from kitefeed.protocol.client_wants import Wants
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.errors import BadInput, Unavailable
 from kitefeed.protocol.feed import DECODE_ERRORS, Heartbeat

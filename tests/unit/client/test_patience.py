@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from kitefeed.protocol import client_reader
+from kitefeed.client import reader as reader_module
+from kitefeed.client.reader import Reader
 from kitefeed.protocol import feed as f
-from kitefeed.protocol.client_reader import Reader
-from tests.unit.protocol.view_kit import Reader as Told
-from tests.unit.protocol.view_kit import S
+from tests.unit.client.view_kit import Reader as Told
+from tests.unit.client.view_kit import S
 
 STEP_NS = S // 4
 
@@ -52,7 +52,7 @@ class Waiting:
 @pytest.fixture
 def waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Waiting]:
     clock = [1_000 * S]
-    monkeypatch.setattr(client_reader, "boot_ns", lambda: clock[0])
+    monkeypatch.setattr(reader_module, "boot_ns", lambda: clock[0])
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="kf") as directory:
         reader = Reader("NSE:INFY", endpoint=f"ipc://{directory}/feed.sock")
         reader._ask()

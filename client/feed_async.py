@@ -11,9 +11,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from kitefeed.protocol.client_reader import DRAIN_MAX, WAIT_S_MAX, Reader, deadline_after
-from kitefeed.protocol.client_tick import Tick
-from kitefeed.protocol.client_view import PENDING_MAX
+from kitefeed.client.reader import DRAIN_MAX, WAIT_S_MAX, Reader, deadline_after
+from kitefeed.client.tick import Tick
+from kitefeed.client.view import PENDING_MAX
 from kitefeed.protocol.clock import boot_ns
 
 READ_MAX = 256  # messages per turn of the loop, ~2 ms, so that the program's other tasks get theirs

@@ -5,13 +5,13 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from kitefeed.client.tick import IST
+from kitefeed.client.view import LOST_NS, PENDING_MAX
 from kitefeed.protocol import feed as f
-from kitefeed.protocol.client_tick import IST
-from kitefeed.protocol.client_view import LOST_NS, PENDING_MAX
 from kitefeed.protocol.feed import Flag, Source
 from kitefeed.protocol.kite.ticks import FULL, TickBody
 from kitefeed.protocol.topics import HEARTBEAT_TOPIC, STATE_TOPIC, TICKS_TOPIC, tick_topic
-from tests.unit.protocol.view_kit import DEPTH, INFY, REQUEST, Reader, S
+from tests.unit.client.view_kit import DEPTH, INFY, REQUEST, Reader, S
 
 
 @pytest.fixture

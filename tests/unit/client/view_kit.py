@@ -2,9 +2,9 @@
 
 import msgspec
 
+from kitefeed.client.tick import Tick
+from kitefeed.client.view import View
 from kitefeed.protocol import feed as f
-from kitefeed.protocol.client_tick import Tick
-from kitefeed.protocol.client_view import View
 from kitefeed.protocol.feed import FeedMessage, Heartbeat, ShardHealth, Source
 from kitefeed.protocol.kite.ticks import FULL, DepthLevel, TickBody, pack_depth
 from kitefeed.protocol.topics import HEARTBEAT_TOPIC, snapshot_request, tick_topic

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import zmq
 
+from kitefeed.client.feed import Feed
 from kitefeed.protocol import sockets
-from kitefeed.protocol.client import Feed
 from kitefeed.protocol.errors import BadInput, Unavailable
 from kitefeed.protocol.topology import FEED, endpoint
 from tests.support import eventually

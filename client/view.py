@@ -10,11 +10,11 @@ from itertools import repeat
 
 import msgspec
 
+from kitefeed.client.losses import Losses
+from kitefeed.client.status import Status, status_of
+from kitefeed.client.tick import Arrival, Look, Tick
+from kitefeed.client.values import LastTicks, Topic
 from kitefeed.protocol import feed as f
-from kitefeed.protocol.client_losses import Losses
-from kitefeed.protocol.client_status import Status, status_of
-from kitefeed.protocol.client_tick import Arrival, Look, Tick
-from kitefeed.protocol.client_values import LastTicks, Topic
 from kitefeed.protocol.feed import FeedMessage, Flag, Source
 from kitefeed.protocol.kite.ticks import TickBody, segment_of
 from kitefeed.protocol.topics import (

@@ -6,16 +6,16 @@
             print(tick.instrument, tick.last_price, tick.source, tick.age_s)
 
 A Feed reconnects by itself: over a login, a restart of the daemon, a change of source. It is used
-by one thread. Its twin for asyncio is AsyncFeed (`client_async`).
+by one thread. Its twin for asyncio is AsyncFeed (`feed_async`).
 """
 
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
-from kitefeed.protocol.client_reader import ENOUGH, WAIT_S_MAX, Reader, deadline_after
-from kitefeed.protocol.client_status import Status
-from kitefeed.protocol.client_tick import Tick
+from kitefeed.client.reader import ENOUGH, WAIT_S_MAX, Reader, deadline_after
+from kitefeed.client.status import Status
+from kitefeed.client.tick import Tick
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.sockets import wait_message
 
