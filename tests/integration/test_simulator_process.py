@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from kitefeed.cli.simulate import simulate
+from kitefeed.cli.commands.simulate import simulate
 from kitefeed.simulator import discovery
 from kitefeed.simulator.options import OPTIONS, Options
 from kitefeed.simulator.thread import RunningSimulator, running_simulator
 
 MODULE = ("-m", "kitefeed.simulator")
-COMMAND = ("-c", "from kitefeed.cli.simulate import simulate; simulate()")
+COMMAND = ("-c", "from kitefeed.cli.commands.simulate import simulate; simulate()")
 HANDSHAKE = (
     "Host: 127.0.0.1:1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"

@@ -9,7 +9,7 @@ import pytest
 from kitefeed.actors.runtime import instruments_db, session_file
 from kitefeed.actors.runtime.config import Kite
 from kitefeed.actors.runtime.locks import Holder
-from kitefeed.cli import down, login, status, subscribe, up
+from kitefeed.cli.commands import down, login, status, subscribe, up
 from kitefeed.cli.main import main
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.exits import Exit

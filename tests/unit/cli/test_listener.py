@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kitefeed.actors.runtime import locks
-from kitefeed.cli.listener import REVIVE_AFTER_NS, Watchdog, serve
+from kitefeed.cli.commands.listener import REVIVE_AFTER_NS, Watchdog, serve
 from kitefeed.protocol.topology import Role
 
 FATAL = {"processname": "ticker", "groupname": "kitefeed"}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kitefeed.cli import market
+from kitefeed.cli.commands import market
 from kitefeed.cli.main import main
 from kitefeed.protocol.exits import Exit
 

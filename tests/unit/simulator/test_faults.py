@@ -1,6 +1,6 @@
 import pytest
 
-from kitefeed.cli.simulate import simulate
+from kitefeed.cli.commands.simulate import simulate
 from kitefeed.simulator.faults import Command, Fault, FaultError, Faults, parse_command
 
 

@@ -8,7 +8,7 @@ from kitefeed.actors.runtime import config
 from kitefeed.actors.runtime.config import Kite
 from kitefeed.actors.runtime.secrets import Secret, redact, remember
 from kitefeed.actors.runtime.session_file import Session
-from kitefeed.cli.session import default_api_key, standby_option, store
+from kitefeed.cli.commands.session import default_api_key, standby_option, store
 from kitefeed.protocol.errors import BadInput, ConfigError, KitefeedError, LoginNeeded, Unavailable
 from kitefeed.protocol.kite.session import LOGIN_PAGE, login_url, request_token_from_redirect
 from kitefeed.protocol.location import SECRET_VARIABLE, secret_from_environment

@@ -18,7 +18,7 @@ from kitefeed.protocol.topology import Role
 LEAVING_S = 3.0  # actors look for their parent every second, then close their sockets
 # supervisord closes what it inherits from 5 on, and its programs what they inherit from 3 on.
 START_LOCK_DESCRIPTOR = 3
-SHIPPED = Path(__file__).parent.parent / "supervisor.conf"
+SHIPPED = Path(__file__).parents[2] / "supervisor.conf"
 
 
 @click.command()
