@@ -95,7 +95,8 @@ def _daemon(root: Path, ready: dict[str, str]) -> Iterator[None]:
     config = root / "kitefeed.toml"
     config.write_text(
         f"instruments = {json.dumps(INSTRUMENTS)}\n"
-        'runtime_dir = "run"\nstate_dir = "state"\n[market]\nhours = "always"\n'
+        'runtime_dir = "run"\nstate_dir = "state"\n'
+        '[market]\nhours = "always"\n[gateway]\nlisten = ""\n'
         f'[kite]\napi_key = "{ready["api_key"]}"\nrest_url = "{ready["rest"]}"\n'
         f'ws_url = "{ready["ws"]}"\n'
     )

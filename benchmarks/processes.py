@@ -127,7 +127,7 @@ class Daemon:
             f"instruments = {json.dumps(instruments)}\n"
             'runtime_dir = "run"\nstate_dir = "state"\n'
             f'[kite]\napi_key = "{key}"\nrest_url = "http://{address}"\nws_url = "ws://{address}"\n'
-            '[market]\nhours = "always"\n'
+            '[market]\nhours = "always"\n[gateway]\nlisten = ""\n'
         )
         self._kitefeed("session", "set", input="benchtoken")
 

@@ -38,6 +38,8 @@ state_dir = "state"
 api_key = "{api_key}"
 rest_url = "{rest}"
 ws_url = "{ws}"
+[gateway]
+listen = ""
 [market]
 hours = "always"
 """

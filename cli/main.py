@@ -33,6 +33,7 @@ COMMANDS = {
     "demo": "kitefeed.cli.commands.demo:demo",
     "simulate": "kitefeed.cli.commands.simulate:simulate",
     "actor": "kitefeed.cli.commands.actor:actor",
+    "service": "kitefeed.cli.commands.service:service",
     "supervisord-listener": "kitefeed.cli.commands.listener:listener",
 }
 

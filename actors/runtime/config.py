@@ -23,6 +23,7 @@ from kitefeed.protocol.topology import IPC_PATH_BYTES_MAX, has_room
 InstrumentName = Annotated[str, Meta(pattern=r"^[A-Z]{2,8}:\S.*$", max_length=80)]
 ApiKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9]{0,64}\Z")]
 Seconds = Annotated[float, Meta(ge=0.05, le=3600)]
+Listen = Annotated[str, Meta(pattern=r"^((\d+\.\d+\.\d+\.\d+|\[[0-9A-Fa-f:.]+\]):[1-9]\d{0,4})?\Z")]
 INSTRUMENTS_MAX = SOCKETS_MAX * PER_SOCKET_MAX
 
 
@@ -77,6 +78,12 @@ class Feed(_Table, frozen=True):
     tcp_orders: bool = False
 
 
+class Gateway(_Table, frozen=True):
+    """listen: where the gateway serves HTTP, empty for nowhere. An address of this host."""
+
+    listen: Listen = "127.0.0.1:8787"
+
+
 class Config(_Table, frozen=True):
     """Everything a user can set. Paths are resolved by `Settings`, never read from here."""
 
@@ -87,6 +94,7 @@ class Config(_Table, frozen=True):
     session: Session = Session()
     feed: Feed = Feed()
     market: Market = Market()
+    gateway: Gateway = Gateway()
     backoff_s: Annotated[list[Seconds], Meta(min_length=1, max_length=20)] = msgspec.field(
         default_factory=lambda: [5, 15, 30, 60]
     )
@@ -232,6 +240,7 @@ _FORMS = {
     "rest_url": "write a URL that starts with https://",
     "login_url": "write a URL that starts with https://",
     "ws_url": "write a URL that starts with wss://",
+    "listen": "write ADDRESS:PORT with an address of this host, such as 127.0.0.1:8787",
     "tcp": "write tcp://ADDRESS:PORT with an address of this host, such as tcp://127.0.0.1:5556",
 }
 

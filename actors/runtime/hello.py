@@ -3,6 +3,7 @@
 from kitefeed import __version__
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.protocol import messages as m
+from kitefeed.protocol.topology import Role
 
 
 def hello_of(
@@ -10,7 +11,7 @@ def hello_of(
 ) -> m.Hello:
     """Who we are, proven by the role's lock, and what runs under which epoch."""
     return m.Hello(
-        role=runtime.role,
+        role=Role(runtime.role),
         boot_id=runtime.boot_id,
         pid=runtime.lock.holder.pid,
         start_ticks=runtime.lock.holder.start_ticks,

@@ -1,5 +1,6 @@
-"""One process per role: an flock on `<runtime_dir>/<role>.lock`, taken before any socket is bound.
-And one ticker of a user per API key, whatever daemon it belongs to, taken before Kite is called.
+"""One process per role, an actor's or a service's: an flock on `<runtime_dir>/<role>.lock`, taken
+before any socket is bound. And one ticker of a user per API key, whatever daemon it belongs to,
+taken before Kite is called.
 
 A lock dies with its process, also on `kill -9`. The file says who holds it, so that others can
 prove a pid before they signal it.
@@ -39,7 +40,7 @@ class Holder(msgspec.Struct, frozen=True):
 class RoleLock:
     """Held from construction to the end of the process. Raises TryLater when taken."""
 
-    def __init__(self, runtime_dir: Path, role: Role, boot_id: str) -> None:
+    def __init__(self, runtime_dir: Path, role: str, boot_id: str) -> None:
         prepare_directory(runtime_dir)
         self.path = path_of(runtime_dir, role)
         self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -73,7 +74,7 @@ def _take(handle: int) -> bool:
             return True
 
 
-def _sign(handle: int, role: Role, boot_id: str) -> Holder:
+def _sign(handle: int, role: str, boot_id: str) -> Holder:
     holder = Holder(
         role=role,
         pid=os.getpid(),
@@ -143,7 +144,7 @@ def _named(holder: Holder | None) -> str:
     return f"process {holder.pid} of another daemon{started_by},"
 
 
-def path_of(runtime_dir: Path, role: Role) -> Path:
+def path_of(runtime_dir: Path, role: str) -> Path:
     return runtime_dir / f"{role}.lock"
 
 
@@ -159,7 +160,7 @@ def live_holders(runtime_dir: Path) -> list[Holder]:
     return [h for role in Role if (h := live_holder(runtime_dir, role)) is not None]
 
 
-def live_holder(runtime_dir: Path, role: Role) -> Holder | None:
+def live_holder(runtime_dir: Path, role: str) -> Holder | None:
     """The process that holds `role`, proven by the lock itself, or None."""
     path = path_of(runtime_dir, role)
     try:

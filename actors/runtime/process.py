@@ -31,7 +31,7 @@ class Runtime:
     """What an actor's main coroutine is given. `misconfigured`: why the settings are only defaults
     in the right directories; set for the supervisor and broadcaster, others wait it out."""
 
-    def __init__(self, role: Role, settings: Settings, misconfigured: str | None) -> None:
+    def __init__(self, role: str, settings: Settings, misconfigured: str | None) -> None:
         self.role = role
         self.settings = settings
         self.misconfigured = misconfigured
@@ -57,8 +57,8 @@ _SPEAKS_WHEN_MISCONFIGURED = (Role.SUPERVISOR, Role.BROADCASTER)
 _HOLDS_TOKENS = (Role.TICKER, Role.REST_POLLER, Role.TOKEN_VALIDATOR, Role.AUTH_WATCHER)
 
 
-def run(role: Role, main: Main) -> int:
-    """Runs one actor to its end and returns its exit code."""
+def run(role: str, main: Main) -> int:
+    """Runs one actor or service to its end and returns its exit code."""
     os.umask(0o077)
     memory.forbid_core_dumps()
     if role in _HOLDS_TOKENS:
@@ -76,7 +76,7 @@ def run(role: Role, main: Main) -> int:
         logs.drain()
 
 
-async def _live(role: Role, main: Main) -> int:
+async def _live(role: str, main: Main) -> int:
     runtime = await _prepare(role)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: _on_loop_error(runtime, context))
@@ -93,7 +93,7 @@ async def _live(role: Role, main: Main) -> int:
     return runtime.exit_code
 
 
-async def _prepare(role: Role) -> Runtime:
+async def _prepare(role: str) -> Runtime:
     """Settings and lock; waits for a usable configuration where the role cannot do without."""
     parent = _parent()
     is_said = False

@@ -33,6 +33,8 @@ ws_url = "{ws}"
 login_url = "{rest}/connect/login"
 [market]
 hours = "always"
+[gateway]
+listen = ""
 """
 
 

@@ -21,7 +21,6 @@ from kitefeed import Feed, Tick
 from kitefeed.actors.runtime import locks
 from kitefeed.protocol.clock import utc_ns
 from kitefeed.protocol.errors import Unavailable
-from kitefeed.protocol.topology import Role
 from tests.support import eventually, status_of
 
 ROOT = Path(__file__).parents[2]
@@ -88,7 +87,8 @@ class Simulator:
 class Rig:
     """A simulator, a directory, and the daemon in it. Everything it wrote is in `output`.
 
-    wrapper: a command that starts the daemon, in that directory."""
+    wrapper: a command that starts the daemon, in that directory. gateway: where it listens; two
+    daemons of one test run would meet at the default address."""
 
     def __init__(
         self,
@@ -100,6 +100,7 @@ class Rig:
         wrapper: tuple[str, ...] = (),
         instruments: tuple[str, ...] = INSTRUMENTS,
         kite: str = "",
+        gateway: str = "",
     ) -> None:
         self._wrapper = wrapper
         self.simulator = Simulator(*simulator_options)
@@ -114,6 +115,7 @@ class Rig:
             f"{settings}\n"
             f'[kite]\napi_key = "{ready["api_key"]}"\nrest_url = "{ready["rest"]}"\n'
             f'ws_url = "{ready["ws"]}"\n{kite}\n[market]\n{market}\n{table}'
+            f'[gateway]\nlisten = "{gateway}"\n'
         )
         self.run_dir = self.root / "run"
         self.env = {**os.environ, **PYTHON_ENV, "KITEFEED_CONFIG": str(self.config)}
@@ -195,7 +197,7 @@ class Rig:
             or {}
         )
 
-    def pid_of(self, role: Role) -> int:
+    def pid_of(self, role: str) -> int:
         holder = locks.live_holder(self.run_dir, role)
         return holder.pid if holder else 0
 

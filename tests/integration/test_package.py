@@ -67,7 +67,16 @@ def new_environment(directory: Path, requirement: str) -> Path:
 @pytest.fixture
 def hostile(tmp_path: Path) -> Path:
     """A user's directory in which every plain name that we could import by accident raises."""
-    for name in ("protocol", "client", "actors", "cli", "simulator", "supervisor", "messages"):
+    for name in (
+        "protocol",
+        "client",
+        "actors",
+        "services",
+        "cli",
+        "simulator",
+        "supervisor",
+        "messages",
+    ):
         (tmp_path / f"{name}.py").write_text(f"raise RuntimeError('imported {name}.py')\n")
     return tmp_path
 

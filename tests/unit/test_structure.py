@@ -2,14 +2,17 @@
 
 import ast
 from collections.abc import Iterator
+from configparser import ConfigParser
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from kitefeed.services.table import SERVICES
+
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("protocol", "client", "actors", "cli", "simulator")
+FOLDERS = ("protocol", "client", "actors", "services", "cli", "simulator")
 ACTORS = (
     "supervisor", "broadcaster", "ticker", "rest_poller", "token_validator", "auth_watcher",
 )  # fmt: skip
@@ -91,18 +94,54 @@ def test_only_the_sockets_module_and_the_client_import_zmq() -> None:
 
 
 def test_protocol_imports_nothing_above_it() -> None:
-    above = ("kitefeed.client", "kitefeed.actors", "kitefeed.cli", "kitefeed.simulator")
+    above = tuple(f"kitefeed.{folder}" for folder in FOLDERS if folder != "protocol")
     assert offenders("kitefeed.protocol", above) == []
 
 
 def test_what_programs_import_knows_the_protocol_and_nothing_else_of_ours() -> None:
     """So `pip install kitefeed` without the daemon's packages is enough for a program."""
-    above = ("kitefeed.actors", "kitefeed.cli", "kitefeed.simulator")
-    assert offenders("kitefeed.client", above) == []
+    above = ("actors", "services", "cli", "simulator")
+    assert offenders("kitefeed.client", tuple(f"kitefeed.{folder}" for folder in above)) == []
 
 
 def test_actors_do_not_import_what_programs_import() -> None:
-    assert offenders("kitefeed.actors", ("kitefeed.client",)) == []
+    assert offenders("kitefeed.actors", ("kitefeed.client", "kitefeed.services")) == []
+
+
+def test_services_know_of_the_actors_only_how_a_process_lives() -> None:
+    """They read and ask as any program may; the six never learn of them."""
+    decided = tuple(f"kitefeed.actors.{actor}" for actor in ACTORS)
+    assert offenders("kitefeed.services", (*decided, "kitefeed.simulator")) == []
+
+
+def test_no_service_imports_another_service() -> None:
+    found = [
+        f"{module.name} imports {name}"
+        for module in modules()
+        for service in SERVICES
+        if belongs(module.name, f"kitefeed.services.{service}")
+        for name in imports(module)
+        for other in SERVICES
+        if other != service and belongs(name, f"kitefeed.services.{other}")
+    ]
+    assert found == []
+
+
+def test_each_service_is_a_row_a_folder_and_a_program() -> None:
+    folders = {path.parent.name for path in (ROOT / "services").glob("*/process.py")}
+    conf = ConfigParser(interpolation=None)
+    conf.read(ROOT / "supervisor.conf")
+    programs = {
+        section.removeprefix("program:"): conf[section]["command"]
+        for section in conf.sections()
+        if section.startswith("program:")
+    }
+    assert folders == set(SERVICES)
+    assert programs == {
+        **{actor: f"kitefeed actor {actor}" for actor in ACTORS},
+        **{service: f"kitefeed service {service}" for service in SERVICES},
+    }
+    assert set(conf["group:kitefeed"]["programs"].split(",")) == set(programs)
 
 
 @pytest.mark.parametrize("actor", ACTORS)
@@ -122,7 +161,7 @@ def test_actors_do_not_import_the_simulator() -> None:
 
 
 def test_the_simulator_knows_the_formats_of_kite_and_nothing_else_of_ours() -> None:
-    ours = ("kitefeed.client", "kitefeed.actors", "kitefeed.cli")
+    ours = ("kitefeed.client", "kitefeed.actors", "kitefeed.services", "kitefeed.cli")
     assert offenders("kitefeed.simulator", ours) == []
     others = [
         name

@@ -1,0 +1,2 @@
+if __name__ != "kitefeed.services":
+    raise ImportError("this package is imported as kitefeed.services")

@@ -1,0 +1,88 @@
+"""Who may come in, before any route is looked at: how many at once, and under which name.
+
+A page of the internet can make a browser send requests to this host. Such a request names the
+page's host in `Host` (DNS rebinding) or its origin in `Origin`; both are refused.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+CONNECTIONS_MAX = 256  # a browser opens six; a descriptor each
+BODY_BYTES_MAX = 64 * 1024
+
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def guarded(
+    server: web.Server, connections_max: int = CONNECTIONS_MAX
+) -> Callable[[], asyncio.Protocol]:
+    """The protocol factory `server` for `connections_max` at once; one more is closed before a byte
+    of it is read."""
+
+    def admit() -> asyncio.Protocol:
+        return _Closed() if len(server.connections) >= connections_max else server()
+
+    return admit
+
+
+class _Closed(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+def names_of(address: str, port: int) -> frozenset[str]:
+    """What `Host` may say of a server that listens at `address`: its own address, and the names
+    that every host has for itself."""
+    shown = f"[{address}]" if ":" in address else address
+    hosts = {shown}
+    if ip_address(address).is_loopback or ip_address(address).is_unspecified:
+        hosts |= {"localhost", "127.0.0.1", "[::1]"}
+    return frozenset(f"{host}:{port}" for host in hosts)
+
+
+def only_for(names: Iterable[str]) -> Middleware:
+    """Refuses a request whose `Host` is none of `names`, or whose `Origin` is another site."""
+    known = frozenset(names)
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        host = request.headers.get("Host", "").lower()
+        if host not in known:
+            return refusal(403, f"This is kitefeed's gateway at {', '.join(sorted(known))}; "
+                                "the request names another host.")  # fmt: skip
+        origin = request.headers.get("Origin")
+        if origin is not None and urlsplit(origin).netloc.lower() != host:
+            return refusal(403, "Another site may not ask here: open the gateway's own page.")
+        return await handler(request)
+
+    return middleware
+
+
+@web.middleware
+async def sealed(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Sets the headers that every answer has, those of errors included."""
+    try:
+        response = await handler(request)
+    except web.HTTPException as error:
+        response = refusal(error.status, f"{error.reason}: {request.method} {request.path}")
+    if not response.prepared:
+        response.headers.update(HEADERS)
+    return response
+
+
+def refusal(status: int, sentence: str) -> web.Response:
+    return web.Response(status=status, text=f"{sentence}\n")

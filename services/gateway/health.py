@@ -1,0 +1,80 @@
+"""What `/health` says. Pure.
+
+The feed is healthy while data arrives wherever the calendar says that it should. That a process is
+up, a port open or somebody logged in proves nothing of the kind, and is never asked here.
+"""
+
+import msgspec
+
+from kitefeed.client.status import Status
+from kitefeed.protocol.feed import Heartbeat
+
+# The words of `/health/websocket`, by the headline.
+_STATUS_OF = {
+    "live": "connected",
+    "rest": "fallback",
+    "stale": "stale",
+    "closed": "closed",
+    "paused": "paused",
+    "login_required": "login_required",
+    "no_entitlement": "no_entitlement",
+    "misconfigured": "misconfigured",
+    "lost": "lost",
+}
+_MODE_OF = {"websocket": "websocket", "rest": "rest_api", "cache": "cache", "none": "none"}
+
+
+class Health(msgspec.Struct, frozen=True):
+    """The feed as a monitor asks for it. Ages in seconds, None where nothing is known; times are
+    UTC epoch seconds.
+
+    is_healthy: every wanted segment that is open has fresh values, or the market is closed.
+    """
+
+    is_healthy: bool
+    feed: str
+    source: str
+    session: str
+    reason: str
+    since_utc_s: float | None
+    heartbeat_age_s: float | None
+    retry_in_s: float | None
+    consecutive_403: int
+    user_id: str | None
+
+
+class WebsocketHealth(msgspec.Struct, frozen=True):
+    """Body of `/health/websocket`."""
+
+    status: str
+    mode: str
+    consecutive_errors: int
+    retry_delay: float | None
+
+
+def judge(status: Status, heartbeat: Heartbeat | None) -> Health:
+    """`status`: the feed as a program reads it now; "lost" without a recent heartbeat."""
+    shards = heartbeat.shards if heartbeat else []
+    is_fed = status.feed in ("live", "rest") and all(shard.is_alive for shard in shards)
+    age_s = status.heartbeat_age_s
+    return Health(
+        is_healthy=is_fed or status.feed == "closed",
+        feed=status.feed,
+        source=status.source,
+        session=status.session,
+        reason=status.reason,
+        since_utc_s=status.since_utc_ns / 1e9 if status.since_utc_ns else None,
+        heartbeat_age_s=None if age_s is None else round(age_s, 3),
+        retry_in_s=status.retry_in_s,
+        consecutive_403=status.consecutive_403,
+        user_id=status.user_id,
+    )
+
+
+def of_websocket(health: Health) -> WebsocketHealth:
+    return WebsocketHealth(
+        status=_STATUS_OF.get(health.feed, health.feed),
+        mode=_MODE_OF.get(health.source, "none"),
+        consecutive_errors=health.consecutive_403,
+        retry_delay=health.retry_in_s,
+    )

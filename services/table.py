@@ -1,0 +1,35 @@
+"""The services: programs beside the six actors, which read the feed and ask on `control` as any
+program of a user may. Any of them may be killed, stopped or slow, and nothing else changes.
+
+To add one: a row here, a section in `supervisor.conf`, a folder with `process.py`.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from kitefeed.actors.runtime.config import Config
+
+
+class Service(NamedTuple):
+    """One service. name: its folder, its lock, its program in `supervisor.conf`.
+
+    where: what it serves, such as an address, by the configuration; "" when it is switched off.
+    """
+
+    name: str
+    does: str
+    setting: str  # the one that switches it on and off
+    where: Callable[[Config], str]
+
+
+SERVICES: dict[str, Service] = {
+    service.name: service
+    for service in (
+        Service(
+            "gateway",
+            "serves health over HTTP on this host, to people and monitors",
+            "gateway.listen",
+            lambda config: config.gateway.listen,
+        ),
+    )
+}

@@ -1,0 +1,113 @@
+"""The gateway beside a whole daemon: health over HTTP, and who is let in."""
+
+import json
+import os
+import signal
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.integration.rig import Rig
+from tests.support import eventually
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+class Gateway:
+    """A daemon whose gateway listens at `port`."""
+
+    def __init__(self, rig: Rig, port: int) -> None:
+        self.rig = rig
+        self.port = port
+
+    def get(self, path: str, **headers: str) -> tuple[int, Any]:
+        """Status and body, from JSON where it is some."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+                return answer.status, _body(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, _body(error)
+        except OSError:
+            return 0, None
+
+    def until(self, path: str, status: int, within_s: float) -> Any:
+        return eventually(
+            lambda: (found := self.get(path))[0] == status and (found[1] or True), within_s
+        )
+
+
+def _body(answer: Any) -> Any:
+    text = answer.read().decode()
+    return json.loads(text) if "json" in answer.headers["Content-Type"] else text
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[Gateway]:
+    port = free_port()
+    with Rig(gateway=f"127.0.0.1:{port}") as rig:
+        rig.start()
+        yield Gateway(rig, port)
+
+
+def test_it_is_ready_while_prices_are_fresh(gateway: Gateway) -> None:
+    assert gateway.until("/livez", 200, 10)
+    told = gateway.until("/health", 200, 10)
+    assert (told["feed"], told["source"], told["session"]) == ("live", "websocket", "valid")
+    assert gateway.get("/health/websocket")[1]["status"] == "connected"
+
+
+def test_the_data_dies_everything_else_stays_up_health_turns_within_10_s(gateway: Gateway) -> None:
+    gateway.until("/readyz", 200, 20)
+    gateway.rig.simulator.fault("mute")
+    gateway.until("/readyz", 503, 10)
+    assert gateway.get("/livez")[0] == 200
+    gateway.rig.simulator.fault("clear")
+    gateway.until("/readyz", 200, 40)
+
+
+def test_a_request_in_the_name_of_another_host_or_site_is_refused(gateway: Gateway) -> None:
+    gateway.until("/livez", 200, 10)
+    assert gateway.get("/health", Host=f"evil.example:{gateway.port}")[0] == 403
+    assert gateway.get("/health", Origin="http://evil.example")[0] == 403
+    assert gateway.get("/health", Origin=f"http://127.0.0.1:{gateway.port}")[0] == 200
+
+
+def test_a_killed_gateway_is_back_and_costs_no_tick(gateway: Gateway) -> None:
+    gateway.until("/livez", 200, 10)
+    with gateway.rig.feed("NSE:INFY") as feed:
+        before = gateway.rig.pid_of("gateway")
+        os.kill(before, signal.SIGKILL)
+        eventually(lambda: gateway.rig.pid_of("gateway") not in (0, before), 10)
+        assert feed.next(5) is not None
+        assert feed.gaps == 0
+    gateway.until("/readyz", 200, 10)
+
+
+def test_a_busy_port_is_one_line_and_is_taken_when_it_is_free() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with Rig(gateway=f"127.0.0.1:{port}") as rig:
+            rig.start()
+            eventually(lambda: rig.output().count(f"cannot listen at 127.0.0.1:{port}") == 1, 10)
+            taken.close()
+            gateway = Gateway(rig, port)
+            gateway.until("/readyz", 200, 15)
+            assert rig.output().count("cannot listen") == 1
+
+
+def test_a_service_that_is_switched_off_ends_and_stays_ended() -> None:
+    with Rig(gateway="") as rig:
+        rig.start()
+        assert rig.pid_of("gateway") == 0
+        assert "gateway" not in rig.output()
