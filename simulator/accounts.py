@@ -9,8 +9,8 @@ import string
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from kitefeed.kite_server.limits import OTHERS_PER_S, QUOTES_PER_S, RateLimit
 from kitefeed.protocol.kite.session import checksum as wanted_checksum
-from kitefeed.simulator.limits import OTHERS_PER_S, QUOTES_PER_S, RateLimit
 
 REQUEST_TOKEN_LIFE_NS = 300 * 1_000_000_000  # Kite says "a few minutes"
 _REQUEST_TOKENS_MAX = 100  # open logins of one app; the oldest is forgotten

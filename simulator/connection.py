@@ -1,4 +1,4 @@
-"""One open WebSocket: what it may still say, and the ways it ends."""
+"""One open WebSocket of the simulator: Kite's, the statistics, and the ways it goes wrong."""
 
 import asyncio
 import socket
@@ -8,19 +8,12 @@ from itertools import cycle
 
 from aiohttp import WSMsgType, web
 
-from kitefeed.protocol.kite.text import ServerError, server_message
-from kitefeed.protocol.kite.ticks import encode_packet, frame_of_packets
+from kitefeed.kite_server.connection import Connection
+from kitefeed.kite_server.subscriptions import Due
 from kitefeed.simulator.accounts import App
 from kitefeed.simulator.faults import Fault
-from kitefeed.simulator.subscriptions import Due, Subscriptions
 from kitefeed.simulator.world import World
 
-HEARTBEAT = b"\x00"  # one byte; its value means nothing
-HEARTBEAT_NS = 1_000_000_000
-PACKETS_PER_FRAME = 200  # about what a busy socket of Kite carries
-# A reader this far behind is cut off, as on Kite. A burst of 3000 full packets is 0.6 MB.
-UNREAD_BYTES_MAX = 4 * 1024 * 1024
-CLOSE_WAIT_S = 0.3  # for the peer's close frame
 _CLOSE_1000 = struct.pack(">H", 1000)
 _LINGER_ZERO = struct.pack("ii", 1, 0)  # close() then sends RST
 # Each breaks another assumption: a frame cut short, a packet of no known length, an empty frame,
@@ -35,8 +28,8 @@ GARBAGE: tuple[tuple[WSMsgType, bytes], ...] = (
 )
 
 
-class Connection:
-    """Nothing here waits for the peer: what it does not read is buffered, then it is cut off."""
+class SimulatedConnection(Connection):
+    """As Kite's, until a fault stands."""
 
     def __init__(
         self,
@@ -45,65 +38,63 @@ class Connection:
         transport: asyncio.Transport,
         world: World,
     ) -> None:
+        super().__init__(ws, transport, world.market)
         self.app = app
-        self.subscriptions = Subscriptions(world.market)
-        self._ws = ws
-        self._transport = transport
         self._world = world
-        self._heartbeat_due_ns = 0
         self._garbage = cycle(GARBAGE)
-        # Above the limit at which we cut off, so that a send never waits for a slow reader.
-        transport.set_write_buffer_limits(high=2 * UNREAD_BYTES_MAX)
 
     def stands(self, fault: Fault) -> bool:
         return self._world.faults.stands(fault, self.app.number)
 
     async def pulse(self, now_ns: int) -> None:
-        """What is due: changed ticks, a heartbeat, garbage if ordered. Nothing when silenced."""
+        """Garbage behind the rest if ordered. Nothing at all when silenced."""
         if self.stands(Fault.SILENCE):
             return
         if not self.stands(Fault.MUTE):
-            await self._send_packets(self.subscriptions.changed(self._frozen()), now_ns)
-        if now_ns >= self._heartbeat_due_ns:
-            self._heartbeat_due_ns = now_ns + HEARTBEAT_NS
-            await self._send(WSMsgType.BINARY, HEARTBEAT)
+            await self.send_packets(self.subscriptions.changed(self._frozen()), now_ns)
+        await self.beat(now_ns)
         if self.stands(Fault.GARBAGE):
-            await self._send(*next(self._garbage))
+            await self.send(*next(self._garbage))
 
     async def handle(self, payload: bytes, now_ns: int) -> None:
-        """One message of the client."""
         self._world.stats.count_message(payload)
-        packets, error = self.subscriptions.handle(payload, now_ns)
-        if error is not None:
-            await self.send_text(server_message(ServerError(error)))
-        if self.stands(Fault.SILENCE) or self.stands(Fault.MUTE):
-            self.subscriptions.take_back(packets)
-        else:
-            await self._send_packets(packets, now_ns)
+        await super().handle(payload, now_ns)
 
     async def send_text(self, text: bytes) -> None:
         if not self.stands(Fault.SILENCE):
-            await self._send(WSMsgType.TEXT, text)
+            await super().send_text(text)
+
+    async def send_packets(self, packets: Sequence[Due], now_ns: int) -> None:
+        if self.stands(Fault.SILENCE) or self.stands(Fault.MUTE):
+            self.subscriptions.take_back(packets)
+            return
+        self._world.stats.count_packets(packets, now_ns)
+        await super().send_packets(packets, now_ns)
 
     async def pong(self, payload: bytes) -> None:
-        await self._ws.pong(payload)
+        if not self.stands(Fault.SILENCE):
+            await super().pong(payload)
 
-    async def close(self, code: int) -> None:
-        """A close frame, then the connection, within CLOSE_WAIT_S."""
-        await self._ws.close(code=code)
+    async def answer_close(self, code: int) -> None:
+        if self.stands(Fault.SILENCE):
+            await asyncio.Event().wait()  # the peer has to drop the connection, which cancels this
+        await super().answer_close(code)
 
     def _frozen(self) -> int | None:
         token = self._world.faults.argument(Fault.FREEZE, self.app.number)
         return None if token is None else int(token)
 
     async def drop(self, how: str) -> None:
-        """End it: `close` or a close code politely, `twice` with a close frame too many, `fin` and
-        `rst` without any."""
+        """End it: `close` or a close code politely, `empty` with a close frame that names no code,
+        `twice` with a close frame too many, `fin` and `rst` without any."""
         match how:
             case "fin":
-                self._transport.close()
+                self.cut()
             case "rst":
                 self._reset()
+            case "empty":
+                await self._ws.send_frame(b"", WSMsgType.CLOSE)
+                self.cut()
             case "twice":
                 await self._ws.send_frame(_CLOSE_1000, WSMsgType.CLOSE)
                 await self.close(1000)
@@ -116,18 +107,3 @@ class Connection:
         raw = self._transport.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
         self._transport.abort()
-
-    async def _send_packets(self, packets: Sequence[Due], now_ns: int) -> None:
-        for start in range(0, len(packets), PACKETS_PER_FRAME):
-            part = packets[start : start + PACKETS_PER_FRAME]
-            self._world.stats.count_packets(part, now_ns)
-            frame = frame_of_packets([encode_packet(due.body) for due in part])
-            await self._send(WSMsgType.BINARY, frame)
-
-    async def _send(self, kind: WSMsgType, payload: bytes) -> None:
-        if self._ws.closed or self._transport.is_closing():
-            return
-        if self._transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
-            self._transport.abort()
-            return
-        await self._ws.send_frame(payload, kind)

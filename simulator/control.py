@@ -5,12 +5,13 @@ from collections.abc import Callable
 import msgspec
 from aiohttp import web
 
+from kitefeed.kite_server.answers import Handler
 from kitefeed.protocol.kite.text import BrokerMessage, OrderUpdate, ServerError, server_message
 from kitefeed.simulator.accounts import App
 from kitefeed.simulator.faults import SESSION_FAULTS, Command, Fault, FaultError, parse_command
 from kitefeed.simulator.orders import OrderError
-from kitefeed.simulator.rest import Handler, Rest
-from kitefeed.simulator.stream import Stream
+from kitefeed.simulator.rest import Rest
+from kitefeed.simulator.stream import SimulatedStream
 from kitefeed.simulator.world import World
 
 CLOSED_BY_SERVER = "1000"
@@ -24,7 +25,7 @@ class Control:
     def __init__(
         self,
         world: World,
-        stream: Stream,
+        stream: SimulatedStream,
         rest: Rest,
         credentials: Callable[[App], dict[str, object]],
     ) -> None:
@@ -71,7 +72,7 @@ class Control:
         elif fault is Fault.DROP_ONE:
             await self._stream.drop(app, argument, newest=1)
         elif fault is Fault.MARKET:
-            self._world.market.is_open = argument == "open"
+            self._world.market.open(argument == "open")
         elif fault is Fault.CLEAR:
             self._world.faults.clear(app.number if app else None)
         else:

@@ -72,10 +72,26 @@ def _status(fault: Fault, text: str) -> str:
 
 
 def _drop(fault: Fault, text: str) -> str:
-    is_code = text.isascii() and text.isdigit() and 1000 <= int(text) <= 4999
-    if not is_code and text not in ("", "close", "twice", "fin", "rst"):
-        raise FaultError(f"{fault} takes close, twice, fin, rst or a close code, not {text!r}")
-    return text or "close"
+    if text in _ENDINGS:
+        return _ENDINGS[text]
+    if not (text.isascii() and text.isdigit() and _may_be_sent(int(text))):
+        raise FaultError(
+            f"{fault} takes close, empty, twice, fin, rst or a close code that may be sent "
+            f"(1000 to 1003, 1007 to 1014, 3000 to 4999), not {text!r}"
+        )
+    return text
+
+
+# By name, and the three codes that only report how a socket ended (RFC 6455, 7.4.1): they are in
+# no frame, so each ends as it is reported after.
+_ENDINGS = {
+    "": "close", "close": "close", "empty": "empty", "twice": "twice", "fin": "fin", "rst": "rst",
+    "1005": "empty", "1006": "fin", "1015": "fin",
+}  # fmt: skip
+
+
+def _may_be_sent(code: int) -> bool:
+    return (1000 <= code <= 1014 and code not in (1004, 1005, 1006)) or 3000 <= code <= 4999
 
 
 def _seconds(fault: Fault, text: str) -> str:

@@ -54,10 +54,13 @@ class Security:
     """One instrument's state. Prices are integers scaled by the instrument's divisor.
 
     `revision` moves with any field, `price_revision` with the last price alone: mode ltp sends
-    only when the price moved, the others when anything did.
+    only when the price moved, the others when anything did. Without a book (the market is closed)
+    all depth is zero, as on Kite.
     """
 
-    def __init__(self, listing: Listing, seed: int, now_ns: int, last_trade_s: int) -> None:
+    def __init__(
+        self, listing: Listing, seed: int, now_ns: int, last_trade_s: int, *, has_book: bool
+    ) -> None:
         rng = random.Random(f"{seed}:{listing.token}")
         self.listing = listing
         self.tick = max(1, round(listing.tick_size * listing.divisor))
@@ -78,6 +81,7 @@ class Security:
         self.asks = [rng.randrange(1, 400) * self.lot for _ in range(DEPTH_LEVELS)]
         self.buy_beyond = rng.randrange(100, 5_000) * self.lot  # orders deeper than five levels
         self.sell_beyond = rng.randrange(100, 5_000) * self.lot
+        self.has_book = has_book and not is_index(listing.token)
         self.revision = 0
         self.price_revision = 0
         self.changed_ns = now_ns
@@ -143,8 +147,14 @@ class Security:
         ]
         return buy, sell
 
-    def body(self, mode: int, *, with_book: bool) -> TickBody:
-        """The tick of this mode. Without a book (market closed) all depth is zero, as on Kite."""
+    def show_book(self, is_shown: bool) -> None:
+        """What was sent of it before is outdated; an index has none."""
+        if is_shown != self.has_book and not is_index(self.listing.token):
+            self.has_book = is_shown
+            self.revision += 1
+
+    def body(self, mode: int) -> TickBody:
+        """The tick of this mode."""
         token, divisor = self.listing.token, self.listing.divisor
         if mode == LTP:
             return TickBody(token, mode, divisor, self.price)
@@ -155,13 +165,13 @@ class Security:
             return TickBody(
                 token, mode, divisor, self.price, *empty, *ohlc, exchange_timestamp=exchange_s
             )
-        buy_total = sum(self.bids) + self.buy_beyond if with_book else 0
-        sell_total = sum(self.asks) + self.sell_beyond if with_book else 0
+        buy_total = sum(self.bids) + self.buy_beyond if self.has_book else 0
+        sell_total = sum(self.asks) + self.sell_beyond if self.has_book else 0
         traded = (self.last_quantity, self.turnover // self.volume, self.volume)
         common = (token, mode, divisor, self.price, *traded, buy_total, sell_total, *ohlc)
         if mode == QUOTE:
             return TickBody(*common)
-        book = self.levels() if with_book else ([], [])
+        book = self.levels() if self.has_book else ([], [])
         depth = pack_depth(*book)
         oi = (self.oi, self.oi_high, self.oi_low)
         return TickBody(*common, self.last_trade_s, *oi, exchange_s, depth)
@@ -180,11 +190,21 @@ class Market:
         self.listings = listings
         self.by_key = {listing.key: listing for listing in listings}
         self.by_token = {listing.token: listing for listing in listings}
-        self.is_open = is_open
+        self._is_open = is_open
         self._seed = seed
         self._rng = random.Random(seed)
         self._period_ns = round(NS_PER_S / tick_hz)
         self._securities: dict[int, Security] = {}
+
+    @property
+    def is_open(self) -> bool:
+        return self._is_open
+
+    def open(self, is_open: bool) -> None:
+        """Let prices move, or rest; everybody is shown the same book, or none."""
+        self._is_open = is_open
+        for security in self._securities.values():
+            security.show_book(is_open)
 
     def read(self, token: int, now_ns: int) -> Security | None:
         """The instrument as it stands now; None when no such token is listed."""
@@ -193,7 +213,8 @@ class Market:
             listing = self.by_token.get(token)
             if listing is None:
                 return None
-            security = Security(listing, self._seed, now_ns, self._first_trade_s(now_ns))
+            last_trade_s = self._first_trade_s(now_ns)
+            security = Security(listing, self._seed, now_ns, last_trade_s, has_book=self._is_open)
             self._securities[token] = security
             security.due_ns = now_ns + self._wait_ns(security)
         self._step_when_due(security, now_ns)
@@ -213,7 +234,7 @@ class Market:
 
     def advance(self, tokens: Iterable[int], now_ns: int) -> None:
         """Move those of the tokens that are due. Does nothing while the market is closed."""
-        if not self.is_open:
+        if not self._is_open:
             return
         for token in tokens:
             security = self._securities.get(token)
@@ -232,7 +253,7 @@ class Market:
         }
 
     def _step_when_due(self, security: Security, now_ns: int) -> None:
-        if self.is_open and security.due_ns <= now_ns:
+        if self._is_open and security.due_ns <= now_ns:
             security.step(self._rng, now_ns)
             security.due_ns = self._next_due_ns(security, now_ns)
 
@@ -251,7 +272,7 @@ class Market:
     def _first_trade_s(self, now_ns: int) -> int:
         """Now while the market is open, else the last 15:30 IST gone by."""
         now_s = now_ns // NS_PER_S
-        if self.is_open:
+        if self._is_open:
             return now_s
         close_s = now_s - now_s % _DAY_S + _CLOSE_OF_DAY_S
         return close_s if close_s <= now_s else close_s - _DAY_S

@@ -1,93 +1,50 @@
 """Kite's REST API and login page, as far as a feed or a small strategy needs them."""
 
 import asyncio
-import gzip
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
-from http import HTTPStatus
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import web
 
-from kitefeed.protocol.kite.instruments import Instrument, format_dump
-from kitefeed.protocol.kite.rest import (
-    IST,
-    error_envelope,
-    ltp_item,
-    ohlc_item,
-    quote_item,
-    success_envelope,
+from kitefeed.kite_server import profile as shapes
+from kitefeed.kite_server.answers import (
+    Handler,
+    InputError,
+    RestError,
+    credentials_of,
+    error_response,
+    form_of,
+    guarded,
+    success,
 )
+from kitefeed.kite_server.market_data import (
+    LAST_PRICES_MAX,
+    QUOTES_MAX,
+    dump_response,
+    quotes,
+    zipped_dump,
+)
+from kitefeed.protocol.kite.instruments import Instrument
+from kitefeed.protocol.kite.rest import ltp_item, ohlc_item, quote_item
 from kitefeed.protocol.kite.text import OrderUpdate, server_message
-from kitefeed.protocol.kite.ticks import FULL, TickBody
+from kitefeed.protocol.kite.ticks import FULL
 from kitefeed.simulator.accounts import App, Refusal
 from kitefeed.simulator.faults import Fault
 from kitefeed.simulator.listings import Listing
 from kitefeed.simulator.market import Security
 from kitefeed.simulator.orders import OrderError, new_order
-from kitefeed.simulator.stream import Stream
+from kitefeed.simulator.stream import SimulatedStream
 from kitefeed.simulator.world import World
 
 NS_PER_S = 1_000_000_000
-QUOTES_MAX = 500
-LAST_PRICES_MAX = 1000
-REQUEST_LINE_BYTES_MAX = 16 * 1024  # the server in front of Kite answers 414 beyond
 _CIRCUIT = 10  # price bands, in per cent of the previous close
 _VARIETIES = frozenset({"regular", "amo", "co", "iceberg", "auction"})
-_EXCHANGES = ("NSE", "BSE", "NFO", "BFO", "CDS", "BCD", "MCX", "NCO")
-_ERROR_TYPES = {
-    400: ("InputException", "Invalid request."),
-    403: ("TokenException", "Incorrect `api_key` or `access_token`."),
-    404: ("GeneralException", "Route not found"),
-    405: ("GeneralException", "Method not allowed"),
-    429: ("NetworkException", "Too many requests"),
-    503: ("NetworkException", "Request failed (kitetrade-oms)"),
-}
-_HTML_STATUSES = frozenset({414, 502, 504})  # answered by the proxy in front, which knows no JSON
-
-
-class RestError(Exception):
-    """An answer other than success: its HTTP status, error type and message."""
-
-    def __init__(self, status: int, error_type: str = "", message: str = "") -> None:
-        default = _ERROR_TYPES.get(status, ("GeneralException", "Something went wrong"))
-        self.status = status
-        self.error_type = error_type or default[0]
-        self.message = message or default[1]
-        super().__init__(self.message)
-
-
-def error_response(error: RestError) -> web.Response:
-    if error.status in _HTML_STATUSES:
-        title = f"{error.status} {HTTPStatus(error.status).phrase}"
-        page = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
-        return web.Response(status=error.status, text=page, content_type="text/html")
-    body = error_envelope(error.message, error.error_type)
-    return web.Response(status=error.status, body=body, content_type="application/json")
-
-
-def _success(data: object) -> web.Response:
-    return web.Response(body=success_envelope(data), content_type="application/json")
-
-
-def api_key_of(request: web.Request) -> str:
-    """The key of `Authorization: token key:token`, or of the query; "" when there is none."""
-    return _credentials(request)[0] or request.query.get("api_key", "")
-
-
-def _credentials(request: web.Request) -> tuple[str, str]:
-    scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
-    key, _, token = rest.partition(":")
-    return (key, token) if scheme == "token" else ("", "")
-
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Rest:
     """The routes. `guard` is the middleware that counts them and lets faults strike."""
 
-    def __init__(self, world: World, stream: Stream, redirect_url: str) -> None:
+    def __init__(self, world: World, stream: SimulatedStream, redirect_url: str) -> None:
         self._world = world
         self._stream = stream
         self._redirect_url = redirect_url
@@ -113,7 +70,8 @@ class Rest:
         """Counts the request, then the faults, then the handler; errors become envelopes."""
         resource = request.match_info.route.resource
         route = f"{request.method} {resource.canonical if resource else 'unknown'}"
-        app = self._world.accounts.by_key(api_key_of(request))
+        key = credentials_of(request)[0] or request.query.get("api_key", "")
+        app = self._world.accounts.by_key(key)
         number = app.number if app else None
         self._world.stats.count_request(route, number, self._world.wall_ns())
         if route == "GET /connect/login":  # the login page is another server of Kite
@@ -122,20 +80,10 @@ class Rest:
             request.transport.abort()
             return web.Response()
         await asyncio.sleep(float(self._world.faults.argument(Fault.REST_SLOW, number) or 0))
-        try:
-            self._maybe_fail(request, number)
-            return await handler(request)
-        except RestError as error:
-            return error_response(error)
-        except web.HTTPException as error:  # no such route, or not with this method
-            return error_response(RestError(error.status))
-
-    def _maybe_fail(self, request: web.Request, number: int | None) -> None:
         status = self._world.faults.argument(Fault.REST_STATUS, number)
         if status is not None:
-            raise RestError(int(status))
-        if len(request.raw_path) >= REQUEST_LINE_BYTES_MAX:
-            raise RestError(414)
+            return error_response(RestError(int(status)))
+        return await guarded(request, handler)
 
     # --- sessions ---
 
@@ -143,7 +91,7 @@ class Rest:
         """Where a browser logs in; here nobody types, the redirect comes at once."""
         app = self._world.accounts.by_key(request.query.get("api_key", ""))
         if app is None:
-            return error_response(RestError(400, "InputException", "Invalid `api_key`."))
+            return error_response(InputError("Invalid `api_key`."))
         token = self._world.accounts.new_request_token(app, self._world.wall_ns())
         query = {"request_token": token, "action": "login", "status": "success"}
         query |= dict(parse_qsl(request.query.get("redirect_params", "")))
@@ -152,14 +100,14 @@ class Rest:
         return web.Response(status=302, headers={"Location": location})
 
     async def create_session(self, request: web.Request) -> web.Response:
-        form = await _form(request)
+        form = await form_of(request)
         key, token, checksum = (
             form.get(name, "") for name in ("api_key", "request_token", "checksum")
         )
         now_ns = self._world.wall_ns()
         match self._world.accounts.exchange(key, token, checksum, now_ns):
             case App() as app:
-                return _success(_session(app, now_ns))
+                return success(_session(app, now_ns))
             case Refusal.CHECKSUM:
                 raise RestError(403, "TokenException", "Invalid `checksum`.")
             case Refusal.REQUEST_TOKEN:
@@ -168,19 +116,19 @@ class Rest:
     async def end_session(self, request: web.Request) -> web.Response:
         key, token = (request.query.get(name, "") for name in ("api_key", "access_token"))
         if not token:
-            raise RestError(400, "InputException", "Missing `access_token`.")
+            raise InputError("Missing `access_token`.")
         app = self._world.accounts.authorise(key, token)
         if app is None:
             raise RestError(403)
         self._world.accounts.expire(app)
-        return _success(True)
+        return success(True)
 
     async def refresh_session(self, request: web.Request) -> web.Response:
         """Refused: individuals get no refresh token."""
         raise RestError(403, "TokenException", "Token is invalid or has expired.")
 
     def _authorised(self, request: web.Request) -> App:
-        app = self._world.accounts.authorise(*_credentials(request))
+        app = self._world.accounts.authorise(*credentials_of(request))
         if app is None:
             raise RestError(403)
         return app
@@ -189,7 +137,7 @@ class Rest:
         app = self._authorised(request)
         if not app.others.allow(self._world.wall_ns()):
             raise RestError(429)
-        return _success(_profile(app))
+        return success(shapes.profile(app.user_id, app.user_name))
 
     # --- market data ---
 
@@ -197,10 +145,10 @@ class Rest:
         return self._quotes(request, QUOTES_MAX, self._quote_item)
 
     async def ohlc(self, request: web.Request) -> web.Response:
-        return self._quotes(request, LAST_PRICES_MAX, lambda s: ohlc_item(self._full(s)))
+        return self._quotes(request, LAST_PRICES_MAX, lambda s: ohlc_item(s.body(FULL)))
 
     async def ltp(self, request: web.Request) -> web.Response:
-        return self._quotes(request, LAST_PRICES_MAX, lambda s: ltp_item(self._full(s)))
+        return self._quotes(request, LAST_PRICES_MAX, lambda s: ltp_item(s.body(FULL)))
 
     def _quotes(
         self, request: web.Request, count_max: int, item: Callable[[Security], dict[str, object]]
@@ -211,33 +159,22 @@ class Rest:
             raise RestError(403, "PermissionException", "Insufficient permission for that call.")
         if not app.quotes.allow(now_ns):
             raise RestError(429)
-        keys = request.query.getall("i", [])
-        if not keys:
-            raise RestError(400, "InputException", "Missing instruments, `i`.")
-        if len(keys) > count_max:
-            raise RestError(400, "InputException", f"At most {count_max} instruments in one call.")
-        found = {key: self._world.market.find(key, now_ns) for key in keys}
-        # Keyed by what was asked for; what is not listed is absent, and no error.
-        return _success({key: item(each) for key, each in found.items() if each is not None})
-
-    def _full(self, security: Security) -> TickBody:
-        return security.body(FULL, with_book=self._world.market.is_open)
+        return quotes(request, count_max, lambda key: self._world.market.find(key, now_ns), item)
 
     def _quote_item(self, security: Security) -> dict[str, object]:
         band = security.close * _CIRCUIT // 100
-        return quote_item(self._full(security), security.close - band, security.close + band)
+        return quote_item(security.body(FULL), security.close - band, security.close + band)
 
     async def instruments(self, request: web.Request) -> web.Response:
         """The dump. Kite answers it without a session, so it proves nothing about one."""
         exchange = request.match_info.get("exchange", "")
-        if exchange and exchange not in _EXCHANGES:
-            raise RestError(400, "InputException", "Invalid `exchange`.")
+        if exchange and exchange not in shapes.EXCHANGES:
+            raise InputError("Invalid `exchange`.")
         dump = self._dumps.get(exchange)
         if dump is None:
-            dump = await asyncio.to_thread(_zipped_dump, self._world.market.listings, exchange)
+            dump = await asyncio.to_thread(_zipped, self._world.market.listings, exchange)
             self._dumps[exchange] = dump
-        headers = {"Content-Encoding": "gzip"}
-        return web.Response(body=dump, headers=headers, content_type="text/csv")
+        return dump_response(request, dump)
 
     # --- orders ---
 
@@ -247,13 +184,13 @@ class Rest:
             raise RestError(429)
         variety = request.match_info["variety"]
         if variety not in _VARIETIES:
-            raise RestError(400, "InputException", "Invalid `variety`.")
+            raise InputError("Invalid `variety`.")
         try:
-            order = self.make_order(app, variety, await _form(request))
+            order = self.make_order(app, variety, await form_of(request))
         except OrderError as error:
-            raise RestError(400, "InputException", str(error)) from None
+            raise InputError(str(error)) from None
         await self.push_order(app, order)
-        return _success({"order_id": order["order_id"]})
+        return success({"order_id": order["order_id"]})
 
     def make_order(self, app: App, variety: str, form: Mapping[str, str]) -> dict[str, object]:
         """An order object with the next number. OrderError when the form is bad."""
@@ -273,43 +210,13 @@ class Rest:
         return await self._stream.push(app, server_message(OrderUpdate(order)))
 
 
-async def _form(request: web.Request) -> dict[str, str]:
-    return {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
-
-
-def _profile(app: App) -> dict[str, object]:
-    return {
-        "user_id": app.user_id,
-        "user_type": "individual",
-        "email": f"{app.user_id.lower()}@example.com",
-        "user_name": app.user_name,
-        "user_shortname": app.user_name.split()[0],
-        "broker": "ZERODHA",
-        "exchanges": list(_EXCHANGES),
-        "products": ["CNC", "NRML", "MIS", "BO", "CO"],
-        "order_types": ["MARKET", "LIMIT", "SL", "SL-M"],
-        "avatar_url": None,
-        "meta": {"demat_consent": "physical"},
-    }
-
-
 def _session(app: App, now_ns: int) -> dict[str, object]:
-    login_time = datetime.fromtimestamp(now_ns // NS_PER_S, IST)
-    return {
-        **_profile(app),
-        "api_key": app.api_key,
-        "access_token": app.access_token,
-        "public_token": "",
-        "enctoken": "",
-        "refresh_token": "",
-        "silo": "",
-        "login_time": login_time.strftime("%Y-%m-%d %H:%M:%S"),
-    }
+    user = shapes.profile(app.user_id, app.user_name)
+    return shapes.session(user, app.api_key, app.access_token or "", now_ns // NS_PER_S)
 
 
-def _zipped_dump(listings: Sequence[Listing], exchange: str) -> bytes:
-    rows = (_row(each) for each in listings if exchange in ("", each.exchange))
-    return gzip.compress(format_dump(rows).encode(), mtime=0)
+def _zipped(listings: Sequence[Listing], exchange: str) -> bytes:
+    return zipped_dump(_row(each) for each in listings if exchange in ("", each.exchange))
 
 
 def _row(listing: Listing) -> Instrument:

@@ -9,6 +9,8 @@ from datetime import datetime
 import msgspec
 from aiohttp import web
 
+from kitefeed.kite_server.answers import Handler
+from kitefeed.kite_server.stream import PULSE_S
 from kitefeed.protocol.kite.rest import IST
 from kitefeed.simulator.accounts import Accounts, App
 from kitefeed.simulator.control import Control
@@ -16,9 +18,9 @@ from kitefeed.simulator.faults import Faults, parse_command
 from kitefeed.simulator.listings import list_instruments
 from kitefeed.simulator.market import Market
 from kitefeed.simulator.options import REDIRECT_URL
-from kitefeed.simulator.rest import Handler, Rest
+from kitefeed.simulator.rest import Rest
 from kitefeed.simulator.stats import Stats
-from kitefeed.simulator.stream import PULSE_S, Stream
+from kitefeed.simulator.stream import SimulatedStream
 from kitefeed.simulator.world import World
 
 NS_PER_S = 1_000_000_000
@@ -57,7 +59,7 @@ class Simulator:
         self.faults = Faults()
         self.stats = Stats()
         world = World(self.accounts, self.market, self.faults, self.stats, wall_ns)
-        self.stream = Stream(world, min(PULSE_S, 1 / tick_hz))
+        self.stream = SimulatedStream(world, min(PULSE_S, 1 / tick_hz))
         self.rest = Rest(world, self.stream, redirect_url)
         self.control = Control(world, self.stream, self.rest, self.credentials)
 

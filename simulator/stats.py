@@ -4,9 +4,9 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from kitefeed.kite_server.subscriptions import Due
 from kitefeed.protocol.kite.text import SetMode, Subscribe, Unsubscribe, parse_client_message
 from kitefeed.protocol.kite.ticks import MODE_NAMES
-from kitefeed.simulator.subscriptions import Due
 
 RECENT_MAX = 500  # kept per route, and of handshakes; older ones are only counted
 

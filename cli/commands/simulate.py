@@ -75,8 +75,9 @@ def fault(name: str, argument: str | None, app: int | None, url: str | None) -> 
     kill                 the same, and the open sockets are closed
     refuse_ws [STATUS]   sockets closed, handshakes refused (403); REST is fine
     slow_ws SECONDS      handshakes are answered late
-    drop_ws close|twice|fin|rst|CODE   every socket ends once
-    drop_one close|twice|fin|rst|CODE  the socket that opened last ends once
+    drop_ws [HOW]        every socket ends once: close (a close frame), empty (one without a
+                         code), twice, fin, rst, or a close code such as 1011
+    drop_one [HOW]       the same for the socket that opened last
     silence              open sockets say nothing any more, not even goodbye
     mute                 heartbeats go on, ticks do not
     freeze TOKEN         one instrument ticks no more, though it moves

@@ -185,7 +185,9 @@ def test_the_dump_is_gzipped_csv_and_needs_no_session(kite_server: RunningSimula
     nifty = next(row for row in rows if row["instrument_token"] == 256265)
     assert (nifty["segment"], nifty["exchange"], nifty["lot_size"]) == ("INDICES", "NSE", 0)
     assert {row["exchange"] for row in client_of(kite_server).instruments("MCX")} == {"MCX"}
-    raw = requests.get(f"{kite_server.rest_url}/instruments/NSE", timeout=5, stream=True)
+    asking = {"Accept-Encoding": "gzip, deflate"}
+    url = f"{kite_server.rest_url}/instruments/NSE"
+    raw = requests.get(url, headers=asking, timeout=5, stream=True)
     # No charset behind it: the JavaScript client compares the whole header.
     assert raw.headers["Content-Type"] == "text/csv"
     lines = gzip.decompress(raw.raw.read()).decode().splitlines()
@@ -195,6 +197,18 @@ def test_the_dump_is_gzipped_csv_and_needs_no_session(kite_server: RunningSimula
     )
     assert "256265,1001,NIFTY 50,NIFTY 50,0,,0,0,0,EQ,INDICES,NSE" in lines
     assert requests.get(f"{kite_server.rest_url}/instruments/NYSE", timeout=5).status_code == 400
+
+
+@pytest.mark.parametrize("accepted", [None, "identity", "gzip;q=0", "deflate, br"])
+def test_the_dump_is_plain_for_who_did_not_ask_for_gzip(
+    kite_server: RunningSimulator, accepted: str | None
+) -> None:
+    headers = {"Accept-Encoding": accepted}
+    url = f"{kite_server.rest_url}/instruments/MCX"
+    raw = requests.get(url, headers=headers, timeout=5, stream=True)
+    assert "Content-Encoding" not in raw.headers
+    assert raw.headers["Content-Type"] == "text/csv"
+    assert raw.raw.read().startswith(b"instrument_token,")
 
 
 def test_an_order_gets_a_number(kite_server: RunningSimulator) -> None:

@@ -496,7 +496,7 @@ def test_the_statistics_name_the_last_packet_that_was_sent() -> None:
 
 
 def test_a_reader_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kitefeed.simulator.connection.UNREAD_BYTES_MAX", 64 * 1024)
+    monkeypatch.setattr("kitefeed.kite_server.connection.UNREAD_BYTES_MAX", 64 * 1024)
 
     async def scenario(client: Client, simulator: Simulator) -> None:
         _, writer, _ = await raw_handshake(simulator)
@@ -521,6 +521,52 @@ def test_two_close_frames_lie_on_the_wire() -> None:
         await client.fault("drop_ws", "twice")
         assert (await reader.read()).endswith(bytes.fromhex("880203e8") * 2)
         writer.close()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("code", "frame"), [("1005", "8800"), ("1006", None), ("1015", None), ("1012", "880203f4")]
+)
+def test_a_code_that_may_be_in_no_frame_ends_the_socket_as_it_is_reported(
+    code: str, frame: str | None
+) -> None:
+    async def scenario(client: Client, simulator: Simulator) -> None:
+        reader, writer, _ = await raw_handshake(simulator)
+        await client.fault("drop_ws", code)
+        sent = await reader.read()
+        writer.close()
+        closes = [at for at in range(len(sent)) if sent[at] == 0x88]
+        assert [sent[at:].hex() for at in closes] == ([] if frame is None else [frame])
+
+    run(scenario)
+
+
+def test_a_closed_market_shows_the_same_book_to_every_socket_and_to_rest() -> None:
+    async def scenario(client: Client, simulator: Simulator) -> None:
+        early, empty = await client.connect(), bytes(120)
+        await ask(early, "subscribe", [INFY])
+        await ask(early, "mode", ["full", [INFY]])
+        while len(packet := (await next_packets(early))[INFY]) < 184 or packet[64:] == empty:
+            pass
+        await client.fault("market", "closed")
+        while (packet := (await next_packets(early))[INFY])[64:] != empty:
+            pass
+        late = await client.connect(app=2)
+        await ask(late, "subscribe", [INFY])
+        await next_packets(late)
+        await ask(late, "mode", ["full", [INFY]])
+        assert (await next_packets(late))[INFY] == packet
+        account = simulator.accounts.apps[0]
+        headers = {"Authorization": f"token {account.api_key}:{account.access_token}"}
+        url = f"{simulator.rest_url}/quote?i={INFY}"
+        async with client.http.get(url, headers=headers) as answer:
+            quote = (await answer.json())["data"][str(INFY)]
+        assert {level["quantity"] for side in quote["depth"].values() for level in side} == {0}
+        assert quote["buy_quantity"] == quote["sell_quantity"] == 0
+        await client.fault("market", "open")
+        while (await next_packets(early))[INFY][64:] == empty:
+            pass
 
     run(scenario)
 

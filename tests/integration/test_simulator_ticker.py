@@ -163,7 +163,7 @@ def test_the_official_ticker_sees_what_was_sent_in_every_mode_and_every_event(
         for token in wanted:
             security = simulator.market.seen(token)
             assert security is not None
-            bodies[token] = security.body(FULL, with_book=True)
+            bodies[token] = security.body(FULL)
         return bodies
 
     bodies = kite_server.call(freeze)

@@ -12,7 +12,7 @@ import pytest
 from kitefeed.services.table import SERVICES
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("protocol", "client", "actors", "services", "cli", "simulator")
+FOLDERS = ("protocol", "client", "actors", "services", "cli", "kite_server", "simulator")
 ACTORS = (
     "supervisor", "broadcaster", "ticker", "rest_poller", "token_validator", "auth_watcher",
 )  # fmt: skip
@@ -100,8 +100,8 @@ def test_protocol_imports_nothing_above_it() -> None:
 
 def test_what_programs_import_knows_the_protocol_and_nothing_else_of_ours() -> None:
     """So `pip install kitefeed` without the daemon's packages is enough for a program."""
-    above = ("actors", "services", "cli", "simulator")
-    assert offenders("kitefeed.client", tuple(f"kitefeed.{folder}" for folder in above)) == []
+    others = tuple(f"kitefeed.{each}" for each in FOLDERS if each not in ("protocol", "client"))
+    assert offenders("kitefeed.client", others) == []
 
 
 def test_actors_do_not_import_what_programs_import() -> None:
@@ -160,15 +160,22 @@ def test_actors_do_not_import_the_simulator() -> None:
     assert offenders("kitefeed.actors", ("kitefeed.simulator",)) == []
 
 
-def test_the_simulator_knows_the_formats_of_kite_and_nothing_else_of_ours() -> None:
-    ours = ("kitefeed.client", "kitefeed.actors", "kitefeed.services", "kitefeed.cli")
-    assert offenders("kitefeed.simulator", ours) == []
+@pytest.mark.parametrize(
+    ("package", "known"),
+    [
+        ("kitefeed.kite_server", ("kitefeed.protocol.kite",)),
+        ("kitefeed.simulator", ("kitefeed.protocol.kite", "kitefeed.kite_server")),
+    ],
+)
+def test_who_speaks_for_kite_knows_its_formats_and_nothing_else_of_ours(
+    package: str, known: tuple[str, ...]
+) -> None:
     others = [
-        name
+        f"{module.name} imports {name}"
         for module in modules()
-        if belongs(module.name, "kitefeed.simulator")
+        if belongs(module.name, package)
         for name in imports(module)
-        if belongs(name, "kitefeed.protocol") and not belongs(name, "kitefeed.protocol.kite")
+        if belongs(name, "kitefeed") and not any(belongs(name, k) for k in (package, *known))
     ]
     assert others == []
 

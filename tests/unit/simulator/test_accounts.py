@@ -2,8 +2,8 @@ import hashlib
 
 import pytest
 
+from kitefeed.kite_server.limits import RateLimit
 from kitefeed.simulator.accounts import REQUEST_TOKEN_LIFE_NS, Accounts, App, Refusal
-from kitefeed.simulator.limits import RateLimit
 
 NS = 1_000_000_000
 

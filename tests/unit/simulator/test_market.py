@@ -78,7 +78,7 @@ def test_the_fields_of_every_tick_agree_with_one_another_for_an_hour() -> None:
         for token in random.Random(second).sample(LIQUID, 3):
             security = market.read(token, now_ns)
             assert security is not None
-            body = security.body(FULL, with_book=True)
+            body = security.body(FULL)
             assert body.low <= body.last_price <= body.high
             assert body.low <= body.open <= body.high
             assert abs(body.last_price / security.home - 1) < 0.2
@@ -103,16 +103,14 @@ def test_every_listed_instrument_has_a_packet_in_every_mode() -> None:
     for listing in LISTINGS:
         security = market.read(listing.token, START_NS)
         assert security is not None
-        lengths = [
-            len(encode_packet(security.body(mode, with_book=True))) for mode in (LTP, QUOTE, FULL)
-        ]
+        lengths = [len(encode_packet(security.body(mode))) for mode in (LTP, QUOTE, FULL)]
         assert lengths == ([8, 28, 32] if is_index(listing.token) else [8, 44, 184])
 
 
 def test_a_closed_market_stands_still_with_an_empty_book_and_the_time_of_its_close() -> None:
     market = new_market(is_open=False)
     assert not any(walk(market, LIQUID, 5).values())
-    body = market.read(INFY, START_NS).body(FULL, with_book=market.is_open)
+    body = market.read(INFY, START_NS).body(FULL)
     assert body.depth == bytes(120)
     assert body.total_buy_quantity == body.total_sell_quantity == 0
     close = dt.datetime.fromtimestamp(body.exchange_timestamp or 0, dt.UTC)

@@ -1,14 +1,35 @@
 """What one socket is subscribed to, and which of it is due. Pure: the time is an argument."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from kitefeed.protocol.kite.text import SetMode, Subscribe, Unsubscribe, parse_client_message
 from kitefeed.protocol.kite.ticks import LTP, QUOTE, TickBody
-from kitefeed.simulator.market import Market
 
 TOKENS_MAX = 3000  # per socket; Kite takes the first 3000 and answers the rest with an error
 TOO_MANY = f"Can't subscribe to more than {TOKENS_MAX} instruments."
+
+
+class Value(Protocol):
+    """One instrument's values. `revision` moves with any field, `price_revision` with the last
+    price alone: mode ltp is sent only when the price moved, the others when anything did."""
+
+    revision: int
+    price_revision: int
+    exchange_s: int  # UTC epoch seconds of the exchange
+
+    def body(self, mode: int) -> TickBody:
+        """The tick of this mode."""
+
+
+class Source(Protocol):
+    """Where values come from, by token. None when no such token is listed."""
+
+    def read(self, token: int, now_ns: int) -> Value | None:
+        """As it stands now: somebody has just asked for it."""
+
+    def seen(self, token: int) -> Value | None:
+        """As it was left; None also when it was never read."""
 
 
 class Due(NamedTuple):
@@ -32,8 +53,8 @@ class Subscriptions:
     field of its mode has changed since the last one sent.
     """
 
-    def __init__(self, market: Market) -> None:
-        self._market = market
+    def __init__(self, source: Source) -> None:
+        self._source = source
         self.modes: dict[int, int] = {}
         self._sent: dict[int, int] = {}  # token: the revision sent last
 
@@ -69,10 +90,10 @@ class Subscriptions:
     def _packets(self, tokens: list[int], now_ns: int) -> list[Due]:
         for token in tokens:
             self._sent.pop(token, None)
-            self._market.read(token, now_ns)
+            self._source.read(token, now_ns)
         return self._due(tokens)
 
-    def take_back(self, packets: list[Due]) -> None:
+    def take_back(self, packets: Iterable[Due]) -> None:
         """These were not sent after all: they are due again."""
         for due in packets:
             self._sent.pop(due.body.instrument_token, None)
@@ -84,13 +105,12 @@ class Subscriptions:
     def _due(self, tokens: Iterable[int]) -> list[Due]:
         due: list[Due] = []
         for token in tokens:
-            security = self._market.seen(token)
-            if security is None:
+            value = self._source.seen(token)
+            if value is None:
                 continue
             mode = self.modes[token]
-            revision = security.price_revision if mode == LTP else security.revision
+            revision = value.price_revision if mode == LTP else value.revision
             if self._sent.get(token) != revision:
                 self._sent[token] = revision
-                body = security.body(mode, with_book=self._market.is_open)
-                due.append(Due(body, security.exchange_s))
+                due.append(Due(value.body(mode), value.exchange_s))
         return due

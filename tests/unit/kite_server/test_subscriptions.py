@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from kitefeed.kite_server.subscriptions import TOKENS_MAX, Due, Reply, Subscriptions
 from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE
 from kitefeed.simulator.listings import list_instruments
 from kitefeed.simulator.market import Market
-from kitefeed.simulator.subscriptions import TOKENS_MAX, Due, Reply, Subscriptions
 
 NS = 1_000_000_000
 START_NS = 1_795_400_000 * NS

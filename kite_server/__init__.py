@@ -1,0 +1,1 @@
+"""Kite's server side, over any market: what a program meets that takes us for Kite."""
