@@ -15,6 +15,7 @@ from kitefeed.protocol.exits import Exit
 
 # Command -> module:attribute. The order is that of the help text.
 COMMANDS = {
+    "init": "kitefeed.cli.commands.init:init",
     "up": "kitefeed.cli.commands.up:up",
     "down": "kitefeed.cli.commands.down:down",
     "status": "kitefeed.cli.commands.status:status",
@@ -39,6 +40,7 @@ COMMANDS = {
 
 # What `kitefeed --help` says of each, so that it imports none. Hidden ones are not here.
 SUMMARIES = {
+    "init": "Write the configuration: ~/.kitefeed/kitefeed.toml, or...",
     "up": "Run the daemon in the foreground; Ctrl-C stops it.",
     "down": "Stop the running daemon.",
     "status": "Show the state of the feed.",

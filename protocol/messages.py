@@ -533,6 +533,7 @@ class StatusReport(msgspec.Struct):
     version: str
     shards: list[ShardStatus] = []  # in use
     readers: list[ReaderStatus] = []
+    config: dict[str, str] = {}  # file of the configuration -> digest of what was read at the start
 
 
 class Status(Message, frozen=True):

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from kitefeed.actors.runtime import calendar_file, directories
-from kitefeed.actors.runtime.toml_file import read
+from kitefeed.actors.runtime.toml_file import digest, read
 from kitefeed.protocol import keys, location
 from kitefeed.protocol.errors import ConfigError
 from kitefeed.protocol.kite.limits import PER_SOCKET_MAX, SOCKETS_MAX
@@ -39,6 +39,9 @@ class Kite(_Table, frozen=True):
     ws_url: Annotated[str, Meta(pattern=r"^wss?://")] = "wss://ws.kite.trade"
     login_url: Annotated[str, Meta(pattern=r"^https?://")] = (
         "https://kite.zerodha.com/connect/login"
+    )
+    redirect_url: Annotated[str, Meta(pattern=r"^https?://[^\s/]")] = (
+        "http://127.0.0.1:8787/login/redirect"
     )
     sockets_max: Annotated[int, Meta(ge=1, le=SOCKETS_MAX)] = SOCKETS_MAX
     instruments_per_socket: Annotated[int, Meta(ge=1, le=PER_SOCKET_MAX)] = PER_SOCKET_MAX
@@ -103,12 +106,14 @@ class Config(_Table, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """A configuration with its place, and the paths that follow from both."""
+    """A configuration with its place, and the paths that follow from both. digests: of each file
+    it was read from, by which a later change of one is known."""
 
     config: Config
     source: Path | None
     runtime_dir: Path
     state_dir: Path
+    digests: dict[str, str] = {}
 
     @property
     def session_path(self) -> Path:
@@ -153,11 +158,13 @@ def load(named: str | Path | None = None) -> Settings:
     if path is None:
         raise ConfigError(
             f"There is no configuration: neither ./{location.CONFIG_NAME} nor "
-            f"{location.home() / location.CONFIG_NAME} exists. Copy kitefeed.example.toml there, "
+            f"{location.home() / location.CONFIG_NAME} exists. `kitefeed init` writes one, "
             "or name yours with --config"
         )
+    digests = {str(path): digest(path)}  # before it is read: a change in between is told, too
     config = parse(read(path), path)
-    settings = Settings(config, path, location.runtime_dir(path), location.state_dir(path))
+    runtime_dir, state_dir = location.runtime_dir(path), location.state_dir(path)
+    settings = Settings(config, path, runtime_dir, state_dir, digests)
     if not has_room(settings.runtime_dir):
         raise ConfigError(
             f"{path}: runtime_dir: {settings.runtime_dir} is too long for a socket "
@@ -169,6 +176,7 @@ def load(named: str | Path | None = None) -> Settings:
             "overwrite each other: name another one"
         )
     if settings.calendar_path is not None:
+        digests[str(settings.calendar_path)] = digest(settings.calendar_path)
         calendar_file.check(settings.calendar_path)
     return settings
 
@@ -239,6 +247,7 @@ _FORMS = {
     "api_key": "write the app's key, letters and digits only",
     "rest_url": "write a URL that starts with https://",
     "login_url": "write a URL that starts with https://",
+    "redirect_url": "write the URL that is registered for the app, with http:// or https://",
     "ws_url": "write a URL that starts with wss://",
     "listen": "write ADDRESS:PORT with an address of this host, such as 127.0.0.1:8787",
     "tcp": "write tcp://ADDRESS:PORT with an address of this host, such as tcp://127.0.0.1:5556",

@@ -1,6 +1,7 @@
 """A TOML file as it lies on the disk, apart from what its keys mean: commands that only ask where
 the daemon is need no more, and start sooner without the rest."""
 
+import hashlib
 import os
 import tomllib
 from pathlib import Path
@@ -10,6 +11,14 @@ from kitefeed.actors.runtime import directories
 from kitefeed.protocol.errors import ConfigError
 
 
+def digest(path: Path) -> str:
+    """Names what is in the file; empty when it cannot be read."""
+    try:
+        return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    except OSError:
+        return ""
+
+
 def read(path: Path) -> dict[str, Any]:
     """Raises ConfigError, which names file and remedy."""
     try:
@@ -17,7 +26,9 @@ def read(path: Path) -> dict[str, Any]:
             directories.check_owner(path, os.fstat(file.fileno()))
             return tomllib.loads(file.read().decode())
     except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such file; create it or correct the name") from None
+        raise ConfigError(
+            f"{path}: there is no such file; `kitefeed init` writes it, or correct the name"
+        ) from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: is not UTF-8 text; save it as such") from None
     except OSError as error:

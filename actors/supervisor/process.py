@@ -244,6 +244,7 @@ class Shell:
             boot_ns(),
             self._counters(),
             self._readers.report(boot_ns()),
+            self._runtime.settings.digests,
         )
 
     def _counters(self) -> dict[str, int]:

@@ -22,9 +22,10 @@ def status(
     now_ns: int,
     counters: dict[str, int] | None = None,
     readers: list[m.ReaderStatus] | None = None,
+    config: dict[str, str] | None = None,
 ) -> m.StatusReport:
     """`kitefeed status --json`. `now_ns`: boot time; the machine's clock stands between events.
-    `counters`: the supervisor's own."""
+    `counters`: the supervisor's own. `config`: digests of the files it was read from."""
     s.begin(now_ns)
     state = headline.derive(s)
     broadcaster = roster.members.get(Role.BROADCASTER)
@@ -59,6 +60,7 @@ def status(
         version=__version__,
         shards=[_shard(s, shard, subscriptions) for shard in s.used],
         readers=readers or [],
+        config=config or {},
     )
 
 

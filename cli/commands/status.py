@@ -1,15 +1,17 @@
 """`kitefeed status`: the daemon's state, for people and for programs."""
 
 import sys
+from pathlib import Path
 
 import click
 import msgspec
 
+from kitefeed.actors.runtime import toml_file
 from kitefeed.cli import output
 from kitefeed.cli.control import get_status
 from kitefeed.cli.waiting import pause
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.errors import Unavailable
+from kitefeed.protocol.errors import ConfigError, Unavailable
 
 WATCH_S = 1.0
 REFUSED_SHOWN_MAX = 20  # `--json` has all
@@ -65,9 +67,32 @@ def rows(report: m.StatusReport) -> list[tuple[str, str]]:
         ("subscribers", str(report.subscribers)),
         ("last tick", _ago(report.last_tick_age_s)),
         ("last outage", outage(report.last_outage)),
+        *(("configuration", line) for line in configuration(report.config)),
         ("version", report.version),
     ]
     return found + _refused(counts.refused)
+
+
+def configuration(digests: dict[str, str]) -> list[str]:
+    """Each file that the daemon was started with, and whether it is still what it was."""
+    return [f"{name}{_edited(Path(name), digest)}" for name, digest in digests.items()]
+
+
+def _edited(path: Path, digest: str) -> str:
+    if toml_file.digest(path) == digest:
+        return ""
+    # Imported here: what the settings mean is needed only now.
+    from kitefeed.actors.runtime import config
+
+    try:
+        config.load_for_daemon()
+    except ConfigError as error:
+        return (
+            f": the file was changed and cannot be used, the daemon goes on with the old: {error}"
+        )
+    return (
+        ": the file is newer than the daemon; `kitefeed down`, then `kitefeed up` puts it in force"
+    )
 
 
 def _refused(refused: dict[str, str]) -> list[tuple[str, str]]:

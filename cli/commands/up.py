@@ -18,6 +18,10 @@ from kitefeed.protocol.topology import Role
 LEAVING_S = 3.0  # actors look for their parent every second, then close their sockets
 # supervisord closes what it inherits from 5 on, and its programs what they inherit from 3 on.
 START_LOCK_DESCRIPTOR = 3
+NO_API_KEY = (
+    "kitefeed: kite.api_key is empty in {}: `kitefeed login` needs it, and only a session "
+    "file that names its own api_key can be used; write your app's key there and start again"
+)
 SHIPPED = Path(__file__).parents[2] / "supervisor.conf"
 
 
@@ -33,6 +37,8 @@ def up() -> None:
     environment.prefer_own_programs()
     environment.forget_secrets()
     click.echo(_announcement(settings))
+    if not settings.config.kite.api_key:
+        click.echo(NO_API_KEY.format(settings.source), err=True)
     sys.stdout.flush()
     os.umask(0o077)  # supervisord writes its pid file before it takes the umask of its settings
     command = supervisord_command(link_configuration(settings.runtime_dir))

@@ -193,6 +193,23 @@ def test_down_stops_all_and_leaves_no_socket_of_supervisord(home: Home) -> None:
     assert home.run("status").returncode == 69
 
 
+def test_a_configuration_changed_under_a_daemon_is_told_until_it_is_in_force(home: Home) -> None:
+    text = home.config.read_text()
+    home.config.write_text(text.replace(f'api_key = "{home.account["api_key"]}"', 'api_key = ""'))
+    process = home.start(*KITEFEED, "up")
+    home.wait_for("login_required")
+    assert "kite.api_key is empty" in home.log_text()
+    assert "newer" not in home.run("status").stdout
+    home.config.write_text(text)
+    assert f"{home.config}: the file is newer than the daemon" in home.run("status").stdout
+    process.terminate()
+    assert process.wait(STOPPED_S) == 0
+    home.start(*KITEFEED, "up")
+    home.wait_for("login_required")
+    assert "newer" not in home.run("status").stdout
+    assert home.log_text().count("kite.api_key is empty") == 1
+
+
 def test_ctrl_c_stops_all(home: Home) -> None:
     process = home.start(*KITEFEED, "up")
     home.wait_for("login_required")

@@ -117,6 +117,8 @@ def test_the_installed_daemon_goes_live_and_is_read(
 ) -> None:
     programs, home = installed
     assert run(programs / "kitefeed", "--version", cwd=hostile).startswith("kitefeed ")
+    run(programs / "kitefeed", "--config", "new.toml", "init", "--api-key", "mykey", cwd=hostile)
+    assert 'api_key = "mykey"' in (hostile / "new.toml").read_text()
     home.log_in()
     home.start(str(programs / "kitefeed"), "up", env=clean_environment())
 

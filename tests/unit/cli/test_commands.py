@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kitefeed.actors.runtime import instruments_db, session_file
+from kitefeed.actors.runtime import config, instruments_db, session_file
 from kitefeed.actors.runtime.config import Kite
 from kitefeed.actors.runtime.locks import Holder
 from kitefeed.cli.commands import down, login, status, subscribe, up
@@ -246,6 +246,24 @@ def test_status_shows_each_socket_when_there_are_several() -> None:
     shown = status.text(found)
     assert "0 live         source websocket  2 instruments, 2 confirmed" in shown
     assert "1 waiting      source none       1 instruments, 0 confirmed" in shown
+
+
+def test_a_configuration_that_is_not_in_force_yet_is_told(home: Path) -> None:
+    path = home / "kitefeed.toml"
+    own = home / "days.toml"
+    own.write_text("years = [2027]\n")
+    path.write_text('[market]\ncalendar = "days.toml"\n')
+    read = config.load().digests
+    assert status.configuration(read) == [str(path), str(own)]
+    own.write_text("years = [2027, 2028]\n")
+    first, second = status.configuration(read)
+    assert "newer" not in first
+    assert "newer than the daemon" in second
+    assert "kitefeed up" in second
+    path.write_text("mode = 'nonsense'\n")
+    assert "cannot be used" in status.configuration(read)[0]
+    path.unlink()
+    assert "cannot be used" in status.configuration(read)[0]
 
 
 @pytest.mark.parametrize(
