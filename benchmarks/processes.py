@@ -129,7 +129,7 @@ class Daemon:
             f'[kite]\napi_key = "{key}"\nrest_url = "http://{address}"\nws_url = "ws://{address}"\n'
             '[market]\nhours = "always"\n[gateway]\nlisten = ""\n'
         )
-        self._kitefeed("session", "set", input="benchtoken")
+        self._kitefeed("session", "set", "--force", input="benchtoken")
 
     def start(self) -> None:
         """Returns at once; see `wait_until_live`."""

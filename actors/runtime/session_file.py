@@ -19,6 +19,7 @@ from kitefeed.actors.runtime.secrets import Secret, fingerprint_of, remember
 from kitefeed.actors.runtime.whole_file import clear_leftovers, write_atomically
 from kitefeed.protocol import private_files
 from kitefeed.protocol.errors import LoginNeeded, TryLater
+from kitefeed.protocol.kite.session import unquoted
 from kitefeed.protocol.messages import Slot
 
 FILE_BYTES_MAX = 4_096
@@ -38,6 +39,10 @@ class Session(msgspec.Struct, frozen=True):
         return fingerprint_of(self.api_key, self.access_token)
 
 
+class NoApiKey(LoginNeeded):
+    """Neither the session nor the configuration names the app it belongs to."""
+
+
 class _Record(msgspec.Struct, omit_defaults=True):
     access_token: str
     api_key: str = ""
@@ -50,9 +55,10 @@ class _Record(msgspec.Struct, omit_defaults=True):
 def parse(text: str, api_key: str) -> Session:
     """A session from a JSON object with `access_token`, or from a bare token.
 
-    `api_key` is used where the text names none. Raises LoginNeeded, which repeats none of the text.
+    `api_key` is used where the text names none. Raises LoginNeeded, which repeats none of the
+    text; NoApiKey where there is neither.
     """
-    text = text.strip()
+    text = unquoted(text)
     try:
         record = msgspec.json.decode(text, type=_Record) if text[:1] == "{" else _Record(text)
     except msgspec.DecodeError:
@@ -62,9 +68,7 @@ def parse(text: str, api_key: str) -> Session:
         raise LoginNeeded("its access_token is not one: letters and digits, 8 or more")
     key = record.api_key or api_key
     if not key:
-        raise LoginNeeded(
-            "it names no api_key, and neither does the configuration: set kite.api_key"
-        )
+        raise NoApiKey("it names no api_key, and neither does the configuration: set kite.api_key")
     secret = remember(Secret(token))
     return Session(key, secret, record.user_id, record.user_name, record.login_time)
 
@@ -82,7 +86,7 @@ def read(path: Path, api_key: str = "") -> Session | None:
     if data is None:
         return None
     try:
-        text = data.decode()
+        text = data.decode("utf-8-sig")
         return parse(text, api_key) if text.strip() else None
     except (UnicodeDecodeError, LoginNeeded) as error:
         what = error if isinstance(error, LoginNeeded) else "it is not text"

@@ -8,9 +8,20 @@ from kitefeed.actors.runtime import config
 from kitefeed.actors.runtime.config import Kite
 from kitefeed.actors.runtime.secrets import Secret, redact, remember
 from kitefeed.actors.runtime.session_file import Session
-from kitefeed.cli.commands.session import default_api_key, standby_option, store
-from kitefeed.protocol.errors import BadInput, ConfigError, KitefeedError, LoginNeeded, Unavailable
-from kitefeed.protocol.kite.session import LOGIN_PAGE, login_url, request_token_from_redirect
+from kitefeed.cli.session_store import (
+    configured_api_key,
+    force_option,
+    standby_option,
+    store,
+    without_api_key,
+)
+from kitefeed.protocol.errors import BadInput, KitefeedError, LoginNeeded, Unavailable
+from kitefeed.protocol.kite.session import (
+    LOGIN_PAGE,
+    login_url,
+    request_token_from_redirect,
+    unquoted,
+)
 from kitefeed.protocol.location import SECRET_VARIABLE, secret_from_environment
 
 EXCHANGE_S = 7.0  # per request, as the official client; a person waits for it
@@ -19,7 +30,8 @@ EXCHANGE_S = 7.0  # per request, as the official client; a person waits for it
 @click.command()
 @click.option("--paste", "is_paste", is_flag=True, help="Paste the redirected URL here.")
 @standby_option
-def login(is_paste: bool, is_standby: bool) -> None:
+@force_option
+def login(is_paste: bool, is_standby: bool, is_forced: bool) -> None:
     """Log in to Kite and store the session.
 
     Open the printed link, log in, and paste the address your browser was sent to. The app's secret
@@ -28,18 +40,27 @@ def login(is_paste: bool, is_standby: bool) -> None:
     if not is_paste:
         raise BadInput("`kitefeed login --paste` is the way to log in: it takes the redirected URL")
     settings = config.load()
-    api_key = default_api_key(settings, is_standby)
+    api_key = configured_api_key(settings, is_standby)
     if not api_key:
-        raise ConfigError("kite.api_key is not set: write your app's key into the configuration")
+        raise without_api_key(settings, is_standby)
     kite = settings.config.kite
-    click.echo(f"Log in here:\n\n  {link(kite, api_key)}\n", err=True)
+    click.echo(_instruction(kite, api_key, is_standby), err=True)
     try:
         request_token = request_token_from_redirect(_ask("Redirected URL", is_hidden=False))
     except ValueError as error:
         raise BadInput(f"Nothing was changed: {error}") from None
     secret = secret_from_environment(SECRET_VARIABLE) or _ask("API secret", is_hidden=True)
-    found = exchange(kite, api_key, Secret(request_token), Secret(secret.strip()))
-    click.echo(store(settings, found, is_standby))
+    found = exchange(kite, api_key, Secret(request_token), Secret(unquoted(secret)))
+    click.echo(store(settings, found, is_standby=is_standby, is_forced=is_forced))
+
+
+def _instruction(kite: Kite, api_key: str, is_standby: bool) -> str:
+    other = " as another user, or the first session ends" * (is_standby and api_key == kite.api_key)
+    return (
+        f"Log in here{other}:\n\n  {link(kite, api_key)}\n\n"
+        f"Kite then sends the browser to {kite.redirect_url}?...; the page may fail to load. "
+        "Paste that address."
+    )
 
 
 def link(kite: Kite, api_key: str) -> str:

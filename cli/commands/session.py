@@ -8,13 +8,18 @@ import click
 import msgspec
 
 from kitefeed.actors.runtime import config, session_file
-from kitefeed.actors.runtime.config import Settings
 from kitefeed.actors.runtime.session_file import Session
 from kitefeed.cli import output
+from kitefeed.cli.session_store import (
+    configured_api_key,
+    force_option,
+    path_of,
+    standby_option,
+    store,
+    without_api_key,
+)
 from kitefeed.protocol.clock import utc_ns
 from kitefeed.protocol.errors import BadInput, LoginNeeded
-
-standby_option = click.option("--standby", "is_standby", is_flag=True, help="The standby session.")
 
 
 @click.group()
@@ -26,19 +31,23 @@ def session() -> None:
 @standby_option
 @click.option("--api-key", default="", help="The app of the token. Default: kite.api_key.")
 @click.option("--user-id", default=None, help="Whose session it is; only shown.")
-def set_(is_standby: bool, api_key: str, user_id: str | None) -> None:
+@force_option
+def set_(is_standby: bool, api_key: str, user_id: str | None, is_forced: bool) -> None:
     """Take an access token from standard input, or ask for it.
 
-    A bare token, or a JSON object with access_token, api_key, user_id and user_name. A running
-    daemon notices within a second.
+    A bare token, or a JSON object with access_token, api_key, user_id and user_name. One that Kite
+    refuses is not stored. A running daemon notices within a second.
     """
     settings = config.load()
-    given = parse(_read_token(), api_key or default_api_key(settings, is_standby))
+    try:
+        given = parse(_read_token(), api_key or configured_api_key(settings, is_standby))
+    except session_file.NoApiKey:
+        raise without_api_key(settings, is_standby) from None
     if api_key:
         given = msgspec.structs.replace(given, api_key=api_key)
     if user_id:
         given = msgspec.structs.replace(given, user_id=user_id)
-    click.echo(store(settings, given, is_standby))
+    click.echo(store(settings, given, is_standby=is_standby, is_forced=is_forced))
 
 
 @session.command()
@@ -47,7 +56,7 @@ def show(is_standby: bool) -> None:
     """Show whose session it is, never the token."""
     settings = config.load()
     path = path_of(settings, is_standby)
-    found = session_file.read(path, default_api_key(settings, is_standby))
+    found = session_file.read(path, settings.config.kite.api_key)
     if found is None:
         raise LoginNeeded(f"There is no session in {path}: `kitefeed login --paste`")
     click.echo("\n".join(f"{name:<12} {value}" for name, value in _facts(path, found)))
@@ -71,44 +80,16 @@ def _read_token() -> str:
 
 
 def parse(text: str, api_key: str) -> Session:
-    """A session out of what a person gave. Raises BadInput, which repeats none of the text."""
+    """A session out of what a person gave. Raises BadInput, which repeats none of the text, and
+    NoApiKey when neither it nor `api_key` names the app."""
     if len(text) > session_file.FILE_BYTES_MAX:
         raise BadInput(f"It is longer than {session_file.FILE_BYTES_MAX} bytes; give one token")
     try:
         return session_file.parse(text, api_key)
+    except session_file.NoApiKey:
+        raise
     except LoginNeeded as error:
         raise BadInput(f"What was given cannot be used: {error}") from None
-
-
-def path_of(settings: Settings, is_standby: bool) -> Path:
-    return settings.standby_path if is_standby else settings.session_path
-
-
-def default_api_key(settings: Settings, is_standby: bool) -> str:
-    """The app that a token belongs to when nothing else is said."""
-    standby = settings.config.session.standby
-    own = standby.api_key if is_standby and standby else ""
-    return own or settings.config.kite.api_key
-
-
-def store(settings: Settings, given: Session, is_standby: bool) -> str:
-    """Writes the session; returns the line that says so.
-
-    Raises LoginNeeded when the file there is readable by others: whoever made it so should know.
-    """
-    path = path_of(settings, is_standby)
-    _refuse_loose(path)
-    session_file.write(path, given)
-    return f"session {given.fingerprint} of {given.user_id or given.api_key} is in {path}"
-
-
-def _refuse_loose(path: Path) -> None:
-    try:
-        mode = path.stat().st_mode & 0o777
-    except OSError:
-        return
-    if mode & 0o077:
-        raise LoginNeeded(f"{path} has mode {mode:04o}, others can read it: `chmod 600 {path}`")
 
 
 def _facts(path: Path, found: Session) -> list[tuple[str, str]]:

@@ -2,10 +2,12 @@
 
 import hashlib
 import re
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 LOGIN_PAGE = "https://kite.zerodha.com/connect/login"
 # Kite's are 32 letters and digits; the bounds keep a pasted sentence or URL out.
+_AMPERSAND = re.compile(r"&(?:amp|#38|#x26);", re.IGNORECASE)
+_AROUND = " \t\r\n\ufeff\u200b\xa0\"'`<>()[]“”‘’«»"
 _REQUEST_TOKEN = re.compile(r"[A-Za-z0-9_-]{6,128}")
 
 
@@ -19,25 +21,46 @@ def login_url(api_key: str) -> str:
     return f"{LOGIN_PAGE}?v=3&api_key={quote(api_key, safe='')}"
 
 
+def unquoted(text: str) -> str:
+    """What was pasted without what came along: quotes, brackets, a byte order mark."""
+    return text.strip(_AROUND)
+
+
 def request_token_from_redirect(text: str) -> str:
     """The request token in a redirected URL (or its query), or in itself when pasted bare.
 
     ValueError with one sentence for the operator otherwise. The sentence never quotes the text:
     a request token is a secret for the minutes it lives.
     """
-    text = text.strip()
+    text = _as_typed(text)
     if _REQUEST_TOKEN.fullmatch(text):
         return text
     query = _redirect_query(text)
     _refuse_unless("status", "success", query)
     _refuse_unless("action", "login", query)
     tokens = set(query.get("request_token", []))
+    if not tokens and "api_key" in query:
+        raise ValueError(
+            "this is the address of the login page: open it, log in, and paste the address that "
+            "the browser is sent to"
+        )
     if not tokens:
         raise ValueError("the redirected URL has no request_token: log in again")
     token = tokens.pop()
     if tokens or not _REQUEST_TOKEN.fullmatch(token):
         raise ValueError("the request_token of the redirected URL is damaged: log in again")
     return token
+
+
+def _as_typed(text: str) -> str:
+    """The address as the browser had it: without the quotes it was pasted in, the backslashes of a
+    shell, and the escapes of an HTML page or of another address that held it."""
+    text = unquoted(text).replace("\\", "")
+    if "=" not in text and "%3D" in text.upper():
+        text = unquote(text)
+    while (plain := _AMPERSAND.sub("&", text)) != text:
+        text = plain
+    return text
 
 
 def _redirect_query(text: str) -> dict[str, list[str]]:

@@ -164,7 +164,7 @@ class Rig:
         self.daemon = None
 
     def log_in(self, session: dict[str, Any], *options: str) -> None:
-        done = self.kitefeed("session", "set", *options, input=json.dumps(session))
+        done = self.kitefeed("session", "set", "--force", *options, input=json.dumps(session))
         assert done.returncode == 0, done.stderr
 
     def kitefeed(

@@ -22,7 +22,10 @@ TOKEN = "abcdefgh12345678ABCDEFGH12345678"
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A configuration in force, with its directories beside it."""
     path = tmp_path / "kitefeed.toml"
-    path.write_text('runtime_dir = "run"\nstate_dir = "state"\n[kite]\napi_key = "mykey"\n')
+    nobody = 'rest_url = "http://127.0.0.1:9"\n'
+    path.write_text(
+        f'runtime_dir = "run"\nstate_dir = "state"\n[kite]\napi_key = "mykey"\n{nobody}'
+    )
     monkeypatch.setenv("KITEFEED_CONFIG", str(path))
     monkeypatch.delenv("KITEFEED_API_SECRET", raising=False)
     return tmp_path

@@ -1,0 +1,92 @@
+"""Where commands put a Kite session: which file, which app, and whether Kite accepts it."""
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from kitefeed.actors.runtime import session_file
+from kitefeed.actors.runtime.config import Settings
+from kitefeed.actors.runtime.session_file import Session
+from kitefeed.protocol.errors import ConfigError, LoginNeeded
+from kitefeed.protocol.kite.rest import RestFault
+
+CHECK_S = 5.0  # per connect and wait; a person waits for it
+
+standby_option = click.option("--standby", "is_standby", is_flag=True, help="The standby session.")
+force_option = click.option(
+    "--force", "is_forced", is_flag=True, help="Store it without asking Kite whether it is good."
+)
+
+
+def path_of(settings: Settings, is_standby: bool) -> Path:
+    return settings.standby_path if is_standby else settings.session_path
+
+
+def configured_api_key(settings: Settings, is_standby: bool) -> str:
+    """The app of this session as the configuration names it, empty when it does not. That of the
+    first session is never the standby's by itself: a login with it would end the first session."""
+    if not is_standby:
+        return settings.config.kite.api_key
+    standby = settings.config.session.standby
+    return standby.api_key if standby else ""
+
+
+def without_api_key(settings: Settings, is_standby: bool) -> ConfigError:
+    """What to say when it names none and one is needed."""
+    if not is_standby:
+        return ConfigError(
+            f"{settings.source}: kite.api_key is not set: write your app's key there"
+        )
+    return ConfigError(
+        f"{settings.source}: there is no session.standby.api_key, and a login with the first app "
+        'would end the first session: write [session.standby] and api_key = "the other app\'s key"'
+    )
+
+
+def store(settings: Settings, given: Session, *, is_standby: bool, is_forced: bool) -> str:
+    """Writes the session; returns what to tell of it. It is shown to Kite before, unless forced.
+
+    Raises LoginNeeded when Kite refuses it, and when the file there is readable by others: whoever
+    made it so should know. What is there is left as it was then.
+    """
+    path = path_of(settings, is_standby)
+    _refuse_loose(path)
+    verdict = "not shown to Kite"
+    if not is_forced:
+        given, verdict = _checked(settings, given)
+    session_file.write(path, given)
+    who = given.user_id or given.api_key
+    return f"session {given.fingerprint} of {who} is in {path}: {verdict}"
+
+
+def _checked(settings: Settings, given: Session) -> tuple[Session, str]:
+    """The session with its user as Kite names him, and what Kite said."""
+    # Imported here: it takes a third of a second.
+    from kitefeed.actors.runtime.kite_rest import KiteRest, RestError
+
+    root = settings.config.kite.rest_url
+    try:
+        profile = KiteRest(root, given, CHECK_S).profile()
+    except RestError as error:
+        if error.fault is RestFault.TOKEN:
+            raise LoginNeeded(
+                f"Kite refuses this session ({error.detail}), so nothing was changed: log in and "
+                "give the new one, or store it all the same with --force"
+            ) from None
+        return given, (
+            f"stored unchecked, because Kite cannot be asked at {root} ({error.detail}); "
+            "`kitefeed status` tells whether it is accepted"
+        )
+    user_id = given.user_id or profile.user_id
+    user_name = given.user_name or profile.user_name
+    return msgspec.structs.replace(given, user_id=user_id, user_name=user_name), "Kite accepts it"
+
+
+def _refuse_loose(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode & 0o777
+    except OSError:
+        return
+    if mode & 0o077:
+        raise LoginNeeded(f"{path} has mode {mode:04o}, others can read it: `chmod 600 {path}`")
