@@ -1,45 +1,81 @@
-"""How `kitefeed simulate fault` finds a running simulator: a small file that names its address.
+"""How `kitefeed simulate fault` finds the running simulators: each names itself in a small file.
 
 The file holds no secret. It lies in the directory for temporary files, which others may write to,
-so one that belongs to somebody else is not believed.
+so one that belongs to somebody else is not believed. Its simulator keeps it locked: the kernel
+lets go of the lock when the process ends, however it ends, and whoever looks then removes the file.
 """
 
+import fcntl
 import json
 import os
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 
-def address_file() -> Path:
-    return Path(tempfile.gettempdir()) / f"kitefeed-simulator-{os.getuid()}.json"
+class Running(NamedTuple):
+    """A simulator of this user that runs."""
+
+    rest_url: str
+    pid: int
 
 
-def announce(rest_url: str) -> None:
-    """Name this process as the one to talk to; the latest simulator wins. OSError if it cannot."""
-    path = address_file()
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
-    try:
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(json.dumps({"rest": rest_url, "pid": os.getpid()}))
-        Path(name).replace(path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise
+class Announcement:
+    """The file of one simulator, locked until `withdraw`. OSError when it cannot be written."""
+
+    def __init__(self, rest_url: str) -> None:
+        handle, name = tempfile.mkstemp(dir=_directory(), prefix=f".{_prefix()}")
+        temporary = Path(name)
+        self._file = open(handle, "w", encoding="utf-8")  # noqa: SIM115 - open as long as we run
+        self._path = temporary.with_name(temporary.name.removeprefix(".") + ".json")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX)  # before anybody can see it
+            json.dump({"rest": rest_url, "pid": os.getpid()}, self._file)
+            self._file.flush()
+            temporary.replace(self._path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            self._file.close()
+            raise
+
+    def withdraw(self) -> None:
+        """Remove the file. May be repeated."""
+        if not self._file.closed:
+            self._path.unlink(missing_ok=True)
+            self._file.close()
 
 
-def withdraw(rest_url: str) -> None:
-    """Remove the file, unless a later simulator has written its own."""
-    if find() == rest_url:
-        address_file().unlink(missing_ok=True)
+def _directory() -> Path:
+    return Path(tempfile.gettempdir())
 
 
-def find() -> str | None:
-    """The address of the latest simulator of this user; None when none has announced itself."""
-    path = address_file()
+def _prefix() -> str:
+    return f"kitefeed-simulator-{os.getuid()}-"
+
+
+def running() -> list[Running]:
+    """The simulators of this user, by address. Files of dead ones are removed."""
+    found = [_read(path) for path in _directory().glob(f"{_prefix()}*.json")]
+    return sorted(each for each in found if each is not None)
+
+
+def _read(path: Path) -> Running | None:
     try:
         if path.lstat().st_uid != os.getuid():
             return None
-        address = json.loads(path.read_text(encoding="utf-8"))["rest"]
+        with path.open(encoding="utf-8") as file:
+            if _is_abandoned(file.fileno()):
+                path.unlink(missing_ok=True)
+                return None
+            record = json.load(file)
+            return Running(str(record["rest"]), int(record["pid"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return address if isinstance(address, str) else None
+
+
+def _is_abandoned(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

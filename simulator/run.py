@@ -5,8 +5,9 @@ import errno
 import os
 import signal
 import sys
+import tempfile
 
-from kitefeed.simulator import discovery
+from kitefeed.simulator.discovery import Announcement
 from kitefeed.simulator.options import Options
 from kitefeed.simulator.server import Simulator
 
@@ -47,17 +48,23 @@ async def _run(options: Options) -> None:
         redirect_url=options.redirect_url,
     )
     await simulator.start()
+    announcement = _announce(simulator.rest_url)
     try:
-        _announce(simulator.rest_url)
         print(simulator.ready_line(), flush=True)
         await stopped.wait()
     finally:
-        discovery.withdraw(simulator.rest_url)
+        if announcement is not None:
+            announcement.withdraw()
         await simulator.stop()
 
 
-def _announce(rest_url: str) -> None:
+def _announce(rest_url: str) -> Announcement | None:
     try:
-        discovery.announce(rest_url)
+        return Announcement(rest_url)
     except OSError as error:  # the simulator works without it; only --url has to be given then
-        print(f"Cannot write {discovery.address_file()}: {error}", file=sys.stderr)
+        print(
+            f"`kitefeed simulate fault` will need --url {rest_url}: no file can be written in "
+            f"{tempfile.gettempdir()} ({error.strerror}).",
+            file=sys.stderr,
+        )
+        return None

@@ -65,17 +65,24 @@ class Simulator:
 
     @property
     def rest_url(self) -> str:
-        return f"http://{self._host}:{self._port}"
+        return f"http://{self._authority}"
 
     @property
     def ws_url(self) -> str:
-        return f"ws://{self._host}:{self._port}"
+        return f"ws://{self._authority}"
+
+    @property
+    def _authority(self) -> str:
+        host = f"[{self._host}]" if ":" in self._host else self._host  # IPv6
+        return f"{host}:{self._port}"
 
     def credentials(self, app: App) -> dict[str, object]:
-        """What a client needs; `access_token` is null while the app has no live session."""
+        """What a client needs: the addresses for `kite.rest_url`, `ws_url` and `login_url` of the
+        configuration, and the account. `access_token` is null while there is no live session."""
         return {
             "rest": self.rest_url,
             "ws": self.ws_url,
+            "login_url": f"{self.rest_url}/connect/login",
             "api_key": app.api_key,
             "api_secret": app.api_secret,
             "access_token": app.access_token,

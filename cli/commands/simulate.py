@@ -57,7 +57,7 @@ def simulate(context: click.Context, /, **options: Any) -> None:
 
 
 _url_option = click.option(
-    "--url", metavar="URL", help="Address of the simulator. [the one started last]"
+    "--url", metavar="URL", help="Address of the simulator. [the one that runs]"
 )
 _app_option = click.option("--app", type=click.IntRange(1), help="Number of a Kite app, from 1.")
 
@@ -110,9 +110,7 @@ def stats(url: str | None) -> None:
 
 def _call(url: str | None, path: str, body: dict[str, object] | None) -> object:
     """The JSON answer. Ends the program with a sentence when there is none, or a refusal."""
-    root = url or discovery.find()
-    if root is None:
-        raise _Unavailable("No simulator is running: start one with `kitefeed simulate`.")
+    root = url or _only_one()
     data = None if body is None else json.dumps(body).encode()
     try:
         request = urllib.request.Request(root.rstrip("/") + path, data)  # noqa: S310
@@ -125,6 +123,19 @@ def _call(url: str | None, path: str, body: dict[str, object] | None) -> object:
         raise _Unavailable(
             f"No simulator answers at {root}: start one with `kitefeed simulate`."
         ) from None
+
+
+def _only_one() -> str:
+    """The address of the one simulator that runs, which is named. With several nobody guesses."""
+    found = discovery.running()
+    if not found:
+        raise _Unavailable("No simulator is running: start one with `kitefeed simulate`.")
+    if len(found) > 1:
+        addresses = ", ".join(each.rest_url for each in found)
+        raise click.UsageError(f"{len(found)} simulators run: {addresses}. Name one with --url.")
+    (target,) = found
+    click.echo(f"The simulator at {target.rest_url} (pid {target.pid}):", err=True)
+    return target.rest_url
 
 
 # Without the proxies of the environment: the simulator is on this machine.

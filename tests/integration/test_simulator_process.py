@@ -1,5 +1,6 @@
 """`kitefeed simulate` and `python -m kitefeed.simulator` as processes, and the commands to them."""
 
+import fcntl
 import json
 import os
 import signal
@@ -11,12 +12,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import requests
 from click.testing import CliRunner
+from kiteconnect import KiteConnect
 
 from kitefeed.cli.commands.simulate import simulate
 from kitefeed.simulator import discovery
+from kitefeed.simulator.discovery import Announcement, Running
 from kitefeed.simulator.options import OPTIONS, Options
 from kitefeed.simulator.thread import RunningSimulator, running_simulator
 
@@ -56,14 +61,15 @@ def kite_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Run
     """One in this process, announced as a process would do it."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with running_simulator() as running:
-        discovery.announce(running.rest_url)
+        announcement = Announcement(running.rest_url)
         yield running
+        announcement.withdraw()
 
 
 def command(*arguments: str) -> Any:
     result = CliRunner().invoke(simulate, arguments)
     assert result.exit_code == 0, result.output
-    return json.loads(result.output)
+    return json.loads(result.stdout)
 
 
 @pytest.mark.processes
@@ -128,28 +134,94 @@ def test_without_a_simulator_a_command_says_so_in_one_sentence(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str]
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    for stale in (False, True):
-        if stale:
-            discovery.announce("http://127.0.0.1:9")
-        result = CliRunner().invoke(simulate, arguments)
+    for url in ([], ["--url", "http://127.0.0.1:9"], ["--url", "nonsense"]):
+        result = CliRunner().invoke(simulate, [*arguments, *url])
         assert result.exit_code == 69
         assert result.output.count("\n") == 1
         assert "kitefeed simulate" in result.output
 
 
-def test_a_simulator_withdraws_only_what_it_announced_itself(
+@pytest.mark.parametrize("arguments", [["stats"], ["login"], ["fault", "expire"]])
+def test_a_command_names_its_simulator_and_does_not_guess_between_two(
+    kite_server: RunningSimulator, arguments: list[str]
+) -> None:
+    one = CliRunner().invoke(simulate, arguments)
+    assert kite_server.rest_url in one.stderr
+    before = kite_server.credentials()
+    other = Announcement("http://127.0.0.1:9")
+    two = CliRunner().invoke(simulate, arguments)
+    assert two.exit_code == 2
+    assert kite_server.rest_url in two.stderr
+    assert "http://127.0.0.1:9" in two.stderr
+    assert "--url" in two.stderr
+    assert kite_server.credentials() == before
+    named = CliRunner().invoke(simulate, [*arguments, "--url", kite_server.rest_url])
+    assert named.exit_code == 0
+    other.withdraw()
+    assert CliRunner().invoke(simulate, arguments).exit_code == 0
+
+
+@pytest.mark.processes
+def test_after_one_of_two_was_killed_the_other_is_found_and_no_file_stays(
+    start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    first, second = (start(*MODULE, "--port", "0") for _ in range(2))
+    assert first.stdout is not None
+    assert second.stdout is not None
+    first.stdout.readline()
+    address = json.loads(second.stdout.readline())["rest"]
+    assert len(discovery.running()) == 2
+    first.kill()
+    first.wait()
+    assert discovery.running() == [Running(address, second.pid)]
+    assert len(list(tmp_path.iterdir())) == 1
+    second.terminate()
+    second.wait()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_no_simulator_wrote_is_passed_over(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    assert discovery.find() is None
-    discovery.announce("http://127.0.0.1:1")
-    discovery.announce("http://127.0.0.1:2")
-    discovery.withdraw("http://127.0.0.1:1")
-    assert discovery.find() == "http://127.0.0.1:2"
-    discovery.withdraw("http://127.0.0.1:2")
-    assert list(tmp_path.iterdir()) == []
-    discovery.address_file().write_text("rubbish")
-    assert discovery.find() is None
+    prefix = f"kitefeed-simulator-{os.getuid()}-"
+    locked = (tmp_path / f"{prefix}rubbish.json").open("w")
+    fcntl.flock(locked, fcntl.LOCK_EX)
+    (tmp_path / f"{prefix}dangling.json").symlink_to(tmp_path / "nowhere")
+    assert discovery.running() == []
+    locked.close()
+    gone = Announcement("http://127.0.0.1:1")
+    gone.withdraw()
+    gone.withdraw()
+    assert discovery.running() == []
+
+
+@pytest.mark.processes
+def test_on_an_ipv6_address_the_urls_are_valid(start: Start) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this host has no ::1")
+    process = start(*MODULE, "--host", "::1", "--port", "0")
+    assert process.stdout is not None
+    ready = json.loads(process.stdout.readline())
+    for name, scheme in (("rest", "http"), ("ws", "ws"), ("login_url", "http")):
+        url = urlsplit(ready[name])
+        assert (url.scheme, url.hostname) == (scheme, "::1")
+        assert url.port
+    client = KiteConnect(ready["api_key"], ready["access_token"], root=ready["rest"], timeout=5)
+    assert client.profile()["user_id"] == ready["user_id"]
+
+
+@pytest.mark.processes
+def test_the_login_page_is_where_the_ready_line_says(start: Start) -> None:
+    process = start(*MODULE, "--port", "0")
+    assert process.stdout is not None
+    ready = json.loads(process.stdout.readline())
+    page = f"{ready['login_url']}?v=3&api_key={ready['api_key']}"
+    answer = requests.get(page, allow_redirects=False, timeout=5)
+    assert "request_token=" in answer.headers["Location"]
 
 
 def test_every_option_has_a_field_and_every_field_an_option() -> None:
