@@ -505,6 +505,14 @@ class ShardStatus(msgspec.Struct):
     confirmed: int
 
 
+class Target(msgspec.Struct, frozen=True):
+    """Which Kite a daemon talks to; `kind` follows from both hosts."""
+
+    kind: Literal["kite", "sandbox", "simulator", "other"]
+    rest_url: str
+    ws_url: str
+
+
 class StatusReport(msgspec.Struct):
     """`kitefeed status --json`, all of it. Ages in seconds; None where there is nothing to tell."""
 
@@ -534,6 +542,7 @@ class StatusReport(msgspec.Struct):
     shards: list[ShardStatus] = []  # in use
     readers: list[ReaderStatus] = []
     config: dict[str, str] = {}  # file of the configuration -> digest of what was read at the start
+    target: Target | None = None
 
 
 class Status(Message, frozen=True):

@@ -128,7 +128,7 @@ class Clients:
         if idle is not None and idle[0] == ask.fingerprint:
             rest = idle[1]
         else:
-            rest = KiteRest(self._settings.config.kite.rest_url, session, QUOTE_TIMEOUT_S)
+            rest = KiteRest(self._settings.config.kite, session, QUOTE_TIMEOUT_S)
         try:
             quotes = rest.quote(ask.tokens)
         except RestError as error:

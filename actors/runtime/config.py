@@ -7,12 +7,12 @@ import difflib
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
 from kitefeed.actors.runtime import calendar_file, directories
+from kitefeed.actors.runtime.kite_target import ApiKey, Kite
 from kitefeed.actors.runtime.toml_file import digest, read
 from kitefeed.protocol import keys, location
 from kitefeed.protocol.errors import ConfigError
@@ -21,7 +21,6 @@ from kitefeed.protocol.messages import Mode
 from kitefeed.protocol.topology import IPC_PATH_BYTES_MAX, has_room
 
 InstrumentName = Annotated[str, Meta(pattern=r"^[A-Z]{2,8}:\S.*$", max_length=80)]
-ApiKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9]{0,64}\Z")]
 Seconds = Annotated[float, Meta(ge=0.05, le=3600)]
 Listen = Annotated[str, Meta(pattern=r"^((\d+\.\d+\.\d+\.\d+|\[[0-9A-Fa-f:.]+\]):[1-9]\d{0,4})?\Z")]
 INSTRUMENTS_MAX = SOCKETS_MAX * PER_SOCKET_MAX
@@ -29,22 +28,6 @@ INSTRUMENTS_MAX = SOCKETS_MAX * PER_SOCKET_MAX
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of every table: an unknown key is an error."""
-
-
-class Kite(_Table, frozen=True):
-    """Where Kite is, which app we are, and how much of its sockets may be used."""
-
-    api_key: ApiKey = ""
-    rest_url: Annotated[str, Meta(pattern=r"^https?://")] = "https://api.kite.trade"
-    ws_url: Annotated[str, Meta(pattern=r"^wss?://")] = "wss://ws.kite.trade"
-    login_url: Annotated[str, Meta(pattern=r"^https?://")] = (
-        "https://kite.zerodha.com/connect/login"
-    )
-    redirect_url: Annotated[str, Meta(pattern=r"^https?://[^\s/]")] = (
-        "http://127.0.0.1:8787/login/redirect"
-    )
-    sockets_max: Annotated[int, Meta(ge=1, le=SOCKETS_MAX)] = SOCKETS_MAX
-    instruments_per_socket: Annotated[int, Meta(ge=1, le=PER_SOCKET_MAX)] = PER_SOCKET_MAX
 
 
 class Standby(_Table, frozen=True):
@@ -205,23 +188,10 @@ def parse(data: dict[str, Any], path: Path) -> Config:
         config = msgspec.convert(data, Config)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {_explain(str(error), data)}") from None
-    for name in ("rest_url", "ws_url", "login_url"):
-        if not _is_private(getattr(config.kite, name)):
-            raise ConfigError(
-                f"{path}: kite.{name}: would send your session over the network unencrypted; "
-                "write https:// or wss:// (a simulator on this machine needs neither)"
-            )
+    problem = config.kite.problem()
+    if problem:
+        raise ConfigError(f"{path}: {problem}")
     return config
-
-
-def _is_private(url: str) -> bool:
-    """Whether nobody on the network can read along: encrypted, or not leaving this machine."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-    except ValueError:
-        return False
-    return parts.scheme in ("https", "wss") or host in ("localhost", "127.0.0.1", "::1")
 
 
 def _explain(message: str, data: dict[str, Any]) -> str:
@@ -249,6 +219,7 @@ _FORMS = {
     "login_url": "write a URL that starts with https://",
     "redirect_url": "write the URL that is registered for the app, with http:// or https://",
     "ws_url": "write a URL that starts with wss://",
+    "rest_prefix": "write a path, such as /oms, without a slash at its end",
     "listen": "write ADDRESS:PORT with an address of this host, such as 127.0.0.1:8787",
     "tcp": "write tcp://ADDRESS:PORT with an address of this host, such as tcp://127.0.0.1:5556",
 }

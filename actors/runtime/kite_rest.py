@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from kitefeed.actors.runtime.kite_target import Kite
 from kitefeed.actors.runtime.secrets import redact
 from kitefeed.actors.runtime.session_file import Session
 from kitefeed.protocol.errors import KitefeedError
@@ -65,19 +66,20 @@ class _Client(KiteConnect):  # type: ignore[misc]
 
 
 class KiteRest:
-    """One session on one REST root. TLS is verified; redirects and proxies are as `requests` has
+    """One session on one Kite. TLS is verified; redirects and proxies are as `requests` has
     them. `timeout_s` bounds the connect and each wait for bytes, not the whole call: who needs a
     total stops waiting by himself."""
 
-    def __init__(self, root: str, session: Session, timeout_s: float) -> None:
+    def __init__(self, kite: Kite, session: Session, timeout_s: float) -> None:
         self._client: Any = _Client(
             api_key=session.api_key,
             access_token=session.access_token.reveal(),
-            root=root,
+            root=kite.rest_url,
             debug=False,  # debug prints the token
             timeout=(timeout_s, timeout_s),
             disable_ssl=False,
         )
+        self._client._routes = kite.routes(self._client._routes)
 
     def profile(self) -> Profile:
         """Whose session it is. Raises RestError; its fault is TOKEN only for a dead session."""

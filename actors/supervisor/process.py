@@ -245,6 +245,7 @@ class Shell:
             self._counters(),
             self._readers.report(boot_ns()),
             self._runtime.settings.digests,
+            self._runtime.settings.config.kite.target(),
         )
 
     def _counters(self) -> dict[str, int]:

@@ -23,6 +23,7 @@ def status(
     counters: dict[str, int] | None = None,
     readers: list[m.ReaderStatus] | None = None,
     config: dict[str, str] | None = None,
+    target: m.Target | None = None,
 ) -> m.StatusReport:
     """`kitefeed status --json`. `now_ns`: boot time; the machine's clock stands between events.
     `counters`: the supervisor's own. `config`: digests of the files it was read from."""
@@ -61,6 +62,7 @@ def status(
         shards=[_shard(s, shard, subscriptions) for shard in s.used],
         readers=readers or [],
         config=config or {},
+        target=target,
     )
 
 

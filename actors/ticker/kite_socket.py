@@ -14,6 +14,7 @@ from autobahn.twisted.websocket import connectWS
 from kiteconnect import KiteTicker
 from kiteconnect.ticker import KiteTickerClientFactory, KiteTickerClientProtocol
 
+from kitefeed.actors.runtime.kite_target import Kite
 from kitefeed.actors.runtime.secrets import redact
 from kitefeed.actors.runtime.session_file import Session
 from kitefeed.actors.ticker.subscriptions import Ask
@@ -120,7 +121,7 @@ class _Ticker(KiteTicker):  # type: ignore[misc]
 class KiteSocket:
     """`connect` once; then `ask` while it is open, `close` at any time."""
 
-    def __init__(self, ws_url: str, session: Session, callbacks: Callbacks) -> None:
+    def __init__(self, kite: Kite, session: Session, callbacks: Callbacks) -> None:
         self._callbacks = callbacks
         self._loop = asyncio.get_running_loop()
         self._is_over = False
@@ -130,10 +131,11 @@ class KiteSocket:
             session.api_key,
             session.access_token.reveal(),
             debug=False,  # debug takes stdout over and prints the URL
-            root=ws_url,
+            root=kite.ws_url,
             reconnect=False,
             reconnect_max_tries=0,
         )
+        self._ticker.socket_url += kite.ws_query_text()
         self._ticker.on_open = self._guarded(self._opened)
         self._ticker.on_message = self._guarded(self._received)
         self._ticker.on_close = self._guarded(self._closed)

@@ -108,9 +108,7 @@ class Shell:
             on_end=lambda code, reason: self._ended(link, code, reason),
             on_failure=lambda error: self._failed(link, error),
         )
-        self._sockets[link] = self._module.KiteSocket(
-            settings.config.kite.ws_url, session, callbacks
-        )
+        self._sockets[link] = self._module.KiteSocket(settings.config.kite, session, callbacks)
         self._sockets[link].connect()
 
     def _take_key(self, api_key: str) -> str | None:

@@ -49,7 +49,7 @@ def validate(settings: Settings, ask: Ask) -> Answered:
     session = session_file.by_fingerprint(settings, ask.fingerprint)
     if session is None:
         return Answered(ask.request_id, "unverified", detail="session changed")
-    rest = KiteRest(settings.config.kite.rest_url, session, TIMEOUT_NS / 1e9)
+    rest = KiteRest(settings.config.kite, session, TIMEOUT_NS / 1e9)
     try:
         profile = rest.profile()
     except RestError as error:

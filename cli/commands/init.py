@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 
 from kitefeed.actors.runtime import config
-from kitefeed.actors.runtime.config import Kite
 from kitefeed.actors.runtime.directories import prepare_directory
+from kitefeed.actors.runtime.kite_target import Kite
 from kitefeed.actors.runtime.locks import live_holders
 from kitefeed.actors.runtime.whole_file import write_atomically
 from kitefeed.protocol import location

@@ -5,7 +5,7 @@ import sys
 import click
 
 from kitefeed.actors.runtime import config
-from kitefeed.actors.runtime.config import Kite
+from kitefeed.actors.runtime.kite_target import Kite
 from kitefeed.actors.runtime.secrets import Secret, redact, remember
 from kitefeed.actors.runtime.session_file import Session
 from kitefeed.cli.session_store import (
@@ -93,6 +93,7 @@ def exchange(kite: Kite, api_key: str, request_token: Secret, api_secret: Secret
     remember(request_token)
     remember(api_secret)
     client = KiteConnect(api_key=api_key, root=kite.rest_url, timeout=EXCHANGE_S)
+    client._routes = kite.routes(client._routes)
     try:
         answer = client.generate_session(request_token.reveal(), api_secret.reveal())
     except KiteException as error:

@@ -58,6 +58,7 @@ def rows(report: m.StatusReport) -> list[tuple[str, str]]:
         ("source", f"{report.source} (wanted: {report.override})"),
         ("session", report.session),
         ("user", _user(report)),
+        ("kite", target(report.target)),
         ("standby", report.standby),
         ("next attempt", f"{retry}; refused with 403 in a row: {report.consecutive_403}"),
         ("epoch", str(report.epoch)),
@@ -106,6 +107,15 @@ def _user(report: m.StatusReport) -> str:
     if report.user_id is None:
         return output.NOTHING
     return f"{report.user_name or '?'} ({report.user_id})"
+
+
+def target(found: m.Target | None) -> str:
+    """Which Kite it is; all but the real one with their addresses."""
+    if found is None:
+        return output.NOTHING
+    if found.kind == "kite":
+        return "Kite"
+    return f"{found.kind}: {found.rest_url}, {found.ws_url}"
 
 
 def _counts(counts: m.Subscriptions) -> str:

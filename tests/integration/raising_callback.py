@@ -3,6 +3,7 @@
 import asyncio
 import sys
 
+from kitefeed.actors.runtime.kite_target import Kite
 from kitefeed.actors.runtime.secrets import Secret
 from kitefeed.actors.runtime.session_file import Session
 from kitefeed.actors.ticker import reactor
@@ -25,7 +26,8 @@ async def main(ws_url: str, api_key: str, access_token: str) -> None:
     def failed(error: BaseException) -> None:
         print("failure", type(error).__name__)
 
-    KiteSocket(ws_url, session, Callbacks(lambda: None, fail, ended, failed)).connect()
+    kite = Kite(ws_url=ws_url)
+    KiteSocket(kite, session, Callbacks(lambda: None, fail, ended, failed)).connect()
     await over
     heard: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -35,7 +37,7 @@ async def main(ws_url: str, api_key: str, access_token: str) -> None:
 
     over = asyncio.Event()
     second = KiteSocket(
-        ws_url, session, Callbacks(lambda: None, hear, lambda code, reason: over.set(), failed)
+        kite, session, Callbacks(lambda: None, hear, lambda code, reason: over.set(), failed)
     )
     second.connect()
     await heard

@@ -194,6 +194,26 @@ def test_closing_a_link_that_is_still_connecting_ends_it(stage: Stage) -> None:
         assert stage.report(m.LinkClosed, within_s=3).epoch == 1
 
 
+def test_the_address_of_the_socket_has_the_parameters_of_the_configuration(stage: Stage) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        stage.set_ws_url(f"ws://127.0.0.1:{mute.getsockname()[1]}")
+        with stage.config.open("a") as file:
+            file.write('ws_query = { user_id = "AB 1234" }\n')
+        fingerprint = stage.save_session(next(iter(stage.secrets)))
+        stage.start(Role.TICKER)
+        stage.send(m.OpenLink(0, 1, fingerprint, deadline_ns()))
+        connection, _ = mute.accept()
+        with connection:
+            line = connection.recv(4096).split(b"\r\n")[0].decode()
+        stage.send(m.CloseLink(0, 1))
+        stage.report(m.LinkClosed, within_s=3)
+    path, _, query = line.split(" ")[1].partition("?")
+    assert path == "/"
+    names = [part.partition("=")[0] for part in query.split("&")]
+    assert names == ["api_key", "access_token", "user_id"]
+    assert query.endswith("&user_id=AB+1234")
+
+
 def test_orders_and_notices_pass_and_garbage_is_counted(
     kite: RunningSimulator, stage: Stage
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kitefeed.actors.runtime.kite_rest import KiteRest, RestError
+from kitefeed.actors.runtime.kite_target import Kite
 from kitefeed.actors.runtime.secrets import Secret
 from kitefeed.actors.runtime.session_file import Session
 from kitefeed.protocol import messages as m
@@ -108,7 +109,9 @@ def test_a_wrong_certificate_of_the_rest_api_sees_no_token_either(
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.path))
     certificate = authority.certificate(host, is_self_signed=is_self_signed)
     with TlsServer(certificate, kite.rest_url) as server:
-        rest = KiteRest(f"https://localhost:{server.port}", Session("k", Secret("t" * 32)), 3)
+        rest = KiteRest(
+            Kite(rest_url=f"https://localhost:{server.port}"), Session("k", Secret("t" * 32)), 3
+        )
         with pytest.raises(RestError, match="certificate") as caught:
             rest.profile()
         assert server.heard == []

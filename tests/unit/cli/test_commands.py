@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -237,6 +238,14 @@ def test_status_shows_everything_a_person_looks_for() -> None:
         "pid 42", "live 1.0 s after the login",
     ):  # fmt: skip
         assert part in shown, part
+
+
+def test_status_says_which_kite_it_is() -> None:
+    found = report()
+    found.target = m.Target("kite", "https://api.kite.trade", "wss://ws.kite.trade")
+    assert re.search(r"^kite +Kite$", status.text(found), re.M)
+    found.target = m.Target("sandbox", "https://sandbox.kite.trade", "wss://x")
+    assert "sandbox: https://sandbox.kite.trade, wss://x" in status.text(found)
 
 
 def test_status_shows_each_socket_when_there_are_several() -> None:

@@ -8,6 +8,7 @@ from datetime import datetime
 import pytest
 
 from kitefeed.actors.runtime.kite_rest import DETAIL_CHARS_MAX, KiteRest, RestError
+from kitefeed.actors.runtime.kite_target import Kite
 from kitefeed.actors.runtime.secrets import Secret, remember
 from kitefeed.actors.runtime.session_file import Session
 from kitefeed.protocol.kite.rest import (
@@ -27,7 +28,9 @@ def serve() -> Iterator[Serve]:
     """A client of a server that answers every request alike."""
     servers: list[http.server.ThreadingHTTPServer] = []
 
-    def serve(status: int, body: bytes, kind: str = "application/json") -> KiteRest:
+    def serve(
+        status: int, body: bytes, kind: str = "application/json", prefix: str = ""
+    ) -> KiteRest:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 requests.append(self.path)
@@ -45,7 +48,8 @@ def serve() -> Iterator[Serve]:
         servers.append(server)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
         session = Session("apikey", remember(Secret(TOKEN)))
-        return KiteRest(f"http://127.0.0.1:{server.server_port}", session, 2.0)
+        kite = Kite(rest_url=f"http://127.0.0.1:{server.server_port}", rest_prefix=prefix)
+        return KiteRest(kite, session, 2.0)
 
     requests.clear()
     authorization.clear()
@@ -70,6 +74,14 @@ def test_quotes_are_asked_by_number_and_come_by_number(serve: Serve) -> None:
     rest = serve(200, success_envelope({"408065": {"last_price": 1.5}, "265": None}))
     assert rest.quote([408065, 265]) == {408065: {"last_price": 1.5}}  # what is none costs itself
     assert requests[-1] == "/quote?i=408065&i=265"
+
+
+def test_a_prefix_stands_before_the_routes(serve: Serve) -> None:
+    body = success_envelope({"user_id": "AB1234"})
+    serve(200, body, prefix="/oms").profile()
+    assert requests == ["/oms/user/profile"]
+    serve(200, success_envelope({}), prefix="/oms").quote([265])
+    assert requests[-1] == "/oms/quote?i=265"
 
 
 def test_the_times_of_a_quote_stay_as_kite_wrote_them(serve: Serve) -> None:
@@ -107,7 +119,7 @@ def test_every_failure_is_one_error_that_names_its_remedy(
 def test_nobody_listening_is_the_network() -> None:
     session = Session("apikey", Secret(TOKEN))
     with pytest.raises(RestError) as caught:
-        KiteRest("http://127.0.0.1:9", session, 1.0).profile()
+        KiteRest(Kite(rest_url="http://127.0.0.1:9"), session, 1.0).profile()
     assert caught.value.fault is RestFault.NETWORK
 
 

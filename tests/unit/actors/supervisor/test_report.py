@@ -1,5 +1,6 @@
 from pathlib import Path
 
+from kitefeed.actors.runtime.kite_target import Kite
 from kitefeed.actors.supervisor import report
 from kitefeed.actors.supervisor.roster import Roster
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
@@ -30,6 +31,16 @@ def test_a_live_feed_is_reported_as_it_was_announced() -> None:
     assert (found.epoch, found.user_id, found.user_name) == (epoch, "AB1", "Asha")
     assert found.since_utc_s == bench.state.since_utc_ns / 1e9
     assert found.subscriptions.wanted == 1
+
+
+def test_the_report_says_which_kite_it_is() -> None:
+    bench = Bench()
+    target = Kite().target()
+    nothing = Subscriptions((), (), "full", {})
+    state = bench.machine.state
+    found = report.status(state, nothing, Roster(0), Path("/run"), bench.now_ns, target=target)
+    assert found.target == target
+    assert target.kind == "kite"
 
 
 def test_the_seconds_to_the_next_attempt_run_between_events() -> None:
