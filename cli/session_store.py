@@ -65,9 +65,9 @@ def _checked(settings: Settings, given: Session) -> tuple[Session, str]:
     # Imported here: it takes a third of a second.
     from kitefeed.actors.runtime.kite_rest import KiteRest, RestError
 
-    root = settings.config.kite.rest_url
+    kite = settings.config.kite
     try:
-        profile = KiteRest(root, given, CHECK_S).profile()
+        profile = KiteRest(kite, given, CHECK_S).profile()
     except RestError as error:
         if error.fault is RestFault.TOKEN:
             raise LoginNeeded(
@@ -75,7 +75,7 @@ def _checked(settings: Settings, given: Session) -> tuple[Session, str]:
                 "give the new one, or store it all the same with --force"
             ) from None
         return given, (
-            f"stored unchecked, because Kite cannot be asked at {root} ({error.detail}); "
+            f"stored unchecked, because Kite cannot be asked at {kite.rest_url} ({error.detail}); "
             "`kitefeed status` tells whether it is accepted"
         )
     user_id = given.user_id or profile.user_id
