@@ -27,7 +27,7 @@ SERVICES: dict[str, Service] = {
     for service in (
         Service(
             "gateway",
-            "serves health over HTTP on this host, to people and monitors",
+            "serves health, metrics and values over HTTP on this host",
             "gateway.listen",
             lambda config: config.gateway.listen,
         ),

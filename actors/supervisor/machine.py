@@ -9,6 +9,7 @@ part of it. Instruments are divided into shards (`shards.py`), one per socket; t
 polling and grants are a shard's own, everything else is the key's.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import assert_never
 
@@ -52,6 +53,15 @@ Event = (
 )  # fmt: skip
 
 
+# What monitors count: reports of the actors, by the name of the counter.
+_COUNTED: dict[type[object], str] = {
+    m.LinkOpened: "sockets_opened",
+    m.LinkRefused: "sockets_refused",
+    m.LinkClosed: "sockets_closed",
+    m.Polled: "polls",
+}
+
+
 class Supervisor:
     """Times are boot-time nanoseconds. `jitter` gives numbers in [0, 1)."""
 
@@ -72,6 +82,7 @@ class Supervisor:
             now_ns, utc_ns, market, ladders, persisted, jitter, misconfigured, capacity
         )
         self.state.settled_ns = now_ns + SETTLE_NS
+        self.counters: Counter[str] = Counter(dict.fromkeys((*_COUNTED.values(), "logins"), 0))
 
     @property
     def deadline_ns(self) -> int | None:
@@ -99,6 +110,8 @@ class Supervisor:
         """Applies `event`. Late and foreign reports (other epoch, other request) change nothing."""
         s = self.state
         s.begin(now_ns)
+        if (name := _COUNTED.get(type(event))) is not None:
+            self.counters[name] += 1
         self._apply(event)
         hours.advance(s)
         self._advance()
@@ -134,6 +147,7 @@ class Supervisor:
                 self._beat(event)
             case m.SessionSeen():
                 if session.seen(s, event):
+                    self.counters["logins"] += event.fingerprint is not None
                     headline.login_seen(s)
                     rest.unpark(s)
                     dial.session_changed(s)

@@ -253,6 +253,7 @@ class Shell:
             "bad_messages": self.bad_messages,
             "too_many_frames": self._bus.refused + self._control.refused,
             "strangers": self.strangers,
+            **self._machine.counters,
         }
 
     # --- instruments ----------------------------------------------------------------------------

@@ -8,19 +8,20 @@ import msgspec
 
 from kitefeed.client.status import Status
 from kitefeed.protocol.feed import Heartbeat
+from kitefeed.protocol.messages import Outage, StatusReport
 
-# The words of `/health/websocket`, by the headline.
+# The headlines, and the words of `/health/websocket` for them.
 _STATUS_OF = {
     "live": "connected",
     "rest": "fallback",
-    "stale": "stale",
-    "closed": "closed",
-    "paused": "paused",
-    "login_required": "login_required",
-    "no_entitlement": "no_entitlement",
-    "misconfigured": "misconfigured",
-    "lost": "lost",
-}
+    **{
+        word: word
+        for word in (
+            "stale", "closed", "paused", "login_required", "no_entitlement", "misconfigured", "lost"
+        )
+    },
+}  # fmt: skip
+FEEDS = tuple(_STATUS_OF)
 _MODE_OF = {"websocket": "websocket", "rest": "rest_api", "cache": "cache", "none": "none"}
 
 
@@ -41,6 +42,17 @@ class Health(msgspec.Struct, frozen=True):
     retry_in_s: float | None
     consecutive_403: int
     user_id: str | None
+
+
+class FullHealth(Health, frozen=True):
+    """Body of `/health`: with what only the supervisor knows; None and empty while it is silent."""
+
+    last_tick_age_s: float | None = None
+    next_open: str | None = None
+    market: dict[str, str] = {}
+    actors: dict[str, str] = {}
+    last_outage: Outage | None = None
+    version: str | None = None
 
 
 class WebsocketHealth(msgspec.Struct, frozen=True):
@@ -68,6 +80,21 @@ def judge(status: Status, heartbeat: Heartbeat | None) -> Health:
         retry_in_s=status.retry_in_s,
         consecutive_403=status.consecutive_403,
         user_id=status.user_id,
+    )
+
+
+def in_full(health: Health, report: StatusReport | None) -> FullHealth:
+    known = msgspec.structs.asdict(health)
+    if report is None:
+        return FullHealth(**known)
+    return FullHealth(
+        **known,
+        last_tick_age_s=report.last_tick_age_s,
+        next_open=report.next_open,
+        market=report.market,
+        actors={actor.role: actor.state for actor in report.actors},
+        last_outage=report.last_outage,
+        version=report.version,
     )
 
 

@@ -1,20 +1,20 @@
-"""gateway: the feed's health over HTTP, for people and monitors on this host."""
+"""gateway: health, metrics and values over HTTP, for people and programs on this host."""
 
 import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import AsyncIterator
 
-import msgspec
 from aiohttp import web
 
 from kitefeed.actors.runtime.process import Runtime
+from kitefeed.actors.runtime.pulse import to_next_s
 from kitefeed.client.feed_async import AsyncFeed
 from kitefeed.protocol.errors import Unavailable
 from kitefeed.services import life
-from kitefeed.services.gateway import health
-from kitefeed.services.gateway.doors import BODY_BYTES_MAX, guarded, names_of, only_for, sealed
+from kitefeed.services.gateway.doors import guarded
+from kitefeed.services.gateway.readers import Readers
+from kitefeed.services.gateway.routes import Gateway
 
 NAME = "gateway"
 BIND_AGAIN_S = 5.0
@@ -27,35 +27,39 @@ def main() -> int:
 
 
 async def live(runtime: Runtime) -> None:
-    address, port = split(runtime.settings.config.gateway.listen)
-    async with reading(runtime) as feed:
-        runner = web.AppRunner(
-            application(feed, address, port),
-            access_log=None,  # its lines would hold what browsers send
-            shutdown_timeout=SHUTDOWN_S,
-            handler_cancellation=True,
-        )
-        await runner.setup()
-        try:
-            server = await _listen(runtime, runner, address, port)
-            await runtime.stopped.wait()
-            if server is not None:
-                server.close()
-        finally:
-            await runner.cleanup()
-
-
-@contextlib.asynccontextmanager
-async def reading(runtime: Runtime) -> AsyncIterator[AsyncFeed]:
-    """The feed's words without its ticks. The daemon may start later than we do."""
     settings = runtime.settings
+    address, port = split(settings.config.gateway.listen)
+    # A pattern that fits nothing: this one reads the feed's words, its values are the readers'.
     feed = AsyncFeed("NONE:-*", config=settings.source, name=NAME)
-    opening = asyncio.ensure_future(_open(feed))
+    readers = Readers(settings.source, NAME)
+    gateway = Gateway(feed, readers, settings.runtime_dir)
+    runner = web.AppRunner(
+        gateway.application(address, port),
+        access_log=None,  # its lines would hold what browsers send
+        shutdown_timeout=SHUTDOWN_S,
+        handler_cancellation=True,
+    )
+    chores = [asyncio.ensure_future(_open(feed)), asyncio.ensure_future(_look(gateway, readers))]
+    await runner.setup()
     try:
-        yield feed
+        server = await _listen(runtime, runner, address, port)
+        await runtime.stopped.wait()
+        if server is not None:
+            server.close()
     finally:
-        opening.cancel()
+        for chore in chores:
+            chore.cancel()
+        readers.close()
         feed.close()
+        await runner.cleanup()
+
+
+async def _look(gateway: Gateway, readers: Readers) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(to_next_s(loop.time()))
+        gateway.look()
+        readers.sweep()
 
 
 async def _open(feed: AsyncFeed) -> None:
@@ -99,34 +103,6 @@ def split(listen: str) -> tuple[str, int]:
     """Address and port of a checked setting; brackets of IPv6 taken off."""
     address, _, port = listen.rpartition(":")
     return address.strip("[]"), int(port)
-
-
-def application(feed: AsyncFeed, address: str, port: int) -> web.Application:
-    app = web.Application(
-        middlewares=[sealed, only_for(names_of(address, port))], client_max_size=BODY_BYTES_MAX
-    )
-
-    async def livez(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
-
-    async def ready(_: web.Request) -> web.Response:
-        found = health.judge(feed.status, feed.heartbeat)
-        return _json(found, 200 if found.is_healthy else 503)
-
-    async def of_websocket(_: web.Request) -> web.Response:
-        return _json(health.of_websocket(health.judge(feed.status, feed.heartbeat)), 200)
-
-    app.router.add_get("/livez", livez)
-    app.router.add_get("/readyz", ready)
-    app.router.add_get("/health", ready)
-    app.router.add_get("/health/websocket", of_websocket)
-    return app
-
-
-def _json(body: msgspec.Struct, status: int) -> web.Response:
-    return web.Response(
-        status=status, body=msgspec.json.encode(body), content_type="application/json"
-    )
 
 
 if __name__ == "__main__":

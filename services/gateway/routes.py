@@ -1,0 +1,153 @@
+"""What the gateway answers."""
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from kitefeed.client.feed_async import AsyncFeed
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.clock import utc_ns
+from kitefeed.protocol.errors import BadInput, KitefeedError, Unavailable
+from kitefeed.protocol.feed import DECODE_ERRORS
+from kitefeed.protocol.sockets import request as ask
+from kitefeed.protocol.topology import CONTROL, endpoint
+from kitefeed.services.gateway import metrics
+from kitefeed.services.gateway.doors import BODY_BYTES_MAX, names_of, only_for, refusal, sealed
+from kitefeed.services.gateway.health import Health, in_full, judge, of_websocket
+from kitefeed.services.gateway.quotes import SYMBOLS_MAX, quote_of, to_csv
+from kitefeed.services.gateway.readers import Readers
+from kitefeed.services.gateway.streams import RATE_MAX, Streams
+
+QUOTES_RATE = 2  # how fresh a value of /api/quotes may be: it is what a screen reads
+FIRST_S = 2.0  # how long an answer waits for the first value of what nobody read before
+STATUS_S = 1.0  # the supervisor answers from memory
+
+
+class Gateway:
+    """The routes. `feed` reads the feed's state, `readers` its values."""
+
+    def __init__(self, feed: AsyncFeed, readers: Readers, runtime_dir: Path) -> None:
+        self._feed = feed
+        self._readers = readers
+        self._control = endpoint(runtime_dir, CONTROL)
+        self._streams = Streams(feed, readers)
+        self.fresh_utc_s = 0.0
+        self._report: asyncio.Task[m.StatusReport | None] | None = None
+
+    def application(self, address: str, port: int) -> web.Application:
+        app = web.Application(
+            middlewares=[sealed, only_for(names_of(address, port)), _in_words],
+            client_max_size=BODY_BYTES_MAX,
+        )
+        app.router.add_get("/livez", self.livez)
+        app.router.add_get("/readyz", self.readyz)
+        app.router.add_get("/health", self.health)
+        app.router.add_get("/health/websocket", self.websocket_health)
+        app.router.add_get("/metrics", self.metrics)
+        app.router.add_get("/api/quotes", self.quotes)
+        app.router.add_get("/api/stream", self.stream)
+        app.router.add_get("/ws/market", self._streams.websocket)
+        return app
+
+    # --- health -------------------------------------------------------------------------------
+
+    async def livez(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(self, _: web.Request) -> web.Response:
+        found = self._health()
+        text = "ready\n" if found.is_healthy else f"not ready: {found.feed}: {found.reason}\n"
+        return web.Response(text=text, status=_status(found))
+
+    async def health(self, _: web.Request) -> web.Response:
+        found = self._health()
+        return _json(in_full(found, await self.report()), _status(found))
+
+    async def websocket_health(self, _: web.Request) -> web.Response:
+        return _json(of_websocket(self._health()))
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        report = await self.report()
+        text = metrics.exposition(
+            self._health(), report, self._streams.open, utc_ns() / 1e9, self.fresh_utc_s
+        )
+        return web.Response(body=text, headers={"Content-Type": metrics.CONTENT_TYPE})
+
+    def look(self) -> None:
+        """Notes that the feed is healthy; called once a second."""
+        if self._health().is_healthy:
+            self.fresh_utc_s = utc_ns() / 1e9
+
+    def _health(self) -> Health:
+        return judge(self._feed.status, self._feed.heartbeat)
+
+    async def report(self) -> m.StatusReport | None:
+        """What `kitefeed status` shows; None when the supervisor does not answer. Asked once for
+        all who want it at the same time."""
+        if self._report is None or self._report.done():
+            self._report = asyncio.ensure_future(asyncio.to_thread(self._ask_status))
+        return await asyncio.shield(self._report)
+
+    def _ask_status(self) -> m.StatusReport | None:
+        try:
+            reply = ask(self._control, m.GetStatus(), timeout_s=STATUS_S, tries=1)
+        except (Unavailable, *DECODE_ERRORS):
+            return None
+        return reply.report if isinstance(reply, m.Status) else None
+
+    # --- values -------------------------------------------------------------------------------
+
+    async def quotes(self, request: web.Request) -> web.Response:
+        """`?i=NSE:INFY&i=…`, `&format=csv`"""
+        names = _instruments(request)
+        async with self._readers.of(names, QUOTES_RATE) as reader:
+            wanted = [name for name in names if name not in reader.refused]
+            async with asyncio.TaskGroup() as group:
+                for name in wanted:
+                    group.create_task(reader.feed.wait_for(name, FIRST_S))
+            ticks = [tick for name in wanted if (tick := reader.feed.get(name)) is not None]
+            quotes = [quote_of(tick) for tick in ticks]
+        if request.query.get("format", "json") == "csv":
+            return web.Response(text=to_csv(quotes), content_type="text/csv")
+        missing = dict.fromkeys(wanted, "no value yet") | reader.refused
+        for quote in quotes:
+            missing.pop(quote.instrument)
+        return _json({"quotes": quotes, "missing": missing, "feed": self._feed.status.feed})
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        """`?i=NSE:INFY&i=…&rate=2`"""
+        rate = request.query.get("rate", "2")
+        if not rate.isdecimal() or not 1 <= int(rate) <= RATE_MAX:
+            raise BadInput(f"rate={rate!r}: write how often a second, 1 to {RATE_MAX}")
+        return await self._streams.events(request, _instruments(request), int(rate))
+
+
+def _instruments(request: web.Request) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(request.query.getall("i", ())))
+    if not names:
+        raise BadInput("Name what you want: ?i=NSE:INFY, again for each (`&` in a name is %26)")
+    if len(names) > SYMBOLS_MAX:
+        raise BadInput(f"{len(names)} instruments: at most {SYMBOLS_MAX} at once")
+    return names
+
+
+@web.middleware
+async def _in_words(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Expected errors as a status and their sentence."""
+    try:
+        return await handler(request)
+    except KitefeedError as error:
+        return refusal(400 if isinstance(error, BadInput) else 503, str(error))
+
+
+def _status(found: Health) -> int:
+    return 200 if found.is_healthy else 503
+
+
+def _json(body: object, status: int = 200) -> web.Response:
+    return web.Response(
+        status=status, body=msgspec.json.encode(body), content_type="application/json"
+    )
