@@ -1,7 +1,7 @@
 """What a reader knows of the feed: pure, fed with frames and times.
 
 It numbers losses, drops repetitions, and judges: a value is fresh only while a heartbeat that was
-*sent* lately says that the source of exactly this value is alive.
+*sent* lately says so of the source of exactly this value and of the time at which it came.
 """
 
 from collections import deque
@@ -28,14 +28,9 @@ from kitefeed.protocol.topics import (
     key_of,
 )
 
-LOST_NS = 2_500_000_000  # two heartbeats missed, and half a second for a busy host
 MAX_AGE_S = 2.0  # beyond it a message is late: about to be wrong, at a few ticks a second
-# A value of a segment that the calendar has closed is believed this long: ticks overrule it.
-CLOSED_FRESH_NS = 60_000_000_000
 PENDING_MAX = 10_000  # ticks that wait for the iterating program, ~10 MB; the oldest go first
 _UNKNOWN_NS = 1 << 62  # more than any skew
-# Headlines under which nothing may read fresh, whatever the sources say.
-NEVER_FRESH = frozenset({"misconfigured", "paused", "closed", "no_entitlement", "lost"})
 # Plain integers below: one operation on an IntFlag costs a microsecond, as much as decoding a tick.
 _CACHED = int(Flag.CACHED)
 _UNGRANTED = int(Flag.CACHED | Flag.STALE)
@@ -97,6 +92,7 @@ class View:
         self.heartbeat: f.Heartbeat | None = None
         self._shards: dict[int, f.ShardHealth] = {}
         self._heard_ns = 0
+        self._to_boot_ns = 0  # from UTC as the last heartbeat has it to our boot time
 
     # --- frames in ----------------------------------------------------------------------------
 
@@ -140,6 +136,7 @@ class View:
             # The broadcaster was restarted: numbers start anew. Its answer to our subscriptions,
             # which ZeroMQ repeats by itself, brings the values.
             self.gen = message.gen
+            self._shards = {}  # its first heartbeat will tell of them
             self.losses.restarted()
             for known in self._topics.values():
                 known.seq = 0
@@ -166,10 +163,10 @@ class View:
         self._shards = {health.shard: health for health in heartbeat.shards}
         # A reader that was stopped finds old heartbeats in its queue: when they were sent counts.
         self._heard_ns = now_ns - max(0, utc_ns - t_pub_ns)
+        self._to_boot_ns = self._heard_ns - t_pub_ns
         words = self._state
         words.feed, words.source = heartbeat.feed, heartbeat.source
         words.session, words.reason = heartbeat.session, heartbeat.reason
-        words.fresh_shards = heartbeat.fresh_shards
 
     def _apply_snapshot(self, topic: bytes, message: FeedMessage, now_ns: int, utc_ns: int) -> None:
         body = f.decode_snapshot_chunk(message.body)
@@ -340,14 +337,13 @@ class View:
 
     def is_lost(self, now_ns: int) -> bool:
         """No heartbeat was sent lately: nothing is known of anything."""
-        return self.heartbeat is None or now_ns - self._heard_ns > LOST_NS
+        return self.heartbeat is None or now_ns - self._heard_ns > f.HEARTBEAT_HOLDS_NS
 
     def has_source(self, tick: Tick, now_ns: int) -> bool:
         """Whether the source that gave this value still is the one that feeds its shard."""
         health = self._shards.get(tick.shard)
         return (
             health is not None
-            and (health.loss_age_ns < 0 or not self._is_before_loss(tick, health, now_ns))
             and not self.is_lost(now_ns)
             and not tick.flags & _UNGRANTED
             and tick.gen == self.gen
@@ -356,41 +352,24 @@ class View:
             and health.source != Source.NONE
         )
 
-    def _is_before_loss(self, tick: Tick, health: f.ShardHealth, now_ns: int) -> bool:
-        """Whether a later one may have been lost on the way to the broadcaster."""
-        return tick.age_ns(now_ns) > health.loss_age_ns + now_ns - self._heard_ns
-
     def is_fresh(self, tick: Tick, now_ns: int) -> bool:
+        """Whether nothing newer came or may have been lost, and the broadcaster judges it so."""
         if not self.values.is_last(tick):
             return False
         if self.losses.is_in_doubt and tick.arrival.losses != self.losses.count:
             return False
-        if not self.has_source(tick, now_ns):
-            return False
-        if not self._is_vouched_for(tick.shard):
-            return False
-        if self._is_closed(tick, now_ns):
-            return False
+        return self.has_source(tick, now_ns) and self._is_judged_fresh(tick, now_ns)
+
+    def _is_judged_fresh(self, tick: Tick, now_ns: int) -> bool:
+        """What the last heartbeat says of it. Times are compared on our own clock, by what a
+        message says of itself: one that stepped between two of them changes nothing."""
         health = self._shards[tick.shard]
-        if tick.source_code == Source.REST and tick.age_ns(now_ns) > 2 * health.period_ns:
-            return False
-        return health.is_alive
-
-    def _is_vouched_for(self, shard: int) -> bool:
-        """Whether the headline lets values of this shard be fresh. `stale` is the word for the
-        worst shard; an older daemon does not tell which others are well."""
-        words = self._state
-        if words.source not in ("websocket", "rest") or words.feed in NEVER_FRESH:
-            return False
-        return words.feed != "stale" if words.fresh_shards is None else shard in words.fresh_shards
-
-    def _is_closed(self, tick: Tick, now_ns: int) -> bool:
-        """Whether its market is closed, as far as one can tell: another segment may be open, so
-        that the stream is alive. A cached packet after a subscribe proves no trading."""
-        state = self.heartbeat
-        if state is None or segment_of(tick.raw.instrument_token) not in state.closed_segments:
-            return False
-        return bool(tick.flags & _FIRST_PACKET) or tick.age_ns(now_ns) > CLOSED_FRESH_NS
+        since_ns = health.fresh_since_ns
+        segment = segment_of(tick.raw.instrument_token) if health.segments else -1
+        for listed in health.segments:
+            if listed.segment == segment:
+                since_ns = 0 if tick.flags & _FIRST_PACKET else listed.fresh_since_ns
+        return bool(since_ns) and now_ns - tick.age_ns(now_ns) >= since_ns + self._to_boot_ns
 
     def status(self, now_ns: int) -> Status:
         age_ns = None if self.heartbeat is None else now_ns - self._heard_ns

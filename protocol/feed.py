@@ -15,6 +15,7 @@ from kitefeed.protocol.kite.ticks import DEPTH_BYTES, TickBody
 from kitefeed.protocol.topics import NUL, TICKS_TOPIC
 
 VERSION = 1
+HEARTBEAT_HOLDS_NS = 2_500_000_000  # two missed, and half a second for a busy host
 # A frame beyond ~128 kB costs page faults, and its first tick waits for its last to be decoded.
 TICKS_PER_CHUNK_MAX = 256
 
@@ -128,8 +129,17 @@ class SnapshotEnd(msgspec.Struct):
     count: int
 
 
+class SegmentHealth(msgspec.Struct, array_like=True):
+    """A segment (low byte of a token) whose values are fresh from another time on than those of its
+    shard, and only if they are news (no FIRST_PACKET): its market is closed by the calendar."""
+
+    segment: int
+    fresh_since_ns: int  # as in ShardHealth
+
+
 class ShardHealth(msgspec.Struct, array_like=True):
-    """One shard in a heartbeat: who may feed it and how alive that source is, at send time."""
+    """One shard in a heartbeat: who may feed it, how alive that source is, and from when on its
+    values are fresh, at send time."""
 
     shard: int
     source: int
@@ -137,10 +147,14 @@ class ShardHealth(msgspec.Struct, array_like=True):
     is_alive: bool  # the granted source is heard and its own upstream is heard
     frame_age_ns: int  # since the source last heard from Kite
     canary_age_ns: int  # since an always-active instrument ticked; -1 when there is none
-    period_ns: int  # REST: a value counts as fresh for twice this; 0 for a stream
+    period_ns: int  # REST: how often values are polled; 0 for a stream
     # Since batches of ticks were lost on the way to the broadcaster, -1 for never under this grant:
     # an older value may not be the latest. It is asked for anew.
     loss_age_ns: int = -1
+    # The judgement of all this and of the headline, for as long as a heartbeat holds: values that
+    # this source gave (same epoch), received at this time or later, are fresh. UTC; 0 for none.
+    fresh_since_ns: int = 0
+    segments: list[SegmentHealth] = []
 
 
 class Heartbeat(msgspec.Struct):
@@ -159,8 +173,7 @@ class Heartbeat(msgspec.Struct):
     values: int
     subscribers: int
     supervisor_age_ns: int  # since the supervisor was last heard; the words above are as old
-    # Segments (low byte of a token) closed by the calendar while another one is open: their values
-    # read fresh only for CLOSED_FRESH_NS after they were received, because ticks overrule it.
+    # Segments (low byte of a token) that the calendar has closed.
     closed_segments: list[int] = []
     # Shards whose values may be fresh although `feed` is the word for the worst; None: not told.
     fresh_shards: list[int] | None = None

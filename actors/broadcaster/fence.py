@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from kitefeed.protocol.feed import IngestBatch, ShardHealth, Source
+from kitefeed.protocol.feed import IngestBatch, Source
 
 SHARDS_MAX = 16  # Kite allows three sockets per key; a grant for more is not ours to believe
 BEAT_STALE_NS = 1_500_000_000  # sources send a batch or a beat about every 300 ms
@@ -127,22 +127,6 @@ class Fence:
         self.losses[batch.shard] = self.losses.get(batch.shard, 0) + lost
         held.loss_ns = max(1, (held.received_ns + received_ns) // 2)
 
-    def health(self, now_ns: int) -> list[ShardHealth]:
-        """Every shard as a heartbeat tells it."""
-        return [
-            ShardHealth(
-                shard=shard,
-                source=held.source,
-                epoch=held.epoch,
-                is_alive=held.is_alive(now_ns),
-                frame_age_ns=_age_ns(held.frame_ns, now_ns),
-                canary_age_ns=_age_ns(held.canary_ns, now_ns),
-                period_ns=held.period_ns,
-                loss_age_ns=_age_ns(held.loss_ns, now_ns),
-            )
-            for shard, held in sorted(self.holdings.items())
-        ]
-
     def next_death_ns(self, now_ns: int) -> int | None:
         """When the first source that is alive ends to be, if nothing more is heard of it."""
         untils_ns = [held.alive_until_ns for held in self.holdings.values()]
@@ -154,7 +138,3 @@ class Fence:
             (shard, held.epoch, held.source, held.loss_ns, now_ns <= held.alive_until_ns)
             for shard, held in self.holdings.items()
         ]
-
-
-def _age_ns(then_ns: int, now_ns: int) -> int:
-    return max(0, now_ns - then_ns) if then_ns else -1

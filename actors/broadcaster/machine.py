@@ -24,6 +24,7 @@ from kitefeed.actors.broadcaster.events import (
 )
 from kitefeed.actors.broadcaster.fence import Fence
 from kitefeed.actors.broadcaster.frames import Frames
+from kitefeed.actors.broadcaster.judge import judge
 from kitefeed.actors.broadcaster.listeners import Listeners, is_usable
 from kitefeed.actors.broadcaster.sequences import Sequences
 from kitefeed.actors.broadcaster.snapshots import Snapshots
@@ -323,10 +324,8 @@ class Broadcaster:
         seq = self._sequences.next(STATE_TOPIC)
         origin = Origin(0, state.epoch, Source.NONE, now_ns)
         self._state = Value(STATE_TOPIC + NUL, seq, origin, 0, f.encode(state))
-        frames = [self._repeat(STATE_TOPIC, self._state, 0, now_ns, utc_ns)]
-        if is_new_headline:
-            frames.append(self._heartbeat(now_ns, utc_ns))
-        return frames
+        frames = [self._heartbeat(now_ns, utc_ns)] if is_new_headline else []
+        return [*frames, self._repeat(STATE_TOPIC, self._state, 0, now_ns, utc_ns)]
 
     # --- time ---------------------------------------------------------------------------------
 
@@ -361,7 +360,7 @@ class Broadcaster:
             source=self._words.source,
             session=self._words.session,
             reason=self._words.reason,
-            shards=self.fence.health(now_ns),
+            shards=judge(self.fence, self._words, now_ns, utc_ns),
             published=self.published,
             fenced=self.fence.fenced,
             lost_batches=self.fence.lost_batches,

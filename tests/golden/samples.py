@@ -22,8 +22,8 @@ from kitefeed.protocol.kite.ticks import TickBody
 
 FILE = Path(__file__).with_name("samples.txt")
 DATA: tuple[type[msgspec.Struct], ...] = (
-    f.Item, f.IngestBatch, f.FeedMessage, f.TickChunk, f.SnapshotEnd, f.ShardHealth, f.Heartbeat,
-    f.FeedState, f.OrderUpdate, f.Notice, TickBody,
+    f.Item, f.IngestBatch, f.FeedMessage, f.TickChunk, f.SnapshotEnd, f.SegmentHealth,
+    f.ShardHealth, f.Heartbeat, f.FeedState, f.OrderUpdate, f.Notice, TickBody,
 )  # fmt: skip
 CONTROL: tuple[type[msgspec.Struct], ...] = (
     *get_args(m.BusMessage), *get_args(m.ControlRequest), *get_args(m.ControlReply), m.Envelope,

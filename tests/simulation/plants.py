@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from kitefeed.actors.broadcaster import fence, store
+from kitefeed.actors.broadcaster import fence, judge, store
 from kitefeed.actors.broadcaster.conflation import Conflation
 from kitefeed.actors.broadcaster.machine import Broadcaster
 from kitefeed.actors.policy import market
@@ -38,7 +38,6 @@ from kitefeed.actors.ticker.link_state import Link
 from kitefeed.actors.ticker.liveness import Liveness
 from kitefeed.actors.ticker.subscriptions import Asked
 from kitefeed.actors.token_validator.machine import Answered, TokenValidator
-from kitefeed.client.view import View
 from kitefeed.protocol.feed import Flag
 from kitefeed.protocol.topology import Role
 from tests.simulation.exchange import S
@@ -243,6 +242,11 @@ def _never_stale(self: Conflation, rate: Any, topic: bytes, value: Any) -> Any:
     return sent
 
 
+def _forgetting_losses(held: fence.Holding, now_ns: int) -> int:
+    return _since_ns(msgspec.structs.replace(held, loss_ns=0), now_ns)
+
+
+_since_ns = judge._since_ns
 _replace, _wanted, _say_conditions = session._replace, grant._wanted, headline._say_conditions
 _connect, _rotate, _values, _load = dial._connect, link._rotate, Sweep.values, store.LastValues.load
 _wait_network, _let_in, _limited, _next_due = (
@@ -304,7 +308,11 @@ PLANTS: dict[str, list[Plant]] = {
     # ticks that never came
     "ticks that never came are not missed": [(fence.Fence, "_note_loss", nothing)],
     "what was lost is not asked for anew": [(link, "lost_batches", nothing)],
-    "a reader believes what is older than a loss": [(View, "_is_before_loss", lambda *_: False)],
+    "a reader believes what is older than a loss": [(judge, "_since_ns", _forgetting_losses)],
+    "the headline is not asked whether values are fresh": [
+        (judge, "_is_vouched_for", lambda shard, words: True)
+    ],
+    "what came before a market closed is fresh": [(judge, "CLOSED_FRESH_NS", HOUR_NS)],
     # numbers, words, wants
     "an epoch is used before it is stored": [(State, "next_epoch", _unpersisted)],
     "a hello lowers the epoch": [(State, "raise_epoch", _lowered)],

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from kitefeed.actors.supervisor import facts
 from kitefeed.actors.supervisor.facts import LinkState
-from kitefeed.client.view import LOST_NS
+from kitefeed.protocol.feed import HEARTBEAT_HOLDS_NS
 from kitefeed.protocol.topology import WIRES, Role
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +58,7 @@ def test_the_waits_are_those_of_the_code() -> None:
     assert f"no attempt sooner than {facts.CLOSED_RETRY_NS // facts.S} s" in TEXT
     assert f"{facts.CONNECT_LIMIT_NS // facts.S} s" in TEXT
     assert f"closes no fence before it has heard them (or {facts.SETTLE_NS / facts.S:g} s)" in TEXT
-    assert f"{LOST_NS / 1e9} s ago" in TEXT
+    assert f"{HEARTBEAT_HOLDS_NS / 1e9} s ago" in TEXT
 
 
 def test_every_test_that_the_fault_table_names_exists() -> None:

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from kitefeed.client.tick import IST
-from kitefeed.client.view import LOST_NS, PENDING_MAX
+from kitefeed.client.view import PENDING_MAX
 from kitefeed.protocol import feed as f
-from kitefeed.protocol.feed import Flag, Source
+from kitefeed.protocol.feed import HEARTBEAT_HOLDS_NS, Flag, Source
 from kitefeed.protocol.kite.ticks import FULL, TickBody
 from kitefeed.protocol.topics import HEARTBEAT_TOPIC, STATE_TOPIC, TICKS_TOPIC, tick_topic
 from tests.unit.client.view_kit import DEPTH, INFY, REQUEST, Reader, S
@@ -36,7 +36,7 @@ def test_a_value_of_the_live_source_is_fresh_however_long_ago_it_traded(reader: 
 
 def test_silence_makes_every_value_stale_and_the_status_lost(reader: Reader) -> None:
     reader.tick()
-    reader.now_ns += LOST_NS
+    reader.now_ns += HEARTBEAT_HOLDS_NS
     assert reader.value().is_fresh
     reader.now_ns += 1
     assert not reader.value().is_fresh
@@ -113,18 +113,50 @@ def test_a_cached_packet_of_a_closed_segment_is_not_fresh(reader: Reader) -> Non
     assert not reader.value().is_fresh
 
 
-def test_polled_values_are_fresh_under_login_required_for_two_periods() -> None:
+def test_polled_values_are_fresh_under_login_required_for_two_periods_at_most() -> None:
+    """The last heartbeat that finds them so may hold for 2.5 s."""
     reader = Reader()
     words = {"feed": "login_required", "source": "rest", "granted": Source.REST}
     reader.heartbeat(**words, period_ns=5 * S)  # type: ignore[arg-type]
     reader.tick(source=Source.REST)
-    for _ in range(10):
-        reader.now_ns += S
-        reader.heartbeat(**words, period_ns=5 * S)  # type: ignore[arg-type]
-        assert reader.value().is_fresh
-    reader.now_ns += 1
+    reader.now_ns += 15 * S // 2
+    reader.heartbeat(**words, period_ns=5 * S)  # type: ignore[arg-type]
+    assert reader.value().is_fresh
+    reader.now_ns += HEARTBEAT_HOLDS_NS
+    assert reader.value().is_fresh
+    reader.heartbeat(**words, period_ns=5 * S)  # type: ignore[arg-type]
     assert not reader.value().is_fresh
     assert reader.value().source == "rest"
+
+
+def test_nothing_is_fresh_by_the_heartbeat_of_a_daemon_that_does_not_judge(reader: Reader) -> None:
+    reader.tick()
+    health = f.ShardHealth(0, Source.WEBSOCKET, 7, True, 0, -1, 0)
+    body = f.Heartbeat(1, "live", "websocket", "valid", "", [health], 0, 0, 0, 0, 0, 1, 0)
+    reader.apply(f.feed_frame(HEARTBEAT_TOPIC, reader.message(body, seq=2, source=0)))
+    assert (reader.value().is_fresh, reader.value().source) == (False, "websocket")
+
+
+def test_the_heartbeat_of_the_broadcaster_before_says_nothing_of_a_new_one(reader: Reader) -> None:
+    reader.gen = 2
+    reader.tick()
+    assert not reader.value().is_fresh
+    reader.heartbeat()
+    assert reader.value().is_fresh
+
+
+@pytest.mark.parametrize("step_s", [-3_600, 3_600])
+def test_a_wall_clock_that_steps_changes_nothing_of_what_came_before(
+    reader: Reader, step_s: int
+) -> None:
+    reader.tick("NSE:TCS")
+    reader.now_ns += S
+    reader.tick()
+    reader.heartbeat(loss_age_ns=S // 2)
+    reader.step_ns = step_s * S
+    for _ in range(2):
+        assert (reader.value().is_fresh, reader.value("NSE:TCS").is_fresh) == (True, False)
+        reader.heartbeat(loss_age_ns=S // 2)
 
 
 @pytest.mark.parametrize("flag", [Flag.CACHED, Flag.STALE])

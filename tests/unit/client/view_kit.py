@@ -2,10 +2,12 @@
 
 import msgspec
 
+from kitefeed.actors.broadcaster.fence import Fence, Holding
+from kitefeed.actors.broadcaster.judge import judge
 from kitefeed.client.tick import Tick
 from kitefeed.client.view import View
 from kitefeed.protocol import feed as f
-from kitefeed.protocol.feed import FeedMessage, Heartbeat, ShardHealth, Source
+from kitefeed.protocol.feed import FeedMessage, FeedState, Heartbeat, Source
 from kitefeed.protocol.kite.ticks import FULL, DepthLevel, TickBody, pack_depth
 from kitefeed.protocol.topics import HEARTBEAT_TOPIC, snapshot_request, tick_topic
 
@@ -26,6 +28,7 @@ class Reader:
         is_remote: bool = False,
     ) -> None:
         self.now_ns = 1_000 * S
+        self.step_ns = 0  # of the wall clock
         self.gen = 1
         self.view = View(
             lambda: (self.view, self.now_ns), wanted, max_age_s=max_age_s, is_remote=is_remote
@@ -34,7 +37,7 @@ class Reader:
 
     @property
     def utc_ns(self) -> int:
-        return self.now_ns + UTC
+        return self.now_ns + UTC + self.step_ns
 
     def message(self, body: object, **fields: int) -> FeedMessage:
         defaults = {
@@ -70,9 +73,18 @@ class Reader:
         full_queues: int = 0,
     ) -> None:
         self._heartbeat_seq += 1
-        health = ShardHealth(0, granted, epoch, is_alive, 0, -1, period_ns, loss_age_ns)
-        body = Heartbeat(self.gen, feed, source, "valid", "", [health], 0, 0, 0, 0, 0, 1, 0,
-                         closed or [], fresh_shards, full_queues)  # fmt: skip
+        sent_ns = self.now_ns - sent_ago_ns
+        held = Holding(
+            epoch, granted, period_ns=period_ns,
+            heard_ns=sent_ns if is_alive else 0, frame_ns=sent_ns, value_ns=sent_ns,
+            loss_ns=0 if loss_age_ns < 0 else sent_ns - loss_age_ns,
+        )  # fmt: skip
+        fence = Fence()
+        fence.holdings[0] = held
+        words = FeedState(feed, source, closed_segments=closed or [], fresh_shards=fresh_shards)
+        shards = judge(fence, words, sent_ns, self.utc_ns - sent_ago_ns)
+        body = Heartbeat(self.gen, feed, source, "valid", "", shards, 0, 0, 0, 0, 0, 1, 0,
+                         words.closed_segments, fresh_shards, full_queues)  # fmt: skip
         message = self.message(
             body, seq=self._heartbeat_seq, source=0, t_pub_ns=self.utc_ns - sent_ago_ns
         )

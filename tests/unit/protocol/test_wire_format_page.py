@@ -13,8 +13,8 @@ from kitefeed.protocol.kite.ticks import LTP, TickBody
 
 PAGE = (Path(__file__).parents[3] / "docs" / "wire-format.md").read_text("utf-8")
 STRUCTS: list[type[msgspec.Struct]] = [
-    f.FeedMessage, TickBody, f.TickChunk, f.Heartbeat, f.ShardHealth, f.SnapshotEnd, f.FeedState,
-    f.OrderUpdate, f.Notice,
+    f.FeedMessage, TickBody, f.TickChunk, f.Heartbeat, f.ShardHealth, f.SegmentHealth,
+    f.SnapshotEnd, f.FeedState, f.OrderUpdate, f.Notice,
 ]  # fmt: skip
 
 
