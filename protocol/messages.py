@@ -221,11 +221,14 @@ class LinkClosed(Message, frozen=True):
 
 
 class Confirmed(Message, frozen=True):
-    """First packet (or polled value) of these instruments since they were asked for."""
+    """First packet (or polled value) of these instruments since they were asked for. `modes`: in
+    which each came (1 ltp, 2 quote, 3 full), told again when a higher one comes; without it, in
+    the one that was asked for."""
 
     shard: int
     epoch: int
     tokens: tuple[int, ...]
+    modes: tuple[int, ...] = ()
 
 
 # --- rest_poller ------------------------------------------------------------------------------
@@ -475,13 +478,26 @@ class ReaderStatus(msgspec.Struct):
     reconnects: int = 0
 
 
+class Unconfirmed(msgspec.Struct, frozen=True):
+    """What was asked for in `mode`, `since_s` seconds ago, and did not come. comes_in: the lower
+    mode in which it does, None when nothing came at all."""
+
+    instrument: str
+    mode: str
+    comes_in: str | None
+    since_s: float
+
+
 class Subscriptions(msgspec.Struct):
-    """Counts of the three sets: what is wanted, what was asked of Kite, what Kite confirmed."""
+    """Counts of the three sets: what is wanted, what was asked of Kite, and what Kite confirmed: it
+    came in the mode that was asked for, or in a higher one. `unconfirmed`: what was asked for 5 s
+    ago or more and is not, at most 100, the longest first."""
 
     wanted: int = 0
     asked: int = 0
     confirmed: int = 0
     refused: dict[str, str] = {}  # instrument -> why
+    unconfirmed: list[Unconfirmed] = []
 
 
 class Outage(msgspec.Struct):

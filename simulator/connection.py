@@ -10,6 +10,7 @@ from aiohttp import WSMsgType, web
 
 from kitefeed.kite_server.connection import Connection
 from kitefeed.kite_server.subscriptions import Due
+from kitefeed.protocol.kite.text import SetMode, Subscribe, Unsubscribe, parse_client_message
 from kitefeed.simulator.accounts import App
 from kitefeed.simulator.faults import Fault
 from kitefeed.simulator.world import World
@@ -58,7 +59,19 @@ class SimulatedConnection(Connection):
 
     async def handle(self, payload: bytes, now_ns: int) -> None:
         self._world.stats.count_message(payload)
-        await super().handle(payload, now_ns)
+        if not self._is_lost(payload):
+            await super().handle(payload, now_ns)
+
+    def _is_lost(self, payload: bytes) -> bool:
+        match parse_client_message(payload):
+            case Subscribe():
+                return self._world.faults.is_lost(Fault.LOSE_SUBSCRIBE, self.app.number)
+            case Unsubscribe():
+                return self._world.faults.is_lost(Fault.LOSE_UNSUBSCRIBE, self.app.number)
+            case SetMode():
+                return self._world.faults.is_lost(Fault.LOSE_MODE, self.app.number)
+            case _:
+                return False
 
     async def send_text(self, text: bytes) -> None:
         if not self.stands(Fault.SILENCE):

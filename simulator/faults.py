@@ -1,7 +1,7 @@
 """What can be made to go wrong, by name. Pure: names, arguments, and which are in force.
 
 Some faults happen once (`expire`, `kill`, `drop_ws`, `drop_one`, `market`); the others stand until
-`clear`, for one app or for all.
+`clear`, for one app or for all; those that lose messages, until so many are lost.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 STATUS_DEFAULT = 403
 SLOW_S_MAX = 600.0
+MESSAGES_MAX = 1_000
 
 
 class Fault(StrEnum):
@@ -27,6 +28,9 @@ class Fault(StrEnum):
     REST_SLOW = "rest_slow"  # REST answers after so many seconds
     NO_ENTITLEMENT = "no_entitlement"  # a plan without market data: profile fine, quotes not
     MARKET = "market"  # open or closed
+    LOSE_SUBSCRIBE = "lose_subscribe"  # the next so many subscribe messages never arrive
+    LOSE_UNSUBSCRIBE = "lose_unsubscribe"  # the same of those that end a subscription
+    LOSE_MODE = "lose_mode"  # and of those that set a mode
     GARBAGE = "garbage"  # damaged frames between the good ones
     CLEAR = "clear"  # every standing fault ends; a killed session stays dead
 
@@ -110,6 +114,12 @@ def _token(fault: Fault, text: str) -> str:
     return text
 
 
+def _messages(fault: Fault, text: str) -> str:
+    if text and not (text.isascii() and text.isdigit() and 1 <= int(text) <= MESSAGES_MAX):
+        raise FaultError(f"{fault} takes messages from 1 to {MESSAGES_MAX}, not {text!r}")
+    return text or "1"
+
+
 def _market(fault: Fault, text: str) -> str:
     if text not in ("open", "closed"):
         raise FaultError(f"{fault} takes open or closed, not {text!r}")
@@ -131,6 +141,9 @@ _ARGUMENTS: dict[Fault, Callable[[Fault, str], str]] = {
     Fault.REST_SLOW: _seconds,
     Fault.NO_ENTITLEMENT: _none,
     Fault.MARKET: _market,
+    Fault.LOSE_SUBSCRIBE: _messages,
+    Fault.LOSE_UNSUBSCRIBE: _messages,
+    Fault.LOSE_MODE: _messages,
     Fault.GARBAGE: _none,
     Fault.CLEAR: _none,
 }
@@ -158,6 +171,18 @@ class Faults:
 
     def stands(self, fault: Fault, app_number: int | None) -> bool:
         return self.argument(fault, app_number) is not None
+
+    def is_lost(self, fault: Fault, app_number: int) -> bool:
+        """Whether the next message of this app is lost; counts it."""
+        for key in ((fault, app_number), (fault, None)):
+            left = int(self._standing.get(key, 0))
+            if left > 1:
+                self._standing[key] = str(left - 1)
+            elif left:
+                del self._standing[key]
+            if left:
+                return True
+        return False
 
     def standing(self) -> list[dict[str, object]]:
         return [

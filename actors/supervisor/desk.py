@@ -54,6 +54,7 @@ class Desk:
         self._remember(frame_id, None)
         match request:
             case m.GetStatus():
+                self._subscriptions.orders.retain(self._supervisor.state.running)
                 self._reply(ticket, m.Status(self._status()))
             case m.WantInstruments():
                 self._want(ticket, request, now_ns)
@@ -71,8 +72,9 @@ class Desk:
 
     def turn(self, now_ns: int) -> None:
         """Answers the requests that can be answered by now."""
+        self._subscriptions.orders.retain(self._supervisor.state.running)
         for pending in self._subscriptions.due(now_ns, self._can_stream()):
-            self._answer(pending)
+            self._answer(pending, now_ns)
 
     # --- the requests -------------------------------------------------------------------------
 
@@ -94,15 +96,20 @@ class Desk:
         )
         self.turn(now_ns)
 
-    def _answer(self, pending: Pending) -> None:
-        state = self._supervisor.state.last_announced
-        waiting = f"{state.feed}: {state.reason}" if state else "starting"
-        if self._can_stream():
-            waiting = "no packet came yet; it will be streamed as soon as one does"
+    def _answer(self, pending: Pending, now_ns: int) -> None:
         answers = tuple(
-            self._subscriptions.answer(key, waiting, pending.mode) for key in pending.keys
+            self._subscriptions.answer(key, self._waiting(key, now_ns), pending.mode)
+            for key in pending.keys
         )
         self._reply(pending.ticket, m.Answers(answers))
+
+    def _waiting(self, key: str, now_ns: int) -> str:
+        """What an instrument waits for that has not come."""
+        if self._can_stream():
+            asked = self._subscriptions.progress(key, now_ns)
+            return asked or "no packet came yet; it will be streamed as soon as one does"
+        state = self._supervisor.state.last_announced
+        return f"{state.feed}: {state.reason}" if state else "starting"
 
     def _can_stream(self) -> bool:
         """Whether first packets are to be expected; if not, waiting for them is silence."""

@@ -172,8 +172,8 @@ class Shell:
                 if self._subscriptions.listen(message, boot_ns()):
                     self._on_wants_changed()
                 self._desk.turn(boot_ns())
-            case m.Confirmed(shard, epoch, tokens):
-                self._subscriptions.confirm(shard, epoch, tokens)
+            case m.Confirmed():
+                self._subscriptions.orders.confirm(message)
                 self._desk.turn(boot_ns())
             case m.InstrumentsReady(rows, day_ist):
                 log.info("instrument list is ready rows=%d day=%s", rows, day_ist)
@@ -307,7 +307,7 @@ class Shell:
 
     def _note(self, message: m.Message) -> None:
         if isinstance(message, m.Subscribe | m.StartPolling):
-            self._subscriptions.ordered(message.shard, message.epoch, message.instruments)
+            self._subscriptions.orders.told(message, boot_ns())
 
     def _persist(self) -> None:
         """A full disk costs the memory of a restart, not the feed."""

@@ -47,7 +47,7 @@ def status(
         standby=s.standby.word,
         market=_market(s),
         next_open=next_open.isoformat() if next_open else None,
-        subscriptions=subscriptions.counts(),
+        subscriptions=subscriptions.counts(now_ns),
         subscribers=broadcaster.beat.subscribers if broadcaster else 0,
         last_tick_age_s=_age_s(ticker.beat.last_tick_age_ns, now_ns - ticker.heard_ns)
         if ticker
@@ -73,7 +73,7 @@ def _shard(s: State, shard: Shard, subscriptions: Subscriptions) -> m.ShardStatu
         source=shard.grant.source,
         epoch=shard.grant.epoch,
         instruments=len(shard.instruments),
-        confirmed=subscriptions.confirmed_of(shard.number),
+        confirmed=subscriptions.orders.confirmed_of(shard.number),
     )
 
 

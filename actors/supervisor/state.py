@@ -241,6 +241,12 @@ class State:
         return next((s for s in self.shards if s.is_open and s.link.epoch == epoch), None)
 
     @property
+    def running(self) -> set[tuple[int, int]]:
+        """Shard and epoch of each source that delivers, or is about to."""
+        streamed = {(shard.number, shard.link.epoch) for shard in self.shards if shard.is_open}
+        return streamed | {(shard.number, shard.rest.epoch) for shard in self.shards}
+
+    @property
     def closed(self) -> list[Shard]:
         """Those that need a socket."""
         return [shard for shard in self.used if not shard.is_open]

@@ -1,7 +1,8 @@
-"""Which instruments are wanted, which were asked of Kite, which Kite has confirmed. Pure.
+"""Which instruments are wanted, and what becomes of a request for them. Pure.
 
 Wanted = configuration + operator + listeners; an instrument's mode is the highest anybody asked
 for. Names are resolved by the shell (the instrument list is a file); what it found comes in here.
+What was asked of Kite, and what Kite has confirmed, stands in `orders`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from kitefeed.actors.policy.names import did_you_mean, nearest
+from kitefeed.actors.supervisor.orders import LATE_NS, NAMED_MAX, Orders
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.ticks import is_index
@@ -34,15 +36,6 @@ class Pending:
     heard_ns: int = 0
 
 
-@dataclass
-class _Order:
-    """What the source of one shard was last told to deliver, and what has come of it."""
-
-    epoch: int
-    tokens: set[int]
-    confirmed: set[int]
-
-
 class Subscriptions:
     def __init__(
         self,
@@ -62,8 +55,7 @@ class Subscriptions:
         self._has_stirred = False  # listeners or the operator since `expire` last looked
         self._tokens: dict[str, int] = {}
         self.unknown: dict[str, str] = {}  # key -> why it cannot be had
-        self._orders: dict[int, _Order] = {}  # by shard
-        self._early: dict[int, _Order] = {}  # by shard; confirmed before it was ordered here
+        self.orders = Orders()
         self._instruments_max = capacity.total
         self._over_limit = _over_limit(capacity)
         self.pending: list[Pending] = []
@@ -233,44 +225,22 @@ class Subscriptions:
 
     # --- confirmations ------------------------------------------------------------------------
 
-    def ordered(self, shard: int, epoch: int, instruments: tuple[m.Instrument, ...]) -> None:
-        """A source was told to deliver these under `epoch`; a new epoch confirms anew."""
-        tokens = {i.token for i in instruments if not i.is_guard}
-        before = self._orders.get(shard)
-        if before is None or before.epoch != epoch:
-            before = self._early.pop(shard, None)
-        is_same = before is not None and before.epoch == epoch
-        confirmed = before.confirmed & tokens if before is not None and is_same else set()
-        self._orders[shard] = _Order(epoch, tokens, confirmed)
-
-    def confirm(self, shard: int, epoch: int, tokens: Iterable[int]) -> None:
-        """Of an epoch that was not ordered here yet, too: a source that a restarted supervisor
-        adopts says once what it has confirmed."""
-        order = self._orders.get(shard)
-        if order is not None and order.epoch == epoch:
-            order.confirmed.update(order.tokens.intersection(tokens))
-        elif order is None or epoch > order.epoch:
-            early = self._early.get(shard)
-            if early is None or early.epoch < epoch:
-                early = self._early[shard] = _Order(epoch, set(), set())
-            if early.epoch == epoch:
-                early.confirmed.update(tokens)
-
     def is_confirmed(self, key: str) -> bool:
         token = self._tokens.get(key)
-        return any(token in order.confirmed for order in self._orders.values())
+        return token is not None and self.orders.is_confirmed(token)
 
-    def confirmed_of(self, shard: int) -> int:
-        return len(self._orders[shard].confirmed) if shard in self._orders else 0
-
-    def counts(self) -> m.Subscriptions:
+    def counts(self, now_ns: int) -> m.Subscriptions:
         wanted = self.wanted()
         refused = {key: why for key, why in self.unknown.items() if key in wanted}
-        tokens = {self._tokens[key] for key in wanted if key in self._tokens}
-        orders = self._orders.values()
-        asked = tokens.intersection(set().union(*(order.tokens for order in orders)))
-        confirmed = tokens.intersection(set().union(*(order.confirmed for order in orders)))
-        return m.Subscriptions(len(wanted), len(asked), len(confirmed), refused)
+        keys = {self._tokens[key]: key for key in wanted if key in self._tokens}
+        asked = self.orders.asked().intersection(keys)
+        confirmed = self.orders.confirmed().intersection(keys)
+        late = [
+            lacking.named(keys[lacking.token], now_ns)
+            for lacking in self.orders.lacking()
+            if lacking.token in keys and now_ns - lacking.since_ns >= LATE_NS
+        ]
+        return m.Subscriptions(len(wanted), len(asked), len(confirmed), refused, late[:NAMED_MAX])
 
     # --- answers ------------------------------------------------------------------------------
 
@@ -285,6 +255,18 @@ class Subscriptions:
         if not self.is_known(key):
             waiting_for = "waiting for today's instrument list"
         return m.Answer(key, "accepted", f"{waiting_for}; {higher}" if higher else waiting_for)
+
+    def progress(self, key: str, now_ns: int) -> str:
+        """What has come of what was asked of Kite, of one that is not confirmed; empty for one
+        that was not asked for yet."""
+        lacking = self.orders.lacking_of(self._tokens.get(key, 0))
+        if lacking is None:
+            return ""
+        late = lacking.named(key, now_ns)
+        asked = f"{late.mode} was asked for {late.since_s:.0f} s ago"
+        if late.comes_in is not None:
+            return f"it comes in {late.comes_in} only, {asked}, and is asked for again"
+        return f"no packet came yet, {asked}, and is asked for again until one does"
 
     def due(self, now_ns: int, can_stream: bool) -> list[Pending]:
         """Pending requests that can be answered now: all is known, time is over, or nothing is

@@ -43,6 +43,7 @@ class Received(msgspec.Struct):
     unknown_tokens: int = 0
     batches: list[IngestBatch] = []
     reports: list[m.Message] = []
+    asks: list[Ask] = []
     has_tick: bool = False
     has_fresh_tick: bool = False
 
@@ -60,7 +61,7 @@ class Link:
         self._beat_due_ns = now_ns + BEAT_NS
         self._stood_ns = 0  # what is read before `_behind_until_ns` may have come as early as this
         self._behind_until_ns = 0
-        self._to_confirm: list[int] = []
+        self._to_confirm: dict[int, int] = {}  # token -> mode
         self._confirm_due_ns: int | None = None
 
     @property
@@ -69,7 +70,12 @@ class Link:
 
     @property
     def deadline_ns(self) -> int | None:
-        return earliest(self._beat_due_ns, self.liveness.deadline_ns, self._confirm_due_ns)
+        return earliest(
+            self._beat_due_ns,
+            self.liveness.deadline_ns,
+            self._confirm_due_ns,
+            self.asked.again_due_ns,
+        )
 
     def subscribe(
         self, instruments: Iterable[m.Instrument], now_ns: int, *, is_refresh: bool
@@ -78,7 +84,7 @@ class Link:
         values of instruments that stream no more are stale from here on."""
         self.is_subscribed = True
         before = self.asked.topics
-        asks = self.asked.change(instruments, is_refresh=is_refresh)
+        asks = self.asked.change(instruments, now_ns, is_refresh=is_refresh)
         self.liveness.subscribed(self.asked.instruments.values(), now_ns)
         after = self.asked.topics
         ended = [topic for token, topic in before.items() if topic and not after.get(token)]
@@ -108,21 +114,24 @@ class Link:
     def confirmations(self, now_ns: int) -> list[m.Message]:
         if self._confirm_due_ns is None or now_ns < self._confirm_due_ns:
             return []
-        tokens = tuple(t for t in self._to_confirm if t in self.asked.instruments)
-        self._to_confirm, self._confirm_due_ns = [], None
-        return [m.Confirmed(self.shard, self.epoch, tokens)] if tokens else []
+        modes = {t: mode for t, mode in self._to_confirm.items() if t in self.asked.instruments}
+        self._to_confirm, self._confirm_due_ns = {}, None
+        return self._confirmed(modes)
 
     def news(self) -> list[m.Message]:
         """What a supervisor has to know that may have missed it."""
         reports: list[m.Message] = []
         if self.is_fresh:
             reports.append(m.LinkFresh(self.shard, self.epoch))
-        if self.asked.confirmed:
-            tokens = tuple(sorted(self.asked.confirmed))
-            reports.append(m.Confirmed(self.shard, self.epoch, tokens))
+        reports += self._confirmed(dict(sorted(self.asked.arrived.items())))
         if self.liveness.is_silence_said:
             reports.append(m.LinkSilent(self.shard, self.epoch))
         return reports
+
+    def _confirmed(self, modes: dict[int, int]) -> list[m.Message]:
+        if not modes:
+            return []
+        return [m.Confirmed(self.shard, self.epoch, tuple(modes), tuple(modes.values()))]
 
     def _ticks(self, payload: bytes, now_ns: int, utc_s: float, received: Received) -> None:
         tokens, bodies, bad = repack_frame(payload)
@@ -131,6 +140,7 @@ class Link:
         try:
             topics = [*map(self.asked.topics.__getitem__, tokens)]
         except KeyError:
+            received.asks = self.asked.unwanted(tokens, now_ns)
             tokens, bodies = self._known(tokens, bodies)
             topics = [*map(self.asked.topics.__getitem__, tokens)]
             received.unknown_tokens = received.packets - len(tokens)
@@ -166,8 +176,8 @@ class Link:
             received.has_fresh_tick = True
             if self.liveness.fresh(fresh, now_ns):
                 received.reports.append(m.LinkFresh(self.shard, self.epoch))
-        if confirmed := self.asked.confirm(tokens):
-            self._to_confirm += confirmed
+        if arrived := self.asked.arrive(tokens, bodies):
+            self._to_confirm |= arrived
             if self._confirm_due_ns is None:
                 self._confirm_due_ns = now_ns + COALESCE_NS
         return flags
@@ -179,7 +189,7 @@ class Link:
         flags, fresh = [], []
         for token, body in zip(tokens, bodies, strict=True):
             tick = _decode(body)
-            is_first = self.asked.is_first(token, tick.mode)
+            is_first = self.asked.is_first(token, tick.mode, body)
             flags.append(_FIRST_PACKET if is_first else 0)
             if not is_first or _is_recent(tick, utc_s):
                 fresh.append(token)

@@ -1,8 +1,9 @@
 """The ticker: Kite's sockets under the supervisor's epochs; frames in, ingest batches out. Pure.
 
-A link lives from `OpenLink` to one final report (LinkRefused or LinkClosed). Nothing is tried
-again here. Several links may be open at once while the supervisor moves from one to the next;
-which of them may feed is decided by the broadcaster's fence, not here.
+A link lives from `OpenLink` to one final report (LinkRefused or LinkClosed). No connection is tried
+again here; what Kite did not confirm is asked again on the open one. Several links may be open at
+once while the supervisor moves from one to the next; which of them may feed is decided by the
+broadcaster's fence, not here.
 
     (none) --OpenLink--> connecting --Upgraded--> open --CloseLink--> closing --Ended--> (none)
                              +----------Ended-------+-------------------Ended----------> (none)
@@ -106,7 +107,7 @@ class Ticker:
         self._open: dict[LinkId, Link] = {}
         self._epochs: dict[int, int] = {}  # the highest order of each shard
         self.counters: Counter[str] = Counter(
-            frames=0, packets=0, bad_frames=0, unknown_tokens=0, callback_errors=0
+            frames=0, packets=0, bad_frames=0, unknown_tokens=0, callback_errors=0, asked_again=0
         )
         self.last_tick_ns: int | None = None
         self.fresh_tick_ns: int | None = None
@@ -230,6 +231,12 @@ class Ticker:
             self.last_tick_ns = now_ns
         if received.has_fresh_tick:
             self.fresh_tick_ns = self.fresh_shards_ns[link.shard] = now_ns
+        if received.asks:
+            return [
+                *received.batches,
+                *received.reports,
+                *self._ask_again(frame.link, received.asks),
+            ]
         return [*received.batches, *received.reports]
 
     def _is_for_others(self, frame: Frame, now_ns: int) -> bool:
@@ -246,8 +253,13 @@ class Ticker:
         for key, link in self._open.items():
             commands += link.beats(now_ns)
             commands += link.confirmations(now_ns)
+            commands += self._ask_again(key, link.asked.again(now_ns))
             commands += [_doubt(key, said) for said in link.liveness.wake(now_ns)]
         return commands
+
+    def _ask_again(self, key: LinkId, asks: list[Ask]) -> list[Send]:
+        self.counters["asked_again"] += len(asks)
+        return [Send(key, ask) for ask in asks]
 
 
 def _doubt(key: LinkId, said: Silent | Doubt) -> m.Message:

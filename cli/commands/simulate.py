@@ -85,6 +85,9 @@ def fault(name: str, argument: str | None, app: int | None, url: str | None) -> 
     rest_down            REST connections end without an answer
     rest_slow SECONDS    REST answers late
     no_entitlement       a plan without market data
+    lose_subscribe [N]   the next N subscribe messages never arrive (1)
+    lose_unsubscribe [N] the same of those that end a subscription
+    lose_mode [N]        and of those that set a mode
     garbage              damaged frames between the good ones
     market open|closed   prices move or rest
     clear                all of it ends; a dead session stays dead

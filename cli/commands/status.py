@@ -14,7 +14,7 @@ from kitefeed.protocol import messages as m
 from kitefeed.protocol.errors import ConfigError, Unavailable
 
 WATCH_S = 1.0
-REFUSED_SHOWN_MAX = 20  # `--json` has all
+NAMES_SHOWN_MAX = 20  # `--json` has more
 
 
 @click.command()
@@ -71,7 +71,9 @@ def rows(report: m.StatusReport) -> list[tuple[str, str]]:
         *(("configuration", line) for line in configuration(report.config)),
         ("version", report.version),
     ]
-    return found + _refused(counts.refused)
+    refused = [f"{name}: {why}" for name, why in counts.refused.items()]
+    found += _names("unconfirmed", [*map(_unconfirmed, counts.unconfirmed)])
+    return found + _names("refused", refused)
 
 
 def configuration(digests: dict[str, str]) -> list[str]:
@@ -96,11 +98,16 @@ def _edited(path: Path, digest: str) -> str:
     )
 
 
-def _refused(refused: dict[str, str]) -> list[tuple[str, str]]:
-    shown = [f"{name}: {why}" for name, why in list(refused.items())[:REFUSED_SHOWN_MAX]]
-    more = len(refused) - len(shown)
-    shown += [f"and {more} more: `kitefeed status --json`"] if more else []
-    return [("refused", line) for line in shown]
+def _names(name: str, lines: list[str]) -> list[tuple[str, str]]:
+    shown, more = lines[:NAMES_SHOWN_MAX], len(lines) - NAMES_SHOWN_MAX
+    shown += [f"and {more} more: `kitefeed status --json`"] if more > 0 else []
+    return [(name, line) for line in shown]
+
+
+def _unconfirmed(late: m.Unconfirmed) -> str:
+    came = "nothing came" if late.comes_in is None else f"comes in {late.comes_in} only"
+    asked = f"{late.mode} was asked for {_ago(late.since_s)}"
+    return f"{late.instrument}: {came}; {asked}, and is asked for again"
 
 
 def _user(report: m.StatusReport) -> str:

@@ -77,6 +77,38 @@ def test_subscribe_answers_when_the_first_packet_came_and_is_remembered(rig: Rig
     assert rig.kitefeed("unsubscribe", "NSE:HDFCBANK").returncode == 0
 
 
+def test_what_kite_has_not_confirmed_is_named_with_how_long_until_it_is_repaired(rig: Rig) -> None:
+    rig.simulator.fault("lose_mode", "3")  # until 10 s after the first
+    done = rig.kitefeed("subscribe", "NSE:HDFCBANK", "--mode", "full")
+    assert done.returncode == 75, done.stderr + done.stdout
+    assert "comes in quote only, full was asked for 5 s ago" in done.stdout
+
+    def unconfirmed() -> list[dict[str, object]]:
+        found: list[dict[str, object]] = rig.status()["subscriptions"]["unconfirmed"]
+        return found
+
+    (named,) = unconfirmed()
+    assert named["since_s"] >= 5
+    del named["since_s"]
+    assert named == {"instrument": "NSE:HDFCBANK", "mode": "full", "comes_in": "quote"}
+    assert "NSE:HDFCBANK: comes in quote only" in rig.kitefeed("status").stdout
+    eventually(lambda: not unconfirmed(), 10, every_s=0.3)
+    with rig.feed("NSE:HDFCBANK") as feed:
+        eventually(lambda: feed["NSE:HDFCBANK"].depth is not None, 5)
+    counts = rig.status()["subscriptions"]
+    assert counts["asked"] == counts["confirmed"]
+    assert rig.kitefeed("unsubscribe", "NSE:HDFCBANK").returncode == 0
+
+
+def test_a_lost_subscribe_is_repeated_and_so_is_its_end(rig: Rig) -> None:
+    rig.simulator.fault("lose_subscribe")
+    done = rig.kitefeed("subscribe", "NSE:TATAMOTORS")
+    assert done.returncode == 0, done.stderr + done.stdout  # asked again within its five seconds
+    rig.simulator.fault("lose_unsubscribe")
+    assert rig.kitefeed("unsubscribe", "NSE:TATAMOTORS").returncode == 0
+    eventually(lambda: rig.simulator.stats()["subscribed"]["1"] == [len(INSTRUMENTS)], 8)
+
+
 def test_a_value_that_nobody_streams_any_more_reads_stale(rig: Rig) -> None:
     assert rig.kitefeed("subscribe", "NSE:TATAMOTORS").returncode == 0
     with rig.feed() as everything:

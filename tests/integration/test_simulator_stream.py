@@ -515,6 +515,23 @@ def test_a_reader_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch)
     run(scenario, instruments=3000, tick_hz=1.0)
 
 
+@pytest.mark.parametrize(
+    ("fault", "lengths"), [("lose_subscribe", [44, 184]), ("lose_mode", [44, 44, 184])]
+)
+def test_as_many_messages_are_lost_as_were_ordered_and_nobody_is_told(
+    fault: str, lengths: list[int]
+) -> None:
+    async def scenario(client: Client, simulator: Simulator) -> None:
+        await client.fault(fault)
+        ws = await client.connect()
+        for action, value in [("subscribe", [INFY]), ("mode", ["full", [INFY]])] * 2:
+            await ask(ws, action, value)
+        assert [len((await next_packets(ws))[INFY]) for _ in lengths] == lengths
+        assert simulator.stats.messages()["full"] == 2
+
+    run(scenario, market_open=False)
+
+
 def test_two_close_frames_lie_on_the_wire() -> None:
     async def scenario(client: Client, simulator: Simulator) -> None:
         reader, writer, _ = await raw_handshake(simulator)

@@ -234,6 +234,19 @@ def test_orders_and_notices_pass_and_garbage_is_counted(
     assert not [r for r in stage.reports if isinstance(r, m.LinkClosed)]
 
 
+@pytest.mark.parametrize("fault", ["lose_subscribe", "lose_mode"])
+def test_what_kite_never_heard_is_asked_again_within_seconds_and_comes_in_its_mode(
+    kite: RunningSimulator, stage: Stage, fault: str
+) -> None:
+    kite.fault(fault, 2)  # the first, and the one that repeats it
+    stream(stage, INFY)
+    stage.report(m.Confirmed, lambda report: report.modes == (FULL,), within_s=2 + 3 + 3)
+    stage.until(lambda: len(stage.items("tick/NSE:INFY")) > 3)
+    body = msgspec.msgpack.decode(stage.items("tick/NSE:INFY")[-1].body, type=TickBody)
+    assert body.mode == FULL
+    stage.until(lambda: stage.beats[-1].counters["asked_again"] >= 2)
+
+
 def test_an_order_that_came_too_late_or_with_an_old_epoch_is_not_carried_out(
     kite: RunningSimulator, stage: Stage
 ) -> None:

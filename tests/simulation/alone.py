@@ -196,6 +196,21 @@ def batches_lost(story: Story) -> float:
     return story.aside.uniform(8, 20)
 
 
+def messages_lost(story: Story) -> float:
+    """What is asked of a socket, new or open, never arrives; nor perhaps what repeats it."""
+    world, rng = story.world, story.aside
+    kinds = rng.choice([["subscribe"], ["subscribe"], ["mode"], ["subscribe", "mode"]])
+    world.kite.losing = {kind: rng.choice([1, 1, 2]) for kind in kinds}
+    world.kite.losing["unsubscribe"] = 1
+    if rng.random() < 0.5:
+        story.drop_all()
+    else:
+        for key in world.basket.keys:
+            (world.reader.drop if key in world.reader.keys else world.reader.want)(key)
+    world.alert(45)  # what nobody reads any more ends after half a minute
+    return 45
+
+
 def held_up(story: Story) -> float:
     """The network stands still, and what it held arrives late."""
     seconds = story.aside.uniform(3.5, 9)

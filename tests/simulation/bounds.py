@@ -9,6 +9,7 @@ from kitefeed.actors.supervisor.facts import LinkState, Shard
 from kitefeed.actors.supervisor.state import State
 from kitefeed.actors.ticker.machine import LinkId
 from kitefeed.protocol.feed import IngestBatch, Source
+from kitefeed.protocol.kite.ticks import mode_from_name
 from tests.simulation.exchange import S
 from tests.simulation.life import require
 
@@ -23,6 +24,9 @@ LIMITED_NS = 10 * S + SEEN_NS + S  # no quote for ten seconds after a 429 has co
 POLLED_NS = 10 * S  # a call that hangs, a pause, a sweep
 PROBLEM_SEEN_NS = 4 * S
 STANDBY_NS = 9 * S
+ASKED_NS = 8 * S  # of three messages in a row two may be lost: after two seconds, and three more
+TOLD_NS = 6 * S  # a report may take two seconds, and is gathered
+FALSE_NS = S  # what was asked a moment ago is on its way
 SAID = ("login_required", "no_entitlement", "session_refused", "socket", "limit", "network")
 
 
@@ -66,6 +70,7 @@ class Bounds:
         self._check_priming(s, steady_ns)
         self._check_polls(s, steady_ns)
         self._check_file(s, steady_ns)
+        self._check_asked(s, steady_ns)
 
     # --- what is said -------------------------------------------------------------------------
 
@@ -160,3 +165,27 @@ class Bounds:
         lasts_ns = self._lasts_ns("problem", holds=problem is not None)
         if min(lasts_ns, steady_ns) > PROBLEM_SEEN_NS:
             require(s.session.problem == problem, "a damaged session file is told")
+
+    def _check_asked(self, s: State, steady_ns: int) -> None:
+        """What was asked of Kite and lost is asked again, and nothing is called confirmed that does
+        not come in the mode that was asked for."""
+        world = self.world
+        for shard in s.shards:
+            epoch = shard.link.epoch
+            socket = world.kite.sockets.get(LinkId(shard.number, epoch))
+            is_sound = socket is not None and not socket.fault and shard.link.is_subscribed
+            modes = socket.modes if socket is not None and is_sound else {}
+            asked = {i.token: mode_from_name(i.mode) for i in shard.link.asked if not i.is_guard}
+            lacking = {token for token, mode in asked.items() if modes.get(token, 0) < mode}
+            order = world.centre.subscriptions.orders._orders.get((shard.number, epoch))
+            confirmed = order.confirmed() if order is not None else asked.keys() - lacking
+            false, missing = lacking & confirmed, asked.keys() - lacking - confirmed
+            said = (
+                (ASKED_NS, lacking, "what was asked and lost is asked again"),
+                (FALSE_NS, false, "what does not come as it was asked is not confirmed"),
+                (TOLD_NS, missing, "what comes as it was asked is confirmed"),
+            )
+            for limit_ns, tokens, promise in said:
+                holds = is_sound and bool(tokens)
+                lasts_ns = self._lasts_ns(f"{promise} {epoch}", holds=holds)
+                require(min(lasts_ns, steady_ns) <= limit_ns, promise)

@@ -136,8 +136,8 @@ class Centre(Host):
             case m.ListenersWant():
                 self.subscriptions.listen(message, self.world.now_ns)
                 self._wants_changed()
-            case m.Confirmed(shard, epoch, tokens):
-                self.subscriptions.confirm(shard, epoch, tokens)
+            case m.Confirmed():
+                self.subscriptions.orders.confirm(message)
                 self.desk.turn(self.world.now_ns)
             case m.InstrumentsReady():
                 self.subscriptions.forget_names()
@@ -207,7 +207,7 @@ class Centre(Host):
 
     def _note(self, message: m.Message) -> None:
         if isinstance(message, m.Subscribe | m.StartPolling):
-            self.subscriptions.ordered(message.shard, message.epoch, message.instruments)
+            self.subscriptions.orders.told(message, self.world.now_ns)
         if isinstance(message, m.OpenLink):
             stored = msgspec.json.decode(self.disk, type=Persisted).epoch
             require(stored >= message.epoch, "epoch used before it was stored")

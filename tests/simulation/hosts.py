@@ -32,6 +32,7 @@ SUPERVISOR_LOST_NS = 3 * S
 TIMER_NS = 1_000_000  # the driver never arms a shorter one
 CLOCK_READ_NS = 5 * S
 LOOK_NS = S // 4
+ASKED_AGAIN_S = 9  # when what was lost twice has been asked again
 CACHED_NEW_NS = 7 * S  # a packet whose last trade is so recent is news, cached or not
 NEVER = 1 << 62
 
@@ -236,6 +237,9 @@ class Ticker(Host):
                 self.send(command)
 
     def _asked(self, socket: Socket, ask: Ask) -> None:
+        if self.world.kite.is_lost(ask):
+            self.world.alert(ASKED_AGAIN_S)  # its timer counts until it is repaired
+            return
         packets = self.world.kite.asked(socket, ask)
         if packets is not None and not socket.fault:
             life = self.life

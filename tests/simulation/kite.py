@@ -78,6 +78,8 @@ class Kite:
         self.latency_s = 1.0  # factor
         self.lacking: int | None = None  # token of an instrument that quotes do not have
         self.lacked_ns: dict[int, int] = {}  # UTC of the first quote that lacked it
+        # Action -> how many of the next messages never arrive; "mode" is any of them.
+        self.losing: dict[str, int] = {}
         self._rng = rng
         self._utc_ns = utc_ns
         self._quoted_ns = -S
@@ -89,6 +91,7 @@ class Kite:
         self.rest, self.net, self.socket, self.ghosts, self.latency_s = "ok", "ok", "ok", 0, 1.0
         self.lacking = None
         self.lacked_ns.clear()
+        self.losing.clear()
         for account in self.accounts.values():
             account.has_data = True
 
@@ -185,16 +188,26 @@ class Kite:
         self.sockets[link] = Socket(link, account)
         return (self._rng.uniform(2, 16) if self.socket == "slow" else delay_s), ""
 
+    def is_lost(self, ask: Ask) -> bool:
+        """Whether this message never arrives; counts it."""
+        action = ask.action if ask.action.endswith("subscribe") else "mode"
+        left = self.losing.get(action, 0)
+        self.losing[action] = max(0, left - 1)
+        return left > 0
+
     def asked(self, socket: Socket, ask: Ask) -> bytes | None:
         """Kite answers a subscription with the cached packet of every token."""
         if ask.action == "unsubscribe":
             for token in ask.tokens:
                 socket.modes.pop(token, None)
             return None
-        mode = QUOTE if ask.action == "subscribe" else mode_from_name(ask.action)
-        for token in ask.tokens:
-            socket.modes[token] = mode
-        return self._packets(socket, list(ask.tokens))
+        tokens = list(ask.tokens)
+        if ask.action == "subscribe":
+            socket.modes |= dict.fromkeys(tokens, QUOTE)
+        else:  # of what is not subscribed a mode says nothing
+            tokens = [token for token in tokens if token in socket.modes]
+            socket.modes |= dict.fromkeys(tokens, mode_from_name(ask.action))
+        return self._packets(socket, tokens) if tokens else None
 
     def frame(self, socket: Socket) -> bytes:
         """What has changed since the last frame, else a heartbeat."""
@@ -204,6 +217,10 @@ class Kite:
         versions = {t: self.exchange.version(t, now_ns) for t in socket.modes}
         changed = [t for t, version in versions.items() if version != socket.sent.get(t)]
         return self._packets(socket, changed) if changed else HEARTBEAT
+
+    def has_more(self, socket: Socket, token: int) -> bool:
+        """Whether its next frame has this instrument."""
+        return self.exchange.version(token, self._utc_ns()) != socket.sent.get(token)
 
     def everything(self, socket: Socket) -> bytes:
         """A frame with all of it that trades."""

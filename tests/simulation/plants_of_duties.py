@@ -20,6 +20,7 @@ from kitefeed.actors.supervisor import (
     grant,
     headline,
     link,
+    orders,
     probe,
     rest,
     roster,
@@ -29,8 +30,9 @@ from kitefeed.actors.supervisor import (
 from kitefeed.actors.supervisor.facts import Link, LinkState, Operate, Persist, Shard
 from kitefeed.actors.supervisor.machine import Supervisor
 from kitefeed.actors.supervisor.state import State
-from kitefeed.actors.ticker import link_state, liveness
+from kitefeed.actors.ticker import link_state, liveness, subscriptions
 from kitefeed.actors.token_validator import machine as validator
+from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import IngestBatch
 from tests.simulation.exchange import S
 from tests.simulation.planting import HOUR_NS, Plant, nothing
@@ -135,6 +137,11 @@ def _lower_too(self: fence.Fence, shard: int, epoch: int, source: Any) -> fence.
     return _grant(self, shard, epoch, source)
 
 
+def _of_any_mode(self: orders.Orders, message: m.Confirmed) -> None:
+    _confirm(self, msgspec.structs.replace(message, modes=()))
+
+
+_confirm = orders.Orders.confirm
 _feed, _let_in, _ask, _wait_network = headline._feed, dial.let_in, probe.ask, dial.wait_network
 _candidate, _wish, _conclude, _seen = rest._candidate, rest._wish, session._conclude, session.seen
 _apply, _admit, _grant = Supervisor._apply, fence.Fence.admit, fence.Fence.grant
@@ -203,6 +210,12 @@ PLANTS: dict[str, list[Plant]] = {
     "what the operator says is not written down": [(Supervisor, "_apply", _unwritten)],
     # ticker, fence, broadcaster
     "a stream without news is doubted after a minute": [(liveness, "UNPROVEN_NS", MINUTE_NS)],
+    "what was lost on the way to Kite is never asked again": [
+        (subscriptions, "ASK_AGAIN_S", (10 * 3_600,))
+    ],
+    "a packet of any mode confirms": [(orders.Orders, "confirm", _of_any_mode)],
+    "nothing is confirmed by a packet": [(link_state.Link, "confirmations", lambda *_: [])],
+    "what is asked again is news": [(subscriptions.Asked, "_is_repeat", lambda *_: False)],
     "a trade of ten minutes ago is news": [(link_state, "FRESH_WITHIN_S", 600)],
     "a source that says nothing is alive": [(fence, "BEAT_STALE_NS", HOUR_NS)],
     "a socket without frames is alive": [(fence, "FRAME_STALE_NS", HOUR_NS)],

@@ -248,6 +248,18 @@ def test_status_says_which_kite_it_is() -> None:
     assert "sandbox: https://sandbox.kite.trade, wss://x" in status.text(found)
 
 
+def test_status_names_what_kite_has_not_confirmed_and_for_how_long() -> None:
+    found = report()
+    found.subscriptions.unconfirmed = [
+        m.Unconfirmed("NSE:INFY", "full", "quote", 72.0),
+        *(m.Unconfirmed(f"NSE:X{n}", "quote", None, 5.0) for n in range(29)),
+    ]
+    shown = status.text(found)
+    assert "NSE:INFY: comes in quote only; full was asked for 72 s ago" in shown
+    assert "NSE:X0: nothing came; quote was asked for 5.0 s ago, and is asked for again" in shown
+    assert "and 10 more: `kitefeed status --json`" in shown
+
+
 def test_status_shows_each_socket_when_there_are_several() -> None:
     found = report()
     one = m.ShardStatus(0, "live", "websocket", 3, 2, 2)

@@ -22,6 +22,8 @@ from kitefeed.simulator.faults import Command, Fault, FaultError, Faults, parse_
         ("rest_status", "502", Command(Fault.REST_STATUS, "502")),
         ("rest_slow", 0.5, Command(Fault.REST_SLOW, "0.5")),
         ("market", "closed", Command(Fault.MARKET, "closed")),
+        ("lose_subscribe", None, Command(Fault.LOSE_SUBSCRIBE, "1")),
+        ("lose_mode", 3, Command(Fault.LOSE_MODE, "3")),
     ],
 )
 def test_a_fault_has_a_name_and_a_checked_argument(
@@ -52,6 +54,8 @@ def test_a_fault_has_a_name_and_a_checked_argument(
         ("slow_ws", None),
         ("freeze", "NSE:INFY"),
         ("freeze", None),
+        ("lose_mode", "0"),
+        ("lose_subscribe", "all"),
     ],
 )
 def test_anything_else_is_refused_with_a_sentence(name: object, argument: object) -> None:
@@ -83,3 +87,12 @@ def test_a_fault_stands_for_its_app_or_for_all_until_it_is_cleared() -> None:
 def test_the_help_of_the_command_names_every_fault() -> None:
     text = simulate.commands["fault"].help or ""
     assert all(fault.value in text for fault in Fault)
+
+
+def test_so_many_messages_are_lost_as_were_ordered_of_one_app_and_of_all() -> None:
+    faults = Faults()
+    faults.stand(Command(Fault.LOSE_MODE, "2"), None)
+    faults.stand(Command(Fault.LOSE_MODE, "1"), 1)
+    assert [faults.is_lost(Fault.LOSE_MODE, 1) for _ in range(4)] == [True, True, True, False]
+    assert not faults.is_lost(Fault.LOSE_SUBSCRIBE, 1)
+    assert faults.standing() == []

@@ -2,6 +2,7 @@ from kitefeed.actors.supervisor.desk import KNOWN_REPLIES_MAX, Desk, Ticket
 from kitefeed.actors.supervisor.facts import Operate, RetryNow
 from kitefeed.actors.supervisor.subscriptions import PENDING_MAX, Subscriptions
 from kitefeed.protocol import messages as m
+from kitefeed.protocol.kite.ticks import LTP, QUOTE
 from tests.unit.actors.supervisor.bench import Bench, S
 
 INFY, TOKEN = "NSE:INFY", 408065
@@ -12,6 +13,7 @@ class Office:
 
     def __init__(self, bench: Bench | None = None) -> None:
         self.bench = bench or Bench()
+        self.epoch = 0
         self.subscriptions = Subscriptions((), (), "quote", {})
         self.replies: list[tuple[Ticket, m.Message]] = []
         self.fed: list[object] = []
@@ -36,6 +38,14 @@ class Office:
     def ask(self, request: m.ControlRequest, frame_id: str = "1", peer: bytes = b"p") -> None:
         self.desk.handle(peer, frame_id, request, 0)
 
+    def told(self) -> None:
+        """What is wanted was asked of the open socket."""
+        order = m.Subscribe(0, self.epoch, self.subscriptions.instruments())
+        self.subscriptions.orders.told(order, 0)
+
+    def confirm(self, mode: int) -> None:
+        self.subscriptions.orders.confirm(m.Confirmed(0, self.epoch, (TOKEN,), (mode,)))
+
     def answers(self) -> list[m.Answer]:
         reply = self.replies[-1][1]
         assert isinstance(reply, m.Answers)
@@ -44,8 +54,9 @@ class Office:
 
 def live_office() -> Office:
     bench = Bench()
-    bench.live()
+    epoch = bench.live()
     office = Office(bench)
+    office.epoch = epoch
     office.subscriptions.resolved({INFY: TOKEN}, {"NSE:NOPE": "not listed"})
     return office
 
@@ -54,8 +65,11 @@ def test_a_wish_is_answered_when_its_first_packet_came() -> None:
     office = live_office()
     office.ask(m.WantInstruments((INFY,)))
     assert office.replies == []
-    office.subscriptions.ordered(0, 1, office.subscriptions.instruments())
-    office.subscriptions.confirm(0, 1, [TOKEN])
+    office.told()
+    office.confirm(LTP)
+    office.desk.turn(S)
+    assert office.replies == []
+    office.confirm(QUOTE)
     office.desk.turn(S)
     assert office.answers() == [m.Answer(INFY, "confirmed")]
     assert office.replies[-1][0] == (b"p", "1")
@@ -69,6 +83,35 @@ def test_a_wish_is_answered_at_its_deadline_with_what_it_waits_for() -> None:
     office.desk.turn(2 * S)
     assert office.answers()[0].outcome == "accepted"
     assert "no packet came yet" in office.answers()[0].detail
+
+
+def test_an_answer_says_for_how_long_what_was_asked_of_kite_has_not_come() -> None:
+    office = live_office()
+    office.ask(m.WantInstruments((INFY,), wait_s=5))
+    office.told()
+    office.desk.turn(5 * S)
+    nothing = (
+        "no packet came yet, quote was asked for 5 s ago, and is asked for again until one does"
+    )
+    assert office.answers() == [m.Answer(INFY, "accepted", nothing)]
+    office.ask(m.WantInstruments((INFY,), wait_s=5), "2")
+    office.confirm(LTP)
+    office.desk.turn(7 * S)
+    lower = "it comes in ltp only, quote was asked for 7 s ago, and is asked for again"
+    assert office.answers() == [m.Answer(INFY, "accepted", lower)]
+
+
+def test_what_a_socket_confirmed_that_is_gone_is_not_confirmed() -> None:
+    office = live_office()
+    office.subscriptions.want([INFY], None)
+    office.told()
+    office.confirm(QUOTE)
+    office.desk.turn(S)
+    assert office.subscriptions.is_confirmed(INFY)
+    office.bench.feed(m.LinkClosed(0, office.epoch, 1006, "gone"))
+    office.desk.turn(S)
+    counts = office.subscriptions.counts(S)
+    assert (counts.wanted, counts.asked, counts.confirmed) == (1, 0, 0)
 
 
 def test_a_wish_does_not_wait_in_silence_while_nothing_can_stream() -> None:

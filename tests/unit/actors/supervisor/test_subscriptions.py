@@ -25,6 +25,14 @@ def heard(*wanted: str, plain: tuple[str, ...] = (), **modes: m.Mode) -> m.Liste
     return m.ListenersWant(wanted, {f"NSE:{name}": mode for name, mode in modes.items()}, plain)
 
 
+def told(made: Subscriptions, shard: int, epoch: int, these: tuple[m.Instrument, ...]) -> None:
+    made.orders.told(m.Subscribe(shard, epoch, these), 0)
+
+
+def confirm(made: Subscriptions, shard: int, epoch: int, *tokens: int) -> None:
+    made.orders.confirm(m.Confirmed(shard, epoch, tokens))
+
+
 def keys(made: Subscriptions) -> list[str]:
     return [instrument.key for instrument in made.instruments()]
 
@@ -142,7 +150,7 @@ def test_programs_that_come_back_within_the_grace_are_no_news() -> None:
 def test_a_name_that_nobody_knows_has_no_grace() -> None:
     made = make()
     made.listen(heard("NSE:NOPE"), 0)
-    assert made.counts().refused == {"NSE:NOPE": "not listed"}
+    assert made.counts(0).refused == {"NSE:NOPE": "not listed"}
     assert made.listen(heard(), 1)
     assert made.wanted() == {}
 
@@ -207,7 +215,7 @@ def test_more_than_all_sockets_take_is_refused_until_there_is_room() -> None:
     assert keys(made) == [INFY, NIFTY]
     assert made.answer(SBIN, "").outcome == "refused"
     assert "2 instruments" in made.answer(SBIN, "").detail
-    assert set(made.counts().refused) == {SBIN}
+    assert set(made.counts(0).refused) == {SBIN}
     made.drop(NIFTY)
     assert keys(made) == [INFY, SBIN]
     assert made.answer(SBIN, "").outcome == "accepted"
@@ -236,52 +244,56 @@ def test_the_operator_may_have_what_was_refused_to_a_program_for_want_of_room() 
 def test_the_confirmations_of_one_socket_say_nothing_of_another() -> None:
     made = make((INFY, SBIN))
     infy, sbin = made.instruments()
-    made.ordered(0, 5, (infy,))
-    made.ordered(1, 6, (sbin,))
-    made.confirm(1, 5, [infy.token])
-    made.confirm(1, 6, [infy.token, sbin.token])
+    told(made, 0, 5, (infy,))
+    told(made, 1, 6, (sbin,))
+    confirm(made, 1, 5, infy.token)
+    confirm(made, 1, 6, infy.token, sbin.token)
     assert (made.is_confirmed(INFY), made.is_confirmed(SBIN)) == (False, True)
-    assert (made.confirmed_of(0), made.confirmed_of(1), made.confirmed_of(2)) == (0, 1, 0)
-    assert made.counts() == m.Subscriptions(wanted=2, asked=2, confirmed=1)
+    assert (
+        made.orders.confirmed_of(0),
+        made.orders.confirmed_of(1),
+        made.orders.confirmed_of(2),
+    ) == (0, 1, 0)
+    assert made.counts(0) == m.Subscriptions(wanted=2, asked=2, confirmed=1)
 
 
 def test_what_was_asked_of_two_sockets_is_counted_once() -> None:
     made = make((INFY,))
     for shard in (0, 1):  # it moved, and the former socket is gone
-        made.ordered(shard, 5 + shard, made.instruments())
-        made.confirm(shard, 5 + shard, [TOKENS[INFY]])
-    assert made.counts() == m.Subscriptions(wanted=1, asked=1, confirmed=1)
+        told(made, shard, 5 + shard, made.instruments())
+        confirm(made, shard, 5 + shard, TOKENS[INFY])
+    assert made.counts(0) == m.Subscriptions(wanted=1, asked=1, confirmed=1)
 
 
 def test_confirmations_count_for_the_epoch_that_was_ordered() -> None:
     made = make((INFY, SBIN))
-    made.ordered(0, 5, made.instruments())
-    made.confirm(0, 4, [TOKENS[INFY]])
+    told(made, 0, 5, made.instruments())
+    confirm(made, 0, 4, TOKENS[INFY])
     assert not made.is_confirmed(INFY)
-    made.confirm(0, 5, [TOKENS[INFY]])
+    confirm(made, 0, 5, TOKENS[INFY])
     assert made.is_confirmed(INFY)
-    assert made.counts() == m.Subscriptions(wanted=2, asked=2, confirmed=1)
-    made.ordered(0, 6, made.instruments())
+    assert made.counts(0) == m.Subscriptions(wanted=2, asked=2, confirmed=1)
+    told(made, 0, 6, made.instruments())
     assert not made.is_confirmed(INFY)
 
 
 def test_what_an_adopted_source_confirmed_before_it_was_ordered_here_counts() -> None:
     made = make((INFY, SBIN))
-    made.confirm(0, 5, [TOKENS[INFY]])
+    confirm(made, 0, 5, TOKENS[INFY])
     assert not made.is_confirmed(INFY)
-    made.confirm(0, 5, [TOKENS[NIFTY]])
-    made.ordered(0, 5, made.instruments())
-    assert made.counts() == m.Subscriptions(wanted=2, asked=2, confirmed=1)
-    made.ordered(0, 6, made.instruments())
+    confirm(made, 0, 5, TOKENS[NIFTY])
+    told(made, 0, 5, made.instruments())
+    assert made.counts(0) == m.Subscriptions(wanted=2, asked=2, confirmed=1)
+    told(made, 0, 6, made.instruments())
     assert not made.is_confirmed(INFY)
 
 
 def test_what_is_no_longer_ordered_is_no_longer_confirmed() -> None:
     made = make((INFY, SBIN))
-    made.ordered(0, 5, made.instruments())
-    made.confirm(0, 5, [TOKENS[INFY], TOKENS[SBIN]])
-    made.ordered(0, 5, made.instruments()[:1])
-    assert made.counts().confirmed == 1
+    told(made, 0, 5, made.instruments())
+    confirm(made, 0, 5, TOKENS[INFY], TOKENS[SBIN])
+    told(made, 0, 5, made.instruments()[:1])
+    assert made.counts(0).confirmed == 1
 
 
 @pytest.mark.parametrize(
@@ -295,8 +307,8 @@ def test_what_is_no_longer_ordered_is_no_longer_confirmed() -> None:
 )
 def test_an_answer_says_what_became_of_the_instrument(key: str, outcome: str, detail: str) -> None:
     made = make((INFY, SBIN))
-    made.ordered(0, 5, made.instruments())
-    made.confirm(0, 5, [TOKENS[INFY]])
+    told(made, 0, 5, made.instruments())
+    confirm(made, 0, 5, TOKENS[INFY])
     answer = made.answer(key, "connecting")
     assert (answer.outcome, answer.detail) == (outcome, detail)
 
@@ -319,8 +331,8 @@ def test_an_answer_says_why_the_mode_is_higher_than_asked_for(
 def test_the_configuration_is_named_where_it_wants_more_than_the_operator() -> None:
     made = make((INFY,))
     made.want([INFY], "ltp")
-    made.ordered(0, 5, made.instruments())
-    made.confirm(0, 5, [TOKENS[INFY]])
+    told(made, 0, 5, made.instruments())
+    confirm(made, 0, 5, TOKENS[INFY])
     why = "it streams in quote, not ltp, because the configuration file asks for that"
     assert made.answer(INFY, "", "ltp") == m.Answer(INFY, "confirmed", why)
 
@@ -338,8 +350,8 @@ def test_a_programs_question_waits_until_its_subscriptions_are_known_or_can_be()
 def test_a_request_is_due_when_all_is_known_or_time_is_over_or_nothing_will_come() -> None:
     def waiting(*wanted: str) -> Subscriptions:
         made = make((INFY, SBIN))
-        made.ordered(0, 5, made.instruments())
-        made.confirm(0, 5, [TOKENS[INFY]])
+        told(made, 0, 5, made.instruments())
+        confirm(made, 0, 5, TOKENS[INFY])
         made.pending.append(Pending((b"p", "id"), wanted, 100))
         return made
 

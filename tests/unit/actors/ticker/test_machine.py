@@ -40,14 +40,19 @@ NIFTY = m.Instrument(256265, "NSE:NIFTY 50", "full", is_canary=True)
 
 
 class Stage:
-    """A ticker under virtual time. `tell` keeps what came out, `at_ns` is now."""
+    """A ticker under virtual time. `tell` keeps what came out, `at_ns` is now. `asks`: what was
+    asked of Kite and when, in seconds since the start."""
 
     def __init__(self) -> None:
         self.ticker = Ticker()
         self.at_ns = 100 * S
+        self.asks: list[tuple[float, Ask]] = []
 
     def tell(self, event: object) -> list[object]:
-        return list(self.ticker.handle(event, self.at_ns))  # type: ignore[arg-type]
+        commands = list(self.ticker.handle(event, self.at_ns))  # type: ignore[arg-type]
+        sent = [command.ask for command in commands if isinstance(command, Send)]
+        self.asks += [(self.at_ns / S - 100, ask) for ask in sent]
+        return commands
 
     def open(self, *instruments: m.Instrument, link: LinkId = LINK) -> list[object]:
         self.tell(m.OpenLink(link.shard, link.epoch, "fp", self.at_ns + S))
@@ -64,7 +69,7 @@ class Stage:
         return self.tell(Frame(link, payload, False, UTC_S))
 
     def run(self, seconds: float, *, heartbeat_s: float | None = 1.0) -> list[object]:
-        """Lets time pass, with heartbeats of Kite, and returns all that is not a batch."""
+        """Lets time pass, with heartbeats of Kite, and returns what was reported."""
         until_ns = self.at_ns + int(seconds * S)
         beat_ns = int(heartbeat_s * S) if heartbeat_s else 10**18
         next_beat_ns, said = self.at_ns + beat_ns, []
@@ -72,7 +77,7 @@ class Stage:
             due_ns = min(self.ticker.deadline_ns or until_ns + 1, next_beat_ns)
             if due_ns > until_ns:
                 self.at_ns = until_ns
-                return [command for command in said if not isinstance(command, IngestBatch)]
+                return [command for command in said if isinstance(command, m.Message)]
             self.at_ns = max(self.at_ns, due_ns)
             if due_ns == next_beat_ns:
                 said += self.heartbeat()
@@ -347,7 +352,9 @@ def test_first_packets_are_confirmed_together(stage: Stage) -> None:
     stage.at_ns += COALESCE_NS - 1
     assert reports(stage.frame(tick(TCS))) == []
     stage.at_ns += 1
-    assert reports(stage.tell(Wake())) == [m.Confirmed(0, 1, (INFY.token, TCS.token))]
+    assert reports(stage.tell(Wake())) == [
+        m.Confirmed(0, 1, (INFY.token, TCS.token), (QUOTE, QUOTE))
+    ]
     stage.frame(tick(INFY))
     assert not [said for said in stage.run(1) if isinstance(said, m.Confirmed)]
 
@@ -357,8 +364,72 @@ def test_a_new_supervisor_hears_of_freshness_and_all_confirmations(stage: Stage)
     assert stage.tell(Welcomed()) == []
     stage.frame(tick(INFY), tick(TCS))
     stage.frame(tick(INFY))
-    told = [m.LinkFresh(0, 1), m.Confirmed(0, 1, (INFY.token, TCS.token))]
+    told = [m.LinkFresh(0, 1), m.Confirmed(0, 1, (INFY.token, TCS.token), (QUOTE, QUOTE))]
     assert stage.tell(Welcomed()) == told
+
+
+def test_what_kite_does_not_answer_is_asked_again_counted_and_confirmed_when_it_comes(
+    stage: Stage,
+) -> None:
+    stage.open(INFY, NIFTY)
+    stage.frame(tick(NIFTY, mode=QUOTE))
+    assert m.Confirmed(0, 1, (NIFTY.token,), (QUOTE,)) in stage.run(4)
+    assert stage.asks[2:] == [
+        (2, Ask("subscribe", (INFY.token,))),
+        (2, Ask("full", (NIFTY.token,))),
+    ]
+    assert stage.ticker.counters["asked_again"] == 2
+    stage.frame(tick(INFY), tick(NIFTY, mode=FULL))
+    assert m.Confirmed(0, 1, (INFY.token, NIFTY.token), (QUOTE, FULL)) in stage.run(1)
+    stage.run(600)
+    assert len(stage.asks) == 4
+
+
+def test_the_answer_to_what_was_asked_again_is_no_proof_of_life(stage: Stage) -> None:
+    stage.open(INFY)
+    stage.run(4)
+    for _ in range(2):  # the first one was only late
+        (batch,) = batches(stage.frame(tick(INFY)))
+        assert batch.flags == [Flag.FIRST_PACKET]
+        assert stage.ticker.fresh_tick_ns is None
+    (batch,) = batches(stage.frame(tick(INFY, price=158_030)))
+    assert batch.flags == [0]
+    assert stage.ticker.fresh_tick_ns == stage.at_ns
+
+
+def test_what_comes_although_it_was_unsubscribed_is_unsubscribed_again(stage: Stage) -> None:
+    stage.open(INFY, TCS)
+    stage.frame(tick(INFY), tick(TCS))
+    stage.tell(m.Subscribe(0, 1, (TCS,)))
+    stage.asks.clear()
+    for _ in range(60):
+        stage.frame(tick(INFY), tick(TCS))
+        stage.run(0.25)
+    again = Ask("unsubscribe", (INFY.token,))
+    assert stage.asks == [(2, again), (5, again), (10, again)]
+    assert stage.ticker.counters["asked_again"] == 3
+    stage.tell(m.Subscribe(0, 1, (TCS, INFY)))
+    stage.asks.clear()
+    for _ in range(60):
+        stage.frame(tick(INFY), tick(TCS))
+        stage.run(0.25)
+    assert stage.asks == []
+
+
+def test_what_was_never_asked_for_is_counted_and_nothing_else(stage: Stage) -> None:
+    stage.open(TCS)
+    for _ in range(60):
+        stage.frame(tick(INFY), tick(TCS))
+        stage.run(0.25)
+    assert len(stage.asks) == 1
+    assert stage.ticker.counters["unknown_tokens"] == 60
+
+
+def test_what_a_link_did_not_confirm_ends_with_it(stage: Stage) -> None:
+    stage.open(INFY)
+    stage.tell(m.CloseLink(0, 1))
+    stage.run(60)
+    assert len(stage.asks) == 1
 
 
 # --- liveness -------------------------------------------------------------------------------------
@@ -612,7 +683,7 @@ def test_a_refresh_asks_anew_and_its_packets_are_first_packets(stage: Stage) -> 
     ]
     (batch,) = batches(stage.frame(tick(INFY)))
     assert batch.flags == [Flag.FIRST_PACKET]
-    assert m.Confirmed(0, 1, (INFY.token,)) in stage.run(1)
+    assert m.Confirmed(0, 1, (INFY.token,), (QUOTE,)) in stage.run(1)
 
 
 def test_packets_in_ltp_mode_count_like_others(stage: Stage) -> None:
