@@ -3,8 +3,9 @@
 from collections import deque
 
 NS_PER_S = 1_000_000_000
-# One shared bucket for /quote, /quote/ohlc and /quote/ltp; another for everything else.
+# One shared bucket for /quote, /quote/ohlc and /quote/ltp; one for candles, one for the rest.
 QUOTES_PER_S = 1
+HISTORICAL_PER_S = 3
 OTHERS_PER_S = 10
 # A caller that waits exactly one second may arrive a little early on our clock.
 _TOLERANCE_NS = 20_000_000

@@ -9,7 +9,7 @@ import string
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from kitefeed.kite_server.limits import OTHERS_PER_S, QUOTES_PER_S, RateLimit
+from kitefeed.kite_server.limits import HISTORICAL_PER_S, OTHERS_PER_S, QUOTES_PER_S, RateLimit
 from kitefeed.protocol.kite.session import checksum as wanted_checksum
 
 REQUEST_TOKEN_LIFE_NS = 300 * 1_000_000_000  # Kite says "a few minutes"
@@ -39,6 +39,7 @@ class App:
     logins: int = 0
     request_tokens: dict[str, int] = field(default_factory=dict, repr=False)  # token: expiry ns
     quotes: RateLimit = field(default_factory=lambda: RateLimit(QUOTES_PER_S))
+    history: RateLimit = field(default_factory=lambda: RateLimit(HISTORICAL_PER_S))
     others: RateLimit = field(default_factory=lambda: RateLimit(OTHERS_PER_S))
 
 

@@ -9,12 +9,19 @@ from kitefeed.kite_server.answers import Handler
 from kitefeed.protocol.kite.text import BrokerMessage, OrderUpdate, ServerError, server_message
 from kitefeed.simulator.accounts import App
 from kitefeed.simulator.faults import SESSION_FAULTS, Command, Fault, FaultError, parse_command
-from kitefeed.simulator.orders import OrderError
-from kitefeed.simulator.rest import Rest
+from kitefeed.simulator.order_form import OrderError
 from kitefeed.simulator.stream import SimulatedStream
 from kitefeed.simulator.world import World
 
 CLOSED_BY_SERVER = "1000"
+_MADE_UP = {
+    "exchange": "NSE",
+    "tradingsymbol": "INFY",
+    "transaction_type": "BUY",
+    "quantity": "1",
+    "order_type": "MARKET",
+    "product": "CNC",
+}
 
 
 class ControlError(ValueError):
@@ -26,12 +33,10 @@ class Control:
         self,
         world: World,
         stream: SimulatedStream,
-        rest: Rest,
         credentials: Callable[[App], dict[str, object]],
     ) -> None:
         self._world = world
         self._stream = stream
-        self._rest = rest
         self._credentials = credentials
 
     def routes(self) -> list[web.RouteDef]:
@@ -72,7 +77,8 @@ class Control:
         elif fault is Fault.DROP_ONE:
             await self._stream.drop(app, argument, newest=1)
         elif fault is Fault.MARKET:
-            self._world.market.open(argument == "open")
+            self._world.exchange.open(argument == "open", self._world.wall_ns())
+            await self._stream.tell_orders()
         elif fault is Fault.CLEAR:
             self._world.faults.clear(app.number if app else None)
         else:
@@ -93,14 +99,14 @@ class Control:
         body = await _object(request)
         app = self.app(body.get("app", 1))
         changes = {name: value for name, value in body.items() if name != "app"}
-        form = {"exchange": "NSE", "tradingsymbol": "INFY", "transaction_type": "BUY"}
-        form["quantity"] = "1"
-        form |= {
+        form = _MADE_UP | {
             name: str(changes[name])
-            for name in (*form, "order_type", "product", "price", "validity", "tag")
+            for name in (*_MADE_UP, "price", "trigger_price", "validity", "tag")
             if changes.get(name) is not None
         }
-        order = self._rest.make_order(app, str(changes.get("variety", "regular")), form) | changes
+        variety = str(changes.get("variety", "regular"))
+        book = self._world.exchange.book(app)
+        order = book.make_up(variety, form, self._world.wall_ns()).postback() | changes
         count = await self._stream.push(app, server_message(OrderUpdate(order)))
         return _json({"order_id": order["order_id"], "sockets": count})
 

@@ -38,6 +38,10 @@ class Listing(NamedTuple):
         return f"{self.exchange}:{self.symbol}"
 
     @property
+    def is_share(self) -> bool:
+        return self.kind == "EQ" and self.segment != "INDICES"
+
+    @property
     def divisor(self) -> int:
         return divisor_of(self.token)
 

@@ -6,7 +6,7 @@ first read, so a dump of 90 000 rows costs nothing until it is subscribed to.
 
 import random
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from kitefeed.protocol.kite.ticks import (
@@ -31,6 +31,7 @@ _DAY_S = 86_400
 _TOKEN_DIGITS_MAX = 10  # of an u32
 
 
+CIRCUIT = 10  # price bands, in per cent of the previous close
 MOVES_MAX = 120  # kept per instrument, a minute or two of a liquid one
 
 
@@ -147,6 +148,11 @@ class Security:
         ]
         return buy, sell
 
+    def circuits(self) -> tuple[int, int]:
+        """The lowest and the highest price of an order today, scaled and on the tick."""
+        ticks = self.close * CIRCUIT // 100 // self.tick
+        return max(self.tick, self.close - ticks * self.tick), self.close + ticks * self.tick
+
     def show_book(self, is_shown: bool) -> None:
         """What was sent of it before is outdated; an index has none."""
         if is_shown != self.has_book and not is_index(self.listing.token):
@@ -177,11 +183,15 @@ class Security:
         return TickBody(*common, self.last_trade_s, *oi, exchange_s, depth)
 
 
+Listener = Callable[[Security, int], None]
+
+
 class Market:
     """Every listed instrument, by token and by `EXCHANGE:SYMBOL`.
 
     `tick_hz` bounds how often a liquid instrument moves: at the default 2, once in 0.5 to 1 s, so
     never more than two packets in a second. Indices move once per second whatever it is.
+    `listeners` are told of the first value of every instrument and of each later one.
     """
 
     def __init__(
@@ -193,6 +203,7 @@ class Market:
         self._is_open = is_open
         self._seed = seed
         self._rng = random.Random(seed)
+        self.listeners: list[Listener] = []
         self._period_ns = round(NS_PER_S / tick_hz)
         self._securities: dict[int, Security] = {}
 
@@ -216,6 +227,7 @@ class Market:
             last_trade_s = self._first_trade_s(now_ns)
             security = Security(listing, self._seed, now_ns, last_trade_s, has_book=self._is_open)
             self._securities[token] = security
+            self._tell(security, now_ns)
             security.due_ns = now_ns + self._wait_ns(security)
         self._step_when_due(security, now_ns)
         return security
@@ -256,6 +268,12 @@ class Market:
         if self._is_open and security.due_ns <= now_ns:
             security.step(self._rng, now_ns)
             security.due_ns = self._next_due_ns(security, now_ns)
+            self._tell(security, now_ns)
+
+    def _tell(self, security: Security, now_ns: int) -> None:
+        if self._is_open:
+            for listener in self.listeners:
+                listener(security, now_ns)
 
     def _next_due_ns(self, security: Security, now_ns: int) -> int:
         if not is_index(security.listing.token):

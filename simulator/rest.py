@@ -1,7 +1,7 @@
-"""Kite's REST API and login page, as far as a feed or a small strategy needs them."""
+"""Sessions, market data and the login page over REST; orders are in `trading`."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import web
@@ -26,30 +26,24 @@ from kitefeed.kite_server.market_data import (
 )
 from kitefeed.protocol.kite.instruments import Instrument
 from kitefeed.protocol.kite.rest import ltp_item, ohlc_item, quote_item
-from kitefeed.protocol.kite.text import OrderUpdate, server_message
 from kitefeed.protocol.kite.ticks import FULL
 from kitefeed.simulator.accounts import App, Refusal
 from kitefeed.simulator.faults import Fault
+from kitefeed.simulator.historical import historical
 from kitefeed.simulator.listings import Listing
 from kitefeed.simulator.market import Security
-from kitefeed.simulator.orders import OrderError, new_order
-from kitefeed.simulator.stream import SimulatedStream
 from kitefeed.simulator.world import World
 
 NS_PER_S = 1_000_000_000
-_CIRCUIT = 10  # price bands, in per cent of the previous close
-_VARIETIES = frozenset({"regular", "amo", "co", "iceberg", "auction"})
 
 
 class Rest:
     """The routes. `guard` is the middleware that counts them and lets faults strike."""
 
-    def __init__(self, world: World, stream: SimulatedStream, redirect_url: str) -> None:
+    def __init__(self, world: World, redirect_url: str) -> None:
         self._world = world
-        self._stream = stream
         self._redirect_url = redirect_url
         self._dumps: dict[str, bytes] = {}  # exchange ("" is all): gzipped CSV
-        self._orders = 0
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -62,7 +56,7 @@ class Rest:
             web.get("/quote/ltp", self.ltp),
             web.get("/instruments", self.instruments),
             web.get("/instruments/{exchange}", self.instruments),
-            web.post("/orders/{variety}", self.place_order),
+            web.get("/instruments/historical/{instrument_token}/{interval}", self.historical),
             web.get("/connect/login", self.login_page),
         ]
 
@@ -127,14 +121,15 @@ class Rest:
         """Refused: individuals get no refresh token."""
         raise RestError(403, "TokenException", "Token is invalid or has expired.")
 
-    def _authorised(self, request: web.Request) -> App:
+    def authorised(self, request: web.Request) -> App:
+        """Whose live token this is; RestError for any other."""
         app = self._world.accounts.authorise(*credentials_of(request))
         if app is None:
             raise RestError(403)
         return app
 
     async def profile(self, request: web.Request) -> web.Response:
-        app = self._authorised(request)
+        app = self.authorised(request)
         if not app.others.allow(self._world.wall_ns()):
             raise RestError(429)
         return success(shapes.profile(app.user_id, app.user_name))
@@ -153,7 +148,7 @@ class Rest:
     def _quotes(
         self, request: web.Request, count_max: int, item: Callable[[Security], dict[str, object]]
     ) -> web.Response:
-        app = self._authorised(request)
+        app = self.authorised(request)
         now_ns = self._world.wall_ns()
         if self._world.faults.stands(Fault.NO_ENTITLEMENT, app.number):
             raise RestError(403, "PermissionException", "Insufficient permission for that call.")
@@ -162,8 +157,7 @@ class Rest:
         return quotes(request, count_max, lambda key: self._world.market.find(key, now_ns), item)
 
     def _quote_item(self, security: Security) -> dict[str, object]:
-        band = security.close * _CIRCUIT // 100
-        return quote_item(security.body(FULL), security.close - band, security.close + band)
+        return quote_item(security.body(FULL), *security.circuits())
 
     async def instruments(self, request: web.Request) -> web.Response:
         """The dump. Kite answers it without a session, so it proves nothing about one."""
@@ -176,38 +170,15 @@ class Rest:
             self._dumps[exchange] = dump
         return dump_response(request, dump)
 
-    # --- orders ---
-
-    async def place_order(self, request: web.Request) -> web.Response:
-        app = self._authorised(request)
-        if not app.others.allow(self._world.wall_ns()):
-            raise RestError(429)
-        variety = request.match_info["variety"]
-        if variety not in _VARIETIES:
-            raise InputError("Invalid `variety`.")
-        try:
-            order = self.make_order(app, variety, await form_of(request))
-        except OrderError as error:
-            raise InputError(str(error)) from None
-        await self.push_order(app, order)
-        return success({"order_id": order["order_id"]})
-
-    def make_order(self, app: App, variety: str, form: Mapping[str, str]) -> dict[str, object]:
-        """An order object with the next number. OrderError when the form is bad."""
+    async def historical(self, request: web.Request) -> web.Response:
+        app = self.authorised(request)
         now_ns = self._world.wall_ns()
-        key = f"{form.get('exchange', '')}:{form.get('tradingsymbol', '')}"
-        security = self._world.market.find(key, now_ns)
-        if security is None:
-            raise OrderError(
-                "The instrument you are placing an order for has either expired or does not exist."
-            )
-        order = new_order(app, variety, form, security, self._orders + 1, now_ns)
-        self._orders += 1
-        return order
-
-    async def push_order(self, app: App, order: dict[str, object]) -> int:
-        """Report the order on every socket of the app; how many there were."""
-        return await self._stream.push(app, server_message(OrderUpdate(order)))
+        if self._world.faults.stands(Fault.NO_ENTITLEMENT, app.number):
+            raise RestError(403, "PermissionException", "Insufficient permission for that call.")
+        if not app.history.allow(now_ns):
+            raise RestError(429)
+        market, kept = self._world.market, self._world.exchange.candles
+        return success(historical(market, kept, request.match_info, request.query, now_ns))
 
 
 def _session(app: App, now_ns: int) -> dict[str, object]:

@@ -14,6 +14,7 @@ from kitefeed.kite_server.stream import PULSE_S
 from kitefeed.protocol.kite.rest import IST
 from kitefeed.simulator.accounts import Accounts, App
 from kitefeed.simulator.control import Control
+from kitefeed.simulator.exchange import Exchange
 from kitefeed.simulator.faults import Faults, parse_command
 from kitefeed.simulator.listings import list_instruments
 from kitefeed.simulator.market import Market
@@ -21,6 +22,7 @@ from kitefeed.simulator.options import REDIRECT_URL
 from kitefeed.simulator.rest import Rest
 from kitefeed.simulator.stats import Stats
 from kitefeed.simulator.stream import SimulatedStream
+from kitefeed.simulator.trading import Trading
 from kitefeed.simulator.world import World
 
 NS_PER_S = 1_000_000_000
@@ -58,10 +60,12 @@ class Simulator:
         self.market = Market(listings, seed, tick_hz=tick_hz, is_open=market_open)
         self.faults = Faults()
         self.stats = Stats()
-        world = World(self.accounts, self.market, self.faults, self.stats, wall_ns)
+        self.exchange = Exchange(self.accounts, self.market)
+        world = World(self.accounts, self.market, self.exchange, self.faults, self.stats, wall_ns)
         self.stream = SimulatedStream(world, min(PULSE_S, 1 / tick_hz))
-        self.rest = Rest(world, self.stream, redirect_url)
-        self.control = Control(world, self.stream, self.rest, self.credentials)
+        self.rest = Rest(world, redirect_url)
+        self.trading = Trading(world, self.stream, self.rest.authorised)
+        self.control = Control(world, self.stream, self.credentials)
 
     @property
     def rest_url(self) -> str:
@@ -143,5 +147,6 @@ class Simulator:
         application = web.Application(middlewares=[guard])
         application.add_routes([web.get("/", self.stream.handle)])
         application.add_routes(self.rest.routes())
+        application.add_routes(self.trading.routes())
         application.add_routes(self.control.routes())
         return application

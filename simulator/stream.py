@@ -5,7 +5,7 @@ import hashlib
 
 from kitefeed.kite_server.stream import PULSE_S, Handshake, Stream, push
 from kitefeed.protocol.kite.limits import SOCKETS_MAX
-from kitefeed.protocol.kite.text import InstrumentsMeta
+from kitefeed.protocol.kite.text import InstrumentsMeta, OrderUpdate, server_message
 from kitefeed.simulator.accounts import App
 from kitefeed.simulator.connection import SimulatedConnection
 from kitefeed.simulator.faults import Fault
@@ -50,9 +50,17 @@ class SimulatedStream(Stream[SimulatedConnection]):
         await asyncio.sleep(float(slow_s or 0))
 
     async def prepare(self, now_ns: int) -> None:
-        """Moves what is subscribed to, also where a fault keeps it from being sent."""
+        """Moves what is subscribed to, also where a fault keeps it from being sent, and what
+        orders wait for."""
         for connection in self.open_sockets:
             self._world.market.advance(connection.subscriptions.modes, now_ns)
+        self._world.exchange.beat(now_ns)
+        await self.tell_orders()
+
+    async def tell_orders(self) -> None:
+        """What happened to orders since is told to every socket of their app."""
+        for app, postback in self._world.exchange.take_updates():
+            await self.push(app, server_message(OrderUpdate(postback)))
 
     async def push(self, app: App, text: bytes) -> int:
         """A text message on every socket of the app; how many there were."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kitefeed.simulator.accounts import Accounts
+from kitefeed.simulator.exchange import Exchange
 from kitefeed.simulator.faults import Faults
 from kitefeed.simulator.market import Market
 from kitefeed.simulator.stats import Stats
@@ -13,6 +14,7 @@ from kitefeed.simulator.stats import Stats
 class World:
     accounts: Accounts
     market: Market
+    exchange: Exchange
     faults: Faults
     stats: Stats
     wall_ns: Callable[[], int]  # UTC epoch ns

@@ -46,6 +46,12 @@ def _type_of(option: Option) -> click.ParamType[Any] | type[str]:
 def simulate(context: click.Context, /, **options: Any) -> None:
     """Run Kite on this machine: REST and WebSocket on one port, a seeded market, no account.
 
+    \b
+    answers   login, profile, margins, quotes, instruments, historical candles; orders (place,
+              modify, cancel, list, history), trades, positions, holdings; WebSocket
+    refuses   GTT, mutual funds, computation of margins and charges, conversion of positions,
+              cover and auction orders; docs/simulator.md has every route
+
     Prints one line of JSON with the addresses and credentials when it is ready, and runs until
     it is interrupted. The subcommands talk to a simulator that is running.
     """

@@ -211,25 +211,6 @@ def test_the_dump_is_plain_for_who_did_not_ask_for_gzip(
     assert raw.raw.read().startswith(b"instrument_token,")
 
 
-def test_an_order_gets_a_number(kite_server: RunningSimulator) -> None:
-    client = client_of(kite_server)
-    order = {
-        "variety": "regular",
-        "exchange": "NSE",
-        "tradingsymbol": "INFY",
-        "transaction_type": "BUY",
-        "quantity": 1,
-        "product": "CNC",
-        "order_type": "MARKET",
-    }
-    first, second = client.place_order(**order), client.place_order(**order)
-    assert first.isdigit()
-    assert first != second
-    for wrong in ({"quantity": 0}, {"tradingsymbol": "NOPE"}, {"transaction_type": "HOLD"}):
-        with pytest.raises(InputException):
-            client.place_order(**{**order, **wrong})
-
-
 def test_an_unknown_route_is_an_envelope_too(kite_server: RunningSimulator) -> None:
     answer = raw_get(kite_server, "/nowhere")
     assert answer.status_code == 404

@@ -1,6 +1,7 @@
 """The simulator's WebSocket, seen raw: frames are taken apart here by hand, not by our decoder."""
 
 import asyncio
+import datetime as dt
 import json
 import struct
 import time
@@ -10,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from kitefeed.protocol.kite.rest import IST
 from kitefeed.simulator.server import Simulator
 from tests.support import eventually_async
 
@@ -467,6 +469,43 @@ def test_orders_and_notices_reach_every_socket_of_their_app() -> None:
         assert (await next_text(other, "message"))["data"] == "Maintenance tonight"
         await client.control("notice", type="error", data="No.", app=1)
         assert (await next_text(mine[0], "error"))["data"] == "No."
+
+    run(scenario)
+
+
+def test_candles_agree_with_the_packets_of_a_socket() -> None:
+    async def scenario(client: Client, simulator: Simulator) -> None:
+        ws = await client.connect()
+        await ask(ws, "subscribe", [INFY])
+        await ask(ws, "mode", ["full", [INFY]])
+        ticks: list[tuple[int, float]] = []  # exchange time, last price
+
+        async def take() -> None:
+            packet = (await next_packets(ws)).get(INFY, b"")
+            if len(packet) == 184:
+                (at_s,) = struct.unpack_from(">I", packet, 60)
+                ticks.append((at_s, struct.unpack_from(">i", packet, 4)[0] / 100))
+
+        while len(ticks) < 25:
+            await take()
+        await client.fault("market", "closed")
+        while not ticks or ticks[-1][1] != simulator.market.seen(INFY).price / 100:
+            await take()
+        minutes: dict[int, list[float]] = {}
+        for at_s, price in ticks:
+            minutes.setdefault(at_s // 60, []).append(price)
+        app = simulator.accounts.apps[0]
+        moments = [dt.datetime.fromtimestamp(ticks[0][0] + s, IST) for s in (-60, 60)]
+        begin, end = (f"{moment:%Y-%m-%d %H:%M:%S}" for moment in moments)
+        async with client.http.get(
+            f"{simulator.rest_url}/instruments/historical/{INFY}/minute",
+            headers={"Authorization": f"token {app.api_key}:{app.access_token}"},
+            params={"from": begin, "to": end},
+        ) as answer:
+            candles = (await answer.json())["data"]["candles"]
+        assert [row[1:5] for row in candles] == [
+            [prices[0], max(prices), min(prices), prices[-1]] for prices in minutes.values()
+        ]
 
     run(scenario)
 

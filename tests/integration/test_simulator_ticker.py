@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from kitefeed.protocol.kite.text import OrderUpdate, server_message
 from kitefeed.protocol.kite.ticks import FULL, TickBody, unpack_depth
 from kitefeed.simulator.server import Simulator
 from kitefeed.simulator.thread import RunningSimulator, running_simulator
@@ -174,7 +175,8 @@ def test_the_official_ticker_sees_what_was_sent_in_every_mode_and_every_event(
     assert set(map(int, sent)) == wanted
     assert not ticker.ticks[265]["tradable"]
 
-    kite_server.call(lambda: simulator.rest.push_order(simulator.accounts.apps[0], {"a": 1}))
+    update = server_message(OrderUpdate({"a": 1}))
+    kite_server.call(lambda: simulator.stream.push(simulator.accounts.apps[0], update))
     assert ticker.next_where(lambda each: each["event"] == "order")["order"] == {"a": 1}
     kite_server.fault("refuse_ws")
     assert ticker.next_where(lambda each: each["event"] == "close")["code"] == 1000

@@ -1,0 +1,71 @@
+"""`/instruments/historical`: candles over REST."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from kitefeed.kite_server.answers import InputError
+from kitefeed.protocol.kite.rest import IST
+from kitefeed.protocol.kite.ticks import divisor_of
+from kitefeed.simulator.candles import INTERVALS, Candles, Minute, candles, today
+from kitefeed.simulator.market import Market, Security
+
+NS_PER_S = 1_000_000_000
+_TOKEN_DIGITS_MAX = 10
+
+
+def historical(
+    market: Market, kept: Candles, path: Mapping[str, str], query: Mapping[str, str], now_ns: int
+) -> dict[str, object]:
+    """The answer to one request. InputError for what Kite refuses."""
+    interval = path["interval"]
+    if interval not in INTERVALS:
+        raise InputError("Invalid `interval`.")
+    begin, end = (_moment(query, name) for name in ("from", "to"))
+    if begin > end:
+        raise InputError("Invalid `from`: it is after `to`.")
+    days_max = INTERVALS[interval][1]
+    if end - begin > timedelta(days=days_max):
+        raise InputError(f"interval exceeds max limit: {days_max} days")
+    token = path["instrument_token"]
+    is_token = token.isascii() and token.isdigit() and len(token) <= _TOKEN_DIGITS_MAX
+    security = market.read(int(token), now_ns) if is_token else None
+    if security is None:
+        raise InputError("invalid token")
+    has_oi = _flag(query, "oi")
+    _flag(query, "continuous")
+    found = (each for each in _made(kept, security, interval) if begin <= each.start <= end)
+    return {"candles": [_row(each, divisor_of(int(token)), has_oi) for each in found]}
+
+
+def _made(kept: Candles, security: Security, interval: str) -> list[Minute]:
+    made = candles(security, kept.minutes(security.listing.token), interval)
+    if interval != "day":
+        return made
+    now = today(security, datetime.fromtimestamp(security.exchange_s, IST).date())
+    return [each for each in made if each.start < now.start] + [now]
+
+
+def _moment(query: Mapping[str, str], name: str) -> datetime:
+    """`yyyy-mm-dd hh:mm:ss`, or a day alone, IST."""
+    text = query.get(name, "")
+    if not text:
+        raise InputError(f"Missing or empty field `{name}`")
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"Invalid `{name}`. It should be yyyy-mm-dd hh:mm:ss.") from None
+    return found if found.tzinfo is not None else found.replace(tzinfo=IST)
+
+
+def _flag(query: Mapping[str, str], name: str) -> bool:
+    value = query.get(name, "0")
+    if value not in ("0", "1"):
+        raise InputError(f"Invalid `{name}`. It should be 0 or 1.")
+    return value == "1"
+
+
+def _row(candle: Minute, divisor: int, has_oi: bool) -> list[object]:
+    prices = (candle.open, candle.high, candle.low, candle.close)
+    row: list[object] = [candle.start.strftime("%Y-%m-%dT%H:%M:%S%z")]
+    row += [price / divisor for price in prices]
+    return [*row, candle.volume, candle.oi] if has_oi else [*row, candle.volume]
