@@ -12,6 +12,7 @@ from kitefeed.actors.supervisor.state import State
 from kitefeed.actors.ticker.machine import LinkId
 from kitefeed.client.reader import RESYNC_NS
 from kitefeed.client.tick import Tick
+from kitefeed.client.view import View
 from kitefeed.protocol.feed import Flag, IngestBatch, Source, decode_body
 from kitefeed.protocol.kite.ticks import segment_of
 from kitefeed.protocol.topics import key_of
@@ -173,6 +174,7 @@ class Observer:
             self._check_origin(tick, age_ns)
         if view.is_fresh(tick, now_ns):
             require(not self._is_shut(tick.raw.instrument_token), "a closed segment is not fresh")
+            self._check_words(view, tick)
             is_older = tick.raw.last_price < self._missed.get(tick.instrument, 0)
             require(not is_older, "what is older than a tick that was lost is not fresh")
         gone_ns = world.exchange.superseded_ns(tick.raw.instrument_token, tick.raw.last_price)
@@ -189,6 +191,14 @@ class Observer:
                 lag_ns <= FRESH_LAG_NS[tick.source_code] + reader.period_ns,
                 f"{tick.instrument} reads fresh {lag_ns / S:.1f} s after it was superseded",
             )
+
+    def _check_words(self, view: View, tick: Tick) -> None:
+        """Whether the words of the heartbeat that makes it fresh are of the same mind."""
+        beat = view.heartbeat
+        is_told = beat is not None and tick.shard in (beat.fresh_shards or ())
+        require(is_told, "a value is fresh only where the headline says so")
+        is_denied = beat is not None and beat.feed in ("misconfigured", "paused", "closed")
+        require(not is_denied, "nothing is fresh under a headline that denies it")
 
     def _check_screen(self, screen: Screen) -> None:
         """One that reads the latest has what was the latest a period ago, or newer, and never goes

@@ -312,7 +312,7 @@ PLANTS: dict[str, list[Plant]] = {
     "the headline is not asked whether values are fresh": [
         (judge, "_is_vouched_for", lambda shard, words: True)
     ],
-    "what came before a market closed is fresh": [(judge, "CLOSED_FRESH_NS", HOUR_NS)],
+    "what came before a market closed is fresh": [(judge, "CLOSED_FRESH_NS", 12 * HOUR_NS)],
     # numbers, words, wants
     "an epoch is used before it is stored": [(State, "next_epoch", _unpersisted)],
     "a hello lowers the epoch": [(State, "raise_epoch", _lowered)],
