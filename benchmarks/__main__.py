@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from benchmarks import kiteconnectjs, measure, mixes, peers, report, table
+from benchmarks import kiteconnectjs, measure, mixes, npm, peers, report, table
 from benchmarks.asked import Asked
 from benchmarks.frames import LISTED, BadShape, Builder, Universe
 from benchmarks.mixes import BadMix
@@ -154,7 +154,7 @@ def _measure(
 
 
 def _prepare_js(context: Context) -> None:
-    if not kiteconnectjs.MODULE.exists():
+    if not npm.module(kiteconnectjs.DIRECTORY, kiteconnectjs.PACKAGE).exists():
         _say(f"installing {JS.title}, once")
     reason = kiteconnectjs.why_not()
     if reason:

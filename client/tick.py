@@ -44,6 +44,14 @@ class Ohlc(NamedTuple):
     close: float | None
 
 
+_RECORD = (
+    "instrument", "instrument_token", "mode", "last_price", "change", "last_traded_quantity",
+    "average_traded_price", "volume_traded", "total_buy_quantity", "total_sell_quantity", "ohlc",
+    "oi", "oi_day_high", "oi_day_low", "depth", "last_trade_time", "exchange_timestamp",
+    "received_at", "age_s", "source", "origin", "is_fresh", "gen", "shard", "epoch", "seq", "flags",
+)  # fmt: skip
+
+
 class Judge(Protocol):
     """What knows the feed as it is now."""
 
@@ -231,6 +239,22 @@ class Tick(msgspec.Struct, eq=False, gc=False):
     @property
     def oi_day_low(self) -> int | None:
         return self.raw.oi_day_low
+
+    # --- all of it ----------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, object]:
+        """The tick as a record: its names are those of the properties, also inside `ohlc` and
+        `depth`. What can change (`is_fresh`, `source`, `age_s`) is as of now."""
+        ohlc, depth = self.ohlc, self.depth
+        record = {name: getattr(self, name) for name in _RECORD}
+        record["ohlc"] = ohlc._asdict()
+        record["depth"] = None
+        if depth is not None:
+            sides = depth._asdict().items()
+            record["depth"] = {
+                side: [level._asdict() for level in levels] for side, levels in sides
+            }
+        return record
 
     # --- times and depth ----------------------------------------------------------------------
 

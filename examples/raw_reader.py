@@ -75,14 +75,21 @@ class Reader:
             if self._has_lost and time.monotonic_ns() - self._began_ns > LATE_NS:
                 self._socket.close(0)
                 self._begin()
-            topic, _, array = self._socket.recv().partition(b"\0")
-            message = Message(array)
-            if message.v != 1 or not self._is_new(topic, message):
-                continue
-            if topic != b"hb/feed":
-                self.ticks[topic] = message
+            topic = self.take(self._socket.recv())
+            if topic in self.ticks:
                 return topic
+
+    def take(self, frame: bytes) -> bytes:
+        """The topic of the new tick in it, or nothing."""
+        topic, _, array = frame.partition(b"\0")
+        message = Message(array)
+        if message.v != 1 or not self._is_new(topic, message):
+            return b""
+        if topic == b"hb/feed":
             self._hear(message)
+            return b""
+        self.ticks[topic] = message
+        return topic
 
     def _is_new(self, topic: bytes, message: Message) -> bool:
         self._counts = self._counts[0] + 1, self._counts[1]

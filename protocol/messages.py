@@ -529,6 +529,13 @@ class Target(msgspec.Struct, frozen=True):
     ws_url: str
 
 
+class TcpFeed(msgspec.Struct, frozen=True):
+    """Where other hosts read the feed (`feed.tcp`), and the public key it proves (Z85)."""
+
+    endpoint: str
+    server_key: str
+
+
 class StatusReport(msgspec.Struct):
     """`kitefeed status --json`, all of it. Ages in seconds; None where there is nothing to tell."""
 
@@ -559,6 +566,7 @@ class StatusReport(msgspec.Struct):
     readers: list[ReaderStatus] = []
     config: dict[str, str] = {}  # file of the configuration -> digest of what was read at the start
     target: Target | None = None
+    tcp_feed: TcpFeed | None = None
 
 
 class Status(Message, frozen=True):

@@ -83,7 +83,7 @@ def parse_snapshot_request(subscription: bytes) -> bytes | None:
     if not subscription.startswith(SNAPSHOT):
         return None
     nonce, mark, prefix = subscription[len(SNAPSHOT) :].partition(b"!")
-    return prefix if mark and nonce and prefix else None
+    return prefix if mark and nonce else None
 
 
 def mode_request(mode: str, topic: bytes) -> bytes:

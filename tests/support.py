@@ -81,10 +81,11 @@ class Processes:
         env: Mapping[str, str],
         stdout: int | None = None,
         stderr: int | None = None,
+        program: str = sys.executable,
     ) -> subprocess.Popen[bytes]:
-        """`python ARGUMENTS`, with `env` added to the environment."""
+        """`python ARGUMENTS`, or another program, with `env` added to the environment."""
         process = subprocess.Popen(
-            [sys.executable, *arguments],
+            [program, *arguments],
             env={**os.environ, **env},
             stdout=stdout,
             stderr=stderr,

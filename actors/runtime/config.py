@@ -15,9 +15,9 @@ from kitefeed.actors.runtime import calendar_file, directories
 from kitefeed.actors.runtime.kite_target import ApiKey, Kite
 from kitefeed.actors.runtime.toml_file import digest, read
 from kitefeed.protocol import keys, location
+from kitefeed.protocol import messages as m
 from kitefeed.protocol.errors import ConfigError
 from kitefeed.protocol.kite.limits import PER_SOCKET_MAX, SOCKETS_MAX
-from kitefeed.protocol.messages import Mode
 from kitefeed.protocol.topology import IPC_PATH_BYTES_MAX, has_room
 
 InstrumentName = Annotated[str, Meta(pattern=r"^[A-Z]{2,8}:\S.*$", max_length=80)]
@@ -74,7 +74,7 @@ class Config(_Table, frozen=True):
     """Everything a user can set. Paths are resolved by `Settings`, never read from here."""
 
     instruments: Annotated[list[InstrumentName], Meta(max_length=INSTRUMENTS_MAX)] = []
-    mode: Mode = "full"
+    mode: m.Mode = "full"
     canaries: list[InstrumentName] = []
     kite: Kite = Kite()
     session: Session = Session()
@@ -126,6 +126,12 @@ class Settings(msgspec.Struct, frozen=True):
     def keys_path(self) -> Path:
         """The directory of the tcp feed's keys."""
         return self._path(self.config.feed.keys, self.state_dir / "keys")
+
+    @property
+    def tcp_feed(self) -> m.TcpFeed | None:
+        """Where other hosts read the feed. Raises ConfigError when there is no key for it."""
+        address = self.config.feed.tcp
+        return m.TcpFeed(address, keys.read_server(self.keys_path).public) if address else None
 
     def _path(self, value: str, default: Path) -> Path:
         return location.resolve(value, self.source or Path.cwd() / "_") if value else default

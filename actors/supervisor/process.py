@@ -95,6 +95,7 @@ class Shell:
         self._control = GuardedWire(
             bind_control(settings.runtime_dir), self._on_control, self._on_control_stranger
         )
+        self._tcp_feed = settings.tcp_feed
         self.bad_messages = 0
         self.strangers = 0
 
@@ -246,6 +247,7 @@ class Shell:
             self._readers.report(boot_ns()),
             self._runtime.settings.digests,
             self._runtime.settings.config.kite.target(),
+            self._tcp_feed,
         )
 
     def _counters(self) -> dict[str, int]:

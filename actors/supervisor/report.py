@@ -24,6 +24,7 @@ def status(
     readers: list[m.ReaderStatus] | None = None,
     config: dict[str, str] | None = None,
     target: m.Target | None = None,
+    tcp_feed: m.TcpFeed | None = None,
 ) -> m.StatusReport:
     """`kitefeed status --json`. `now_ns`: boot time; the machine's clock stands between events.
     `counters`: the supervisor's own. `config`: digests of the files it was read from."""
@@ -63,6 +64,7 @@ def status(
         readers=readers or [],
         config=config or {},
         target=target,
+        tcp_feed=tcp_feed,
     )
 
 

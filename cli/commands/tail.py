@@ -9,12 +9,6 @@ from kitefeed.client.feed import Feed, Status, Tick
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.topics import LAST_RATES
 
-# What a JSON line holds; the names are those of Tick.
-FIELDS = (
-    "instrument", "last_price", "change", "volume_traded", "oi", "mode", "source", "origin",
-    "is_fresh", "age_s", "received_at", "exchange_timestamp", "epoch", "seq",
-)  # fmt: skip
-
 
 @click.command()
 @click.argument("instruments", nargs=-1, metavar="[INSTRUMENT]...")
@@ -26,7 +20,9 @@ FIELDS = (
     type=click.Choice([str(rate) for rate in LAST_RATES]),
     help="The latest of each instrument only, at most so often.",
 )
-@click.option("--json", "is_json", is_flag=True, help="One JSON object per tick and line.")
+@click.option(
+    "--json", "is_json", is_flag=True, help="One JSON object per tick and line: Tick.to_dict()."
+)
 @click.option("--count", type=click.IntRange(1), help="End after so many ticks.")
 def tail(
     instruments: tuple[str, ...],
@@ -87,4 +83,4 @@ def line(tick: Tick) -> str:
 
 
 def json_line(tick: Tick) -> str:
-    return msgspec.json.encode({name: getattr(tick, name) for name in FIELDS}).decode()
+    return msgspec.json.encode(tick.to_dict()).decode()

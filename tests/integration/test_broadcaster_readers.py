@@ -1,5 +1,6 @@
 """The examples, and what a program imports, against a real broadcaster."""
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -8,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import npm
 from kitefeed.client.feed import Feed, Status
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.feed import FeedState
+from kitefeed.protocol.feed import TICKS_PER_CHUNK_MAX, FeedState
 from tests.integration.broadcaster_kit import FakeSource, Stage, item, kill
 from tests.support import eventually
 
@@ -29,10 +31,11 @@ def stage() -> Iterator[Stage]:
 class Output:
     """Lines of a program, read as they come."""
 
-    def __init__(self, stage: Stage, *arguments: str) -> None:
+    def __init__(self, stage: Stage, *arguments: str, program: str = sys.executable) -> None:
         self.lines: list[str] = []
+        env = {"KITEFEED_CONFIG": str(stage.config), "PYTHONUNBUFFERED": "1"}
         self._process = stage.processes.start(
-            "-u", *arguments, env={"KITEFEED_CONFIG": str(stage.config)}, stdout=subprocess.PIPE
+            *arguments, env=env, stdout=subprocess.PIPE, program=program
         )
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -76,6 +79,46 @@ def test_the_raw_reader_needs_no_kitefeed_and_agrees_on_freshness(stage: Stage) 
     assert "import kitefeed" not in path.read_text()
     output = Output(stage, str(path), stage.feed_endpoint, INFY)
     send_until(source, output, INFY, "1500.05", "fresh")
+
+
+def test_the_raw_reader_in_javascript_agrees_on_freshness_for_1500_instruments(
+    stage: Stage, tmp_path: Path
+) -> None:
+    reader = raw_reader_in_javascript(tmp_path)
+    stage.start()
+    supervisor, source = stage.live()
+    keys = [f"NSE:S{number}" for number in range(1_500)]
+    output = Output(stage, str(reader), stage.feed_endpoint, *keys, program="node")
+
+    def is_read(word: str, since: int) -> bool:
+        for start in range(0, len(keys), TICKS_PER_CHUNK_MAX):
+            source.send([item(key, 1_500_05) for key in keys[start : start + TICKS_PER_CHUNK_MAX]])
+        said = {tuple(line.split()) for line in output.lines[since:]}
+        return all((key, "1500.05", word) in said for key in keys)
+
+    eventually(lambda: is_read("fresh", 0), 15, every_s=0.5)
+    supervisor.order(m.Announce(FeedState("paused", "cache")))
+    eventually(lambda: is_read("stale", len(output.lines)), 10, every_s=0.5)
+
+
+@pytest.mark.parametrize("name", ["raw_reader.py", "raw_reader.mjs"])
+def test_a_raw_reader_without_arguments_says_what_it_needs(name: str, tmp_path: Path) -> None:
+    path, program = EXAMPLES / name, sys.executable
+    if path.suffix == ".mjs":
+        path, program = raw_reader_in_javascript(tmp_path), "node"
+    done = subprocess.run([program, path], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert done.stderr.startswith("Name the feed's endpoint")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def raw_reader_in_javascript(directory: Path) -> Path:
+    """The example beside the packages that it imports; skips where they cannot be had."""
+    installed = npm.BUILD / "examples" / "raw_reader"
+    if reason := npm.why_not(installed, "zeromq@6.8.0", "@msgpack/msgpack@3.1.3"):
+        pytest.skip(reason)
+    (directory / "node_modules").symlink_to(installed / "node_modules")
+    return Path(shutil.copy(EXAMPLES / "raw_reader.mjs", directory))
 
 
 def test_importing_the_client_loads_none_of_the_daemons_packages() -> None:

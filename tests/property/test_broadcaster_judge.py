@@ -3,8 +3,14 @@
 Anything may happen to a broadcaster: grants, losses, headlines, clocks that step, a machine that
 stands still, messages that come late. Whatever reads fresh would have read so by the old rules. The
 reverse holds but for what ends by itself, because it is judged as of the end of a heartbeat: a
-polled value, and one of a closed segment, read fresh up to 2.5 s shorter.
+polled value, and one of a closed segment, read fresh up to 2.5 s shorter. And the example that
+needs no kitefeed is of one mind with Feed.
 """
+
+import importlib.util
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 from hypothesis import settings
@@ -31,6 +37,21 @@ SPANS = st.sampled_from([1, MS, 300 * MS, S, 2 * S, 4 * S, 8 * S, 30 * S, 56 * S
 AGES = st.sampled_from([0, 0, 0, 1, 100 * MS, 2 * S, 4 * S])
 FEEDS = st.sampled_from([*["live"] * 6, *["rest", "stale", "login_required"] * 2, "closed"])
 RARELY = st.sampled_from([False] * 7 + [True])
+
+
+PATH = Path(__file__).parents[2] / "examples" / "raw_reader.py"
+
+
+def raw_reader(clock: SimpleNamespace) -> Any:
+    """The example's module, with another clock and without its socket."""
+    spec = importlib.util.spec_from_file_location("raw_reader", PATH)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.time = clock  # type: ignore[attr-defined]
+    module.Reader._connect = lambda self: None
+    return module
 
 
 def old_is_fresh(view: View, tick: Tick, now_ns: int) -> bool:
@@ -84,6 +105,13 @@ class TwoJudges(RuleBasedStateMachine):
         self.pipe: list[bytes] = []
         self.batch_seqs: dict[int, int] = {}
         self.view = View(lambda: (self.view, self.now_ns))
+        self.asked_ns = self.now_ns  # the example is asked at a time of its own
+        clock = SimpleNamespace(
+            time_ns=lambda: self.asked_ns + self.to_utc_ns,
+            clock_gettime_ns=lambda _: self.asked_ns,
+            monotonic_ns=lambda: self.asked_ns,
+        )
+        self.example = raw_reader(clock).Reader("", [])
         self.machine = self._broadcaster(LastValues())
 
     @property
@@ -226,7 +254,11 @@ class TwoJudges(RuleBasedStateMachine):
 
     def _read(self) -> None:
         while self.is_reading and self.pipe:
-            self.view.apply(self.pipe.pop(0), self.now_ns, self.utc_ns)
+            frame = self.pipe.pop(0)
+            self.view.apply(frame, self.now_ns, self.utc_ns)
+            if not frame.startswith(b"state/"):
+                self.asked_ns = self.now_ns
+                self.example.take(frame)
             self._compare(self.now_ns)
         for then_ns in self._turning_points():
             self._compare(then_ns)
@@ -244,12 +276,15 @@ class TwoJudges(RuleBasedStateMachine):
         return {ns for ns in points_ns if ns >= self.now_ns}
 
     def _compare(self, now_ns: int) -> None:
-        for tick in self.view.values.values():
+        self.asked_ns = now_ns
+        for key, tick in self.view.values.items():
             is_fresh, was_fresh = (
                 self.view.is_fresh(tick, now_ns), old_is_fresh(self.view, tick, now_ns),
             )  # fmt: skip
             assert was_fresh or not is_fresh
             assert is_fresh or not was_fresh or is_about_to_end(self.view, tick, now_ns)
+            in_example = self.example.is_fresh(tick_topic(key))
+            assert in_example == is_fresh or (is_fresh and self.view.late)
 
 
 TestTwoJudges = TwoJudges.TestCase

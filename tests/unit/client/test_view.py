@@ -5,7 +5,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from kitefeed.client.tick import IST
+from kitefeed.client.tick import IST, Tick
 from kitefeed.client.view import PENDING_MAX
 from kitefeed.protocol import feed as f
 from kitefeed.protocol.feed import HEARTBEAT_HOLDS_NS, Flag, Source
@@ -449,6 +449,45 @@ def test_a_tick_gives_rupees_levels_and_times_with_a_zone(reader: Reader) -> Non
     assert tick.exchange_timestamp.timestamp() == 1_791_431_410
     assert tick.received_at.tzinfo is IST
     assert "NSE:INFY 1500.05" in repr(tick)
+
+
+def test_a_record_holds_every_property_of_a_tick(reader: Reader) -> None:
+    body = TickBody(
+        408065, FULL, 100, 150_005, 10, 149_990, 1_000, 20, 30, 149_000, 151_000, 148_000, 120_000,
+        1_791_431_409, 5, 6, 4, 1_791_431_410, DEPTH,
+    )  # fmt: skip
+    reader.apply(f.feed_frame(tick_topic(INFY), reader.message(body)))
+    tick = reader.value()
+    record = tick.to_dict()
+    left_out = {
+        "exchange",
+        "symbol",
+        "last_price_decimal",
+        "t_rx_ns",
+        "source_code",
+        "raw",
+        "arrival",
+    }
+    properties = {name for name in dir(Tick) if not name.startswith("_")}
+    methods = {name for name in properties if callable(getattr(Tick, name))}
+    ohlc = {"open", "high", "low", "close"}
+    assert set(record) == properties - methods - left_out - ohlc
+    assert record["ohlc"] == {"open": 1490.0, "high": 1510.0, "low": 1480.0, "close": 1200.0}
+    depth = record["depth"]
+    assert isinstance(depth, dict)
+    assert depth["sell"][0] == {"quantity": 20, "price": 1500.5, "orders": 3}
+    assert len(depth["buy"]) == len(depth["sell"]) == 5
+    assert (record["average_traded_price"], record["is_fresh"]) == (1499.9, True)
+    written = msgspec.json.decode(msgspec.json.encode(record))
+    assert written["exchange_timestamp"] == tick.exchange_timestamp.isoformat()  # type: ignore[union-attr]
+
+
+def test_a_record_of_ltp_mode_has_nothing_where_there_is_nothing(reader: Reader) -> None:
+    body = TickBody(408065, 1, 100, 150_005)
+    reader.apply(f.feed_frame(tick_topic(INFY), reader.message(body)))
+    record = reader.value().to_dict()
+    assert (record["depth"], record["volume_traded"], record["last_price"]) == (None, None, 1500.05)
+    assert record["ohlc"] == {"open": None, "high": None, "low": None, "close": None}
 
 
 def test_fields_the_mode_does_not_carry_are_none(reader: Reader) -> None:

@@ -9,7 +9,9 @@ import pytest
 from kitefeed.protocol import feed as f
 from kitefeed.protocol import topics
 from kitefeed.protocol.feed import Flag, Source
+from kitefeed.protocol.keys import ClientKeys, client_text
 from kitefeed.protocol.kite.ticks import LTP, TickBody
+from kitefeed.protocol.sockets import new_key_pair
 
 PAGE = (Path(__file__).parents[3] / "docs" / "wire-format.md").read_text("utf-8")
 STRUCTS: list[type[msgspec.Struct]] = [
@@ -46,6 +48,25 @@ def test_the_page_names_sources_topics_and_version_as_they_are() -> None:
     for prefix in (*topics.FAMILIES, topics.SNAPSHOT, topics.PRESENCE):
         assert f"`{prefix.decode()}" in PAGE
     assert f"longer than {topics.SUBSCRIPTION_BYTES_MAX} bytes" in PAGE
+
+
+def test_the_page_names_every_field_that_is_a_time_or_a_life_as_a_large_number() -> None:
+    text = PAGE.partition("| may exceed | fields |")[2].partition("\n\n")[0]
+    fields = {field.name for kind in STRUCTS for field in msgspec.structs.fields(kind)}
+    large = {name for name in fields if name.endswith("_ns") or name in ("gen", "epoch")}
+    assert large <= set(re.findall(r"`(\w+)`", text)) <= fields
+
+
+def test_the_page_describes_the_key_file_as_it_is_written() -> None:
+    text = PAGE.partition("**A client's key file**")[2].partition("`HEARTBEAT_TTL`")[0]
+    own = new_key_pair()
+    lines = [
+        line for line in client_text(ClientKeys(own.public, own)).splitlines() if line[0] != "#"
+    ]
+    assert re.findall(r"^\| `(\w+)` \| `CURVE", text, re.MULTILINE) == [
+        line.partition(" = ")[0] for line in lines
+    ]
+    assert all(re.fullmatch(r'\w+ = "[^"\\]{40}"', line) for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -312,6 +312,17 @@ def test_a_snapshot_of_one_exact_topic_is_answered_on_the_bytes_that_were_asked(
     assert ([topic for topic, _ in values], count) == ([INFY], 1)
 
 
+def test_a_snapshot_of_the_empty_prefix_holds_everything_that_is_kept(world: World) -> None:
+    world.give(e.Told(m.Announce(f.FeedState()), world.utc_ns))
+    world.batch(INFY, TCS)
+    world.published.clear()
+    request = snapshot_request("ab", b"")
+    world.subscribe(request)
+    world.turn()
+    values, count = snapshot(world, request)
+    assert (sorted(topic for topic, _ in values), count) == ([STATE_TOPIC, INFY, TCS], 3)
+
+
 def test_an_empty_snapshot_has_only_an_end(world: World) -> None:
     world.published.clear()
     request = snapshot_request("ab", b"tick/")

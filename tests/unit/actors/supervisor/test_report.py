@@ -1,10 +1,15 @@
 from pathlib import Path
 
+import msgspec
+
+from kitefeed.actors.runtime.config import Config, Feed, Settings
 from kitefeed.actors.runtime.kite_target import Kite
 from kitefeed.actors.supervisor import report
 from kitefeed.actors.supervisor.roster import Roster
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
+from kitefeed.protocol import keys, private_files
 from kitefeed.protocol import messages as m
+from kitefeed.protocol.sockets import new_key_pair
 from kitefeed.protocol.topology import WIRES, Role
 from tests.unit.actors.supervisor.bench import MONDAY, Bench, S
 
@@ -41,6 +46,22 @@ def test_the_report_says_which_kite_it_is() -> None:
     found = report.status(state, nothing, Roster(0), Path("/run"), bench.now_ns, target=target)
     assert found.target == target
     assert target.kind == "kite"
+
+
+def test_the_report_says_where_other_hosts_read_the_feed(tmp_path: Path) -> None:
+    own = new_key_pair()
+    private_files.create(keys.server_path(tmp_path), keys.server_text(own).encode())
+    feed = Feed(tcp="tcp://127.0.0.1:5556", keys=str(tmp_path))
+    tcp_feed = Settings(Config(feed=feed), None, tmp_path, tmp_path).tcp_feed
+    assert tcp_feed == m.TcpFeed("tcp://127.0.0.1:5556", own.public)
+    bench = Bench()
+    nothing = Subscriptions((), (), "full", {})
+    found = report.status(
+        bench.machine.state, nothing, Roster(0), Path("/run"), bench.now_ns, tcp_feed=tcp_feed
+    )
+    assert found.tcp_feed == tcp_feed
+    assert own.secret.reveal() not in msgspec.json.encode(found).decode()
+    assert status(bench).tcp_feed is None
 
 
 def test_the_seconds_to_the_next_attempt_run_between_events() -> None:
