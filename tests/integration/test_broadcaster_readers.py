@@ -7,13 +7,14 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from benchmarks import npm
 from kitefeed.client.feed import Feed, Status
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.feed import TICKS_PER_CHUNK_MAX, FeedState
-from tests.integration.broadcaster_kit import FakeSource, Stage, item, kill
+from kitefeed.protocol.feed import TICKS_PER_CHUNK_MAX, FeedState, Flag
+from tests.integration.broadcaster_kit import LIVE, FakeSource, Stage, item, kill
 from tests.support import eventually
 
 pytestmark = pytest.mark.processes
@@ -48,9 +49,13 @@ class Output:
         return any(all(word in line for word in words) for line in self.lines)
 
 
-def send_until(source: FakeSource, output: Output, *words: str) -> None:
+def send_until(
+    source: FakeSource, output: Output, *words: str, price: int = 1_500_05, flags: int = 0
+) -> None:
+    sent = msgspec.structs.replace(item(INFY, price), flags=int(flags))
+
     def attempt() -> bool:
-        source.send([item(INFY, 1_500_05)])
+        source.send([sent])
         return output.has(*words)
 
     eventually(attempt, 8, every_s=0.1)
@@ -84,11 +89,11 @@ def test_the_raw_reader_needs_no_kitefeed_and_agrees_on_freshness(stage: Stage) 
 def test_the_raw_reader_in_javascript_agrees_on_freshness_for_1500_instruments(
     stage: Stage, tmp_path: Path
 ) -> None:
-    reader = raw_reader_in_javascript(tmp_path)
+    path, program = raw_reader("raw_reader.mjs", tmp_path)
     stage.start()
     supervisor, source = stage.live()
     keys = [f"NSE:S{number}" for number in range(1_500)]
-    output = Output(stage, str(reader), stage.feed_endpoint, *keys, program="node")
+    output = Output(stage, str(path), stage.feed_endpoint, *keys, program=program)
 
     def is_read(word: str, since: int) -> bool:
         for start in range(0, len(keys), TICKS_PER_CHUNK_MAX):
@@ -102,23 +107,40 @@ def test_the_raw_reader_in_javascript_agrees_on_freshness_for_1500_instruments(
 
 
 @pytest.mark.parametrize("name", ["raw_reader.py", "raw_reader.mjs"])
+def test_a_raw_reader_believes_only_news_of_a_segment_that_is_closed(
+    stage: Stage, name: str, tmp_path: Path
+) -> None:
+    path, program = raw_reader(name, tmp_path)
+    stage.start()
+    supervisor, source = stage.live()
+    supervisor.order(m.Announce(msgspec.structs.replace(LIVE, closed_segments=[1])))
+    output = Output(stage, str(path), stage.feed_endpoint, INFY, program=program)
+    send_until(source, output, INFY, "1500.05", "fresh")
+    send_until(source, output, INFY, "1600.00", "stale", price=1_600_00, flags=Flag.FIRST_PACKET)
+    send_until(source, output, INFY, "1700.00", "fresh", price=1_700_00)
+    with stage.feed(INFY) as feed:
+        assert feed[INFY].is_fresh
+
+
+@pytest.mark.parametrize("name", ["raw_reader.py", "raw_reader.mjs"])
 def test_a_raw_reader_without_arguments_says_what_it_needs(name: str, tmp_path: Path) -> None:
-    path, program = EXAMPLES / name, sys.executable
-    if path.suffix == ".mjs":
-        path, program = raw_reader_in_javascript(tmp_path), "node"
+    path, program = raw_reader(name, tmp_path)
     done = subprocess.run([program, path], capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert done.stderr.startswith("Name the feed's endpoint")
     assert len(done.stderr.splitlines()) == 1
 
 
-def raw_reader_in_javascript(directory: Path) -> Path:
-    """The example beside the packages that it imports; skips where they cannot be had."""
+def raw_reader(name: str, directory: Path) -> tuple[Path, str]:
+    """The example and what runs it. That in JavaScript is put beside the packages that it imports;
+    where they cannot be had, the test is skipped."""
+    if name.endswith(".py"):
+        return EXAMPLES / name, sys.executable
     installed = npm.BUILD / "examples" / "raw_reader"
     if reason := npm.why_not(installed, "zeromq@6.8.0", "@msgpack/msgpack@3.1.3"):
         pytest.skip(reason)
     (directory / "node_modules").symlink_to(installed / "node_modules")
-    return Path(shutil.copy(EXAMPLES / "raw_reader.mjs", directory))
+    return Path(shutil.copy(EXAMPLES / name, directory)), "node"
 
 
 def test_importing_the_client_loads_none_of_the_daemons_packages() -> None:

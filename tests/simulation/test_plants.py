@@ -15,6 +15,7 @@ SEEDS = range(1, 31)
 TRIED_FIRST = {
     "a socket without a canary has no watchdog": 2,
     "an index watches over commodities in the evening": 2,
+    "the headline is not asked whether values are fresh": 2,
     "a closed market is knocked at every 5 s": 3,
     "a refused session may connect": 3,
     "an old refusal hits the new attempt": 3,
@@ -22,6 +23,7 @@ TRIED_FIRST = {
     "what comes after a silence was just sent": 3,
     "a hello lowers the epoch": 5,
     "what is read late came just now": 5,
+    "what came before a market closed is fresh": 6,
     "a grant is never repeated to a new broadcaster": 7,
     "what lay in a buffer is news": 7,
     "a rotation leaves the old socket open": 10,
