@@ -103,7 +103,8 @@ def test_the_raw_reader_in_javascript_agrees_on_freshness_for_1500_instruments(
 
     eventually(lambda: is_read("fresh", 0), 15, every_s=0.5)
     supervisor.order(m.Announce(FeedState("paused", "cache")))
-    eventually(lambda: is_read("stale", len(output.lines)), 10, every_s=0.5)
+    read = len(output.lines)
+    eventually(lambda: is_read("stale", read), 10, every_s=0.5)
 
 
 @pytest.mark.parametrize("name", ["raw_reader.py", "raw_reader.mjs"])
