@@ -136,7 +136,7 @@ class Reader {
 }
 
 const [endpoint, ...instruments] = process.argv.slice(2);
-if (!instruments.length) {
+if (!instruments.length || !endpoint.includes("://")) {
   console.error(
     "Name the feed's endpoint (`kitefeed status --json`) and instruments: " +
       "node raw_reader.mjs ipc:///home/me/.kitefeed/run/feed.sock NSE:INFY",

@@ -146,7 +146,7 @@ def main(endpoint: str, *instruments: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
+    if len(sys.argv) < 3 or "://" not in sys.argv[1]:
         sys.exit(
             "Name the feed's endpoint (`kitefeed status --json`) and instruments: "
             "python examples/raw_reader.py ipc:///home/me/.kitefeed/run/feed.sock NSE:INFY"

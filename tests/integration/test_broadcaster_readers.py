@@ -123,10 +123,13 @@ def test_a_raw_reader_believes_only_news_of_a_segment_that_is_closed(
         assert feed[INFY].is_fresh
 
 
+@pytest.mark.parametrize("arguments", [(), ("ipc:///tmp/feed.sock",), (INFY, "NSE:TCS")])
 @pytest.mark.parametrize("name", ["raw_reader.py", "raw_reader.mjs"])
-def test_a_raw_reader_without_arguments_says_what_it_needs(name: str, tmp_path: Path) -> None:
+def test_a_raw_reader_that_lacks_an_argument_says_what_it_needs(
+    name: str, arguments: tuple[str, ...], tmp_path: Path
+) -> None:
     path, program = raw_reader(name, tmp_path)
-    done = subprocess.run([program, path], capture_output=True, text=True, check=False)
+    done = subprocess.run([program, path, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert done.stderr.startswith("Name the feed's endpoint")
     assert len(done.stderr.splitlines()) == 1
