@@ -5,19 +5,23 @@
         if tick.is_fresh:
             print(tick.instrument, tick.last_price, tick.source, tick.age_s)
 
-A Feed reconnects by itself: over a login, a restart of the daemon, a change of source. It is used
-by one thread. Its twin for asyncio is AsyncFeed (`feed_async`).
+A Feed reconnects by itself: over a login, a restart of the daemon, a change of source. Any number
+of threads may use it at once. Its twin for asyncio is AsyncFeed (`feed_async`).
 """
 
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from kitefeed.client.reader import ENOUGH, WAIT_S_MAX, Reader, deadline_after
 from kitefeed.client.status import Status
 from kitefeed.client.tick import Tick
-from kitefeed.protocol.clock import boot_ns, utc_ns
-from kitefeed.protocol.sockets import wait_message
+from kitefeed.client.view import PENDING_MAX
+from kitefeed.client.watch import Watch
+from kitefeed.protocol.clock import boot_ns
+from kitefeed.protocol.sockets import has_message
+
+T = TypeVar("T")
 
 __all__ = ["Feed", "Status", "Tick"]
 
@@ -45,6 +49,8 @@ class Feed(Reader):
     """
 
     def _start(self) -> None:
+        self._watch = Watch(self._lock)
+        self._watch.at(self._socket.fileno())
         try:
             self._begin(boot_ns() + self._timeout_ns)
         except BaseException:
@@ -58,40 +64,35 @@ class Feed(Reader):
         self._want(deadline_ns)
         # Values that are known already are there when the constructor returns.
         self._wait_until(self._is_answered, deadline_ns)
+        self._is_begun = True
 
     def __iter__(self) -> Iterator[Tick]:
-        """Ticks in order, for ever: while the daemon is away it waits. Ends with `close()`."""
-        arrived = self._view.arrived
+        """Ticks in order, for ever: while the daemon is away it waits. Ends with `close()`.
+        Threads that iterate at the same time share the ticks: each goes to one of them."""
+        take = self._view.take
         while (tick := self.next()) is not None:
             yield tick
-            while arrived and boot_ns() < self._look_due_ns:
-                yield arrived.popleft()
+            while boot_ns() < self._look_due_ns and (tick := take()) is not None:
+                yield tick
 
     def next(self, timeout_s: float | None = None) -> Tick | None:
         """The next tick; None when none came within `timeout_s`, or after `close()`."""
         view = self._view
         # As nearly always while a batch is given out; `close` leaves nothing there.
-        if view.arrived and not view.is_catching_up and boot_ns() < self._look_due_ns:
-            return view.arrived.popleft()
-        deadline_ns = deadline_after(timeout_s)
-        while not self._socket.closed:
-            if not view.has_next or boot_ns() >= self._look_due_ns:
-                self._drain(enough=ENOUGH)
-                self._tell_status()
-            if view.has_next:
-                return view.arrived.popleft()
-            if not self._wait(deadline_ns):
-                break
-        return None
+        if view.arrived and boot_ns() < self._look_due_ns and (tick := view.take()) is not None:
+            return tick
+        return self._wait_for(view.take, deadline_after(timeout_s), ENOUGH)
 
     def wait_for(self, instrument: str, timeout_s: float | None = None) -> Tick | None:
         """The latest tick, waiting for the first one if need be; None after `timeout_s`. What
         arrives meanwhile is kept for iteration."""
-        deadline_ns = deadline_after(timeout_s)
-        while (tick := self.get(instrument)) is None:
-            if not self._wait(deadline_ns):
-                return None
-        return tick
+        values = self._view.values
+        return self._wait_for(lambda: values.get(instrument), deadline_after(timeout_s))
+
+    def close(self) -> None:
+        with self._lock:
+            super().close()
+            self._watch.close()
 
     def __enter__(self) -> Self:
         return self
@@ -104,23 +105,65 @@ class Feed(Reader):
     ) -> None:
         self.close()
 
-    def _wait(self, deadline_ns: int | None) -> bool:
-        """Waits, but never long, for a message and takes it in; False when the deadline is over, or
-        the feed closed (by `on_status`, too)."""
-        wait_s = WAIT_S_MAX
-        if deadline_ns is not None:
-            wait_s = min(wait_s, (deadline_ns - boot_ns()) / 1e9)
-        if wait_s <= 0 or self._socket.closed:
-            return False
-        frame = wait_message(self._socket, max(1, int(wait_s * 1_000)))
-        if frame is not None:
-            self._view.apply(frame, boot_ns(), utc_ns())
-        return True
-
     def _wait_until(self, condition: Callable[[], bool], deadline_ns: int) -> bool:
-        while True:
-            self._drain()
-            if condition():
-                return True
-            if not self._wait(deadline_ns):
-                return False
+        return self._wait_for(lambda: condition() or None, deadline_ns) is not None
+
+    def _wait_for(
+        self,
+        find: Callable[[], T | None],
+        deadline_ns: int | None,
+        enough: int = PENDING_MAX + 1,
+    ) -> T | None:
+        """What `find` gives, as soon as it gives something; None when the deadline is over, or the
+        feed closed (by `on_status`, too). `find` is called with the lock."""
+        watch, is_asleep = self._watch, False
+        try:
+            while True:
+                with self._lock:
+                    if is_asleep:
+                        is_asleep = False
+                        watch.leave()
+                        # One message nearly always; the rest is taken in when it has been given out
+                        if self._take_one() and boot_ns() < self._look_due_ns:
+                            found = find()
+                            if found is not None:
+                                return found
+                    taken = self._drain(enough=enough)
+                    if self._socket.closed:
+                        return None
+                    is_telling_due = self._on_status is not None and self._is_telling_due()
+                    if not is_telling_due:
+                        found = find()
+                        if found is not None:
+                            return found
+                        wait_s = self._wait_s(deadline_ns)
+                        if wait_s <= 0:
+                            return None
+                        if watch.is_taken:
+                            watch.follow(wait_s)
+                            continue
+                        if (taken or self._is_touched) and has_message(self._socket):
+                            continue
+                        self._is_touched = False
+                        is_asleep = watch.is_taken = True
+                if is_asleep:
+                    watch.sleep(wait_s)
+                else:
+                    self._tell_status()
+        finally:
+            if is_asleep:
+                with self._lock:
+                    watch.leave()
+
+    def _wait_s(self, deadline_ns: int | None) -> float:
+        """How long to sleep now: never long, so that the loss of a daemon is told in time."""
+        if deadline_ns is None:
+            return WAIT_S_MAX
+        return min(WAIT_S_MAX, (deadline_ns - boot_ns()) / 1e9)
+
+    def _took_in(self) -> None:
+        self._watch.ring()
+
+    def _reopen(self) -> None:
+        super()._reopen()
+        self._watch.at(self._socket.fileno())

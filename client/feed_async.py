@@ -7,13 +7,14 @@ async with AsyncFeed("NSE:INFY", "NSE:NIFTY 50") as feed:
 """
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from kitefeed.client.reader import DRAIN_MAX, WAIT_S_MAX, Reader, deadline_after
+from kitefeed.client.reader import WAIT_S_MAX, Reader, deadline_after
 from kitefeed.client.tick import Tick
-from kitefeed.client.view import PENDING_MAX
 from kitefeed.protocol.clock import boot_ns
 
 READ_MAX = 256  # messages per turn of the loop, ~2 ms, so that the program's other tasks get theirs
@@ -26,7 +27,7 @@ class AsyncFeed(Reader):
     """Feed on an asyncio loop: the same arguments, properties and errors, but it is opened by
     `async with` (which connects, and raises what Feed's constructor raises), and its waiting
     methods are awaited. Any number of tasks of that loop may use it; each tick goes to one of them,
-    to the one that has waited longest.
+    to the one that has waited longest. What is not awaited may be called in any thread.
 
     It reads while the loop runs, also while nobody waits. on_status is called by the loop.
     """
@@ -35,8 +36,8 @@ class AsyncFeed(Reader):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._news = asyncio.Event()  # something came in
+        self._thread = 0  # the loop's
         self._is_look_due = False
-        self._is_begun = False
         self._given = 0
         self._turnstile = asyncio.Lock()  # the first that came is the first to get the next tick
         self._queued = 0  # tasks at it
@@ -63,8 +64,8 @@ class AsyncFeed(Reader):
         view = self._view
         if not view.has_next or boot_ns() >= self._look_due_ns:
             self._drain()
-        if view.has_next and not self._queued:
-            return view.arrived.popleft()
+        if not self._queued and (tick := view.take()) is not None:
+            return tick
         return await self._next_in_turn(deadline_ns)
 
     async def _next_in_turn(self, deadline_ns: int | None) -> Tick | None:
@@ -72,8 +73,14 @@ class AsyncFeed(Reader):
         self._queued += 1
         try:
             async with asyncio.timeout(_left_s(deadline_ns)), self._turnstile:
-                await self._wait_until(lambda: view.has_next or self._socket.closed, deadline_ns)
-                return view.arrived.popleft() if view.has_next else None
+                while not self._socket.closed:
+                    if (tick := view.take()) is not None:  # a look may skip what is there
+                        return tick
+                    if not await self._wait_until(
+                        lambda: view.has_next or self._socket.closed, deadline_ns
+                    ):
+                        break
+                return None
         except TimeoutError:
             return None
         finally:
@@ -91,6 +98,7 @@ class AsyncFeed(Reader):
 
     async def __aenter__(self) -> Self:
         self._loop = loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         loop.add_reader(self._socket.fileno(), self._read)
         self._turn(loop)
         try:
@@ -119,12 +127,15 @@ class AsyncFeed(Reader):
 
     def close(self) -> None:
         """Ends all waiting and iterating. May be called twice."""
-        if self._loop is not None and not self._socket.closed and not self._loop.is_closed():
-            self._loop.remove_reader(self._socket.fileno())
-        if self._timer is not None:
-            self._timer.cancel()
-        self._news.set()
-        super().close()
+        if self._is_elsewhere and self._call_soon(self.close):
+            return
+        with self._lock:
+            if self._loop is not None and not self._socket.closed and not self._loop.is_closed():
+                self._loop.remove_reader(self._socket.fileno())
+            if self._timer is not None:
+                self._timer.cancel()
+            self._news.set()
+            super().close()
 
     # --- the socket ---------------------------------------------------------------------------
 
@@ -140,31 +151,54 @@ class AsyncFeed(Reader):
         self._timer = loop.call_later(WAIT_S_MAX, self._turn, loop)
         self._read()
 
-    def _drain(self, limit: int = DRAIN_MAX, enough: int = PENDING_MAX + 1) -> int:
+    def _took_in(self) -> None:
         """ZeroMQ's descriptor is edge-triggered: it stays silent about messages that were not taken
         after it spoke, or that came in beside another call. So one look follows another, until one
         finds nothing; also when it was the program that looked, by `get` or `is_fresh`."""
-        taken = super()._drain(limit, enough)
-        if taken:
+        if self._is_elsewhere:
+            self._call_soon(self._took_in)
+        else:
             self._news.set()
             self._look_again()
-        return taken
 
     def _reopen(self) -> None:
+        if self._is_elsewhere:
+            self._call_soon(self._reopen_here)
+            return
         if self._loop is not None:
             self._loop.remove_reader(self._socket.fileno())
         super()._reopen()
         if self._loop is not None:
             self._loop.add_reader(self._socket.fileno(), self._read)
 
+    def _reopen_here(self) -> None:
+        with self._lock:
+            if not self._socket.closed:
+                self._reopen()
+
     def _subscribe(self, subscription: bytes) -> None:
         super()._subscribe(subscription)
         self._look_again()
 
     def _look_again(self) -> None:
-        if self._loop is not None and not self._is_look_due:
-            self._is_look_due = True
-            self._loop.call_soon(self._read)
+        if not self._is_look_due:
+            self._is_look_due = self._call_soon(self._read)
+
+    @property
+    def _is_elsewhere(self) -> bool:
+        """Whether this is another thread than the loop's, which alone may touch the loop."""
+        return self._loop is not None and threading.get_ident() != self._thread
+
+    def _call_soon(self, callback: Callable[[], None]) -> bool:
+        """Lets the loop call it; False before it has begun, and when it has ended."""
+        if self._loop is None or self._loop.is_closed():
+            return False
+        if self._is_elsewhere:
+            with contextlib.suppress(RuntimeError):  # it ends just now
+                self._loop.call_soon_threadsafe(callback)
+        else:
+            self._loop.call_soon(callback)
+        return True
 
     async def _wait_until(self, condition: Callable[[], bool], deadline_ns: int | None) -> bool:
         """Whether `condition` came true before the deadline; None waits for ever."""

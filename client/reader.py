@@ -7,6 +7,7 @@ waits there, connects anew and asks for the last values: what it would have read
 
 import os
 import secrets
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import zmq
 
 from kitefeed.client.reports import Reporter
 from kitefeed.client.status import Status
-from kitefeed.client.tick import Judge, Tick
+from kitefeed.client.tick import Tick
 from kitefeed.client.view import MAX_AGE_S, PENDING_MAX, View
 from kitefeed.client.wants import Wants
 from kitefeed.protocol import location, topology
@@ -48,7 +49,11 @@ _NOBLOCK = int(zmq.NOBLOCK)  # as an enum it costs 0.2 us a message
 
 
 class Reader:
-    """What Feed and AsyncFeed share: all that does not wait. Their arguments are Feed's."""
+    """What Feed and AsyncFeed share: all that does not wait. Their arguments are Feed's.
+
+    Any thread may call it: whoever touches the socket, or what was read from it, holds the lock,
+    for as long as it takes to read what is there. No callback of the program is called with it.
+    """
 
     _reporter: Reporter | None = None
 
@@ -77,9 +82,15 @@ class Reader:
         self._control = control
         self._on_status = on_status
         self._told: tuple[str, str] | None = None
+        self._telling = threading.Lock()  # so that two threads never tell in the wrong order
+        self._lock = threading.RLock()  # a signal handler may come in the midst of a call
+        self._is_reading = False
+        # A subscription takes in what came in beside it, which then shows no more at the descriptor
+        self._is_touched = False
+        self._is_begun = False
         wanted = None if self._wants.is_all else frozenset(self.instruments)
         is_remote = endpoint.startswith(_TCP)
-        self._view = View(self._look, wanted, self._wants.prefixes, max_age_s, is_remote)
+        self._view = View(self, wanted, self._wants.prefixes, max_age_s, is_remote)
         self._requests: list[bytes] = []
         self._requested_ns = 0
         self._patience_ns = RESYNC_NS  # with the last request; doubled by each that got no answer
@@ -100,18 +111,21 @@ class Reader:
 
     def __getitem__(self, instrument: str) -> Tick:
         """The latest tick. KeyError when none has come yet (see `wait_for`)."""
-        self._drain()
-        return self._view.values[instrument]
+        with self._lock:
+            self._drain()
+            return self._view.values[instrument]
 
     def get(self, instrument: str) -> Tick | None:
         """The latest tick, or None when none has come yet. Never blocks."""
-        self._drain()
-        return self._view.values.get(instrument)
+        with self._lock:
+            self._drain()
+            return self._view.values.get(instrument)
 
     def snapshot(self) -> dict[str, Tick]:
         """The latest tick of every instrument."""
-        self._drain()
-        return dict(self._view.values)
+        with self._lock:
+            self._drain()
+            return dict(self._view.values)
 
     def values(self) -> list[Tick]:
         return list(self.snapshot().values())
@@ -124,8 +138,21 @@ class Reader:
     @property
     def status(self) -> Status:
         """The feed in words, as of now; `str(feed.status)` is the headline."""
-        self._drain()
-        return self._view.status(boot_ns())
+        with self._lock:
+            self._drain()
+            return self._view.status(boot_ns())
+
+    def is_fresh(self, tick: Tick) -> bool:
+        """What `tick.is_fresh` says: whether this is the current value. Never after `close()`."""
+        with self._lock:
+            self._drain()
+            return not self._socket.closed and self._view.is_fresh(tick, boot_ns())
+
+    def has_source(self, tick: Tick) -> bool:
+        """Whether the source that gave this value still feeds. Never after `close()`."""
+        with self._lock:
+            self._drain()
+            return not self._socket.closed and self._view.has_source(tick, boot_ns())
 
     @property
     def gaps(self) -> int:
@@ -174,10 +201,12 @@ class Reader:
         return self._view.heartbeat
 
     def close(self) -> None:
-        self._view.arrived.clear()  # nothing more is given out
-        self._socket.close(0)
-        if self._reporter is not None:
-            self._reporter.close()
+        """Ends all waiting and iterating, in every thread. May be called twice."""
+        with self._lock:
+            self._view.arrived.clear()  # nothing more is given out
+            self._socket.close(0)
+            if self._reporter is not None:
+                self._reporter.close()
 
     # --- beginning ----------------------------------------------------------------------------
 
@@ -226,15 +255,33 @@ class Reader:
 
     # --- the socket ---------------------------------------------------------------------------
 
-    def _look(self) -> tuple[Judge, int]:
-        self._drain()
-        return self._view, boot_ns()
-
     def _drain(self, limit: int = DRAIN_MAX, enough: int = PENDING_MAX + 1) -> int:
         """Takes in what is pending, until `enough` ticks wait for the program, and says how many
         messages that was; repairs what is missing. Never blocks. Who judges has to have all."""
-        if self._socket.closed:
-            return 0
+        with self._lock:
+            if not self._may_read():
+                return 0
+            self._is_reading = True
+            try:
+                taken = self._read_pending(limit, enough)
+            except zmq.ZMQError:
+                if not self._socket.closed:  # by such a handler
+                    raise
+                return 0
+            finally:
+                self._is_reading = False
+            if taken:
+                self._took_in()
+            return taken
+
+    def _may_read(self) -> bool:
+        # The same thread may come again while it reads, by a signal handler that asks something.
+        return not self._socket.closed and not self._is_reading
+
+    def _took_in(self) -> None:
+        """Called, with the lock, when messages were taken in."""
+
+    def _read_pending(self, limit: int, enough: int) -> int:
         now_ns, now_utc_ns = boot_ns(), utc_ns()
         taken = 0
         # Asked first: an exception for nothing costs as much as two messages.
@@ -261,6 +308,16 @@ class Reader:
             self._reporter.turn(self._view, now_ns)
         return taken
 
+    def _take_one(self) -> bool:
+        """The next message, if there is one; as `_drain`, at a fraction of its cost."""
+        if not self._may_read():
+            return False
+        try:
+            self._view.apply(self._socket.recv(_NOBLOCK), boot_ns(), utc_ns())
+        except zmq.Again:
+            return False
+        return True
+
     def _reopen(self) -> None:
         """Leaves behind what waits in this connection, and begins with the last values."""
         self._socket.close(0)
@@ -269,19 +326,36 @@ class Reader:
         self._view.reopened()
         self._ask()
 
-    def _tell_status(self) -> None:
-        if self._on_status is None or self._socket.closed:
-            return
+    def _is_telling_due(self) -> bool:
+        """Whether `_tell_status` has something to tell. Called with the lock."""
+        # A thread that is telling now looks again afterwards.
+        return not self._telling.locked() and self._has_news()
+
+    def _has_news(self) -> bool:
+        if not self._is_begun:
+            return False
         if self._view.is_lost(boot_ns()):
             self._drain()  # a heartbeat may wait behind ticks that nobody has taken yet
-        status = self._view.status(boot_ns())
-        if (status.feed, status.source) != self._told:
-            self._told = (status.feed, status.source)
+        return not self._socket.closed and self._told != _news_of(self._view.status(boot_ns()))
+
+    def _tell_status(self) -> None:
+        """Calls `on_status` if there is news; never with the lock, which other threads need."""
+        if self._on_status is None or not self._telling.acquire(blocking=False):
+            return
+        try:
+            with self._lock:
+                if not self._has_news():
+                    return
+                status = self._view.status(boot_ns())
+                self._told = _news_of(status)
             self._on_status(status)
+        finally:
+            self._telling.release()
 
     # --- subscriptions ------------------------------------------------------------------------
 
     def _subscribe(self, subscription: bytes) -> None:
+        self._is_touched = True
         self._socket.setsockopt(zmq.SUBSCRIBE, subscription)
 
     @property
@@ -308,6 +382,11 @@ class Reader:
         self._view.losses.expect([asked.removesuffix(NUL) for asked in self._requests])
         for new in self._requests:
             self._subscribe(new)
+
+
+def _news_of(status: Status) -> tuple[str, str]:
+    """What of it `on_status` is called for."""
+    return status.feed, status.source
 
 
 def _keys_for(endpoint: str, named: str | os.PathLike[str] | None) -> ClientKeys | None:

@@ -1,14 +1,17 @@
 """One tick as a strategy reads it. What is constant is stored; what can change after it arrived
 (its age, its source, whether it is fresh) is computed each time it is read.
+
+A tick may be read, copied, pickled and printed in any thread, and after its feed was closed.
 """
 
-from collections.abc import Callable
+from copy import copy
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
+from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.feed import Flag, Source
 from kitefeed.protocol.kite.ticks import DEPTH_LEVELS, MODE_NAMES, TickBody, iter_depth
 
@@ -53,20 +56,29 @@ _RECORD = (
 
 
 class Judge(Protocol):
-    """What knows the feed as it is now."""
+    """What knows the feed as it is now: the feed itself. It may be asked in any thread."""
 
-    def is_fresh(self, tick: "Tick", now_ns: int) -> bool: ...
+    def is_fresh(self, tick: "Tick") -> bool: ...
 
-    def has_source(self, tick: "Tick", now_ns: int) -> bool: ...
+    def has_source(self, tick: "Tick") -> bool: ...
 
 
-Look = Callable[[], tuple[Judge, int]]
-"""Reads what is pending on the socket; gives the judge and the boot time."""
+class _Nobody:
+    """Judges a tick without a feed: one that was pickled. Nothing is known of it."""
+
+    def is_fresh(self, tick: "Tick") -> bool:
+        return False
+
+    def has_source(self, tick: "Tick") -> bool:
+        return False
+
+
+NOBODY: Judge = _Nobody()
 
 
 class Arrival(msgspec.Struct, frozen=True, gc=False):
     """What all ticks of one message have in common. `gen`, `shard`, `epoch`, `source_code`: as on
-    the wire. `t_rx_ns`: when the daemon received them, UTC."""
+    the wire. `t_rx_ns`: when the daemon received them, UTC. `judge` is not pickled."""
 
     gen: int
     shard: int
@@ -75,14 +87,31 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
     t_rx_ns: int
     age_ns: int  # on arrival
     boot_ns: int  # of the arrival
-    look: Look
+    judge: Judge
     losses: int  # that the reader had noticed by then
 
+    def __reduce__(self) -> tuple[object, ...]:
+        since_ns = boot_ns() - self.boot_ns
+        known = (self.gen, self.shard, self.epoch, self.source_code, self.t_rx_ns, self.age_ns)
+        return _unpickled, (*known, utc_ns() - since_ns)
 
-class Tick(msgspec.Struct, eq=False, gc=False):
+
+def _unpickled(
+    gen: int, shard: int, epoch: int, source_code: int, t_rx_ns: int, age_ns: int, utc_then_ns: int
+) -> Arrival:
+    """Boot times of two hosts, or of two boots, have nothing in common: the wall clock has."""
+    then_ns = boot_ns() - (utc_ns() - utc_then_ns)
+    return Arrival(gen, shard, epoch, source_code, t_rx_ns, age_ns, then_ns, NOBODY, 0)
+
+
+class Tick(msgspec.Struct, frozen=True, eq=False, gc=False):
     """One value of one instrument. Prices are floats in rupees; `raw` holds the exact integers.
 
     Fields that the tick's mode does not carry are None. `seq`, `flags`: as on the wire.
+
+    It may be read in any thread. A copy is judged by the same feed. One that was pickled has none:
+    it stays a value with an age (by the wall clock), and is never fresh; nor is any tick whose feed
+    was closed.
     """
 
     instrument: str
@@ -119,14 +148,12 @@ class Tick(msgspec.Struct, eq=False, gc=False):
     def is_fresh(self) -> bool:
         """Whether this is the current value: the newest received, from the source that feeds now,
         and that source is alive. When in doubt, False."""
-        judge, now_ns = self.arrival.look()
-        return judge.is_fresh(self, now_ns)
+        return self.arrival.judge.is_fresh(self)
 
     @property
     def source(self) -> SourceWord:
         """Where the value stands now: "cache" once its source no longer feeds."""
-        judge, now_ns = self.arrival.look()
-        if not judge.has_source(self, now_ns):
+        if not self.arrival.judge.has_source(self):
             return "cache"
         return "rest" if self.source_code == Source.REST else "websocket"
 
@@ -138,8 +165,7 @@ class Tick(msgspec.Struct, eq=False, gc=False):
     @property
     def age_s(self) -> float:
         """Seconds since the daemon received it."""
-        _, now_ns = self.arrival.look()
-        return self.age_ns(now_ns) / 1e9
+        return self.age_ns(boot_ns()) / 1e9
 
     def age_ns(self, now_ns: int) -> int:
         """Nanoseconds since it was received, at boot time `now_ns`."""
@@ -282,6 +308,9 @@ class Tick(msgspec.Struct, eq=False, gc=False):
             for quantity, price, orders in iter_depth(self.raw.depth)
         ]
         return Depth(levels[:DEPTH_LEVELS], levels[DEPTH_LEVELS:])
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "Tick":
+        return Tick(self.instrument, copy(self.raw), self.seq, self.flags, self.arrival)
 
     def __repr__(self) -> str:
         names = [flag.name for flag in Flag if self.flags & flag]

@@ -12,7 +12,7 @@ import msgspec
 
 from kitefeed.client.losses import Losses
 from kitefeed.client.status import Status, status_of
-from kitefeed.client.tick import Arrival, Look, Tick
+from kitefeed.client.tick import Arrival, Judge, Tick
 from kitefeed.client.values import LastTicks, Topic
 from kitefeed.protocol import feed as f
 from kitefeed.protocol.feed import FeedMessage, Flag, Source
@@ -53,7 +53,7 @@ class View:
 
     def __init__(
         self,
-        look: Look,
+        judge: Judge,
         wanted: frozenset[str] | None = None,
         prefixes: tuple[str, ...] = (),
         max_age_s: float | None = MAX_AGE_S,
@@ -81,7 +81,7 @@ class View:
         self._is_remote = is_remote
         self._skew_ns = _UNKNOWN_NS if is_remote else 0
         self.has_late = False
-        self._look = look
+        self._judge = judge
         self._wanted = wanted
         self._prefixes = prefixes
         self._topics: dict[bytes, Topic] = {}
@@ -207,17 +207,31 @@ class View:
     def skip_old(self, now_ns: int) -> None:
         """Of what waits for the program, once that is old, keeps the newest of each instrument."""
         arrived = self.arrived
-        waited_ns = now_ns - arrived[0].arrival.boot_ns if arrived else 0
+        waited_ns = now_ns - self._oldest_ns(now_ns)
         self.lag_ns = max(self.lag_ns, self.behind_ns, waited_ns)
         is_old = self.has_late or waited_ns > self._late_ns
         if not is_old or self.is_catching_up:
             return
         self.has_late = False
         if self._may_skip:
-            kept = [tick for tick in arrived if self.values.is_last(tick)]
-            self.skipped += len(arrived) - len(kept)
-            arrived.clear()
+            waiting = [*iter(self.take, None)]  # one by one: other threads take from it meanwhile
+            kept = [tick for tick in waiting if self.values.is_last(tick)]
+            self.skipped += len(waiting) - len(kept)
             arrived.extend(kept)
+
+    def _oldest_ns(self, now_ns: int) -> int:
+        """When the tick came that waits longest for the program; now when none waits."""
+        try:
+            return self.arrived[0].arrival.boot_ns
+        except IndexError:  # also when another thread took it just now
+            return now_ns
+
+    def take(self) -> Tick | None:
+        """The next tick to give out; None when there is none, or none yet. In any thread."""
+        try:
+            return None if self.is_catching_up else self.arrived.popleft()
+        except IndexError:
+            return None
 
     def _set_skew(self, age_ns: int) -> None:
         """`age_ns`: of the quickest message so far. A clock that is behind needs no allowance."""
@@ -253,7 +267,7 @@ class View:
         age_ns = max(0, t_pub_ns - t_rx_ns) + max(0, utc_ns - t_pub_ns)
         return Arrival(
             message.gen, message.shard, message.epoch, message.source, t_rx_ns, age_ns, now_ns,
-            self._look, self.losses.count,
+            self._judge, self.losses.count,
         )  # fmt: skip
 
     def _apply_chunk(

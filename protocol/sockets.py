@@ -35,7 +35,7 @@ ZAP_ENDPOINT = "inproc://zeromq.zap.01"  # libzmq's own name for it
 _send = zmq.backend.Socket.send
 _get: Callable[..., int] = zmq.backend.Socket.get  # type: ignore[assignment]
 _NOBLOCK, _EVENTS, _POLLIN = int(zmq.NOBLOCK), int(zmq.EVENTS), int(zmq.POLLIN)
-_RCVTIMEO, _RCVMORE = int(zmq.RCVTIMEO), int(zmq.RCVMORE)
+_RCVMORE = int(zmq.RCVMORE)
 
 OnMessage = Callable[[list[bytes]], None]
 
@@ -345,16 +345,6 @@ def connect_feed(
 def has_message(socket: zmq.Socket[bytes]) -> bool:
     """Whether one can be received now. Never blocks."""
     return bool(_get(socket, _EVENTS) & _POLLIN)
-
-
-def wait_message(socket: zmq.Socket[bytes], within_ms: int) -> bytes | None:
-    """The next message; None when none came. A receive that blocks, where a poll and a receive
-    would ask the socket three times over."""
-    socket.setsockopt(_RCVTIMEO, within_ms)
-    try:
-        return socket.recv()
-    except zmq.Again:
-        return None
 
 
 def _connect(socket: zmq.Socket[bytes], address: str) -> None:

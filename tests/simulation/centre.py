@@ -28,7 +28,7 @@ from kitefeed.actors.supervisor.machine import Supervisor
 from kitefeed.actors.supervisor.roster import Member, Roster
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.client.reader import RESYNC_NS
-from kitefeed.client.tick import Tick
+from kitefeed.client.tick import NOBODY, Tick
 from kitefeed.client.view import View
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import Flag
@@ -304,7 +304,7 @@ class Reader:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.view = View(lambda: (self.view, self.world.now_ns))
+        self.view = View(NOBODY)  # it is asked itself, with the time
         self.keys = set(world.basket.read)
         self.period_ns = 0  # how much later than others it may hear of a value
         self.asked_ns: dict[str, int] = {}

@@ -1,5 +1,7 @@
 """A view with a clock of its own, and the messages a broadcaster would send it."""
 
+from typing import Protocol
+
 import msgspec
 
 from kitefeed.actors.broadcaster.fence import Fence, Holding
@@ -18,6 +20,27 @@ INFY = "NSE:INFY"
 DEPTH = pack_depth([DepthLevel(10, 150_000, 2)], [DepthLevel(20, 150_050, 3)])
 
 
+class HasView(Protocol):
+    @property
+    def view(self) -> View: ...
+
+    @property
+    def now_ns(self) -> int: ...
+
+
+class Judged:
+    """Judges ticks by a view whose clock is virtual."""
+
+    def __init__(self, reader: HasView) -> None:
+        self._reader = reader
+
+    def is_fresh(self, tick: Tick) -> bool:
+        return self._reader.view.is_fresh(tick, self._reader.now_ns)
+
+    def has_source(self, tick: Tick) -> bool:
+        return self._reader.view.has_source(tick, self._reader.now_ns)
+
+
 class Reader:
     """A view with a clock, and the messages a broadcaster would send it."""
 
@@ -30,9 +53,7 @@ class Reader:
         self.now_ns = 1_000 * S
         self.step_ns = 0  # of the wall clock
         self.gen = 1
-        self.view = View(
-            lambda: (self.view, self.now_ns), wanted, max_age_s=max_age_s, is_remote=is_remote
-        )
+        self.view = View(Judged(self), wanted, max_age_s=max_age_s, is_remote=is_remote)
         self._heartbeat_seq = 0
 
     @property

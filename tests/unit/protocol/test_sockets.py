@@ -134,8 +134,8 @@ def test_the_calls_past_pyzmqs_checks_do_what_its_own_methods_do(directory: Path
         assert publisher.recv() == b"\1t"
         assert not sockets.has_message(publisher)
         sockets._send(publisher, b"tick", sockets._NOBLOCK)
-        assert sockets.wait_message(reader, 5_000) == b"tick"
-        assert sockets.wait_message(reader, 1) is None
+        assert reader.poll(5_000)
+        assert reader.recv() == b"tick"
         for option in (zmq.EVENTS, zmq.RCVMORE, zmq.RCVTIMEO):
             assert sockets._get(reader, int(option)) == reader.getsockopt(option)
         publisher.close(0)

@@ -1,0 +1,71 @@
+"""How the threads of one feed wait for it: one sleeps at its socket, the others behind that one.
+
+ZeroMQ's sockets belong to one thread at a time, but their descriptor may be looked at by any. So
+the feed's lock is held to read the socket, and never to wait for it: whoever else asks something
+meanwhile reads it himself, and wakes the sleeper when something came.
+"""
+
+import select
+import socket
+import threading
+
+
+class Watch:
+    """`lock`: held by whoever touches the feed; all methods but `sleep` are called with it."""
+
+    def __init__(self, lock: "threading.RLock") -> None:
+        self.is_taken = False  # a thread sleeps at the socket
+        self._news = threading.Condition(lock)
+        self._poll = select.poll()
+        self._bell, self._heard = socket.socketpair()
+        self._poll.register(self._heard, select.POLLIN)
+        self._descriptor = -1
+        self._followers = 0  # threads that sleep behind it
+        self._is_rung = False
+        self._is_closed = False
+
+    def follow(self, within_s: float) -> None:
+        """Sleeps, without the lock, until the thread at the socket awakes."""
+        self._followers += 1
+        try:
+            self._news.wait(within_s)
+        finally:
+            self._followers -= 1
+
+    def at(self, descriptor: int) -> None:
+        """The socket is another one from now on."""
+        if self._descriptor >= 0:
+            self._poll.unregister(self._descriptor)
+        self._poll.register(descriptor, select.POLLIN)
+        self._descriptor = descriptor
+        self.ring()
+
+    def sleep(self, within_s: float) -> None:
+        """Called without the lock, after `is_taken` was set with it; `leave` is to follow."""
+        self._poll.poll(within_s * 1_000)
+
+    def leave(self) -> None:
+        """The sleeper is awake. The others look what came, and one of them goes to the socket."""
+        self.is_taken = False
+        if self._is_rung:
+            self._is_rung = False
+            self._heard.recv(1)
+        if self._followers:
+            self._news.notify_all()
+        if self._is_closed:
+            self._heard.close()
+
+    def ring(self) -> None:
+        """Wakes the sleeper: something came that it has not read itself."""
+        if self.is_taken and not self._is_rung and not self._is_closed:
+            self._is_rung = True
+            self._bell.send(b"\0")
+
+    def close(self) -> None:
+        """Wakes all. Nobody may wait after this."""
+        self.ring()
+        self._is_closed = True
+        self._news.notify_all()
+        self._bell.close()
+        if not self.is_taken:
+            self._heard.close()
