@@ -28,6 +28,7 @@ Mode = Literal["ltp", "quote", "full"]
 Verdict = Literal["valid", "refused", "unverified"]
 # What a REST call came to: ok, or whose remedy it needs.
 RestOutcome = Literal["ok", "token", "permission", "rate", "network", "input"]
+FetchOutcome = Literal["taken", "doubted", "failed"]
 ProbeOutcome = Literal["moved", "same", "token", "permission", "rate", "network", "input"]
 
 
@@ -279,8 +280,44 @@ class Probed(Message, frozen=True):
 
 
 class FetchInstruments(Message, frozen=True):
-    """supervisor -> rest_poller: Kite answers, or the operator says so: a fetch of the instrument
-    dump that waits after a failure is tried now."""
+    """supervisor -> rest_poller: Kite answers, so a fetch of the instrument dump that waits after a
+    failure is tried now. is_ordered: the operator says so, and it is fetched in any case.
+    is_believed: what comes is taken, whatever it lost."""
+
+    is_ordered: bool = False
+    is_believed: bool = False
+
+
+class InstrumentsOffered(Message, frozen=True):
+    """A new list lies beside the one in use: which of the instruments in use does it lack? Said
+    again until `InstrumentsLacking` answers."""
+
+    digest: str
+    day_ist: str
+
+
+class InstrumentsLacking(Message, frozen=True):
+    """supervisor -> rest_poller: so many of the instruments in use (`keys`: the first of them) the
+    list with this digest lacks, or has with another token."""
+
+    digest: str
+    count: int
+    keys: Keys = ()
+
+
+class InstrumentsFetched(Message, frozen=True):
+    """How a fetch of the dump ended; the last one again after every Welcome.
+
+    fetches: how many have ended in this poller's life. detail: why the list is doubted (the old one
+    is kept) or could not be had. rows, left_out: of the new list, and of the dump's rows that name
+    nothing.
+    """
+
+    fetches: int
+    outcome: FetchOutcome
+    detail: str = ""
+    rows: int = 0
+    left_out: int = 0
 
 
 class InstrumentsReady(Message, frozen=True):
@@ -353,7 +390,8 @@ class Leave(Message, frozen=True):
 BusMessage = (
     Hello | Beat | SessionSeen | Validate | Validated | OpenLink | Subscribe | CloseLink
     | LinkOpened | LinkFresh | LinkDoubt | LinkSilent | LinkRefused | LinkClosed | Confirmed
-    | StartPolling | StopPolling | Polled | Probe | Probed | FetchInstruments | InstrumentsReady
+    | StartPolling | StopPolling | Polled | Probe | Probed | FetchInstruments | InstrumentsOffered
+    | InstrumentsLacking | InstrumentsFetched | InstrumentsReady
     | Grant | Granted | Announce | ListenersWant | Welcome | Challenge | BeatAck | Leave
 )  # fmt: skip
 
@@ -365,7 +403,10 @@ SPEAKS: dict[Role, tuple[type[Message], ...]] = {
     Role.TICKER: (
         *_COMMON, LinkOpened, LinkFresh, LinkDoubt, LinkSilent, LinkRefused, LinkClosed, Confirmed,
     ),
-    Role.REST_POLLER: (*_COMMON, Polled, Probed, Confirmed, InstrumentsReady),
+    Role.REST_POLLER: (
+        *_COMMON, Polled, Probed, Confirmed, InstrumentsOffered, InstrumentsFetched,
+        InstrumentsReady,
+    ),
     Role.BROADCASTER: (*_COMMON, Granted, ListenersWant),
 }  # fmt: skip
 
@@ -405,6 +446,13 @@ class SetSource(Message, frozen=True):
 
 class Retry(Message, frozen=True):
     """-> Done | Refused. Forget the waits and try now."""
+
+
+class FetchList(Message, frozen=True):
+    """-> Done | Refused: the day's instrument list is being fetched anew. What came of it stands in
+    the status, where `fetches` has risen then. is_believed: it is taken, whatever it lost."""
+
+    is_believed: bool = False
 
 
 class ReaderReport(Message, frozen=True):
@@ -536,6 +584,19 @@ class TcpFeed(msgspec.Struct, frozen=True):
     server_key: str
 
 
+class ListStatus(msgspec.Struct):
+    """The instrument list in use (rows 0: none), and how the last fetch ended: see
+    `InstrumentsFetched`."""
+
+    rows: int = 0
+    day_ist: str = ""
+    fetches: int = 0
+    outcome: FetchOutcome | None = None
+    detail: str = ""
+    left_out: int = 0
+    kept: dict[str, str] = {}  # instruments that stream though the list lacks them -> why
+
+
 class StatusReport(msgspec.Struct):
     """`kitefeed status --json`, all of it. Ages in seconds; None where there is nothing to tell."""
 
@@ -567,13 +628,16 @@ class StatusReport(msgspec.Struct):
     config: dict[str, str] = {}  # file of the configuration -> digest of what was read at the start
     target: Target | None = None
     tcp_feed: TcpFeed | None = None
+    instrument_list: ListStatus = msgspec.field(default_factory=ListStatus)
 
 
 class Status(Message, frozen=True):
     report: StatusReport
 
 
-ControlRequest = GetStatus | WantInstruments | DropInstruments | SetSource | Retry | ReaderReport
+ControlRequest = (
+    GetStatus | WantInstruments | DropInstruments | SetSource | Retry | ReaderReport | FetchList
+)
 ControlReply = Status | Answers | Done | Refused
 
 

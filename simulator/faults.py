@@ -27,6 +27,7 @@ class Fault(StrEnum):
     REST_DOWN = "rest_down"  # REST connections end without an answer
     REST_SLOW = "rest_slow"  # REST answers after so many seconds
     NO_ENTITLEMENT = "no_entitlement"  # a plan without market data: profile fine, quotes not
+    LIST = "list"  # the instrument list is cut, short, odd, or lacks something
     MARKET = "market"  # open or closed
     LOSE_SUBSCRIBE = "lose_subscribe"  # the next so many subscribe messages never arrive
     LOSE_UNSUBSCRIBE = "lose_unsubscribe"  # the same of those that end a subscription
@@ -120,6 +121,17 @@ def _messages(fault: Fault, text: str) -> str:
     return text or "1"
 
 
+def _list(fault: Fault, text: str) -> str:
+    exchange, colon, symbol = text.partition(":")
+    is_missing = exchange.isalpha() and exchange.isupper() and bool(symbol) == bool(colon)
+    if text not in ("cut", "cut_plain", "short", "odd") and not is_missing:
+        raise FaultError(
+            f"{fault} takes cut, cut_plain, short, odd, or what is to be missing: an exchange "
+            f"(NFO) or an instrument (NSE:INFY), not {text!r}"
+        )
+    return text
+
+
 def _market(fault: Fault, text: str) -> str:
     if text not in ("open", "closed"):
         raise FaultError(f"{fault} takes open or closed, not {text!r}")
@@ -140,6 +152,7 @@ _ARGUMENTS: dict[Fault, Callable[[Fault, str], str]] = {
     Fault.REST_DOWN: _none,
     Fault.REST_SLOW: _seconds,
     Fault.NO_ENTITLEMENT: _none,
+    Fault.LIST: _list,
     Fault.MARKET: _market,
     Fault.LOSE_SUBSCRIBE: _messages,
     Fault.LOSE_UNSUBSCRIBE: _messages,

@@ -1,7 +1,7 @@
 """Sessions, market data and the login page over REST; orders are in `trading`."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import web
@@ -22,15 +22,13 @@ from kitefeed.kite_server.market_data import (
     QUOTES_MAX,
     dump_response,
     quotes,
-    zipped_dump,
 )
-from kitefeed.protocol.kite.instruments import Instrument
 from kitefeed.protocol.kite.rest import ltp_item, ohlc_item, quote_item
 from kitefeed.protocol.kite.ticks import FULL
 from kitefeed.simulator.accounts import App, Refusal
+from kitefeed.simulator.dump import dump, faulty
 from kitefeed.simulator.faults import Fault
 from kitefeed.simulator.historical import historical
-from kitefeed.simulator.listings import Listing
 from kitefeed.simulator.market import Security
 from kitefeed.simulator.world import World
 
@@ -164,11 +162,14 @@ class Rest:
         exchange = request.match_info.get("exchange", "")
         if exchange and exchange not in shapes.EXCHANGES:
             raise InputError("Invalid `exchange`.")
-        dump = self._dumps.get(exchange)
-        if dump is None:
-            dump = await asyncio.to_thread(_zipped, self._world.market.listings, exchange)
-            self._dumps[exchange] = dump
-        return dump_response(request, dump)
+        listings = self._world.market.listings
+        fault = self._world.faults.argument(Fault.LIST, None)
+        if fault is not None:
+            return faulty(request, listings, fault)
+        zipped = self._dumps.get(exchange)
+        if zipped is None:
+            zipped = self._dumps[exchange] = await asyncio.to_thread(dump, listings, exchange)
+        return dump_response(request, zipped)
 
     async def historical(self, request: web.Request) -> web.Response:
         app = self.authorised(request)
@@ -184,24 +185,3 @@ class Rest:
 def _session(app: App, now_ns: int) -> dict[str, object]:
     user = shapes.profile(app.user_id, app.user_name)
     return shapes.session(user, app.api_key, app.access_token or "", now_ns // NS_PER_S)
-
-
-def _zipped(listings: Sequence[Listing], exchange: str) -> bytes:
-    return zipped_dump(_row(each) for each in listings if exchange in ("", each.exchange))
-
-
-def _row(listing: Listing) -> Instrument:
-    return Instrument(
-        instrument_token=listing.token,
-        exchange_token=listing.token >> 8,
-        tradingsymbol=listing.symbol,
-        name=listing.name,
-        last_price=0.0,
-        expiry=listing.expiry.isoformat() if listing.expiry else "",
-        strike=listing.strike,
-        tick_size=listing.tick_size,
-        lot_size=listing.lot_size,
-        instrument_type=listing.kind,
-        segment=listing.segment,
-        exchange=listing.exchange,
-    )

@@ -17,6 +17,8 @@ from kitefeed.actors.rest_poller.dump_schedule import (
     DumpEnded,
     DumpSchedule,
     FetchDump,
+    Remark,
+    TakeDump,
 )
 from kitefeed.actors.rest_poller.sweep import SPACING_NS, Sweep
 from kitefeed.actors.rest_poller.turns import choose, round_requests
@@ -66,7 +68,7 @@ class _InFlight(msgspec.Struct, frozen=True):
 
 
 Event = m.BusMessage | Answered | Welcomed | ClockRead | DumpEnded | Wake
-Command = Ask | FetchDump | IngestBatch | m.Message
+Command = Ask | FetchDump | TakeDump | Remark | IngestBatch | m.Message
 
 
 class RestPoller:
@@ -127,10 +129,10 @@ class RestPoller:
                 if not self._requests:
                     # The poller before this one may have asked just now, and Kite counts by key.
                     self._free_ns = now_ns + SPACING_NS
-                return [*self._dump.news(), *self._news()]
+                return [*self._dump.news(now_ns), *self._news()]
             case m.FetchInstruments():
-                return list(self._dump.retry())
-            case ClockRead() | DumpEnded() | Wake():
+                return list(self._dump.order(event))
+            case ClockRead() | DumpEnded() | m.InstrumentsLacking() | Wake():
                 return list(self._dump.handle(event, now_ns))
             case _:
                 return []

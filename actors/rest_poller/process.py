@@ -4,7 +4,16 @@ import asyncio
 import logging
 import sys
 
-from kitefeed.actors.rest_poller.dump_schedule import ClockRead, DumpEnded, FetchDump
+import msgspec
+
+from kitefeed.actors.rest_poller.dump import Fetched
+from kitefeed.actors.rest_poller.dump_schedule import (
+    ClockRead,
+    DumpEnded,
+    FetchDump,
+    Remark,
+    TakeDump,
+)
 from kitefeed.actors.rest_poller.machine import Answered, Ask, Command, RestPoller, Welcomed
 from kitefeed.actors.runtime import process, session_file
 from kitefeed.actors.runtime.blocking import Blocking
@@ -12,7 +21,7 @@ from kitefeed.actors.runtime.bus import Bus
 from kitefeed.actors.runtime.config import Settings
 from kitefeed.actors.runtime.driver import Driver
 from kitefeed.actors.runtime.hello import hello_of
-from kitefeed.actors.runtime.instruments_db import InstrumentsDb
+from kitefeed.actors.runtime.instruments_db import InstrumentsDb, ListDamaged, offered_path
 from kitefeed.actors.runtime.kite_rest import KiteRest, RestError
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.actors.runtime.secrets import redact
@@ -52,6 +61,8 @@ class Shell:
         self._clients = Clients(runtime.settings)
         self._dump: asyncio.Task[None] | None = None
         self._dump_problem = ""
+        self._damage = ""  # of the list on disk, as it was said
+        self._list = InstrumentsDb(runtime.settings.instruments_path)
         self._ingest = Wire(connect_ingest(runtime.settings.runtime_dir), lambda frames: None)
         self._bus = Bus(
             runtime, self._hello, self._beat, self._driver.feed,
@@ -78,6 +89,10 @@ class Shell:
             case FetchDump():
                 self._dump = asyncio.ensure_future(self._fetch(command.day_ist))
                 self._dump.add_done_callback(_raise_bugs)
+            case TakeDump():
+                offered_path(self._list.path).replace(self._list.path)
+            case Remark(text):
+                log.warning("%s", text)
             case m.Message():
                 self._bus.send(command)
 
@@ -87,21 +102,37 @@ class Shell:
             self._driver.feed(Answered(ask.request, "network", detail=detail))
 
     def _read_clock(self) -> None:
-        facts = InstrumentsDb(self._settings.instruments_path).facts()
         read = ClockRead(utc_ns() / 1e9)
-        if facts is not None:
-            read = ClockRead(utc_ns() / 1e9, facts.rows, facts.day_ist)
+        try:
+            facts = self._list.facts()
+        except ListDamaged as error:
+            self._set_aside(error)
+        else:
+            self._damage = ""
+            if facts is not None:
+                read = ClockRead(utc_ns() / 1e9, facts.rows, facts.day_ist)
         self._driver.feed(read)
         self._clock = self._loop.call_later(CLOCK_S, self._read_clock)
 
+    def _set_aside(self, error: ListDamaged) -> None:
+        """Said once, also where the disk does not let us."""
+        aside = self._list.path.with_name(f"{self._list.path.name}.damaged")
+        try:
+            self._list.path.replace(aside)
+        except OSError:  # the new list is put in its place anyway
+            pass
+        if str(error) != self._damage:
+            log.error("%s: set aside as %s, fetching it anew", error, aside.name)
+        self._damage = str(error)
+
     async def _fetch(self, day_ist: str) -> None:
-        rows, problem = await fetch_dump(self._settings, day_ist)
-        if problem and not self._dump_problem:
-            log.warning("the instrument dump cannot be fetched, trying again: %s", problem)
-        elif rows:
-            log.info("the instrument dump is new: rows=%d day=%s", rows, day_ist)
-        self._dump_problem = problem
-        self._driver.feed(DumpEnded(rows, day_ist))
+        ended = await fetch_dump(self._settings, day_ist)
+        if ended.problem and not self._dump_problem:
+            log.warning("the instrument dump cannot be fetched, trying again: %s", ended.problem)
+        elif ended.rows:
+            log.info("the instrument dump was fetched: rows=%d day=%s", ended.rows, day_ist)
+        self._dump_problem = ended.problem
+        self._driver.feed(ended)
 
     def _hello(self) -> m.Hello:
         machine = self._machine
@@ -137,12 +168,12 @@ class Clients:
         return Answered(ask.request, "ok", quotes)
 
 
-async def fetch_dump(settings: Settings, day_ist: str) -> tuple[int, str]:
-    """Runs the child; returns the rows it wrote, or 0 and why there are none."""
+async def fetch_dump(settings: Settings, day_ist: str) -> DumpEnded:
+    """Runs the child, which puts the new list beside the one in use."""
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "kitefeed.actors.rest_poller.dump",
         "--url", settings.config.kite.rest_url,
-        "--out", str(settings.instruments_path),
+        "--list", str(settings.instruments_path),
         "--day", day_ist,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -152,15 +183,17 @@ async def fetch_dump(settings: Settings, day_ist: str) -> tuple[int, str]:
         async with asyncio.timeout(DUMP_WITHIN_S):
             out, error = await child.communicate()
     except TimeoutError:
-        return 0, f"no answer within {DUMP_WITHIN_S:g} s"
+        return DumpEnded(0, day_ist, problem=f"no answer within {DUMP_WITHIN_S:g} s")
     finally:
         if child.returncode is None:
             child.kill()
             await child.wait()
-    if child.returncode == 0 and out.strip().isdigit():
-        return int(out), ""
+    if child.returncode == 0:
+        new = msgspec.json.decode(out, type=Fetched)
+        return DumpEnded(new.rows, day_ist, new.digest, new.losses, new.left_out)
     lines = redact(error.decode(errors="replace")).strip().splitlines()
-    return 0, lines[-1] if lines else f"the child ended with code {child.returncode}"
+    problem = lines[-1] if lines else f"the child ended with code {child.returncode}"
+    return DumpEnded(0, day_ist, problem=problem)
 
 
 def _raise_bugs(task: asyncio.Task[None]) -> None:

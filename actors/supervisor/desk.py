@@ -12,6 +12,7 @@ from kitefeed.actors.supervisor.subscriptions import (
     Subscriptions,
 )
 from kitefeed.protocol import messages as m
+from kitefeed.protocol.topology import Role
 
 Ticket = tuple[bytes, str]  # peer and request id
 Reply = Callable[[Ticket, m.Message], None]
@@ -69,6 +70,8 @@ class Desk:
                 self._reply(ticket, self._set_source(source))
             case m.Retry():
                 self._reply(ticket, self._retry())
+            case m.FetchList():
+                self._reply(ticket, self._fetch_list(request))
 
     def turn(self, now_ns: int) -> None:
         """Answers the requests that can be answered by now."""
@@ -130,6 +133,12 @@ class Desk:
             return m.Refused("conflict", "the feed is paused: `kitefeed source auto` resumes it")
         self._feed(RetryNow())
         return m.Done("trying now: `kitefeed status`")
+
+    def _fetch_list(self, request: m.FetchList) -> m.Message:
+        if Role.REST_POLLER not in self._supervisor.state.actors_up:
+            return m.Refused("not_ready", "the rest_poller process is starting: try again")
+        self._feed(request)
+        return m.Done("fetching the instrument list: `kitefeed status` shows what comes of it")
 
     # --- the replies --------------------------------------------------------------------------
 

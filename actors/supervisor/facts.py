@@ -197,6 +197,8 @@ class Persisted(msgspec.Struct):
     valid_fingerprint: str = ""
     valid_utc_ns: int = 0
     subscriptions: dict[str, str | None] = {}  # operator's instruments -> mode, None: as configured
+    # Token and expiry of what streams though the instrument list lacks it.
+    kept: dict[str, tuple[int, str]] = {}
 
 
 # --- events that are not bus messages -----------------------------------------------------------

@@ -175,7 +175,9 @@ def _rest_reason(s: State) -> str:
 
 def _stale_reason(s: State) -> str:
     if s.unresolved and not s.instruments:
-        return f"waiting for the day's instrument list, in which to find {s.unresolved} by name"
+        why = f" ({s.list.detail})" if s.list.outcome == "failed" else ""
+        waits = f"in which to find {s.unresolved} by name"
+        return f"waiting for the day's instrument list{why}, {waits}"
     if not s.instruments and s.is_any_open:
         return "connected, but no instrument is wanted: `kitefeed subscribe NSE:INFY`"
     if s.dial.state is LinkState.WAITING:
@@ -213,6 +215,12 @@ def _conditions(s: State) -> dict[str, str]:
         found["misconfigured"] = s.misconfigured
     elif warning := s.market.warning(s.utc_ns):
         found["calendar"] = warning
+    if s.list_doubt:
+        found["instruments"] = (
+            f"the new instrument list is not believed, that of {s.list.day_ist} stays in use: "
+            f"{s.list_doubt}; it is fetched again by itself, and `kitefeed instruments fetch "
+            "--believe` takes it"
+        )
     if s.override == "paused" or s.misconfigured:
         return found
     found.update(_session_conditions(s))
@@ -275,7 +283,7 @@ def _say_conditions(s: State) -> None:
     for key, text in found.items():
         if key not in s.conditions:
             s.conditions[key] = s.now_ns
-            is_mild = key in ("session_refused", "calendar")
+            is_mild = key in ("session_refused", "calendar", "instruments")
             s.order(Say("warning" if is_mild else "error", f"{text} condition={key}"))
     for key in [key for key in s.conditions if key not in found]:
         since_ns = s.conditions.pop(key)

@@ -50,6 +50,7 @@ Event = (
     Wake | Clock | ActorUp | ActorLost | Operate | RetryNow | Instruments
     | m.Beat | m.SessionSeen | m.Validated | m.LinkOpened | m.LinkFresh | m.LinkDoubt
     | m.LinkSilent | m.LinkRefused | m.LinkClosed | m.Polled | m.Probed | m.Granted
+    | m.InstrumentsReady | m.InstrumentsFetched | m.FetchList
 )  # fmt: skip
 
 
@@ -138,8 +139,14 @@ class Supervisor:
                 rest.unpark(s)
                 s.has_no_entitlement = False
                 session.check_now(s)
-                s.send(Role.REST_POLLER, m.FetchInstruments())
+                s.send(Role.REST_POLLER, m.FetchInstruments(is_ordered=True))
                 dial.begin_anew(s)
+            case m.FetchList(is_believed):
+                s.send(Role.REST_POLLER, m.FetchInstruments(True, is_believed))
+            case m.InstrumentsReady(rows, day_ist):
+                s.list.rows, s.list.day_ist = rows, day_ist
+            case m.InstrumentsFetched():
+                self._list_fetched(event)
             case Instruments(instruments, unresolved):
                 s.unresolved = unresolved
                 hours.want(s, instruments)
@@ -173,6 +180,13 @@ class Supervisor:
                 grant.acknowledged(s, event)
             case _:
                 assert_never(event)
+
+    def _list_fetched(self, fetched: m.InstrumentsFetched) -> None:
+        known = self.state.list
+        known.fetches, known.outcome = fetched.fetches, fetched.outcome
+        known.detail, known.left_out = fetched.detail, fetched.left_out
+        if fetched.outcome != "failed":  # a doubt is not over because Kite does not answer
+            self.state.list_doubt = fetched.detail
 
     def _advance(self) -> None:
         """Moves the regions in the order in which they feed each other. Twice, because a timeout in

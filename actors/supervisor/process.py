@@ -8,10 +8,9 @@ import signal
 from collections.abc import Sequence
 
 from kitefeed.actors.policy.market import Market
-from kitefeed.actors.policy.names import did_you_mean
-from kitefeed.actors.runtime import calendar_file, locks, process
+from kitefeed.actors.runtime import calendar_file, instrument_search, locks, process
 from kitefeed.actors.runtime.driver import Driver
-from kitefeed.actors.runtime.instruments_db import InstrumentsDb
+from kitefeed.actors.runtime.instruments_db import InstrumentsDb, offered_path
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.actors.runtime.pulse import to_next_s
 from kitefeed.actors.runtime.state_file import StateFile
@@ -29,6 +28,7 @@ from kitefeed.actors.supervisor.facts import (
     Send,
 )
 from kitefeed.actors.supervisor.machine import Supervisor
+from kitefeed.actors.supervisor.names import Names
 from kitefeed.actors.supervisor.readers import Readers
 from kitefeed.actors.supervisor.roster import Member, Roster
 from kitefeed.actors.supervisor.shards import Capacity
@@ -41,10 +41,6 @@ from kitefeed.protocol.topology import BUS, CONTROL, Role, socket_path
 from kitefeed.protocol.topology import Wire as WireRow
 
 STRANGERS_MAX = 100  # users that are named in the log, once each
-NEAR_MAX = 10  # unknown names that get near matches in one turn: each costs ~20 ms of this loop
-NOT_LISTED = "not in today's instrument list"
-PATTERN = "a pattern means what streams already and asks for nothing: name each instrument"
-FIND_IT = f"{NOT_LISTED}: `kitefeed instruments find TEXT` searches it"
 _LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
 
 log = logging.getLogger(Role.SUPERVISOR)
@@ -74,14 +70,16 @@ class Shell:
             capacity=capacity,
         )
         self._subscriptions = Subscriptions(
-            config.instruments, config.canaries, config.mode, persisted.subscriptions, capacity
-        )
+            config.instruments, config.canaries, config.mode, persisted.subscriptions, capacity,
+            persisted.kept,
+        )  # fmt: skip
         self._roster = Roster(boot_ns())
         self._readers = Readers()
-        self._db = InstrumentsDb(settings.instruments_path)
+        db = InstrumentsDb(settings.instruments_path)
+        self._offered = InstrumentsDb(offered_path(settings.instruments_path))
+        self._names = Names(self._subscriptions, db, lambda key: instrument_search.near(db, key))
         self._driver = Driver(self._machine, self._perform)
         self._strangers: set[int | None] = set()
-        self._near_left = NEAR_MAX
         self._bus = GuardedWire(bind_bus(settings.runtime_dir), self._on_bus, self._on_bus_stranger)
         self._desk = Desk(
             self._machine,
@@ -115,7 +113,7 @@ class Shell:
 
     def _turn(self) -> None:
         now_ns = boot_ns()
-        self._near_left = NEAR_MAX
+        self._names.turn()
         for member in self._roster.lost(now_ns):
             log.warning("%s has not been heard for 5 s: killed", member.hello.role)
             _kill(member.hello.pid, member.hello.start_ticks)
@@ -178,8 +176,11 @@ class Shell:
                 self._desk.turn(boot_ns())
             case m.InstrumentsReady(rows, day_ist):
                 log.info("instrument list is ready rows=%d day=%s", rows, day_ist)
-                self._subscriptions.forget_names()
-                self._on_wants_changed()
+                self._driver.feed(message)
+                self._relist(day_ist)
+            case m.InstrumentsOffered():
+                answer = self._names.lacking(message, self._offered)
+                self._bus.send([member.peer, m.seal(answer)])
             case _:
                 self._driver.feed(message)
                 self._desk.turn(boot_ns())
@@ -271,27 +272,19 @@ class Shell:
         if (instruments, unresolved) != (state.instruments, state.unresolved):
             self._driver.feed(Instruments(instruments, unresolved))
 
-    def _look_up(self, keys: Sequence[str] | None = None) -> None:
-        """Resolves names, of all that are wanted by default. Without an instrument list they stay
-        unresolved and are shown so."""
-        unresolved = self._subscriptions.unresolved(keys)
-        if not unresolved or self._db.facts() is None:
-            return
-        tokens = self._db.resolve(unresolved)
-        missing = [key for key in unresolved if key not in tokens]
-        explained = {key: self._explain(key) for key in missing}
-        self._subscriptions.resolved(tokens, explained)
-        for key in self._subscriptions.configured & explained.keys():
-            log.warning("%s, in the configuration, cannot be had: %s", key, explained[key])
+    def _relist(self, day_ist: str) -> None:
+        self._names.relist(day_ist)
+        in_use, persisted = self._subscriptions.in_use(), self._machine.state.persisted
+        kept = {key: (in_use[key].token, in_use[key].expiry) for key in self._subscriptions.kept}
+        if kept != persisted.kept:
+            persisted.kept = kept
+            self._persist()
+        self._on_wants_changed()
 
-    def _explain(self, key: str) -> str:
-        if key.endswith("*"):
-            return PATTERN
-        if self._near_left <= 0:
-            return FIND_IT
-        self._near_left -= 1
-        near = self._db.near(key)
-        return f"{NOT_LISTED}; {did_you_mean(near)}" if near else FIND_IT
+    def _look_up(self, keys: Sequence[str] | None = None) -> None:
+        missing = self._names.look_up(keys)
+        for key in self._subscriptions.configured & missing.keys():
+            log.warning("%s, in the configuration, cannot be had: %s", key, missing[key])
 
     # --- commands of the machine ------------------------------------------------------------------
 

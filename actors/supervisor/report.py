@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import msgspec
+
 from kitefeed import __version__
 from kitefeed.actors.policy.market import name_of
 from kitefeed.actors.supervisor import headline
@@ -65,6 +67,7 @@ def status(
         config=config or {},
         target=target,
         tcp_feed=tcp_feed,
+        instrument_list=msgspec.structs.replace(s.list, kept=dict(subscriptions.kept)),
     )
 
 

@@ -64,6 +64,8 @@ class State:
         self.parked: set[str] = set()  # fingerprints whose poll was refused: not polled again
         self.instruments: tuple[m.Instrument, ...] = ()
         self.unresolved = 0  # names that wait for the instrument list
+        self.list = m.ListStatus()  # the instrument list, as the poller tells
+        self.list_doubt = ""  # why a newer one is not believed
         self.capacity = capacity
         self._canaries: tuple[m.Instrument, ...] = ()
         self._homes: dict[int, int] = {}  # token -> the shard it was last on

@@ -13,6 +13,7 @@ from kitefeed.actors.policy.names import did_you_mean, nearest
 from kitefeed.actors.supervisor.orders import LATE_NS, NAMED_MAX, Orders
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.protocol import messages as m
+from kitefeed.protocol.kite.instruments import Listed
 from kitefeed.protocol.kite.ticks import is_index
 
 LISTENER_GRACE_NS = 30_000_000_000  # after the last listener left: it may only be restarting
@@ -20,6 +21,8 @@ LISTENED_MAX = 2 * m.LIST_MAX  # with those in their grace; above it the grace t
 HEAR_NS = 300_000_000  # a program's subscriptions are told after its question at most so much later
 PENDING_MAX = 256  # requests that wait for a first packet at the same time
 WAIT_S_MAX = 30.0
+WAITING = "waiting for today's instrument list"
+NOT_LISTED = "not in today's instrument list"
 _RANK: dict[m.Mode, int] = {"ltp": 1, "quote": 2, "full": 3}
 
 
@@ -44,7 +47,9 @@ class Subscriptions:
         default_mode: m.Mode,
         operator: Mapping[str, str | None],
         capacity: Capacity = WHOLE_KEY,
+        kept: Mapping[str, tuple[int, str]] | None = None,
     ) -> None:
+        """`kept`: what streamed before a restart though the instrument list lacked it."""
         self._configured = dict.fromkeys(configured)  # ordered, and quick to ask
         self._canaries = frozenset(canaries)
         self._default_mode: m.Mode = default_mode
@@ -53,7 +58,9 @@ class Subscriptions:
         self._listeners: dict[str, dict[m.Mode | None, int]] = {}
         self._read: frozenset[str] = frozenset()  # what else is listened to, as the sources know
         self._has_stirred = False  # listeners or the operator since `expire` last looked
-        self._tokens: dict[str, int] = {}
+        self._listed = {key: Listed(*listed) for key, listed in (kept or {}).items()}
+        self.kept: dict[str, str] = {}  # key -> why it streams though the list lacks it
+        self.waiting = WAITING  # what is said of a name that could not be looked up yet
         self.unknown: dict[str, str] = {}  # key -> why it cannot be had
         self.orders = Orders()
         self._instruments_max = capacity.total
@@ -181,23 +188,42 @@ class Subscriptions:
     def unresolved(self, keys: Iterable[str] | None = None) -> list[str]:
         """Those of `keys`, of all that are wanted by default, that the shell should look up."""
         asked = self._keys() if keys is None else keys
-        missing = (k for k in asked if k not in self._tokens and k not in self.unknown)
+        missing = (k for k in asked if k not in self._listed and k not in self.unknown)
         return list(dict.fromkeys(missing))
 
-    def resolved(self, tokens: Mapping[str, int], unknown: Mapping[str, str]) -> None:
+    def resolved(self, listed: Mapping[str, Listed], unknown: Mapping[str, str]) -> None:
         """What the instrument list said: a token, or a sentence why there is none."""
         if len(self.unknown) > m.LIST_MAX:  # programs may ask for anything
             self.unknown.clear()
-        self._tokens.update(tokens)
+        self._listed.update(listed)
         self.unknown.update(unknown)
 
-    def forget_names(self) -> None:
-        """A new instrument list: tokens are recycled between days, so all are looked up again."""
-        self._tokens.clear()
+    def in_use(self) -> dict[str, Listed]:
+        """What is wanted and was found in the list."""
+        return {key: self._listed[key] for key in self.wanted() if key in self._listed}
+
+    def relisted(
+        self, found: Mapping[str, Listed], owners: Mapping[int, str], day_ist: str
+    ) -> None:
+        """A new list is in use: `found` is what it has of `in_use`, `owners` whose tokens it says
+        the others have now. Tokens are recycled, so what expired is forgotten, and so is a token
+        that is another's now; what the list merely lacks streams on."""
+        before, self._listed = self.in_use(), dict(found)
         self.unknown.clear()
+        self.kept.clear()
+        for key, listed in before.items():
+            if key in found:
+                continue
+            if listed.is_expired(day_ist):
+                self.unknown[key] = f"it expired on {listed.expiry}"
+            elif listed.token in owners:
+                self.unknown[key] = f"its token is {owners[listed.token]} in today's list: use that"
+            else:
+                self._listed[key] = listed
+                self.kept[key] = f"{NOT_LISTED}; it streams on as it did before"
 
     def is_known(self, key: str) -> bool:
-        return key in self._tokens
+        return key in self._listed
 
     def instruments(self) -> tuple[m.Instrument, ...]:
         """What the sources should deliver. What is beyond the limit of all sockets is refused: of
@@ -205,9 +231,10 @@ class Subscriptions:
         found: list[m.Instrument] = []
         over: dict[str, str] = {}
         for key, mode in self.wanted().items():
-            token = self._tokens.get(key)
-            if token is None:
+            listed = self._listed.get(key)
+            if listed is None:
                 continue
+            token = listed.token
             if len(found) >= self._instruments_max:
                 over[key] = self._over_limit
                 continue
@@ -226,13 +253,13 @@ class Subscriptions:
     # --- confirmations ------------------------------------------------------------------------
 
     def is_confirmed(self, key: str) -> bool:
-        token = self._tokens.get(key)
-        return token is not None and self.orders.is_confirmed(token)
+        listed = self._listed.get(key)
+        return listed is not None and self.orders.is_confirmed(listed.token)
 
     def counts(self, now_ns: int) -> m.Subscriptions:
         wanted = self.wanted()
         refused = {key: why for key, why in self.unknown.items() if key in wanted}
-        keys = {self._tokens[key]: key for key in wanted if key in self._tokens}
+        keys = {self._listed[key].token: key for key in wanted if key in self._listed}
         asked = self.orders.asked().intersection(keys)
         confirmed = self.orders.confirmed().intersection(keys)
         late = [
@@ -253,13 +280,14 @@ class Subscriptions:
         if self.is_confirmed(key):
             return m.Answer(key, "confirmed", higher)
         if not self.is_known(key):
-            waiting_for = "waiting for today's instrument list"
+            waiting_for = self.waiting
         return m.Answer(key, "accepted", f"{waiting_for}; {higher}" if higher else waiting_for)
 
     def progress(self, key: str, now_ns: int) -> str:
         """What has come of what was asked of Kite, of one that is not confirmed; empty for one
         that was not asked for yet."""
-        lacking = self.orders.lacking_of(self._tokens.get(key, 0))
+        listed = self._listed.get(key)
+        lacking = self.orders.lacking_of(listed.token) if listed is not None else None
         if lacking is None:
             return ""
         late = lacking.named(key, now_ns)

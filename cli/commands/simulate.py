@@ -95,6 +95,8 @@ def fault(name: str, argument: str | None, app: int | None, url: str | None) -> 
     lose_unsubscribe [N] the same of those that end a subscription
     lose_mode [N]        and of those that set a mode
     garbage              damaged frames between the good ones
+    list cut|cut_plain|short|odd|NFO|NSE:INFY   the instrument list is cut off,
+                         has two rows, odd columns, or lacks an exchange or instrument
     market open|closed   prices move or rest
     clear                all of it ends; a dead session stays dead
     """

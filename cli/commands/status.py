@@ -65,6 +65,7 @@ def rows(report: m.StatusReport) -> list[tuple[str, str]]:
         ("market", market or output.NOTHING),
         ("next open", report.next_open or output.NOTHING),
         ("subscriptions", _counts(counts)),
+        ("instrument list", instrument_list(report.instrument_list)),
         ("subscribers", str(report.subscribers)),
         ("last tick", _ago(report.last_tick_age_s)),
         ("last outage", outage(report.last_outage)),
@@ -73,7 +74,8 @@ def rows(report: m.StatusReport) -> list[tuple[str, str]]:
     ]
     refused = [f"{name}: {why}" for name, why in counts.refused.items()]
     found += _names("unconfirmed", [*map(_unconfirmed, counts.unconfirmed)])
-    return found + _names("refused", refused)
+    kept = [f"{name}: {why}" for name, why in report.instrument_list.kept.items()]
+    return found + _names("refused", refused) + _names("kept", kept)
 
 
 def configuration(digests: dict[str, str]) -> list[str]:
@@ -108,6 +110,19 @@ def _unconfirmed(late: m.Unconfirmed) -> str:
     came = "nothing came" if late.comes_in is None else f"comes in {late.comes_in} only"
     asked = f"{late.mode} was asked for {_ago(late.since_s)}"
     return f"{late.instrument}: {came}; {asked}, and is asked for again"
+
+
+def instrument_list(known: m.ListStatus) -> str:
+    """How many of which day, and what the last fetch came to where that was no good."""
+    parts = [f"{known.rows:,} of {known.day_ist}" if known.rows else "none yet"]
+    if known.outcome == "doubted":
+        remedy = "`kitefeed instruments fetch --believe` takes it"
+        parts.append(f"a newer one is not believed: {known.detail}; {remedy}")
+    elif known.outcome == "failed":
+        parts.append(f"the last fetch failed: {known.detail}")
+    if known.left_out:
+        parts.append(f"{known.left_out:,} rows were left out")
+    return "; ".join(parts)
 
 
 def _user(report: m.StatusReport) -> str:

@@ -3,8 +3,11 @@
 import csv
 import io
 import math
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import date
+from typing import NamedTuple
 
 import msgspec
 
@@ -36,19 +39,62 @@ class Instrument(msgspec.Struct, frozen=True, gc=False):
         return f"{self.exchange}:{self.tradingsymbol}"
 
 
+class Listed(NamedTuple):
+    """What a list says of a key. `expiry` is an ISO date or ""."""
+
+    token: int
+    expiry: str = ""
+
+    def is_expired(self, day_ist: str) -> bool:
+        return bool(self.expiry) and self.expiry < day_ist
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """How many instruments of an exchange and segment a list had that should still be there, and
+    how many of them a newer one lacks, or has with another token."""
+
+    exchange: str
+    segment: str
+    had: int
+    lost: int
+
+
 COLUMNS = Instrument.__struct_fields__
+NEEDED = ("instrument_token", "tradingsymbol", "exchange")  # all else may be missing or odd
 TOKEN_MAX = 0xFFFF_FFFF
+
+_WHOLE = re.compile(r"\d{1,12}(\.0*)?", re.ASCII)  # a spreadsheet in between writes 408065.0
+_EXCHANGE = re.compile(r"[A-Z0-9_-]{1,16}", re.ASCII)
+
+
+class BadRow(ValueError):
+    """A row that names no instrument; its text is the reason, the same for all of a kind."""
 
 
 class DumpRows(Iterator[Instrument]):
-    """The good rows of a dump, one at a time; `rows_bad` counts those left out so far."""
+    """The good rows of a dump, one at a time.
+
+    `given` counts them so far, `left_out` the others, by reason. A row needs its token, symbol and
+    exchange; every other column is empty or 0 where it is missing or cannot be read.
+    """
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = iter(lines)
-        self.rows_bad = 0
+        self.given = 0
+        self.left_out: Counter[str] = Counter()
         header = next(self._lines, "").removeprefix("\ufeff").rstrip("\r\n")
-        if tuple(header.split(",")) != COLUMNS:
-            raise ValueError(f"this is no instrument dump: its header is {header[:200]!r}")
+        try:
+            names = [name.strip().lower() for name in _fields(header)]
+        except BadRow:
+            names = []
+        if any(names.count(name) != 1 for name in NEEDED):
+            raise ValueError(
+                f"this is no instrument dump: its header is {header[:200]!r}, and it has to name "
+                f"{', '.join(NEEDED)}, each once"
+            )
+        self._width = len(names)
+        # -1 is the empty field that `_row` appends.
+        self._places = [names.index(name) if name in names else -1 for name in COLUMNS]
 
     def __next__(self) -> Instrument:
         for line in self._lines:
@@ -56,16 +102,47 @@ class DumpRows(Iterator[Instrument]):
             if not line:
                 continue
             try:
-                return _instrument(_fields(line))
-            except ValueError:
-                self.rows_bad += 1
+                row = self._row(_fields(line))
+            except BadRow as reason:
+                self.left_out[str(reason)] += 1
+            else:
+                self.given += 1
+                return row
         raise StopIteration
+
+    def _row(self, fields: list[str]) -> Instrument:
+        # One comma too many, and what stands in which column is a guess.
+        if any(field.strip() for field in fields[self._width :]):
+            raise BadRow("more columns than the header names")
+        fields = fields[: self._width] + [""] * (self._width - len(fields) + 1)
+        (
+            token_text, exchange_token, symbol, name, last, expiry, strike, tick, lot, kind,
+            segment, exchange,
+        ) = [fields[place] for place in self._places]  # fmt: skip
+        token = _whole(token_text, 0)
+        if not token:
+            raise BadRow("no usable token")
+        return Instrument(
+            token,
+            _whole(exchange_token, token >> 8),
+            _symbol(symbol),
+            _text(name),
+            _number(last),
+            _expiry(expiry),
+            _number(strike),
+            _number(tick),
+            _whole(lot, 0),
+            _text(kind),
+            _text(segment),
+            _exchange(exchange),
+        )
 
 
 def parse_dump(text_or_lines: str | Iterable[str]) -> DumpRows:
-    """Iterates over the instruments of a dump. A malformed row is left out and counted.
+    """Iterates over the instruments of a dump. A row that names none is left out and counted.
 
-    ValueError at once when the header is not that of a dump (an error page, another version).
+    Columns are found by name: others may come, go, and change places. ValueError at once when the
+    header does not name those that are needed (an error page, another file).
     """
     if isinstance(text_or_lines, str):
         return DumpRows(io.StringIO(text_or_lines))
@@ -79,54 +156,51 @@ def _fields(line: str) -> list[str]:
     try:
         return next(csv.reader([line], strict=True))
     except csv.Error as error:
-        raise ValueError(str(error)) from error
-
-
-def _instrument(fields: list[str]) -> Instrument:
-    if len(fields) != len(COLUMNS):
-        raise ValueError(f"{len(fields)} columns")
-    token, exchange_token, symbol, name, last, expiry, strike, tick, lot, kind, segment, exch = (
-        fields
-    )
-    return Instrument(
-        _integer(token, 1, TOKEN_MAX),
-        _integer(exchange_token, 0, TOKEN_MAX),
-        _symbol(symbol),
-        name,
-        _number(last),
-        _expiry(expiry),
-        _number(strike),
-        _number(tick),
-        _integer(lot, 0, TOKEN_MAX),
-        kind,
-        segment,
-        _symbol(exch),
-    )
-
-
-def _integer(text: str, low: int, high: int) -> int:
-    value = int(text)
-    if not low <= value <= high:
-        raise ValueError(text)
-    return value
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(text)
-    return value
+        raise BadRow("quotes that do not close") from error
 
 
 def _symbol(text: str) -> str:
     # Symbols become topics: one with a control character or nothing in it cannot be one.
+    text = text.strip()
     if not text or not text.isprintable():
-        raise ValueError(text)
+        raise BadRow("no usable symbol")
     return text
 
 
+def _exchange(text: str) -> str:
+    text = text.strip()
+    if not _EXCHANGE.fullmatch(text):
+        raise BadRow("no usable exchange")
+    return text
+
+
+def _whole(text: str, otherwise: int) -> int:
+    text = text.strip()
+    if not _WHOLE.fullmatch(text):
+        return otherwise
+    value = int(text.partition(".")[0])
+    return value if value <= TOKEN_MAX else otherwise
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        return 0.0
+    return value if math.isfinite(value) else 0.0
+
+
+def _text(text: str) -> str:
+    text = text.strip()
+    return text if text.isprintable() else "".join(c for c in text if c.isprintable())
+
+
 def _expiry(text: str) -> str:
-    return text and date.fromisoformat(text).isoformat()
+    text = text.strip()
+    try:
+        return text and date.fromisoformat(text[:10]).isoformat()
+    except ValueError:
+        return ""
 
 
 def format_dump(instruments: Iterable[Instrument]) -> str:

@@ -3,6 +3,7 @@ that are played by the test."""
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -71,6 +72,7 @@ class Stage:
             env={**os.environ, "KITEFEED_CONFIG": str(self.config)},
             stdout=self._log,
             stderr=self._log,
+            start_new_session=True,  # with the child that fetches the instrument dump
         )
         self.until(lambda: self.hellos, 10)
 
@@ -150,7 +152,7 @@ class Stage:
 
     def close(self) -> None:
         if self._process is not None:
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(5)
         self._bus.close(0)
         self._ingest.close(0)

@@ -10,6 +10,7 @@ import pytest
 from kitefeed.actors.runtime.instruments_db import InstrumentsDb
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import Source
+from kitefeed.protocol.kite.instruments import Listed
 from kitefeed.protocol.kite.ticks import TickBody
 from kitefeed.protocol.topology import Role
 from kitefeed.simulator.server import Simulator
@@ -142,7 +143,7 @@ def test_the_instrument_dump_is_fetched_at_start_and_announced_after_each_welcom
     facts = database.facts()
     assert facts is not None
     assert (facts.rows, facts.day_ist) == (ready.rows, ready.day_ist)
-    assert database.resolve(["NSE:INFY", "NSE:NONE"]) == {"NSE:INFY": INFY.token}
+    assert database.resolve(["NSE:INFY", "NSE:NONE"]) == {"NSE:INFY": Listed(INFY.token)}
     stage.reports.clear()
     stage.challenge()
     assert stage.report(m.InstrumentsReady) == ready

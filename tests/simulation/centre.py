@@ -25,6 +25,7 @@ from kitefeed.actors.supervisor.facts import (
     Send,
 )
 from kitefeed.actors.supervisor.machine import Supervisor
+from kitefeed.actors.supervisor.names import Names
 from kitefeed.actors.supervisor.roster import Member, Roster
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.client.reader import RESYNC_NS
@@ -80,8 +81,9 @@ class Centre(Host):
         )
         configured, canaries = world.basket.configured, world.basket.canaries
         self.subscriptions = Subscriptions(
-            configured, canaries, "full", persisted.subscriptions, world.capacity
+            configured, canaries, "full", persisted.subscriptions, world.capacity, persisted.kept
         )
+        self.names = Names(self.subscriptions, world.lists.used, lambda key: [])
         self.roster = Roster(world.now_ns)
         self.desk = Desk(
             self.machine, self.subscriptions, lambda *_: None, self.feed, self._look_up,
@@ -107,6 +109,7 @@ class Centre(Host):
         is_changed = self.subscriptions.expire(now_ns)
         if is_changed or self.subscriptions.unresolved():
             self._wants_changed()
+        self.names.turn()
         self.desk.turn(now_ns)
 
     def hear(self, message: m.BusMessage, peer: str) -> None:
@@ -140,8 +143,11 @@ class Centre(Host):
                 self.subscriptions.orders.confirm(message)
                 self.desk.turn(self.world.now_ns)
             case m.InstrumentsReady():
-                self.subscriptions.forget_names()
-                self._wants_changed()
+                self.feed(message)
+                self._relist(message.day_ist)
+            case m.InstrumentsOffered():
+                answer = self.names.lacking(message, self.world.lists.offered)
+                self.world.command(member.peer.decode(), answer)
             case _:
                 self.feed(message)
 
@@ -157,12 +163,17 @@ class Centre(Host):
         if (instruments, unresolved) != (state.instruments, state.unresolved):
             self.feed(Instruments(instruments, unresolved))
 
-    def _look_up(self, keys: Sequence[str]) -> None:
-        missing = self.subscriptions.unresolved(keys)
-        if missing and self.world.dump[0]:
-            known = {key: LISTED[key] for key in missing if key in LISTED}
-            unknown = {key: "not in today's list" for key in missing if key not in LISTED}
-            self.subscriptions.resolved(known, unknown)
+    def _relist(self, day_ist: str) -> None:
+        self.names.relist(day_ist)
+        in_use, persisted = self.subscriptions.in_use(), self.machine.state.persisted
+        kept = {key: (in_use[key].token, in_use[key].expiry) for key in self.subscriptions.kept}
+        if kept != persisted.kept:
+            persisted.kept = kept
+            self.perform(Persist())
+        self._wants_changed()
+
+    def _look_up(self, keys: Sequence[str] | None = None) -> None:
+        self.names.look_up(keys)
 
     def operate(self, request: m.ControlRequest) -> None:
         """A command of the operator."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kitefeed.actors.auth_watcher import machine as watcher
 from kitefeed.actors.policy.machine import Wake
 from kitefeed.actors.rest_poller import machine as poller
-from kitefeed.actors.rest_poller.dump_schedule import ClockRead, DumpEnded, FetchDump
+from kitefeed.actors.rest_poller.dump_schedule import ClockRead, DumpEnded, FetchDump, TakeDump
 from kitefeed.actors.ticker import machine as ticker
 from kitefeed.actors.ticker.subscriptions import Ask
 from kitefeed.actors.token_validator import machine as validator
@@ -325,6 +325,8 @@ class Poller(Host):
                 self._ask(request, fingerprint, tokens)
             case FetchDump(day_ist):
                 self.later(2.0, lambda: self._fetched(day_ist))
+            case TakeDump():
+                self.world.lists.take()
             case m.Message():
                 self.send(command)
 
@@ -341,10 +343,11 @@ class Poller(Host):
             self.later(delay_s, lambda: self.feed(answer))
 
     def _fetched(self, day_ist: str) -> None:
-        is_reachable = self.world.kite.rest == "ok" and self.world.kite.net == "ok"
-        if is_reachable:
-            self.world.dump = (90_000, day_ist)
-        self.feed(DumpEnded(90_000 if is_reachable else 0, day_ist))
+        kite = self.world.kite
+        if kite.rest == "ok" and kite.net == "ok":
+            self.feed(self.world.lists.fetch(day_ist))
+        else:
+            self.feed(DumpEnded(0, day_ist, problem="no answer"))
 
     @property
     def due_ns(self) -> int:
@@ -353,7 +356,7 @@ class Poller(Host):
     def tick(self) -> None:
         if self.world.now_ns >= self._clock_due_ns:
             self._clock_due_ns = self.world.now_ns + CLOCK_READ_NS
-            self.feed(ClockRead(self.world.utc_ns / S, *self.world.dump))
+            self.feed(ClockRead(self.world.utc_ns / S, *self.world.lists.read()))
         super().tick()
 
     def hello(self) -> m.Hello:

@@ -49,6 +49,7 @@ SHUT_UNTIL = 8 * 3_600 + 58 * 60  # seconds of a day in India
 SHUT_FROM = {False: 16 * 3_600 + 30 * 60, True: 23 * 3_600 + 56 * 60}  # is it a commodity?
 # Whoever trades no more reads fresh for a minute, and for what a tick may take and a clock.
 SHUT_FRESH_NS = 70 * S
+LISTED_WITHIN_NS = 10 * S  # a supervisor hears of a list when the poller is welcome
 LEFT_OPEN_NS = 5 * S  # an order to close is followed within 3 s
 GRANTED_WITHIN_NS = 2 * S  # a grant that is not acknowledged is repeated every second
 
@@ -152,6 +153,7 @@ class Observer:
             self._check_strays(s)
             self._check_mutes(s)
             self._check_wishes(s)
+            self._check_listed(s)
             self._check_hours(s)
             self._bounds.check(s, world.now_ns - self._shaken_ns)
             if world.mouth.is_running:
@@ -369,7 +371,7 @@ class Observer:
         """What nobody reads any more is carried on for half a minute, and no longer."""
         world, now_ns = self.world, self.world.now_ns
         centre, reader = world.centre, world.reader
-        if not self._is_steady_for(LISTENER_KEPT_NS[1]) or not world.dump[0]:
+        if not self._is_steady_for(LISTENER_KEPT_NS[1]) or not world.lists.read()[0]:
             return
         carried = {i.key for i in s.instruments}
         wanted_anyway = centre.subscriptions.configured | centre.subscriptions.operator.keys()
@@ -379,6 +381,14 @@ class Observer:
                 require(is_kept, "a program may leave for a moment")
             elif now_ns - left_ns > LISTENER_KEPT_NS[1]:
                 require(key not in carried - wanted_anyway, "what nobody reads is dropped")
+
+    def _check_listed(self, s: State) -> None:
+        """What was once found in a list streams on, whatever later lists forget."""
+        world = self.world
+        is_full = len(s.instruments) >= world.capacity.total
+        if self._is_steady_for(LISTED_WITHIN_NS) and world.lists.read()[0] and not is_full:
+            lost = set(world.basket.configured) - {i.key for i in s.instruments}
+            require(not lost, "what streams is not unsubscribed because a list forgot it")
 
     def _check_hours(self, s: State) -> None:
         """The calendar knows its ordinary days, and that nobody trades at night."""

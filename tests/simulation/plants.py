@@ -74,6 +74,12 @@ def _own_poll(s: State, event: Any) -> tuple[Any, ...]:
     return s, msgspec.structs.replace(event, epoch=s.shards[0].rest.epoch)
 
 
+def _all_expired(self: Subscriptions, found: Any, owners: Any, day_ist: str) -> tuple[Any, ...]:
+    for key, listed in self._listed.items():
+        self._listed[key] = listed._replace(expiry="2000-01-01")
+    return self, found, owners, day_ist
+
+
 def _always_good(s: State, verdict: str) -> tuple[Any, ...]:
     return s, "valid" if verdict == "refused" else verdict
 
@@ -340,6 +346,10 @@ PLANTS: dict[str, list[Plant]] = {
     "values from disk have no age": [(store.LastValues, "load", _of_today)],
     "last values are not saved": [(Broadcaster, "_maybe_save", lambda *_: [])],
     "what a quote lacks is left as it was": [(Sweep, "_ended", lambda *_: [])],
+    # the instrument list
+    "what a list forgot is unsubscribed": [
+        (Subscriptions, "relisted", wrapped(Subscriptions.relisted, _all_expired))
+    ],
     # listeners, the calendar
     "a wish ends with its reader": [(subscriptions, "LISTENER_GRACE_NS", 1)],
     "a wish outlives its reader": [(Subscriptions, "expire", lambda *_: False)],

@@ -5,6 +5,7 @@ over, now be live."""
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from random import Random
 
 from kitefeed.actors.policy.market import IST
@@ -89,6 +90,7 @@ class Story:
         self._things = things(seed, rng, is_sharded=self.world.is_sharded)
         self.has_standby = self.rng.random() < 0.45
         self.converged_s: list[float] = []
+        self.has_bad_lists = seed % 5 == 4
 
     def _begin_elsewhere(self, rng: Random, exchange: Exchange) -> None:
         """With commodities: around the close of one of the two, in the evening, or before one
@@ -161,6 +163,27 @@ class Story:
                 self.world.at(at_ns - S // 2, lambda: self.world.alert(2))
         self.world.alert(8)
         self.wait(5)
+        if self.has_bad_lists:
+            self._bad_lists()
+
+    def _bad_lists(self) -> None:
+        """Again and again Kite's list forgets what is in use. It is not believed, until it has been
+        the same for long enough, or the operator says so; then comes the good one."""
+        world, at_s = self.world, 0.0
+        rng = Random(f"list {self.start_ns}")
+
+        def ask(forgotten: frozenset[str], *, is_believed: bool) -> None:
+            world.lists.forgotten = forgotten
+            if world.centre.is_running:
+                world.alert(ALERT_S)
+                world.centre.operate(m.FetchList(is_believed))
+
+        for _ in range(6):
+            at_s += rng.uniform(60, 1_500)
+            count = rng.choice([0, 1, len(self.basket.configured)])
+            forgotten = frozenset(rng.sample(self.basket.configured, count))
+            is_believed = rng.random() < 0.5
+            world.after(at_s, partial(ask, forgotten, is_believed=is_believed))
 
     def _night(self) -> None:
         """The flush of all tokens between 06:00 and 07:30, and the login of the day."""

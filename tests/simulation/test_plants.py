@@ -14,6 +14,7 @@ SEEDS = range(1, 31)
 # The day that is tried first, where it is not day 1: for the time it takes, and for nothing else.
 TRIED_FIRST = {
     "a socket without a canary has no watchdog": 2,
+    "what a list forgot is unsubscribed": 4,
     "an index watches over commodities in the evening": 2,
     "the headline is not asked whether values are fresh": 2,
     "a closed market is knocked at every 5 s": 3,

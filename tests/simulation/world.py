@@ -30,6 +30,7 @@ from tests.simulation.exchange import PERIODS_NS, Exchange, S
 from tests.simulation.hosts import NEVER, Host, Poller, Ticker, Validator, Watcher
 from tests.simulation.kite import Kite, Socket
 from tests.simulation.life import require
+from tests.simulation.lists import Lists
 from tests.simulation.observer import Observer
 
 MINUTE_NS = 60 * S
@@ -73,7 +74,7 @@ class World:
         self.files: dict[m.Slot, tuple[str | None, str | None]] = {
             "primary": (None, None), "standby": (None, None),
         }  # fmt: skip
-        self.dump = (0, "")
+        self.lists = Lists()
         self.events: deque[tuple[int, object]] = deque(maxlen=EVENTS_KEPT)
         self.steps = 0
         self.is_instant = False

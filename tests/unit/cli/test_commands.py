@@ -187,6 +187,7 @@ def test_down_asks_supervisord_only_when_it_really_is_one() -> None:
 
 def test_instruments_are_found_in_the_dump(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["instruments", "find", "infy"]) == Exit.UNAVAILABLE
+    assert "no daemon runs" in capsys.readouterr().err
     rows = [
         Instrument(408065, 1594, "INFY", "INFOSYS", 0, "", 0, 0.05, 1, "EQ", "NSE", "NSE"),
         Instrument(
@@ -202,7 +203,66 @@ def test_instruments_are_found_in_the_dump(home: Path, capsys: pytest.CaptureFix
     assert "2026-12-29" in shown
     assert main(["instruments", "find", "infosys", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["key"] == "NSE:INFY"
+    assert main(["instruments", "find", "408065"]) == 0
+    assert "NSE:INFY" in capsys.readouterr().out
     assert main(["instruments", "find", "zzzz"]) == Exit.BAD_INPUT
+
+
+def test_what_was_cut_is_told_on_the_way_that_is_not_parsed(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        Instrument(n, 1, f"NIFTY{n}", "", 0, "", 0, 0.05, 1, "EQ", "NSE", "NSE")
+        for n in range(1, 107)
+    ]
+    instruments_db.write(home / "state" / "instruments.sqlite", rows, "2026-11-23")
+    capsys.readouterr()
+    assert main(["instruments", "find", "nifty"]) == 0
+    *found, cut = capsys.readouterr().out.splitlines()
+    assert len(found) == 20
+    assert cut == "and 86 more: give another word, or `--limit 106`"
+    assert main(["instruments", "find", "nifty", "--json", "--limit", "3"]) == 0
+    shown = capsys.readouterr()
+    assert [json.loads(line)["token"] for line in shown.out.splitlines()] == [1, 2, 3]
+    assert "103 more" in shown.err
+    assert main(["instruments", "find", "nifty", "--limit", "106"]) == 0
+    assert "more" not in capsys.readouterr().out
+
+
+def test_a_damaged_list_is_said_to_be_one_and_not_to_lack_the_name(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = home / "state" / "instruments.sqlite"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"not a database" * 100)
+    assert main(["instruments", "find", "infy"]) == Exit.UNAVAILABLE
+    said = capsys.readouterr().err
+    assert "is damaged" in said
+    assert "`kitefeed up`" in said
+
+
+@pytest.mark.parametrize(
+    ("known", "line"),
+    [
+        (m.ListStatus(), "none yet"),
+        (m.ListStatus(90_517, "2026-11-23", 1, "taken"), "90,517 of 2026-11-23"),
+        (
+            m.ListStatus(7, "2026-11-23", 2, "doubted", "it lacks 5 of the 7"),
+            "7 of 2026-11-23; a newer one is not believed: it lacks 5 of the 7; "
+            "`kitefeed instruments fetch --believe` takes it",
+        ),
+        (
+            m.ListStatus(0, "", 1, "failed", "no answer"),
+            "none yet; the last fetch failed: no answer",
+        ),
+        (
+            m.ListStatus(7, "2026-11-23", 1, "taken", left_out=12),
+            "7 of 2026-11-23; 12 rows were left out",
+        ),
+    ],
+)
+def test_status_says_which_list_is_in_use_and_why(known: m.ListStatus, line: str) -> None:
+    assert status.instrument_list(known) == line
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,9 @@ from kitefeed.simulator.faults import Command, Fault, FaultError, Faults, parse_
         ("market", "closed", Command(Fault.MARKET, "closed")),
         ("lose_subscribe", None, Command(Fault.LOSE_SUBSCRIBE, "1")),
         ("lose_mode", 3, Command(Fault.LOSE_MODE, "3")),
+        ("list", "cut", Command(Fault.LIST, "cut")),
+        ("list", "NFO", Command(Fault.LIST, "NFO")),
+        ("list", "NSE:INFY", Command(Fault.LIST, "NSE:INFY")),
     ],
 )
 def test_a_fault_has_a_name_and_a_checked_argument(
@@ -56,6 +59,9 @@ def test_a_fault_has_a_name_and_a_checked_argument(
         ("freeze", None),
         ("lose_mode", "0"),
         ("lose_subscribe", "all"),
+        ("list", None),
+        ("list", "long"),
+        ("list", "NSE:"),
     ],
 )
 def test_anything_else_is_refused_with_a_sentence(name: object, argument: object) -> None:

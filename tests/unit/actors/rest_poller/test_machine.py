@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from kitefeed.actors.policy.machine import Wake
-from kitefeed.actors.rest_poller.dump_schedule import ClockRead, DumpEnded, FetchDump
+from kitefeed.actors.rest_poller.dump_schedule import ClockRead, DumpEnded, FetchDump, TakeDump
 from kitefeed.actors.rest_poller.machine import (
     ANSWER_WITHIN_NS,
     PROBES_WAITING_MAX,
@@ -295,8 +295,12 @@ def test_a_missing_dump_is_fetched_at_start(stage: Stage) -> None:
     clock = ClockRead(utc_s("2026-11-23 09:00"))
     assert stage.tell(clock) == [FetchDump("2026-11-23")]
     assert stage.tell(clock) == []  # one at a time
-    assert stage.tell(DumpEnded(90_000, "2026-11-23")) == [m.InstrumentsReady(90_000, "2026-11-23")]
-    assert stage.tell(clock) == []
+    assert stage.tell(DumpEnded(90_000, "2026-11-23")) == [
+        TakeDump(),
+        m.InstrumentsReady(90_000, "2026-11-23"),
+        m.InstrumentsFetched(1, "taken", "", 90_000),
+    ]
+    assert stage.tell(ClockRead(clock.utc_s, 90_000, "2026-11-23")) == []
 
 
 @pytest.mark.parametrize(
@@ -326,12 +330,14 @@ def test_a_running_poller_fetches_every_day_at_half_past_eight(stage: Stage) -> 
 def test_a_failed_fetch_is_tried_after_5_15_30_60_and_60_seconds(stage: Stage) -> None:
     stage.tell(ClockRead(utc_s("2026-11-23 09:00")))
     for delay_s in (5, 15, 30, 60, 60):
-        assert stage.tell(DumpEnded(0, "2026-11-23")) == []
+        (said,) = stage.tell(DumpEnded(0, "2026-11-23", problem="no network"))
+        assert isinstance(said, m.InstrumentsFetched)
+        assert (said.outcome, said.detail) == ("failed", "no network")
         assert stage.wait(delay_s - 0.1) == []
         assert stage.tell(ClockRead(utc_s("2026-11-23 09:01"))) == []
         assert stage.wait(0.2) == [FetchDump("2026-11-23")]
     stage.tell(DumpEnded(7, "2026-11-23"))
-    assert stage.wait(600) == []
+    assert stage.wait(299) == []
 
 
 def test_a_failed_fetch_is_tried_at_once_when_kite_answers(stage: Stage) -> None:

@@ -1,13 +1,15 @@
+import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from kitefeed.actors.runtime import instruments_db
-from kitefeed.actors.runtime.instruments_db import Facts, InstrumentsDb
-from kitefeed.protocol.kite.instruments import Instrument
+from kitefeed.actors.runtime.instruments_db import InstrumentsDb, ListDamaged, losses
+from kitefeed.protocol.kite.instruments import Instrument, Listed, Loss
 
 DAY = "2026-11-23"
 
@@ -49,103 +51,116 @@ def database(tmp_path: Path) -> InstrumentsDb:
     return InstrumentsDb(path)
 
 
-def found(database: InstrumentsDb, text: str) -> list[str]:
-    return [instrument.key for instrument in database.find(text)]
-
-
 def test_the_file_says_what_it_holds_and_is_ours_alone(database: InstrumentsDb) -> None:
-    assert database.facts() == Facts(19, DAY)
+    facts = database.facts()
+    assert facts is not None
+    assert (facts.rows, facts.day_ist) == (19, DAY)
     assert stat.S_IMODE(database.path.stat().st_mode) == 0o600
     assert [path.name for path in database.path.parent.iterdir()] == ["instruments.sqlite"]
 
 
 def test_keys_become_tokens_and_unknown_ones_are_left_out(database: InstrumentsDb) -> None:
-    keys = ["NSE:INFY", "NSE:NIFTY 50", "NSE:NONE", *(f"NSE:X{n}" for n in range(1_200))]
-    assert database.resolve(keys) == {"NSE:INFY": 408065, "NSE:NIFTY 50": 256265}
+    keys = ["NSE:INFY", "NFO:NIFTY26NOVFUT", "NSE:NONE", *(f"NSE:X{n}" for n in range(1_200))]
+    assert database.resolve(keys) == {
+        "NSE:INFY": Listed(408065),
+        "NFO:NIFTY26NOVFUT": Listed(3 << 8 | 2, "2026-11-24"),
+    }
+    assert database.owners([408065, 7]) == {408065: "NSE:INFY"}
 
 
-@pytest.mark.parametrize(
-    ("text", "first"),
-    [
-        ("infy", "BSE:INFY"),
-        ("NSE:INFY", "NSE:INFY"),
-        ("nse:infy", "NSE:INFY"),
-        ("infosys", "BSE:INFY"),
-        ("nifty 50", "NSE:NIFTY 50"),
-        ("NIFTY 24000 CE", "NFO:NIFTY26NOV24000CE"),
-        ("nifty 2026-12 24000 pe", "NFO:NIFTY26DEC24000PE"),
-        ("NIFTY DEC 24050 CE", "NFO:NIFTY26DEC24050CE"),
-        ("nifty fut", "NFO:NIFTY26NOVFUT"),
-        ("m&m", "NSE:M&M"),
-        ("100%_", "NSE:100%_X"),
-    ],
-)
-def test_words_find_what_was_meant_first(database: InstrumentsDb, text: str, first: str) -> None:
-    assert found(database, text)[0] == first
+def test_two_files_have_one_digest_when_they_name_the_same(tmp_path: Path) -> None:
+    infy, nifty = row(408065, "NSE", "INFY"), row(256265, "NSE", "NIFTY 50")
+    infy_renamed = row(408065, "NSE", "INFY", "INFOSYS LTD")
+    one, same, other = (
+        instruments_db.write(tmp_path / name, rows, day).digest
+        for name, rows, day in (
+            ("one", [infy, nifty], DAY),
+            ("same", [nifty, infy_renamed], "2026-11-24"),
+            ("other", [infy, row(256266, "NSE", "NIFTY 50")], DAY),
+        )
+    )
+    assert one == same != other
 
 
-def test_every_word_has_to_match_and_the_sooner_expiry_comes_first(
+def test_a_loss_is_what_should_still_be_there_or_has_another_token(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    infy, sbin = row(408065, "NSE", "INFY"), row(779521, "NSE", "SBIN")
+    instruments_db.write(old, [infy, sbin, row(1, "MCX", "GOLD"), *options()], DAY)
+    kept = [option for option in options() if option.expiry == "2026-12-29"]
+    instruments_db.write(new, [row(5, "NSE", "INFY"), sbin, *kept], DAY)
+    assert losses(old, new, "2026-11-25") == [
+        Loss("MCX", "MCX", 1, 1), Loss("NFO", "NFO-OPT", 6, 0), Loss("NSE", "NSE", 2, 1),
+    ]  # fmt: skip
+    assert losses(old, new, DAY)[1] == Loss("NFO", "NFO-OPT", 12, 6)
+
+
+def questions(database: InstrumentsDb) -> list[Callable[[], object]]:
+    return [
+        database.facts,
+        lambda: database.resolve(["NSE:INFY"]),
+        lambda: database.owners([408065]),
+        lambda: losses(database.path, database.path, DAY),
+    ]
+
+
+def test_a_missing_file_answers_like_an_empty_one(tmp_path: Path) -> None:
+    database = InstrumentsDb(tmp_path / "no #1?.sqlite")
+    assert database.facts() is None
+    assert database.resolve(["NSE:INFY"]) == {}
+    assert database.owners([408065]) == {}
+
+
+@pytest.mark.parametrize("data", [b"", b"not a database" * 100, b"SQLite format 3\0" + bytes(99)])
+def test_a_damaged_file_is_never_taken_for_an_empty_one(tmp_path: Path, data: bytes) -> None:
+    database = InstrumentsDb(tmp_path / "no #1?.sqlite")
+    database.path.write_bytes(data)
+    for ask in questions(database):
+        with pytest.raises(ListDamaged, match="is damaged"):
+            ask()
+
+
+def test_a_file_that_cannot_even_be_looked_at_is_not_taken_for_none(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file where a directory belongs")
+    with pytest.raises(ListDamaged, match="Not a directory"):
+        InstrumentsDb(tmp_path / "state" / "instruments.sqlite").facts()
+
+
+def test_damage_is_found_wherever_it_changes_what_a_name_stands_for(
     database: InstrumentsDb,
 ) -> None:
-    assert found(database, "NIFTY 24000 CE") == ["NFO:NIFTY26NOV24000CE", "NFO:NIFTY26DEC24000CE"]
-    assert found(database, "infy 24000") == []
-    assert found(database, "%") == ["NSE:100%_X"]
-    assert found(database, "  ") == []
-    assert len(database.find("NIFTY", limit=4)) == 4
+    whole = database.path.read_bytes()
+    assert database.resolve(["NSE:INFY"])
+    good = {"NSE:INFY": Listed(408065)}
+    found_out = 0
+    for at in range(100, len(whole), 101):
+        damaged = bytearray(whole)
+        damaged[at] ^= 0x10
+        database.path.write_bytes(damaged)
+        os.utime(database.path, ns=(at, at))  # the clock of a file system may be coarse
+        try:
+            assert database.resolve(["NSE:INFY"]) == good
+        except ListDamaged:
+            found_out += 1
+    assert found_out > 5
+    database.path.write_bytes(whole)
+    assert database.resolve(["NSE:INFY"]) == good
 
 
-@pytest.mark.parametrize(
-    ("key", "meant"),
-    [
-        ("NSE:INFI", "NSE:INFY"),
-        ("NSE:RELIANC", "NSE:RELIANCE"),
-        ("NSE:NIFTY", "NSE:NIFTY 50"),
-        ("NFO:INFY", "BSE:INFY"),
-        ("NSE:INFOSYS", "NSE:INFY"),
-        ("NFO:NIFTY26NOV24000C", "NFO:NIFTY26NOV24000CE"),
-        ("NFO:NIFTY26NVO24000PE", "NFO:NIFTY26NOV24000PE"),
-        ("nse:infy", "NSE:INFY"),
-        ("INFY", "BSE:INFY"),
-        ("NSE:MAHINDRA", "NSE:M&M"),
-        ("NSE:IFNY", "NSE:INFY"),
-        ("NSE:ERLIANCE", "NSE:RELIANCE"),
-        ("NSE:RELIANCE.NS", "NSE:RELIANCE"),
-    ],
-)
-def test_a_wrong_key_brings_suggestions(database: InstrumentsDb, key: str, meant: str) -> None:
-    near = database.near(key)
-    assert near[0] == meant
-    assert len(near) <= 3
+def test_a_file_cut_short_is_damaged(database: InstrumentsDb) -> None:
+    whole = database.path.read_bytes()
+    database.path.write_bytes(whole[: len(whole) // 2])
+    for ask in questions(database):
+        with pytest.raises(ListDamaged):
+            ask()
 
 
-def test_what_was_hardly_meant_is_not_proposed(database: InstrumentsDb) -> None:
-    assert database.near("NSE:RELIANC") == ["NSE:RELIANCE"]
-    assert database.near("NFO:NIFTY26NOV24000C") == ["NFO:NIFTY26NOV24000CE"]
-    for nonsense in ("NSE:IQQQQQQQY", "NSE:ZZZZ", "NSE:", "", ":"):
-        assert database.near(nonsense) == []
-
-
-def test_the_meant_one_is_found_among_more_options_than_are_compared(tmp_path: Path) -> None:
-    path = tmp_path / "instruments.sqlite"
-    strikes = range(10_000, 10_000 + instruments_db.NEAR_CANDIDATES_MAX)
-    chain = [
-        row(strike << 8 | 2, "NFO", f"NIFTY{month}{strike}CE", "NIFTY", "2026-11-24", strike, "CE")
-        for month in ("26DEC", "26NOV")
-        for strike in strikes
-    ]
-    instruments_db.write(path, chain, DAY)
-    assert InstrumentsDb(path).near("NFO:NIFTY26NOV10500C")[0] == "NFO:NIFTY26NOV10500CE"
-
-
-def test_a_missing_or_damaged_file_answers_like_an_empty_one(tmp_path: Path) -> None:
-    path = tmp_path / "no #1?.sqlite"
-    database = InstrumentsDb(path)
-    for _ in range(2):
-        assert database.facts() is None
-        assert database.resolve(["NSE:INFY"]) == {}
-        assert database.find("infy") == []
-        assert database.near("NSE:INFY") == []
-        path.write_bytes(b"not a database" * 100)
+def test_the_file_of_the_first_version_is_no_list_and_not_damaged(tmp_path: Path) -> None:
+    database = InstrumentsDb(tmp_path / "instruments.sqlite")
+    with closing(sqlite3.connect(database.path)) as db:
+        db.execute("CREATE TABLE facts (rows INTEGER NOT NULL, day_ist TEXT NOT NULL)")
+        db.execute("INSERT INTO facts VALUES (5, '2026-11-22')")
+        db.commit()
+    assert database.facts() is None
 
 
 def test_a_dump_that_breaks_leaves_the_old_file_alone(database: InstrumentsDb) -> None:
@@ -153,9 +168,10 @@ def test_a_dump_that_breaks_leaves_the_old_file_alone(database: InstrumentsDb) -
         yield row(5, "NSE", "NEW")
         raise sqlite3.DataError("torn")
 
+    before = database.facts()
     with pytest.raises(sqlite3.DataError):
         instruments_db.write(database.path, broken(), "2026-11-24")
     with pytest.raises(ValueError, match="no instruments"):
         instruments_db.write(database.path, [], "2026-11-24")
-    assert database.facts() == Facts(19, DAY)
+    assert database.facts() == before
     assert len(list(database.path.parent.iterdir())) == 1

@@ -2,10 +2,12 @@ from kitefeed.actors.supervisor.desk import KNOWN_REPLIES_MAX, Desk, Ticket
 from kitefeed.actors.supervisor.facts import Operate, RetryNow
 from kitefeed.actors.supervisor.subscriptions import PENDING_MAX, Subscriptions
 from kitefeed.protocol import messages as m
+from kitefeed.protocol.kite.instruments import Listed
 from kitefeed.protocol.kite.ticks import LTP, QUOTE
 from tests.unit.actors.supervisor.bench import Bench, S
 
 INFY, TOKEN = "NSE:INFY", 408065
+LISTED = {INFY: Listed(TOKEN)}
 
 
 class Office:
@@ -57,7 +59,7 @@ def live_office() -> Office:
     epoch = bench.live()
     office = Office(bench)
     office.epoch = epoch
-    office.subscriptions.resolved({INFY: TOKEN}, {"NSE:NOPE": "not listed"})
+    office.subscriptions.resolved(LISTED, {"NSE:NOPE": "not listed"})
     return office
 
 
@@ -119,7 +121,7 @@ def test_a_wish_does_not_wait_in_silence_while_nothing_can_stream() -> None:
     bench.up()
     bench.feed(m.SessionSeen("primary", None))
     office = Office(bench)
-    office.subscriptions.resolved({INFY: TOKEN}, {})
+    office.subscriptions.resolved(LISTED, {})
     office.ask(m.WantInstruments((INFY,), wait_s=30))
     assert office.answers()[0].detail.startswith("login_required: ")
 
@@ -229,3 +231,14 @@ def test_a_retry_while_paused_is_a_conflict_that_names_the_way_out() -> None:
     assert reply.code == "conflict"
     assert "kitefeed source auto" in reply.text
     assert office.fed == []
+
+
+def test_the_list_is_fetched_anew_when_somebody_is_there_to_do_it() -> None:
+    office = live_office()
+    office.ask(m.FetchList(is_believed=True), "1")
+    assert isinstance(office.replies[-1][1], m.Done)
+    assert office.fed == [m.FetchList(is_believed=True)]
+    idle = Office()
+    idle.ask(m.FetchList(), "2")
+    assert isinstance(idle.replies[-1][1], m.Refused)
+    assert idle.fed == []

@@ -219,7 +219,27 @@ def test_retry_tries_the_instrument_list_too() -> None:
     bench = Bench()
     bench.live()
     bench.feed(RetryNow())
-    assert bench.all(m.FetchInstruments)
+    assert bench.all(m.FetchInstruments) == [m.FetchInstruments(is_ordered=True)]
+    bench.feed(m.FetchList(is_believed=True))
+    assert bench.all(m.FetchInstruments)[-1] == m.FetchInstruments(True, True)
+
+
+def test_a_list_that_is_not_believed_is_said_once_with_the_remedy_and_once_when_it_is_over() -> (
+    None
+):
+    bench = Bench()
+    bench.live()
+    bench.feed(m.InstrumentsReady(7, "2026-11-23"))
+    for fetches in (1, 2):
+        bench.feed(m.InstrumentsFetched(fetches, "doubted", "it lacks 5 of the 7", 2))
+        bench.feed(m.InstrumentsFetched(fetches, "failed", "no answer"))
+    (line,) = [say.text for say in bench.said if "condition=instruments" in say.text]
+    assert "it lacks 5 of the 7" in line
+    assert "that of 2026-11-23 stays in use" in line
+    assert "`kitefeed instruments fetch --believe`" in line
+    assert bench.state.feed == "live"
+    bench.feed(m.InstrumentsFetched(3, "taken", "", 7))
+    assert len(ends(bench)) == 1
 
 
 def test_a_condition_ends_with_one_line_that_tells_time_and_attempts() -> None:

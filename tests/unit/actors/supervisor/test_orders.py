@@ -3,6 +3,7 @@ import pytest
 from kitefeed.actors.supervisor.orders import LATE_NS, NAMED_MAX, Orders
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.protocol import messages as m
+from kitefeed.protocol.kite.instruments import Listed
 from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE
 
 S = 1_000_000_000
@@ -121,7 +122,7 @@ def test_a_guard_is_not_the_sockets_own() -> None:
 
 def test_what_has_not_come_for_5_s_is_named_with_the_mode_in_which_it_comes() -> None:
     made = Subscriptions(("NSE:INFY",), (), "full", {})
-    made.resolved({"NSE:INFY": INFY}, {})
+    made.resolved({"NSE:INFY": Listed(INFY)}, {})
     made.orders.told(m.Subscribe(0, 1, infy("full")), 0)
     assert made.counts(LATE_NS - 1).unconfirmed == []
     assert made.counts(LATE_NS).unconfirmed == [m.Unconfirmed("NSE:INFY", "full", None, 5.0)]
@@ -134,7 +135,7 @@ def test_what_has_not_come_for_5_s_is_named_with_the_mode_in_which_it_comes() ->
 def test_a_hundred_are_named_the_longest_first() -> None:
     keys = [f"NSE:X{n}" for n in range(NAMED_MAX + 50)]
     made = Subscriptions(keys, (), "full", {})
-    made.resolved({key: n << 8 | 1 for n, key in enumerate(keys)}, {})
+    made.resolved({key: Listed(n << 8 | 1) for n, key in enumerate(keys)}, {})
     instruments = made.instruments()
     made.orders.told(m.Subscribe(0, 1, instruments[50:]), 0)
     made.orders.told(m.Subscribe(0, 1, instruments), S)

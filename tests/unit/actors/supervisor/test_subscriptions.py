@@ -4,9 +4,11 @@ from kitefeed.actors.supervisor import subscriptions
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.actors.supervisor.subscriptions import LISTENER_GRACE_NS, Pending, Subscriptions
 from kitefeed.protocol import messages as m
+from kitefeed.protocol.kite.instruments import Listed
 
 INFY, SBIN, NIFTY = "NSE:INFY", "NSE:SBIN", "NSE:NIFTY 50"
 TOKENS = {INFY: 408065, SBIN: 779521, NIFTY: 256265}
+LISTED = {key: Listed(token) for key, token in TOKENS.items()}
 
 
 def make(
@@ -16,7 +18,7 @@ def make(
     capacity: Capacity = WHOLE_KEY,
 ) -> Subscriptions:
     made = Subscriptions(configured, canaries, "quote", operator or {}, capacity)
-    made.resolved(TOKENS, {"NSE:NOPE": "not listed"})
+    made.resolved(LISTED, {"NSE:NOPE": "not listed"})
     return made
 
 
@@ -188,8 +190,47 @@ def test_only_resolved_instruments_are_asked_for() -> None:
 
 def test_a_new_instrument_list_has_every_name_looked_up_again() -> None:
     made = make((INFY, "NSE:NOPE"))
-    made.forget_names()
-    assert made.unresolved() == [INFY, "NSE:NOPE"]
+    made.relisted({INFY: Listed(5)}, {}, "2026-11-24")
+    assert made.unresolved() == ["NSE:NOPE"]
+    assert [i.token for i in made.instruments()] == [5]
+
+
+def test_what_streams_is_kept_though_a_new_list_forgot_it() -> None:
+    made = make((INFY, SBIN))
+    made.relisted({SBIN: LISTED[SBIN]}, {}, "2026-11-24")
+    assert keys(made) == [INFY, SBIN]
+    assert list(made.kept) == [INFY]
+    assert "streams on" in made.kept[INFY]
+    assert INFY not in made.unknown
+    made.relisted({SBIN: LISTED[SBIN]}, {}, "2026-11-25")  # and by the next one
+    assert keys(made) == [INFY, SBIN]
+    made.relisted(LISTED, {}, "2026-11-26")
+    assert made.kept == {}
+
+
+def test_what_expired_or_whose_token_is_anothers_now_is_not_kept() -> None:
+    made = make((INFY, SBIN))
+    made.resolved({INFY: Listed(408065, "2026-11-24")}, {})
+    made.relisted({}, {TOKENS[SBIN]: "NSE:SBIN-BE"}, "2026-11-25")
+    assert keys(made) == []
+    assert "expired on 2026-11-24" in made.unknown[INFY]
+    assert "NSE:SBIN-BE" in made.unknown[SBIN]
+    assert made.kept == {}
+
+
+def test_on_the_day_of_its_expiry_a_contract_is_kept() -> None:
+    made = make((INFY,))
+    made.resolved({INFY: Listed(408065, "2026-11-24")}, {})
+    made.relisted({}, {}, "2026-11-24")
+    assert keys(made) == [INFY]
+
+
+def test_what_was_kept_streams_on_over_a_restart() -> None:
+    made = Subscriptions([INFY], (), "quote", {}, kept={INFY: (408065, ""), SBIN: (779521, "")})
+    assert made.unresolved() == []
+    assert [i.token for i in made.instruments()] == [408065]
+    made.relisted({}, {}, "2026-11-24")
+    assert keys(made) == [INFY]
 
 
 def test_unknown_names_do_not_pile_up_without_end() -> None:
