@@ -80,8 +80,6 @@ class Stream(ABC, Generic[Socket]):
         self.most_open = max(self.most_open, len(self._connections))
         try:
             await self.delay(admitted)
-            if admitted not in self._connections:  # forgotten while it waited
-                return web.Response(status=503, text="Unavailable")
             await ws.prepare(request)
             admitted.is_open = True
             await self._greet(admitted)
@@ -127,7 +125,7 @@ class Stream(ABC, Generic[Socket]):
                     self.forget(connection)
 
     def forget(self, connection: Socket) -> None:
-        """It counts no more; one that waits for its handshake is not let in."""
+        """It counts no more."""
         if connection in self._connections:
             self._connections.remove(connection)
 

@@ -20,7 +20,9 @@ INTERVALS = {
     "minute": (1, 60), "3minute": (3, 100), "5minute": (5, 100), "10minute": (10, 100),
     "15minute": (15, 200), "30minute": (30, 200), "60minute": (60, 400), "day": (1440, 2000),
 }  # fmt: skip
-_WIDTH = 7  # minute of the epoch, open, high, low, close, volume so far, open interest
+# A row: the minute of the epoch, prices, the volume of the day so far, the open interest.
+_MINUTE, _OPEN, _HIGH, _LOW, _CLOSE, _VOLUME, _OI = range(7)
+_WIDTH = 7
 _FIRST_MINUTE = {"NSE": 555, "BSE": 555, "NFO": 555, "BFO": 555}  # 09:15 IST; others from 09:00
 _OTHER_FIRST_MINUTE = 540
 
@@ -38,31 +40,41 @@ class Minute(NamedTuple):
 
 
 class Candles:
+    """The minute under way is a list, which costs a tick little; those before are 28 bytes each."""
+
     def __init__(self) -> None:
-        self._rows: dict[int, array[int]] = {}
-        self._volume_before: dict[int, int] = {}  # the first row
+        self._current: dict[int, list[int]] = {}  # by token: one row
+        self._before: dict[int, array[int]] = {}  # by token: rows of minutes gone by
+        self._volume_before: dict[int, int] = {}  # of the day, at the start of the first row
 
     def note(self, security: Security, now_ns: int) -> None:
         """A tick of this instrument: one value of the market."""
         token, price = security.listing.token, security.price
-        rows = self._rows.get(token)
-        if rows is None:
-            rows = self._rows[token] = array("I")
-            self._volume_before[token] = security.volume
         minute = now_ns // NS_PER_MINUTE
-        if not rows or rows[-_WIDTH] != minute:
-            rows.extend((minute, price, price, price, price, security.volume, security.oi))
-            if len(rows) > MINUTES_MAX * _WIDTH:
-                self._volume_before[token] = rows[5]
-                del rows[:_WIDTH]
+        row = self._current.get(token)
+        if row is None:
+            self._volume_before[token] = security.volume
+        elif row[_MINUTE] == minute:
+            if price > row[_HIGH]:
+                row[_HIGH] = price
+            elif price < row[_LOW]:
+                row[_LOW] = price
+            row[_CLOSE], row[_VOLUME], row[_OI] = price, security.volume, security.oi
             return
-        rows[-5] = max(rows[-5], price)
-        rows[-4] = min(rows[-4], price)
-        rows[-3:] = array("I", (price, security.volume, security.oi))
+        else:
+            self._keep(token, row)
+        self._current[token] = [minute, price, price, price, price, security.volume, security.oi]
+
+    def _keep(self, token: int, row: list[int]) -> None:
+        rows = self._before.setdefault(token, array("I"))
+        rows.extend(row)
+        if len(rows) >= MINUTES_MAX * _WIDTH:  # with the one under way they are as many
+            self._volume_before[token] = rows[_VOLUME]
+            del rows[:_WIDTH]
 
     def minutes(self, token: int) -> Iterator[Minute]:
         """Oldest first; a minute without a tick is absent."""
-        rows = self._rows.get(token, ())
+        rows = [*self._before.get(token, ()), *self._current.get(token, ())]
         volume = self._volume_before.get(token, 0)
         for at in range(0, len(rows), _WIDTH):
             minute, open_, high, low, close, volume_after, oi = rows[at : at + _WIDTH]

@@ -101,6 +101,8 @@ class SimulatedConnection(Connection):
         """End it: `close` or a close code politely, `empty` with a close frame that names no code,
         `twice` with a close frame too many, `fin` and `rst` without any."""
         match how:
+            case _ if not self.is_open:  # its handshake still waits for an answer
+                self.cut()
             case "fin":
                 self.cut()
             case "rst":

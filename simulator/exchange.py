@@ -26,12 +26,13 @@ class Exchange:
     def _on_value(self, security: Security, now_ns: int) -> None:
         self.candles.note(security, now_ns)
         for book in self._books.values():
-            book.on_value(security, now_ns)
+            if security.listing.token in book.waiting:
+                book.on_value(security, now_ns)
 
     def beat(self, now_ns: int) -> None:
         """Moves what orders wait for, and ends what was good for some minutes."""
         for book in self._books.values():
-            self._market.advance(book.waiting_tokens(), now_ns)
+            self._market.advance(list(book.waiting), now_ns)
             book.on_time(now_ns)
 
     def open(self, is_open: bool, now_ns: int) -> None:

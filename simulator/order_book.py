@@ -32,7 +32,8 @@ _NOT_FOUND = "Couldn't find that `order_id`."
 
 
 class OrderBook:
-    """`outbox` holds what the sockets of the app are to be told, until somebody takes it."""
+    """`outbox` holds what the sockets of the app are to be told, until somebody takes it;
+    `waiting`, by token, the orders that are neither filled nor over."""
 
     def __init__(self, app: App, market: Market, numbers: Iterator[int]) -> None:
         self.outbox: list[dict[str, object]] = []
@@ -42,7 +43,7 @@ class OrderBook:
         self._market = market
         self._numbers = numbers
         self._trade_numbers = count(10_000_000)
-        self._waiting: dict[int, list[Order]] = {}  # by token
+        self.waiting: dict[int, list[Order]] = {}
         self._held: dict[portfolio.Key, portfolio.Position] = {}
 
     # --- requests ---------------------------------------------------------------------------------
@@ -171,26 +172,22 @@ class OrderBook:
             order.cancel(now_ns)
 
     def _wait(self, order: Order) -> None:
-        waiting = self._waiting.setdefault(order.security.listing.token, [])
+        waiting = self.waiting.setdefault(order.security.listing.token, [])
         if order not in waiting:
             waiting.append(order)
 
     def _end(self, order: Order) -> None:
         token = order.security.listing.token
-        self._waiting[token].remove(order)
-        if not self._waiting[token]:
-            del self._waiting[token]
+        self.waiting[token].remove(order)
+        if not self.waiting[token]:
+            del self.waiting[token]
 
     def _all_waiting(self) -> list[Order]:
-        return [order for orders in self._waiting.values() for order in orders]
-
-    def waiting_tokens(self) -> list[int]:
-        """The instruments that have to move for somebody's order."""
-        return list(self._waiting)
+        return [order for orders in self.waiting.values() for order in orders]
 
     def on_value(self, security: Security, now_ns: int) -> None:
-        """The market has a new value of this instrument."""
-        for order in list(self._waiting.get(security.listing.token, ())):
+        """The market has a new value of an instrument that somebody waits for."""
+        for order in list(self.waiting[security.listing.token]):
             if order.status is not Status.AMO:
                 self._match(order, now_ns, is_new=False)
 
@@ -270,7 +267,7 @@ class OrderBook:
         token = security.listing.token
         on_offer = sum(
             order.pending
-            for order in self._waiting.get(token, ())
+            for order in self.waiting.get(token, ())
             if order is not but and order.form.product == "CNC" and not order.form.is_buy
         )
         held = portfolio.HOLDINGS.get(security.listing.key, 0)

@@ -181,7 +181,7 @@ class Order:
             "order_type": form.order_type,
             "transaction_type": form.transaction_type,
             "validity": form.validity,
-            "validity_ttl": form.validity_ttl,
+            **({"validity_ttl": form.validity_ttl} if form.validity_ttl else {}),
             "product": form.product,
             "quantity": form.quantity,
             "disclosed_quantity": form.disclosed_quantity,

@@ -642,6 +642,20 @@ def test_a_slow_handshake_is_answered_and_holds_up_nobody_else() -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize("how", ["close", "1011", "rst"])
+def test_a_socket_whose_handshake_waits_is_dropped_too(how: str) -> None:
+    async def scenario(client: Client, simulator: Simulator) -> None:
+        await client.fault("slow_ws", 600)
+        late = asyncio.create_task(raw_handshake(simulator))
+        await eventually_async(lambda: len(simulator.stream.connections()) == 1, WITHIN_S)
+        await client.fault("drop_ws", how)
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
+            await asyncio.wait_for(late, WITHIN_S)
+        assert simulator.stream.connections() == []
+
+    run(scenario)
+
+
 def test_one_instrument_freezes_while_its_market_and_the_others_move_on() -> None:
     async def scenario(client: Client, simulator: Simulator) -> None:
         ws = await client.connect()
