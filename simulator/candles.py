@@ -5,11 +5,12 @@ time lies in it, its volume is what the day's volume grew by.
 """
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime, time, timedelta
 from typing import NamedTuple
 
 from kitefeed.protocol.kite.rest import IST
+from kitefeed.protocol.kite.ticks import is_index
 from kitefeed.simulator.listings import Listing
 from kitefeed.simulator.market import Security
 
@@ -83,39 +84,45 @@ class Candles:
             volume = volume_after
 
 
-def candles(security: Security, found: Iterator[Minute], interval: str) -> list[Minute]:
+def candles(listing: Listing, found: Iterable[Minute], interval: str) -> list[Minute]:
     """Minutes joined to candles of this interval, on the grid of the exchange's first minute."""
     length = INTERVALS[interval][0]
     joined: list[Minute] = []
     for minute in found:
-        start = _start(security.listing, minute.start, length)
+        start = _start(listing, minute.start, length)
         if joined and joined[-1].start == start:
             joined[-1] = _join(joined[-1], minute)
         else:
-            joined.append(minute._replace(start=start))
+            joined.append(Minute(start, *minute[1:]))
     return joined
 
 
+def first_minute(listing: Listing) -> int:
+    """Of the day, IST, in which this instrument begins to trade."""
+    return _FIRST_MINUTE.get(listing.exchange, _OTHER_FIRST_MINUTE)
+
+
 def _start(listing: Listing, at: datetime, length: int) -> datetime:
-    midnight = datetime.combine(at.date(), time(), IST)
-    if length == 1440:
-        return midnight
-    first = _FIRST_MINUTE.get(listing.exchange, _OTHER_FIRST_MINUTE) % length
     minute = at.hour * 60 + at.minute
-    return midnight + timedelta(minutes=max(0, (minute - first) // length * length + first))
+    # The first candle of a day begins with the day, where the grid would begin the night before.
+    behind = minute if length == 1440 else min(minute, (minute - first_minute(listing)) % length)
+    return at - timedelta(minutes=behind) if behind else at
 
 
 def _join(candle: Minute, later: Minute) -> Minute:
-    return candle._replace(
-        high=max(candle.high, later.high),
-        low=min(candle.low, later.low),
-        close=later.close,
-        volume=candle.volume + later.volume,
-        oi=later.oi,
+    return Minute(
+        candle.start,
+        candle.open,
+        max(candle.high, later.high),
+        min(candle.low, later.low),
+        later.close,
+        candle.volume + later.volume,
+        later.oi,
     )
 
 
 def today(security: Security, day: date) -> Minute:
     """The candle of the day, as the ticks tell it themselves."""
     s, midnight = security, datetime.combine(day, time(), IST)
-    return Minute(midnight, s.open, s.high, s.low, s.price, s.volume, s.oi)
+    volume = 0 if is_index(s.listing.token) else s.volume
+    return Minute(midnight, s.open, s.high, s.low, s.price, volume, s.oi)

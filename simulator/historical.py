@@ -1,11 +1,13 @@
 """`/instruments/historical`: candles over REST."""
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from kitefeed.kite_server.answers import InputError
 from kitefeed.protocol.kite.rest import IST
-from kitefeed.protocol.kite.ticks import divisor_of
+from kitefeed.simulator import past
 from kitefeed.simulator.candles import INTERVALS, Candles, Minute, candles, today
 from kitefeed.simulator.market import Market, Security
 
@@ -13,10 +15,18 @@ NS_PER_S = 1_000_000_000
 _TOKEN_DIGITS_MAX = 10
 
 
-def historical(
-    market: Market, kept: Candles, path: Mapping[str, str], query: Mapping[str, str], now_ns: int
-) -> dict[str, object]:
-    """The answer to one request. InputError for what Kite refuses."""
+class Asked(NamedTuple):
+    """One request, checked. The moments are IST."""
+
+    token: int
+    interval: str
+    begin: datetime
+    end: datetime
+    has_oi: bool
+
+
+def parse(path: Mapping[str, str], query: Mapping[str, str]) -> Asked:
+    """InputError for what Kite refuses."""
     interval = path["interval"]
     if interval not in INTERVALS:
         raise InputError("Invalid `interval`.")
@@ -27,22 +37,43 @@ def historical(
     if end - begin > timedelta(days=days_max):
         raise InputError(f"interval exceeds max limit: {days_max} days")
     token = path["instrument_token"]
-    is_token = token.isascii() and token.isdigit() and len(token) <= _TOKEN_DIGITS_MAX
-    security = market.read(int(token), now_ns) if is_token else None
+    if not (token.isascii() and token.isdigit() and len(token) <= _TOKEN_DIGITS_MAX):
+        raise InputError("invalid token")
+    _flag(query, "continuous")
+    return Asked(int(token), interval, begin, end, _flag(query, "oi"))
+
+
+async def historical(
+    market: Market, kept: Candles, path: Mapping[str, str], query: Mapping[str, str], now_ns: int
+) -> dict[str, object]:
+    """The answer to one request. InputError for what Kite refuses."""
+    asked = parse(path, query)
+    security = market.read(asked.token, now_ns)
     if security is None:
         raise InputError("invalid token")
-    has_oi = _flag(query, "oi")
-    _flag(query, "continuous")
-    found = (each for each in _made(kept, security, interval) if begin <= each.start <= end)
-    return {"candles": [_row(each, divisor_of(int(token)), has_oi) for each in found]}
+    sent = _sent(kept, security, asked.interval)
+    # Years of days and weeks of minutes take a while, and are made of nothing that changes.
+    gone = await asyncio.to_thread(_gone, security, market.seed, asked)
+    found = (each for each in (*gone, *sent) if asked.begin <= each.start <= asked.end)
+    return {"candles": [_row(each, security.listing.divisor, asked.has_oi) for each in found]}
 
 
-def _made(kept: Candles, security: Security, interval: str) -> list[Minute]:
-    made = candles(security, kept.minutes(security.listing.token), interval)
+def _sent(kept: Candles, security: Security, interval: str) -> list[Minute]:
+    """Those of the ticks."""
+    made = candles(security.listing, kept.minutes(security.listing.token), interval)
     if interval != "day":
         return made
     now = today(security, datetime.fromtimestamp(security.exchange_s, IST).date())
-    return [each for each in made if each.start < now.start] + [now]
+    return [*(each for each in made if each.start < now.start), now]
+
+
+def _gone(security: Security, seed: int, asked: Asked) -> list[Minute]:
+    """Those of the days before."""
+    first, last = asked.begin.date(), asked.end.date()
+    if asked.interval == "day":
+        return past.days(security, seed, first)
+    minutes = past.minutes(security, seed, first, last)
+    return candles(security.listing, minutes, asked.interval)
 
 
 def _moment(query: Mapping[str, str], name: str) -> datetime:
@@ -54,7 +85,7 @@ def _moment(query: Mapping[str, str], name: str) -> datetime:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise InputError(f"Invalid `{name}`. It should be yyyy-mm-dd hh:mm:ss.") from None
-    return found if found.tzinfo is not None else found.replace(tzinfo=IST)
+    return found.astimezone(IST) if found.tzinfo is not None else found.replace(tzinfo=IST)
 
 
 def _flag(query: Mapping[str, str], name: str) -> bool:

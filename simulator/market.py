@@ -77,7 +77,7 @@ class Security:
         self.last_quantity = rng.randrange(1, 20) * self.lot
         self.oi = rng.randrange(1_000, 60_000) * self.lot if listing.expiry else 0
         self.oi_high = self.oi_low = self.oi
-        self.last_trade_s = self.exchange_s = last_trade_s
+        self.last_trade_s = self.exchange_s = self.first_exchange_s = last_trade_s
         self.bids = [rng.randrange(1, 400) * self.lot for _ in range(DEPTH_LEVELS)]
         self.asks = [rng.randrange(1, 400) * self.lot for _ in range(DEPTH_LEVELS)]
         self.buy_beyond = rng.randrange(100, 5_000) * self.lot  # orders deeper than five levels
@@ -89,8 +89,12 @@ class Security:
         self.moves = deque([Move(now_ns, self.price)], maxlen=MOVES_MAX)
         self.due_ns = now_ns
 
+    def on_tick(self, price: float) -> int:
+        """The nearest price that an order may have, above zero."""
+        return max(self.tick, round(price / self.tick) * self.tick)
+
     def _shifted(self, price: int, share: float) -> int:
-        return max(self.tick, round(price * (1 + share) / self.tick) * self.tick)
+        return self.on_tick(price * (1 + share))
 
     def step(self, rng: random.Random, now_ns: int) -> None:
         """A trade or a change of the book. An index always gets a new value."""
@@ -201,7 +205,7 @@ class Market:
         self.by_key = {listing.key: listing for listing in listings}
         self.by_token = {listing.token: listing for listing in listings}
         self._is_open = is_open
-        self._seed = seed
+        self.seed = seed
         self._rng = random.Random(seed)
         self.listeners: list[Listener] = []
         self._period_ns = round(NS_PER_S / tick_hz)
@@ -225,7 +229,7 @@ class Market:
             if listing is None:
                 return None
             last_trade_s = self._first_trade_s(now_ns)
-            security = Security(listing, self._seed, now_ns, last_trade_s, has_book=self._is_open)
+            security = Security(listing, self.seed, now_ns, last_trade_s, has_book=self._is_open)
             self._securities[token] = security
             self._tell(security, now_ns)
             security.due_ns = now_ns + self._wait_ns(security)

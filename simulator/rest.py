@@ -179,7 +179,7 @@ class Rest:
         if not app.history.allow(now_ns):
             raise RestError(429)
         market, kept = self._world.market, self._world.exchange.candles
-        return success(historical(market, kept, request.match_info, request.query, now_ns))
+        return success(await historical(market, kept, request.match_info, request.query, now_ns))
 
 
 def _session(app: App, now_ns: int) -> dict[str, object]:

@@ -1,3 +1,4 @@
+import asyncio
 import datetime as dt
 from typing import Any
 
@@ -41,7 +42,7 @@ class Watcher:
         asked |= {name: str(value) for name, value in query.items()}
         path = {"instrument_token": str(token), "interval": interval}
         kept = self.floor.exchange.candles
-        answer: Any = historical(self.floor.market, kept, path, asked, self.start_ns)
+        answer: Any = asyncio.run(historical(self.floor.market, kept, path, asked, self.start_ns))
         return answer["candles"]
 
 
@@ -119,14 +120,66 @@ def test_candles_are_kept_for_a_day_and_the_oldest_is_forgotten(
     assert [row[1:] for row in rows] == from_ticks(watcher.ticks[INFY], 1)[-3:]
 
 
-def test_in_a_closed_market_there_is_the_last_day_alone() -> None:
+PAST = {"from": "2026-11-09 00:00:00", "to": "2026-11-20 23:59:59"}  # ten weekdays
+
+
+@pytest.mark.parametrize("token", [INFY, NIFTY, CRUDE])
+def test_the_days_before_the_first_tick_are_made_of_their_minutes(token: int) -> None:
+    watcher = Watcher()
+    days = watcher.ask(token, "day", oi=1, **PAST)
+    weekdays = (*range(9, 14), *range(16, 21))
+    assert [row[0][:10] for row in days] == [f"2026-11-{day:02}" for day in weekdays]
+    minutes = watcher.ask(token, **PAST)
+    for day in days:
+        rows = [row for row in minutes if row[0][:10] == day[0][:10]]
+        assert rows[0][1] == day[1]
+        assert max(row[2] for row in rows) == day[2]
+        assert min(row[3] for row in rows) == day[3]
+        assert rows[-1][4] == day[4]
+        assert sum(row[5] for row in rows) == day[5]
+        assert all(row[3] <= min(row[1], row[4]) <= max(row[1], row[4]) <= row[2] for row in rows)
+        assert all(row[5] >= 0 for row in rows)
+    starts = {row[0][11:16] for row in minutes}
+    first_and_last = ("09:00", "23:29") if token == CRUDE else ("09:15", "15:29")
+    assert (min(starts), max(starts)) == first_and_last
+
+
+def test_the_last_day_before_ended_at_the_close_that_the_ticks_tell() -> None:
+    watcher = Watcher()
+    last = watcher.ask(INFY, "day", **PAST)[-1]
+    security = watcher.floor.market.seen(INFY)
+    assert security is not None
+    assert last[4] == security.close / 100
+
+
+def test_the_past_is_the_same_however_it_is_asked_for() -> None:
+    watcher, again = Watcher(), Watcher()
+    assert watcher.ask(INFY, **PAST) == again.ask(INFY, **PAST)
+    week = watcher.ask(INFY, **{**PAST, "from": "2026-11-16"})
+    assert watcher.ask(INFY, **PAST)[-len(week) :] == week
+    watcher.look(INFY, 3)
+    assert watcher.ask(INFY, **PAST) == again.ask(INFY, **PAST)
+
+
+def test_the_past_of_a_contract_begins_90_days_before_its_expiry() -> None:
+    watcher = Watcher()
+    found = watcher.ask(CRUDE, "day", **{"from": "2025-01-01", "to": "2026-11-20"})
+    assert found[0][0][:10] == "2026-08-26"  # it expires on 24 November
+    years = {"from": "2021-06-01", "to": "2026-11-20"}
+    assert len(watcher.ask(INFY, "day", **years)) > 1_400
+
+
+def test_in_a_closed_market_the_last_day_is_the_last_candle() -> None:
     floor = Floor(is_open=False)
-    path = {"instrument_token": str(INFY), "interval": "minute"}
+    path = {"instrument_token": str(INFY), "interval": "day"}
     asked = {"from": "2026-11-01", "to": "2026-11-30"}
     kept = floor.exchange.candles
-    assert historical(floor.market, kept, path, asked, floor.now_ns) == {"candles": []}
-    found: Any = historical(floor.market, kept, path | {"interval": "day"}, asked, floor.now_ns)
-    assert len(found["candles"]) == 1
+    found: Any = asyncio.run(historical(floor.market, kept, path, asked, floor.now_ns))
+    security = floor.market.seen(INFY)
+    assert security is not None
+    last_day = dt.datetime.fromtimestamp(security.exchange_s, IST)
+    assert found["candles"][-1][0] == f"{last_day:%Y-%m-%d}T00:00:00+0530"
+    assert found["candles"][-1][4] == security.price / 100
 
 
 @pytest.mark.parametrize(
@@ -155,4 +208,4 @@ def test_what_kite_refuses_is_refused(
     path = {"instrument_token": str(INFY), "interval": "minute"} | path
     asked = {"from": "2026-11-23 09:15:00", "to": "2026-11-23 15:30:00"} | query
     with pytest.raises(InputError, match=sentence):
-        historical(floor.market, floor.exchange.candles, path, asked, floor.now_ns)
+        asyncio.run(historical(floor.market, floor.exchange.candles, path, asked, floor.now_ns))
