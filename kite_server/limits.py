@@ -12,14 +12,17 @@ _TOLERANCE_NS = 20_000_000
 
 
 class RateLimit:
-    """At most `count` calls in any second. A refused call does not count against the caller."""
+    """At most `count` calls in any second, or any number for None. A refused call does not count
+    against the caller."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int | None) -> None:
         self._stamps: deque[int] = deque(maxlen=count)
         self._count = count
 
     def allow(self, now_ns: int) -> bool:
         window_ns = NS_PER_S - _TOLERANCE_NS
+        if self._count is None:
+            return True
         if len(self._stamps) == self._count and now_ns - self._stamps[0] < window_ns:
             return False
         self._stamps.append(now_ns)

@@ -46,12 +46,14 @@ class App:
 class Accounts:
     """The apps of this simulator, numbered from 1. Each starts with a live session."""
 
-    def __init__(self, seed: int, count: int) -> None:
+    def __init__(self, seed: int, count: int, *, is_limited: bool = True) -> None:
         self._seed = seed
         self.apps = [self._new_app(number) for number in range(1, count + 1)]
         self._by_key = {app.api_key: app for app in self.apps}
         for app in self.apps:
             self.login(app)
+            if not is_limited:
+                app.quotes = app.history = app.others = RateLimit(None)
 
     def _new_app(self, number: int) -> App:
         letters = self._secret(2, string.ascii_uppercase, "letters", number)

@@ -18,6 +18,7 @@ class Options:
     apps: int = 2
     market: str = "open"
     tick_hz: float = 2.0
+    limits: str = "kite"
     redirect_url: str = REDIRECT_URL
 
 
@@ -48,5 +49,6 @@ OPTIONS = (
     Option("apps", "Kite apps, each with an account of its own.", 1, 20),
     Option("market", "Whether prices move at the start.", choices=("open", "closed")),
     Option("tick_hz", "Most ticks per second of one instrument.", 0.01, 100),
+    Option("limits", "Rate limits of REST; none for a test suite.", choices=("kite", "none")),
     Option("redirect_url", "Where the login page sends the browser."),
 )

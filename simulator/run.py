@@ -45,6 +45,7 @@ async def _run(options: Options) -> None:
         apps=options.apps,
         market_open=options.market == "open",
         tick_hz=options.tick_hz,
+        limits=options.limits,
         redirect_url=options.redirect_url,
     )
     await simulator.start()

@@ -48,6 +48,7 @@ class Simulator:
         port: int = 0,
         market_open: bool = True,
         tick_hz: float = 2.0,
+        limits: str = "kite",
         redirect_url: str = REDIRECT_URL,
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -56,7 +57,7 @@ class Simulator:
         self._host, self._port = host, port
         self._runner: web.AppRunner | None = None
         self._pulse: asyncio.Task[None] | None = None
-        self.accounts = Accounts(seed, apps)
+        self.accounts = Accounts(seed, apps, is_limited=limits == "kite")
         self.market = Market(listings, seed, tick_hz=tick_hz, is_open=market_open)
         self.faults = Faults()
         self.stats = Stats()

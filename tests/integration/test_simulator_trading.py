@@ -202,6 +202,15 @@ def test_candles_are_asked_for_three_times_a_second_at_most() -> None:
             client.historical_data(*ask)
 
 
+def test_a_test_suite_may_do_without_the_limits() -> None:
+    wall_ns = 1_795_400_000_000_000_000
+    with running_simulator(Simulator(limits="none", wall_ns=lambda: wall_ns)) as running:
+        client = client_of(running)
+        for _ in range(20):
+            client.ltp("NSE:INFY")
+            client.orders()
+
+
 # --- every route of the official client ----------------------------------------------------------
 
 
