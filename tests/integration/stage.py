@@ -1,6 +1,7 @@
 """One source actor on stage: a real process between the simulator, a supervisor and a broadcaster
 that are played by the test."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -152,7 +153,8 @@ class Stage:
 
     def close(self) -> None:
         if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # a test may have ended it
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(5)
         self._bus.close(0)
         self._ingest.close(0)
