@@ -7,8 +7,29 @@ INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended
 def main() -> int:
     """Runs the command that was typed, and returns its exit code."""
     try:
+        from kitefeed.cli import streams
+
+        streams.prepare()
+        code = _run()
+        return code or streams.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run() -> int:
+    """Of the packages that commands need, an installation for programs alone has none."""
+    try:
         from kitefeed.cli.main import main
 
         return main()
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "kitefeed":
+            raise
+        from kitefeed.cli import streams
+        from kitefeed.protocol.exits import Exit
+
+        streams.complain(
+            f"kitefeed: the commands need a package that is not installed, {error.name}: "
+            "pip install 'kitefeed[daemon]'"
+        )
+        return Exit.UNAVAILABLE

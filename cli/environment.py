@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from kitefeed.protocol import location
 from kitefeed.protocol.location import CONFIG_VARIABLE, SECRET_VARIABLE, SUPERVISORD_VARIABLE
 
 
 def name_config(path: str | Path) -> None:
     """Makes `path` the configuration of this process and of every one it starts."""
-    os.environ[CONFIG_VARIABLE] = str(Path(path).expanduser().absolute())
+    os.environ[CONFIG_VARIABLE] = str(location.absolute(path))
 
 
 def prefer_own_programs() -> None:
@@ -47,9 +48,3 @@ def supervisord_rpc() -> Any:
     from supervisor.childutils import getRPCInterface
 
     return getRPCInterface(os.environ)
-
-
-def redirect_to_null(descriptor: int) -> None:
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, descriptor)
-    os.close(null)

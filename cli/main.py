@@ -1,14 +1,13 @@
 """`kitefeed`: the commands, each imported only when it is used."""
 
 import importlib
-import sys
 
 import click
 
 from kitefeed import __version__
 from kitefeed.actors.runtime import memory
 from kitefeed.actors.runtime.secrets import redact
-from kitefeed.cli import environment
+from kitefeed.cli import environment, streams
 from kitefeed.cli.entry import INTERRUPTED
 from kitefeed.protocol.errors import KitefeedError
 from kitefeed.protocol.exits import Exit
@@ -81,13 +80,11 @@ class LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
-        """`kitefeed tail | head`: the reader has seen enough, and that is no error (to click it
-        is). Stdout is discarded so that the last flush does not meet the broken pipe again."""
+        """To click a broken pipe is an error, and other troubles of the streams are bugs."""
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:
-            environment.redirect_to_null(sys.stdout.fileno())
-            return Exit.OK
+        except OSError as error:
+            return streams.after(error)
 
 
 def _version(ctx: click.Context, _: click.Parameter, is_asked: bool) -> None:
@@ -120,10 +117,23 @@ def main(arguments: list[str] | None = None) -> int:
         result = cli.main(arguments, prog_name="kitefeed", standalone_mode=False)
         return result if isinstance(result, int) else Exit.OK
     except KitefeedError as error:
-        click.echo(f"kitefeed: {redact(str(error))}", err=True)
+        streams.complain(f"kitefeed: {redact(str(error))}")
         return error.exit_code
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        return _shown(error)
+    except UnicodeEncodeError:
+        streams.complain("kitefeed: what was given holds bytes that are no text: write UTF-8")
+        return Exit.BAD_INPUT
+    except OSError as error:  # of click itself: `--help` into a full disk
+        return streams.after(error)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
+
+
+def _shown(error: click.ClickException) -> int:
+    """What click says of a wrong command line."""
+    try:
+        error.show()
+    except OSError as trouble:
+        streams.after(trouble)
+    return error.exit_code

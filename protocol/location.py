@@ -6,8 +6,12 @@ a command typed into a login shell meet in the same place.
 """
 
 import os
+import pwd
+import stat
 import tomllib
 from pathlib import Path
+
+from kitefeed.protocol.errors import ConfigError
 
 CONFIG_VARIABLE = "KITEFEED_CONFIG"
 SECRET_VARIABLE = "KITEFEED_API_SECRET"  # for `kitefeed login`, and for nobody else
@@ -17,8 +21,18 @@ HOME_NAME = ".kitefeed"
 
 
 def home() -> Path:
-    """The default directory of everything kitefeed writes: `~/.kitefeed`."""
-    return Path.home() / HOME_NAME
+    """The default directory of everything kitefeed writes: `~/.kitefeed`. Raises ConfigError for a
+    user without a home directory, as services and containers have them."""
+    named = os.environ.get("HOME", "")
+    if os.path.isabs(named):
+        return Path(named) / HOME_NAME
+    try:
+        return Path(pwd.getpwuid(os.geteuid()).pw_dir) / HOME_NAME
+    except KeyError:
+        raise ConfigError(
+            f"User {os.geteuid()} has no home directory, neither by $HOME nor by name: set HOME, "
+            "or name with --config a configuration that has runtime_dir and state_dir"
+        ) from None
 
 
 def find_config(named: str | os.PathLike[str] | None = None) -> Path | None:
@@ -29,11 +43,38 @@ def find_config(named: str | os.PathLike[str] | None = None) -> Path | None:
     """
     chosen = named or os.environ.get(CONFIG_VARIABLE)
     if chosen:
-        return Path(os.path.abspath(Path(chosen).expanduser()))
-    for candidate in (Path.cwd() / CONFIG_NAME, home() / CONFIG_NAME):
-        if candidate.is_file():
-            return candidate
-    return None
+        return absolute(chosen)
+    if os.path.isfile(CONFIG_NAME):  # also where the directory itself cannot be named or read
+        return absolute(CONFIG_NAME)
+    try:
+        own = home() / CONFIG_NAME
+    except ConfigError:
+        return None
+    return own if _is_there(own) else None
+
+
+def _is_there(path: Path) -> bool:
+    """Also when only somebody else may look: to read it is an error then, and no fallback."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+
+
+def absolute(path: str | os.PathLike[str]) -> Path:
+    """`path` without `~`, from the root. Raises ConfigError when there is nothing to start from."""
+    try:
+        return Path(os.path.abspath(Path(path).expanduser()))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: the current directory has been removed; cd to another"
+        ) from None
+    except RuntimeError:
+        raise ConfigError(
+            f"{path}: there is no such home directory; write the whole path"
+        ) from None
 
 
 def supervisord_pid() -> int | None:
@@ -53,28 +94,38 @@ def runtime_dir(config: Path | None) -> Path:
     Deliberately tolerant: a client, or an actor that is about to report a broken configuration,
     needs the directory even when the rest of the file cannot be used.
     """
-    return _directory(config, "runtime_dir", home() / "run")
+    return _directory(config, "runtime_dir") or home() / "run"
 
 
 def state_dir(config: Path | None) -> Path:
     """The directory of what survives restarts; see `runtime_dir`."""
-    return _directory(config, "state_dir", home() / "state")
+    return _directory(config, "state_dir") or home() / "state"
 
 
-def _directory(config: Path | None, key: str, default: Path) -> Path:
+def key_locks_dir(config: Path | None) -> Path:
+    """Where the tickers of this user, of whatever daemon, lock API keys. A user without a home has
+    one for each `state_dir`."""
+    try:
+        return home() / "keys"
+    except ConfigError:
+        return state_dir(config) / "key-locks"
+
+
+def _directory(config: Path | None, key: str) -> Path | None:
     if config is None:
-        return default
+        return None
     try:
         # A ./kitefeed.toml of somebody else must not lead a program to his prices; the daemon and
         # the commands that read the whole file refuse it with a sentence.
         if config.stat().st_uid not in (os.geteuid(), 0):
-            return default
-        value = tomllib.loads(config.read_text("utf-8")).get(key)
+            return None
+        value = tomllib.loads(config.read_text("utf-8-sig")).get(key)
     except (OSError, ValueError):
-        return default
-    return resolve(value, config) if isinstance(value, str) and value else default
+        return None
+    return resolve(value, config) if isinstance(value, str) and value else None
 
 
 def resolve(value: str, config: Path) -> Path:
     """A path of the configuration: `~` is expanded, relative ones start at the file's directory."""
-    return Path(os.path.abspath(config.parent / Path(value).expanduser()))
+    expanded = absolute(value) if value.startswith("~") else Path(value)
+    return absolute(config.parent / expanded)

@@ -32,7 +32,7 @@ def _read(path: Path) -> Table:
             data = file.read(FILE_BYTES_MAX + 1)
         if len(data) > FILE_BYTES_MAX:
             raise ConfigError(f"{path}: is larger than {FILE_BYTES_MAX} bytes; shorten it")
-        return calendar.parse(data.decode())
+        return calendar.parse(data.decode("utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: there is no such file; create it or correct market.calendar"

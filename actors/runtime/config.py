@@ -134,7 +134,7 @@ class Settings(msgspec.Struct, frozen=True):
         return m.TcpFeed(address, keys.read_server(self.keys_path).public) if address else None
 
     def _path(self, value: str, default: Path) -> Path:
-        return location.resolve(value, self.source or Path.cwd() / "_") if value else default
+        return location.resolve(value, self.source or Path("_")) if value else default
 
 
 def load(named: str | Path | None = None) -> Settings:

@@ -24,7 +24,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             directories.check_owner(path, os.fstat(file.fileno()))
-            return tomllib.loads(file.read().decode())
+            return tomllib.loads(file.read().decode("utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: there is no such file; `kitefeed init` writes it, or correct the name"

@@ -50,7 +50,9 @@ class Shell:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._machine = Ticker()
-        self._keys = locks.KeyLocks(location.home() / "keys", runtime.boot_id)
+        self._keys = locks.KeyLocks(
+            location.key_locks_dir(runtime.settings.source), runtime.boot_id
+        )
         self._has_no_keys = False  # the locks cannot be had, and it was said
         self._driver = Driver(self._machine, self._perform)
         reactor.install(asyncio.get_running_loop(), self._library_failed)

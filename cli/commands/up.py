@@ -9,7 +9,7 @@ import click
 from kitefeed.actors.runtime import config, locks
 from kitefeed.actors.runtime.config import Settings
 from kitefeed.actors.runtime.directories import prepare_directory
-from kitefeed.cli import environment
+from kitefeed.cli import environment, streams
 from kitefeed.cli.processes import is_running
 from kitefeed.cli.waiting import wait_until
 from kitefeed.protocol.errors import TryLater
@@ -36,10 +36,9 @@ def up() -> None:
         environment.name_config(settings.source)
     environment.prefer_own_programs()
     environment.forget_secrets()
-    click.echo(_announcement(settings))
+    _announce(settings)
     if not settings.config.kite.api_key:
-        click.echo(NO_API_KEY.format(settings.source), err=True)
-    sys.stdout.flush()
+        streams.complain(NO_API_KEY.format(settings.source))
     os.umask(0o077)  # supervisord writes its pid file before it takes the umask of its settings
     command = supervisord_command(link_configuration(settings.runtime_dir))
     os.execv(command[0], command)  # noqa: S606 - the same process goes on as supervisord
@@ -99,8 +98,16 @@ def supervisord_command(configuration: Path) -> list[str]:
     return [*command, "-u", "root"] if os.geteuid() == 0 else command
 
 
-def _announcement(settings: Settings) -> str:
-    return (
-        f"kitefeed: starting {len(Role)} processes in {settings.runtime_dir} with "
-        f"{settings.source}; look with `kitefeed status`, stop with Ctrl-C"
-    )
+def _announce(settings: Settings) -> None:
+    """Prices matter more than their log: it starts where nothing can be written, too."""
+    try:
+        print(
+            f"kitefeed: starting {len(Role)} processes in {settings.runtime_dir} with "
+            f"{settings.source}; look with `kitefeed status`, stop with Ctrl-C",
+            flush=True,
+        )
+    except OSError as error:
+        streams.complain(
+            f"kitefeed: standard output cannot be written ({error.strerror}): the daemon starts, "
+            "and what it would log is lost until it can"
+        )

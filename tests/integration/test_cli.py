@@ -193,6 +193,29 @@ def test_down_stops_all_and_leaves_no_socket_of_supervisord(home: Home) -> None:
     assert home.run("status").returncode == 69
 
 
+@pytest.mark.parametrize(
+    "streams", ["<&- >&- 2>&-", ">/dev/full", ">/dev/full 2>&1", "2>&1 | true"]
+)
+def test_a_daemon_starts_whatever_becomes_of_its_output(home: Home, streams: str) -> None:
+    home.start("sh", "-c", f'"$@" {streams}', "sh", *KITEFEED, "up", env=home.environment())
+    home.wait_for("login_required")
+    home.log_in()
+    home.wait_for("live")
+    assert "Traceback" not in home.log_text()
+    assert home.run("down").returncode == 0
+
+
+def test_a_daemon_of_a_user_without_a_home_goes_live(home: Home) -> None:
+    unknown = "import pwd\ndef getpwuid(uid):\n    raise KeyError(uid)\npwd.getpwuid = getpwuid\n"
+    (home.directory / "sitecustomize.py").write_text(unknown)
+    env = {**home.environment(), "PYTHONPATH": str(home.directory)}
+    del env["HOME"]
+    home.start(*KITEFEED, "up", env=env)
+    home.log_in()
+    home.wait_for("live")
+    assert (home.directory / "state" / "key-locks").is_dir()
+
+
 def test_a_configuration_changed_under_a_daemon_is_told_until_it_is_in_force(home: Home) -> None:
     text = home.config.read_text()
     home.config.write_text(text.replace(f'api_key = "{home.account["api_key"]}"', 'api_key = ""'))

@@ -101,6 +101,13 @@ def test_the_client_needs_two_packages_only(
         "print(*sorted(d.name.lower() for d in m.distributions()))\n"
     )
     assert set(run(programs / "python", "-c", code, cwd=hostile).split()) == CLIENT_PACKAGES
+    refused = subprocess.run(
+        [programs / "kitefeed", "status"], cwd=hostile, env=clean_environment(),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert refused.returncode == 69
+    assert refused.stderr.count("\n") == 1
+    assert "kitefeed[daemon]" in refused.stderr
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ STATUS = {
     "kitefeed.actors.runtime.secrets", "kitefeed.actors.runtime.toml_file", "kitefeed.cli",
     "kitefeed.cli.control", "kitefeed.cli.entry", "kitefeed.cli.environment", "kitefeed.cli.main",
     "kitefeed.cli.commands", "kitefeed.cli.commands.status", "kitefeed.cli.output",
-    "kitefeed.cli.signals", "kitefeed.cli.waiting", "kitefeed.protocol",
+    "kitefeed.cli.signals", "kitefeed.cli.streams", "kitefeed.cli.waiting", "kitefeed.protocol",
     "kitefeed.protocol.clock", "kitefeed.protocol.errors", "kitefeed.protocol.exits",
     "kitefeed.protocol.feed", "kitefeed.protocol.keys", "kitefeed.protocol.kite",
     "kitefeed.protocol.kite.ticks", "kitefeed.protocol.location", "kitefeed.protocol.messages",
@@ -68,6 +68,7 @@ def test_help_loads_no_command() -> None:
         "kitefeed.cli.entry",
         "kitefeed.cli.environment",
         "kitefeed.cli.main",
+        "kitefeed.cli.streams",
     }
     assert not loaded & {*HEAVY, "msgspec", "zmq"}
 

@@ -6,7 +6,7 @@ import pytest
 
 from kitefeed.actors.runtime import config
 from kitefeed.actors.runtime.config import Config
-from kitefeed.protocol import topology
+from kitefeed.protocol import location, topology
 from kitefeed.protocol.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[4] / "kitefeed.example.toml"
@@ -75,6 +75,32 @@ def test_a_setting_that_makes_no_sense_is_refused(tmp_path: Path, line: str) -> 
 
 def test_what_is_not_toml_is_refused_with_its_place(tmp_path: Path) -> None:
     assert "line 2" in refusal(tmp_path, "mode = 'full'\n= 3\n")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
+    """Windows' editors write one."""
+    (tmp_path / "days.toml").write_bytes(b"\xef\xbb\xbfyears = [2027]\n")
+    text = '\ufeffruntime_dir = "here"\r\n[market]\r\ncalendar = "days.toml"\r\n'
+    path = write(tmp_path, "")
+    path.write_bytes(text.encode())
+    assert config.load(path).runtime_dir == tmp_path / "here"
+    assert location.runtime_dir(path) == tmp_path / "here"
+
+
+def test_a_configuration_that_only_others_may_read_is_an_error_and_no_fallback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("KITEFEED_CONFIG", "")
+    monkeypatch.chdir(tmp_path)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ConfigError, match=r"cannot be read .*Permission denied"):
+        config.load()
 
 
 def test_a_named_file_that_does_not_exist_is_an_error_and_no_fallback(tmp_path: Path) -> None:
