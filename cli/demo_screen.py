@@ -1,17 +1,15 @@
 """What the demo shows: a live table on a terminal, plain lines anywhere else."""
 
 import sys
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import click
 
 from kitefeed.cli import output
 from kitefeed.cli.demo_story import Scene
+from kitefeed.cli.price_table import price_table
 from kitefeed.cli.prices import Row
 from kitefeed.protocol.messages import StatusReport
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 SHOWN_IN_LINE = 4  # instruments; more would wrap
 PRICES_EVERY = 8  # updates of half a second: a line of prices each 4 s
@@ -92,10 +90,10 @@ class TableScreen:
         from rich.console import Group
         from rich.text import Text
 
-        head = Text(headline(scene.report), style=_colour(scene.report.feed))
+        head = Text(headline(scene.report), style=f"bold {output.colour_of(scene.report.feed)}")
         reason = Text(scene.report.reason, style="dim")
         told = Text(f"\n{self._sentence}", style="bold")
-        self._live.update(Group(head, reason, _table(scene.rows), told), refresh=True)
+        self._live.update(Group(head, reason, price_table(scene.rows), told), refresh=True)
 
     def close(self) -> None:
         self._live.stop()
@@ -103,25 +101,3 @@ class TableScreen:
 
 def _price(row: Row) -> str:
     return output.rupees(row.last_price, row.decimals)
-
-
-def _table(rows: list[Row]) -> "Table":
-    from rich.table import Table
-
-    table = Table("instrument")
-    for name in ("last price", "change", "source", "age"):
-        table.add_column(name, justify="right" if name != "source" else "left")
-    for row in rows:
-        table.add_row(
-            row.symbol,
-            _price(row),
-            output.percent(row.change_percent),
-            row.source,
-            output.age(row.age_s),
-            style="" if row.is_fresh else "dim",
-        )
-    return table
-
-
-def _colour(feed: str) -> str:
-    return {"live": "bold green", "rest": "bold yellow"}.get(feed, "bold red")

@@ -4,6 +4,13 @@ from datetime import UTC, datetime, timedelta, timezone
 
 IST = timezone(timedelta(hours=5, minutes=30), "IST")
 NOTHING = "-"
+# What a trader has to see at a glance; the rest is trouble.
+_COLOURS = {"live": "green", "rest": "yellow", "paused": "yellow", "closed": "cyan"}
+
+
+def colour_of(feed: str) -> str:
+    """Of the feed's headline."""
+    return _COLOURS.get(feed, "red")
 
 
 def rupees(value: float | None, decimals: int = 2) -> str:
@@ -52,3 +59,8 @@ def time_of_day(utc_ns: int) -> str:
     """`09:15:03.250`, IST."""
     moment = datetime.fromtimestamp(utc_ns / 1e9, UTC).astimezone(IST)
     return f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}"
+
+
+def day_and_time(moment: datetime) -> str:
+    """`Tue 24 Nov 09:15 IST`."""
+    return f"{moment.astimezone(IST):%a %d %b %H:%M} IST"

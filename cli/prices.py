@@ -42,8 +42,9 @@ def decimals_of(tick: Tick) -> int:
 class Prices:
     """A feed that is opened as soon as a daemon answers. `rows` never blocks once it is open."""
 
-    def __init__(self, instruments: tuple[str, ...]) -> None:
+    def __init__(self, instruments: tuple[str, ...], *, name: str = "kitefeed demo") -> None:
         self._instruments = instruments
+        self._name = name
         self._feed: Feed | None = None
 
     def __enter__(self) -> Self:
@@ -67,7 +68,7 @@ class Prices:
     def _maybe_open(self) -> Feed | None:
         """None while the daemon starts, or does not know the instruments yet."""
         try:
-            self._feed = Feed(*self._instruments, timeout_s=OPEN_S, name="kitefeed demo")
+            self._feed = Feed(*self._instruments, timeout_s=OPEN_S, name=self._name)
         except KitefeedError:
             return None
         return self._feed

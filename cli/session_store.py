@@ -1,16 +1,21 @@
 """Where commands put a Kite session: which file, which app, and whether Kite accepts it."""
 
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import click
 import msgspec
 
+from kitefeed.actors.policy.market import TOKEN_FLUSH
 from kitefeed.actors.runtime import session_file
 from kitefeed.actors.runtime.config import Settings
 from kitefeed.actors.runtime.session_file import Session
+from kitefeed.cli import output
+from kitefeed.cli.output import IST
 from kitefeed.protocol.errors import ConfigError, LoginNeeded
 from kitefeed.protocol.kite.rest import RestFault
 
+FLUSH_LASTS = timedelta(minutes=90)  # before TOKEN_FLUSH; nobody knows the minute
 CHECK_S = 5.0  # per connect and wait; a person waits for it
 
 standby_option = click.option("--standby", "is_standby", is_flag=True, help="The standby session.")
@@ -81,6 +86,30 @@ def _checked(settings: Settings, given: Session) -> tuple[Session, str]:
     user_id = given.user_id or profile.user_id
     user_name = given.user_name or profile.user_name
     return msgspec.structs.replace(given, user_id=user_id, user_name=user_name), "Kite accepts it"
+
+
+def lifetime(found: Session, now_utc_s: float) -> str:
+    """When its user logged in, and when Kite ends it; all in IST."""
+    began = _began(found)
+    if began is None:
+        return "of unknown age"
+    now = datetime.fromtimestamp(now_utc_s, IST)
+    logged_in = f"logged in {began:%a %d %b %H:%M}, {output.age((now - began).total_seconds())} ago"
+    until = datetime.combine(began.date(), TOKEN_FLUSH, IST)
+    until += timedelta(days=1) * (until <= began)
+    beginning = until - FLUSH_LASTS
+    if now >= until:
+        return f"{logged_in}; Kite ended it by {until:%a %H:%M} IST"
+    if now >= beginning:
+        return f"{logged_in}; Kite may end it at any moment until {until:%H:%M} IST"
+    return f"{logged_in}; Kite ends it {beginning:%a %d %b %H:%M}-{until:%H:%M} IST"
+
+
+def _began(found: Session) -> datetime | None:
+    try:
+        return datetime.fromisoformat(found.login_time or "").replace(tzinfo=IST)
+    except ValueError:
+        return None
 
 
 def _refuse_loose(path: Path) -> None:

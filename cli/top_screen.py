@@ -16,7 +16,6 @@ INSTRUMENTS_MIN = 3
 HEADS = 8  # lines that are not rows: headline, reason, five heads, and the feed's one row
 WIDTH_MAX = 100  # wider, one loses the line
 SILENT_S = 5.0  # two reports missed: it hangs, or does not look at its feed
-COLOURS = {"live": "bold green", "rest": "bold yellow"}
 
 
 def render(sample: Sample, width: int, height: int) -> "RenderableType":
@@ -28,9 +27,8 @@ def render(sample: Sample, width: int, height: int) -> "RenderableType":
     left = height - HEADS - len(sample.actors) - max(1, len(sample.sources))
     readers, instruments = _shares(left, len(sample.readers))
     head = Text(
-        f"feed {sample.feed}  source {sample.source}  session {sample.session}"
-        f"  epoch {sample.epoch}",
-        style=COLOURS.get(sample.feed, "bold red"),
+        f"feed {sample.feed}  source {sample.source}  session {sample.session}  (q ends)",
+        style=f"bold {output.colour_of(sample.feed)}",
         no_wrap=True,
     )
     shown = Group(
@@ -52,7 +50,7 @@ def _shares(left: int, readers: int) -> tuple[int, int]:
 
 
 def _actors(actors: list[ActorRow]) -> "Table":
-    table = _table("ACTOR", "state", "pid>", "cpu>", "memory>", "lag>", "heard>")
+    table = _table("PROCESS", "state", "pid>", "cpu>", "memory>", "lag>", "heard>")
     for actor in actors:
         table.add_row(
             actor.role,
@@ -69,8 +67,8 @@ def _actors(actors: list[ActorRow]) -> "Table":
 
 def _sources(sources: list[SourceRow]) -> "Table":
     table = _table(
-        "SHARD", "source", "alive", "instr.>", "ticks/s>", "last tick>", "frame>", "canary>",
-        "period>",
+        "SOCKET", "source", "alive", "instr.>", "ticks/s>", "last tick>", "heard>", "index>",
+        "polled>",
     )  # fmt: skip
     for row in sources:
         table.add_row(
@@ -99,8 +97,8 @@ def _broadcast(told: Broadcast | None) -> "Table":
         "readers>",
         "full>",
         "lost>",
-        "fenced>",
-        "bad>",
+        "refused>",
+        "damaged>",
     )
     if told is None:
         table.add_row("no heartbeat", style="bold red")

@@ -1,6 +1,7 @@
 """`kitefeed status`: the daemon's state, for people and for programs."""
 
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -11,10 +12,12 @@ from kitefeed.cli import output
 from kitefeed.cli.control import get_status
 from kitefeed.cli.waiting import pause
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.errors import ConfigError, Unavailable
+from kitefeed.protocol.clock import utc_ns
+from kitefeed.protocol.errors import ConfigError, KitefeedError, Unavailable
 
 WATCH_S = 1.0
 NAMES_SHOWN_MAX = 20  # `--json` has more
+ALL_RUN = "all run"
 
 
 @click.command()
@@ -39,43 +42,100 @@ def _json(report: m.StatusReport) -> str:
 
 def text(report: m.StatusReport) -> str:
     """The report as aligned lines, what matters most first."""
-    lines = [f"{name:<15} {value}" for name, value in rows(report)]
+    found = rows(report)
     if len(report.shards) > 1:
-        lines += [f"{'sockets':<15} {_shard_line(shard)}" for shard in report.shards]
-    lines += [f"{'actors':<15} {_actor_line(actor)}" for actor in report.actors]
-    return "\n".join(lines)
+        found += [("sockets", _shard_line(shard)) for shard in report.shards]
+    found += [("processes", line) for line in processes(report.actors)]
+    return "\n".join(f"{name:<15} {_painted(name, value, report)}" for name, value in found)
+
+
+def _painted(name: str, value: str, report: m.StatusReport) -> str:
+    """In colour what has to be seen; into a file or pipe click leaves it out."""
+    if name == "feed":
+        return click.style(value, fg=output.colour_of(report.feed), bold=True)
+    is_trouble = name in ("refused", "unconfirmed") or (name == "processes" and value != ALL_RUN)
+    return click.style(value, fg="red") if is_trouble else value
 
 
 def rows(report: m.StatusReport) -> list[tuple[str, str]]:
-    """Name and value of each line, actors apart."""
-    retry = "-" if report.retry_in_s is None else f"in {output.age(report.retry_in_s)}"
+    """Name and value of each line, processes apart; what is as always has none."""
     market = ", ".join(f"{segment} {state}" for segment, state in report.market.items())
     counts = report.subscriptions
     found = [
         ("feed", report.feed),
-        ("reason", report.reason or output.NOTHING),
-        ("since", output.clock_time(report.since_utc_s)),
-        ("source", f"{report.source} (wanted: {report.override})"),
+        ("reason", report.reason),
+        ("since", _since(report.since_utc_s)),
+        ("source", source(report)),
         ("session", report.session),
         ("user", _user(report)),
+        ("token", token(report.session)),
         ("kite", target(report.target)),
-        ("standby", report.standby),
-        ("next attempt", f"{retry}; refused with 403 in a row: {report.consecutive_403}"),
-        ("epoch", str(report.epoch)),
-        ("market", market or output.NOTHING),
-        ("next open", report.next_open or output.NOTHING),
+        ("standby", "" if report.standby == "none" else report.standby),
+        ("next attempt", next_attempt(report)),
+        ("market", market),
+        ("next open", next_open(report)),
         ("subscriptions", _counts(counts)),
         ("instrument list", instrument_list(report.instrument_list)),
-        ("subscribers", str(report.subscribers)),
+        ("readers", f"{report.subscribers} subscribed"),
+        ("other hosts", report.endpoints.get("tcp", "")),
         ("last tick", _ago(report.last_tick_age_s)),
-        ("last outage", outage(report.last_outage)),
+        ("last outage", outage(report.last_outage) if report.last_outage else ""),
         *(("configuration", line) for line in configuration(report.config)),
         ("version", report.version),
     ]
+    found = [(name, value) for name, value in found if value]
     refused = [f"{name}: {why}" for name, why in counts.refused.items()]
     found += _names("unconfirmed", [*map(_unconfirmed, counts.unconfirmed)])
     kept = [f"{name}: {why}" for name, why in report.instrument_list.kept.items()]
     return found + _names("refused", refused) + _names("kept", kept)
+
+
+def _since(utc_s: float) -> str:
+    return f"{output.clock_time(utc_s)}, {_ago(utc_ns() / 1e9 - utc_s)}"
+
+
+def source(report: m.StatusReport) -> str:
+    """Where prices come from, and who decided that when it was the operator."""
+    if report.override == "auto":
+        return report.source
+    return f"{report.source} ({report.override} by command; `kitefeed source auto` ends that)"
+
+
+def token(session: str) -> str:
+    """How old the access token is, and when Kite ends it; nothing without one."""
+    if session == "absent":
+        return ""
+    # Imported here: the other lines do without the session file.
+    from kitefeed.actors.runtime import config, session_file
+    from kitefeed.cli.session_store import lifetime
+
+    try:
+        settings = config.load()
+        found = session_file.current(settings, "primary")
+    except KitefeedError as error:
+        return str(error)
+    return "" if found is None else lifetime(found, utc_ns() / 1e9)
+
+
+def next_attempt(report: m.StatusReport) -> str:
+    """When it is tried again, and how often Kite has refused the WebSocket in a row."""
+    parts = [] if report.retry_in_s is None else [f"in {output.age(report.retry_in_s)}"]
+    if report.consecutive_403:
+        parts.append(f"the WebSocket was refused (403) {report.consecutive_403} times in a row")
+    return "; ".join(parts)
+
+
+def next_open(report: m.StatusReport) -> str:
+    """Only while nothing is open; the clock is IST."""
+    if report.next_open is None or report.feed != "closed":
+        return ""
+    return output.day_and_time(datetime.fromisoformat(report.next_open))
+
+
+def processes(actors: list[m.ActorStatus]) -> list[str]:
+    """Those that are not as they should be; `kitefeed top` shows all."""
+    trouble = [_actor_line(actor) for actor in actors if actor.state != "up"]
+    return trouble or [ALL_RUN]
 
 
 def configuration(digests: dict[str, str]) -> list[str]:
@@ -141,6 +201,8 @@ def target(found: m.Target | None) -> str:
 
 
 def _counts(counts: m.Subscriptions) -> str:
+    if counts.wanted == counts.asked == counts.confirmed:
+        return f"{counts.wanted}, all confirmed"
     return f"{counts.wanted} wanted, {counts.asked} asked for, {counts.confirmed} confirmed"
 
 
@@ -207,12 +269,14 @@ def _headline(report: m.StatusReport | None) -> str:
 
 def _watch_terminal(report: m.StatusReport | None) -> None:
     # Imported here: a single `status` does without a table renderer.
-    from rich.live import Live
     from rich.text import Text
 
-    with Live(screen=False, auto_refresh=False) as live:
-        while True:
+    from kitefeed.cli.screen import HINT, Screen
+
+    with Screen() as screen:
+        is_over = False
+        while not is_over:
             shown = text(report) if report else "no daemon answers; waiting for one"
-            live.update(Text(shown), refresh=True)
-            pause(WATCH_S)
+            screen.show(Text.from_ansi(shown).append(f"\n\n{HINT}", style="dim"))
+            is_over = screen.is_over(WATCH_S)
             report = _latest()

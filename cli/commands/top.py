@@ -20,7 +20,13 @@ NOBODY = "no daemon answers; waiting for one"
 @click.option("--json", "is_json", is_flag=True, help="One JSON object per second and line.")
 @click.option("--once", "is_once", is_flag=True, help="Measure for a second, show it, and end.")
 def top(is_json: bool, is_once: bool) -> None:
-    """Show rates, lags and losses, live: actors, sources, programs and instruments.
+    """Show rates, lags and losses, live, until q is pressed: processes, sockets, programs.
+
+    last tick, heard: since the newest price, and since Kite said anything at all. index: since an
+    instrument ticked that always does; its silence is a doubt. polled: how often each is asked for
+    by REST. full: how often the queue to some program was full. lost, refused, damaged: messages
+    that never reached the broadcaster, that came from a source that is not to be believed any more,
+    or that could not be read.
 
     Programs are those that use Feed or AsyncFeed on this host: they report themselves every 2 s,
     and count what they lost. ticks/s: read by it; lag: the most by which it was behind since its
@@ -71,15 +77,14 @@ def _print(sample: Sample | None) -> None:
 
 def _watch(sampler: Sampler) -> None:
     # Imported here: JSON does without a table renderer.
-    from rich.live import Live
     from rich.text import Text
 
+    from kitefeed.cli.screen import Screen
     from kitefeed.cli.top_screen import render
 
-    with Live(screen=True, auto_refresh=False) as live:
-        while True:
+    with Screen() as screen:
+        is_over = False
+        while not is_over:
             sample = _latest(sampler)
-            size = live.console.size
-            shown = Text(NOBODY) if sample is None else render(sample, size.width, size.height)
-            live.update(shown, refresh=True)
-            pause(EVERY_S)
+            screen.show(Text(NOBODY) if sample is None else render(sample, *screen.size))
+            is_over = screen.is_over(EVERY_S)

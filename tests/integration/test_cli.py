@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import re
 import signal
 import socket
@@ -122,6 +123,49 @@ def test_top_into_a_pipe_is_text_that_fits_80_columns(daemon: Home) -> None:
     assert re.search(r"^broadcaster +up +\d+ ", done.stdout, re.MULTILINE)
     assert "BUSIEST" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_check_tells_a_monitor_that_data_arrives(daemon: Home) -> None:
+    done = daemon.run("check")
+    assert done.returncode == 0, done.stdout
+    assert re.fullmatch(
+        r"KITEFEED OK - feed live, .+ \| age=[\d.]+s;3;10;0 subscribers=\d+;;;0\n",
+        done.stdout,
+    )
+    late = daemon.run("check", "--age-warn", "0.000001", "--age-crit", "0.000002")
+    assert late.returncode == 2
+    age_s = json.loads(daemon.run("check", "--format", "json").stdout)["age_s"]
+    assert 0 <= age_s < 3
+
+
+def test_watch_into_a_pipe_prints_the_table_once(daemon: Home) -> None:
+    done = daemon.run("watch", "NSE:INFY", "NSE:SBIN")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("LIVE")
+    assert re.search(r"^NSE:INFY +₹1,\d{3}\.\d\d ", done.stdout, re.MULTILINE)
+    assert re.search(r"^NSE:INFY ", daemon.run("watch", "--once").stdout, re.MULTILINE)
+    assert daemon.run("watch", "NSE:NOPE").returncode == 65
+
+
+@pytest.mark.parametrize("command", [["top"], ["watch", "NSE:INFY"], ["status", "--watch"]])
+def test_what_shows_the_feed_on_a_terminal_ends_with_q(daemon: Home, command: list[str]) -> None:
+    ours, theirs = pty.openpty()
+    shown = subprocess.Popen(
+        [*KITEFEED, *command], env=daemon.environment(), stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    seen = b""
+    while b"live" not in seen.lower():
+        seen += os.read(ours, 4096)
+    os.write(ours, b"q")
+    while True:
+        try:
+            seen += os.read(ours, 4096)
+        except OSError:  # it has ended
+            break
+    os.close(ours)
+    assert shown.wait(10) == 0
+    assert seen.count(b"\x1b[?1049h") == seen.count(b"\x1b[?1049l") == 1  # the alternate screen
 
 
 def test_tail_refuses_what_does_not_exist_at_once(daemon: Home) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,14 @@ import pytest
 from kitefeed.actors.runtime import config, instruments_db, session_file
 from kitefeed.actors.runtime.config import Kite
 from kitefeed.actors.runtime.locks import Holder
+from kitefeed.cli import session_store
 from kitefeed.cli.commands import down, login, status, subscribe, up
 from kitefeed.cli.main import main
+from kitefeed.cli.output import IST
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.exits import Exit
 from kitefeed.protocol.kite.instruments import Instrument
+from kitefeed.protocol.secret import Secret
 
 TOKEN = "abcdefgh12345678ABCDEFGH12345678"
 
@@ -293,9 +297,9 @@ def report() -> m.StatusReport:
 def test_status_shows_everything_a_person_looks_for() -> None:
     shown = status.text(report())
     for part in (
-        "login_required", "token refused", "Asha Rao (AB1234)", "in 12 s", "403 in a row: 2",
-        "3 wanted, 3 asked for, 2 confirmed", "NSE:NOPE: does not exist", "65 s ago", "ticker",
-        "pid 42", "live 1.0 s after the login",
+        "login_required", "token refused", "Asha Rao (AB1234)", "in 12 s",
+        "refused (403) 2 times in a row", "3 wanted, 3 asked for, 2 confirmed",
+        "NSE:NOPE: does not exist", "65 s ago", "all run", "live 1.0 s after the login",
     ):  # fmt: skip
         assert part in shown, part
 
@@ -318,6 +322,49 @@ def test_status_names_what_kite_has_not_confirmed_and_for_how_long() -> None:
     assert "NSE:INFY: comes in quote only; full was asked for 72 s ago" in shown
     assert "NSE:X0: nothing came; quote was asked for 5.0 s ago, and is asked for again" in shown
     assert "and 10 more: `kitefeed status --json`" in shown
+
+
+def test_status_leaves_out_what_is_as_always_and_what_only_its_makers_know() -> None:
+    found = report()
+    found.feed, found.reason, found.retry_in_s, found.consecutive_403 = "live", "", None, 0
+    found.subscriptions, found.last_outage = m.Subscriptions(3, 3, 3), None
+    found.next_open = "2026-11-24T09:15:00+05:30"
+    names = [line.split("  ")[0] for line in status.text(found).splitlines()]
+    for name in ("reason", "next attempt", "next open", "standby", "last outage", "other hosts"):
+        assert name not in names
+    for word in ("epoch", "shard", "fenced", "frame", "canary", "403", "None"):
+        assert word not in status.text(found)
+    found.feed = "closed"
+    found.endpoints = {"tcp": "tcp://192.168.1.5:5556"}
+    shown = status.text(found)
+    assert "Tue 24 Nov 09:15 IST" in shown
+    assert "tcp://192.168.1.5:5556" in shown
+
+
+def test_a_process_that_does_not_run_is_named_with_its_state() -> None:
+    found = report()
+    found.actors.append(m.ActorStatus("rest_poller", "suspect", 43, 6.0))
+    shown = status.text(found)
+    assert "rest_poller     suspect  pid 43, heard 6.0 s ago" in shown
+    assert "all run" not in shown
+
+
+@pytest.mark.parametrize(
+    ("login", "now", "told"),
+    [
+        ("2026-11-23 08:31:02", "2026-11-23 13:31", "5 h ago; Kite ends it Tue 24 Nov 06:00-07:30"),
+        ("2026-11-23 08:31:02", "2026-11-24 06:10", "at any moment until 07:30 IST"),
+        ("2026-11-23 08:31:02", "2026-11-24 07:31", "Kite ended it by Tue 07:30 IST"),
+        ("2026-11-23 06:40:00", "2026-11-23 06:50", "at any moment until 07:30 IST"),
+        ("2026-11-23 03:00:00", "2026-11-23 03:01", "Kite ends it Mon 23 Nov 06:00-07:30"),
+        ("", "2026-11-23 03:01", "of unknown age"),
+        ("nonsense", "2026-11-23 03:01", "of unknown age"),
+    ],
+)
+def test_the_age_of_a_token_and_its_end_are_told_in_ist(login: str, now: str, told: str) -> None:
+    given = session_file.Session("k", Secret(TOKEN), login_time=login)
+    at_s = datetime.fromisoformat(now).replace(tzinfo=IST).timestamp()
+    assert told in session_store.lifetime(given, at_s)
 
 
 def test_status_shows_each_socket_when_there_are_several() -> None:

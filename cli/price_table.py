@@ -1,0 +1,47 @@
+"""A table of prices on a terminal: what is not current is visibly so, by a word and not by colour
+alone."""
+
+from typing import TYPE_CHECKING
+
+from kitefeed.cli import output
+from kitefeed.cli.prices import Row
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def price_table(rows: list[Row]) -> "Table":
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("instrument", no_wrap=True)
+    for name in ("last price", "change"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("source", no_wrap=True)
+    table.add_column("age", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            row.symbol,
+            output.rupees(row.last_price, row.decimals),
+            _change(row),
+            row.source,
+            output.age(row.age_s),
+            _state(row),
+            style="" if row.is_fresh else "dim",
+        )
+    return table
+
+
+def _change(row: Row) -> str:
+    text = output.percent(row.change_percent)
+    if not row.is_fresh or not row.change_percent:
+        return text
+    return f"[{'green' if row.change_percent > 0 else 'red'}]{text}[/]"
+
+
+def _state(row: Row) -> str:
+    """Of a current value nothing has to be said."""
+    if row.is_fresh:
+        return ""
+    return "no value yet" if row.last_price is None else "[bold red]NOT CURRENT[/]"
