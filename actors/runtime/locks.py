@@ -100,8 +100,7 @@ class KeyLocks:
     def take(self, api_key: str, ws_url: str) -> str | None:
         """None when the key is ours now, else why it is not. Raises ConfigError or OSError when
         `directory` cannot be used."""
-        name = hashlib.blake2b(f"{api_key}\n{ws_url}".encode(), digest_size=16).hexdigest()
-        path = self._directory / f"{name}.lock"
+        path = _key_path(self._directory, api_key, ws_url)
         if path in self._held:
             return None
         prepare_directory(self._directory)
@@ -119,6 +118,19 @@ class KeyLocks:
                 path.unlink()
             os.close(handle)
         self._held.clear()
+
+
+def _key_path(directory: Path, api_key: str, ws_url: str) -> Path:
+    name = hashlib.blake2b(f"{api_key}\n{ws_url}".encode(), digest_size=16).hexdigest()
+    return directory / f"{name}.lock"
+
+
+def key_holder(directory: Path, api_key: str, ws_url: str) -> Holder | None:
+    """The ticker that uses this API key right now, or None. By its file alone: a lock that is only
+    looked at could refuse the ticker that wants it at this moment."""
+    holder = read_holder(_key_path(directory, api_key, ws_url))
+    is_there = holder is not None and is_same_process(holder.pid, holder.start_ticks)
+    return holder if is_there else None
 
 
 def lock_named(path: Path) -> int | None:

@@ -125,6 +125,18 @@ def test_top_into_a_pipe_is_text_that_fits_80_columns(daemon: Home) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
+def test_the_doctor_finds_nothing_wrong_with_a_live_daemon(daemon: Home) -> None:
+    done = daemon.run("doctor", "--json")
+    assert done.returncode == 0, done.stdout
+    found = {finding["name"]: finding for finding in json.loads(done.stdout)["findings"]}
+    assert [f for f in found.values() if f["state"] == "wrong"] == []
+    for name in ("processes", "duplicates", "list", "feed", "lag", "WebSocket", "entitlement"):
+        assert found[name]["state"] == "ok", found[name]
+    assert "by the daemon" in found["WebSocket"]["text"]
+    for secret in ("access_token", "api_key", "user_name"):
+        assert daemon.account[secret] not in done.stdout
+
+
 def test_check_tells_a_monitor_that_data_arrives(daemon: Home) -> None:
     done = daemon.run("check")
     assert done.returncode == 0, done.stdout

@@ -1,0 +1,99 @@
+"""The daemon: its processes, its list, others like it, and how long a price takes to a program."""
+
+from datetime import date
+
+from kitefeed.actors.policy.market import to_ist
+from kitefeed.actors.runtime import locks
+from kitefeed.actors.runtime.config import Settings
+from kitefeed.actors.runtime.instruments_db import InstrumentsDb
+from kitefeed.cli.diagnosis.finding import Finding, of_error, ok, skipped, warning, wrong
+from kitefeed.client.feed import Feed
+from kitefeed.protocol import location
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.clock import boot_ns, utc_ns
+from kitefeed.protocol.errors import KitefeedError
+from kitefeed.protocol.exits import Exit
+from kitefeed.protocol.topology import Role
+
+READ_S = 3.0  # an index ticks about once a second
+LAG_WARN_MS = 250.0
+LIST_DAYS_WARN = 4  # a long weekend
+
+
+def processes(report: m.StatusReport | None) -> Finding:
+    if report is None:
+        return wrong("processes", "no daemon runs", "`kitefeed up`", Exit.UNAVAILABLE)
+    down = [f"{actor.role} {actor.state}" for actor in report.actors if actor.state != "up"]
+    if down:
+        return wrong("processes", ", ".join(down), "look at the daemon's log: it starts them again")
+    return ok("processes", f"all {len(report.actors)} run, version {report.version}")
+
+
+def headline(report: m.StatusReport) -> Finding:
+    text = f"{report.feed}, source {report.source}" + (f": {report.reason}" * bool(report.reason))
+    if report.feed in ("live", "closed"):
+        return ok("feed", text)
+    return warning("feed", text, "`kitefeed status` says more, and what is tried next")
+
+
+def instrument_list(settings: Settings) -> Finding:
+    name = "list"
+    facts = InstrumentsDb(settings.instruments_path).facts()
+    if facts is None:
+        return warning(name, "there is no instrument list yet",
+                       "the daemon fetches it once Kite answers")  # fmt: skip
+    text = f"{facts.rows:,} instruments, of {facts.day_ist}"
+    days = (to_ist(utc_ns()).date() - date.fromisoformat(facts.day_ist)).days
+    if days > LIST_DAYS_WARN:
+        return warning(name, text, "it is fetched once a day while the daemon runs: is it running?")
+    return ok(name, text)
+
+
+def duplicates(settings: Settings) -> Finding:
+    """Other daemons of this user that hold the API key: together they would want too many sockets
+    of Kite."""
+    name = "duplicates"
+    own = locks.live_holder(settings.runtime_dir, Role.TICKER)
+    directory = location.key_locks_dir(settings.source)
+    kite = settings.config.kite
+    holder = locks.key_holder(directory, kite.api_key, kite.ws_url)
+    if holder is None or (own is not None and holder.pid == own.pid):
+        return ok(name, "no other daemon of yours uses this key")
+    return wrong(name, f"process {holder.pid} of another daemon uses this API key",
+                 "end it: `kitefeed down` with its configuration")  # fmt: skip
+
+
+def lag(report: m.StatusReport) -> Finding:
+    """From the moment the daemon has a tick to the moment a program has it, read by a program of
+    our own: this one. It asks for nothing: it reads what streams."""
+    name = "lag"
+    if report.feed != "live":
+        return skipped(name, "measured while the feed is live")
+    try:
+        with Feed(name="kitefeed doctor") as feed:
+            ages_ms = _ages_ms(feed)
+    except KitefeedError as error:
+        return of_error(name, error)
+    if not ages_ms:
+        return wrong(name, f"the feed is live, and no tick came within {READ_S:.0f} s",
+                     "`kitefeed top` shows where they stay")  # fmt: skip
+    middle = sorted(ages_ms)[len(ages_ms) // 2]
+    text = f"{middle:.1f} ms from the socket to a program, the middle of {len(ages_ms)} ticks"
+    return (
+        warning(name, text, "this host is busy: `kitefeed top` shows with what")
+        if (middle > LAG_WARN_MS)
+        else ok(name, text)
+    )
+
+
+def _ages_ms(feed: Feed) -> list[float]:
+    """Of ticks that came while we read; last values are older, and say nothing of the way."""
+    found: list[float] = []
+    began_ns = boot_ns()
+    while (left_s := READ_S - (boot_ns() - began_ns) / 1e9) > 0 and len(found) < 1_000:
+        tick = feed.next(left_s)
+        if tick is not None and tick.source == "websocket":
+            age_s = tick.age_s
+            if age_s < (boot_ns() - began_ns) / 1e9:
+                found.append(age_s * 1e3)
+    return found
