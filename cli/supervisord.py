@@ -9,11 +9,14 @@ import os
 import signal
 import stat
 import subprocess
+import sys
 from typing import Any
 
+from supervisor import loggers
 from supervisor.medusa.asyncore_25 import socket_map
 
 from kitefeed.cli.environment import name_supervisord, prefer_own_programs
+from kitefeed.cli.streams import complain
 
 STDOUT = 1
 
@@ -29,6 +32,7 @@ def prepare(supervisord: Any, **config: str) -> _Nothing:
     make_stdout_reopenable()
     Waker().install()
     let_children_end()
+    say_once_that_the_log_is_lost()
     return _Nothing()
 
 
@@ -36,6 +40,19 @@ def let_children_end() -> None:
     """A child has our handlers until it becomes its program; a SIGTERM in that moment would be lost
     in them, and the stop would take until the SIGKILL."""
     os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
+def say_once_that_the_log_is_lost() -> None:
+    """A full disk behind the log costs lines, and not a traceback for each of them."""
+    said: list[str] = []
+
+    def handle_error(_: loggers.Handler) -> None:
+        why = str(sys.exc_info()[1])
+        if why not in said:
+            said.append(why)
+            complain(f"kitefeed: the log cannot be written ({why}); the daemon goes on without it")
+
+    loggers.Handler.handleError = handle_error
 
 
 class Waker:

@@ -77,7 +77,7 @@ def rows(report: m.StatusReport) -> list[tuple[str, str]]:
         ("subscriptions", _counts(counts)),
         ("instrument list", instrument_list(report.instrument_list)),
         ("readers", f"{report.subscribers} subscribed"),
-        ("other hosts", report.endpoints.get("tcp", "")),
+        ("other hosts", report.tcp_feed.endpoint if report.tcp_feed else ""),
         ("last tick", _ago(report.last_tick_age_s)),
         ("last outage", outage(report.last_outage) if report.last_outage else ""),
         *(("configuration", line) for line in configuration(report.config)),

@@ -1,6 +1,7 @@
 """`kitefeed up`: the daemon in the foreground, by supervisord on the shipped supervisor.conf."""
 
 import os
+import pwd
 import sys
 from pathlib import Path
 
@@ -95,7 +96,17 @@ def supervisord_command(configuration: Path) -> list[str]:
     """-P: a `supervisor.py` in the user's directory is not the package. -u: as root supervisord
     wants to be told that root is meant."""
     command = [sys.executable, "-P", "-m", "supervisor.supervisord", "-n", "-c", str(configuration)]
-    return [*command, "-u", "root"] if os.geteuid() == 0 else command
+    is_root = os.geteuid() == 0 and _has_name(0)
+    return [*command, "-u", "root"] if is_root else command
+
+
+def _has_name(uid: int) -> bool:
+    """Containers without /etc/passwd know nobody by name, and supervisord would look him up."""
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
 
 
 def _announce(settings: Settings) -> None:

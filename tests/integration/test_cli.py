@@ -254,11 +254,13 @@ def test_down_stops_all_and_leaves_no_socket_of_supervisord(home: Home) -> None:
 )
 def test_a_daemon_starts_whatever_becomes_of_its_output(home: Home, streams: str) -> None:
     home.start("sh", "-c", f'"$@" {streams}', "sh", *KITEFEED, "up", env=home.environment())
-    home.wait_for("login_required")
-    home.log_in()
-    home.wait_for("live")
-    assert "Traceback" not in home.log_text()
-    assert home.run("down").returncode == 0
+    try:
+        home.wait_for("login_required")
+        home.log_in()
+        home.wait_for("live")
+        assert "Traceback" not in home.log_text()
+    finally:
+        assert home.run("down").returncode == 0
 
 
 def test_a_daemon_of_a_user_without_a_home_goes_live(home: Home) -> None:

@@ -335,7 +335,7 @@ def test_status_leaves_out_what_is_as_always_and_what_only_its_makers_know() -> 
     for word in ("epoch", "shard", "fenced", "frame", "canary", "403", "None"):
         assert word not in status.text(found)
     found.feed = "closed"
-    found.endpoints = {"tcp": "tcp://192.168.1.5:5556"}
+    found.tcp_feed = m.TcpFeed("tcp://192.168.1.5:5556", "")
     shown = status.text(found)
     assert "Tue 24 Nov 09:15 IST" in shown
     assert "tcp://192.168.1.5:5556" in shown

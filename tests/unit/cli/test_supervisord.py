@@ -51,3 +51,22 @@ assert poller.poll(0) == ([], [])
 
 def test_a_signal_ends_two_waits_of_the_loop_that_supervisord_has_until_one_fails() -> None:
     subprocess.run([sys.executable, "-c", WAKES_SUPERVISORD], check=True, timeout=20)
+
+
+LOGS_INTO_A_FULL_DISK = """
+from supervisor.loggers import getLogger, handle_file
+from kitefeed.cli.supervisord import say_once_that_the_log_is_lost
+say_once_that_the_log_is_lost()
+logger = getLogger()
+handle_file(logger, "/dev/full", "%(message)s")
+for _ in range(3):
+    logger.warn("x")
+"""
+
+
+def test_a_full_disk_behind_the_log_is_one_sentence_and_no_traceback() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOGS_INTO_A_FULL_DISK], capture_output=True, text=True, check=True
+    )
+    assert done.stderr.startswith("kitefeed: the log cannot be written ([Errno 28]")
+    assert done.stderr.count("\n") == 1
