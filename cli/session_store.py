@@ -89,10 +89,10 @@ def _checked(settings: Settings, given: Session) -> tuple[Session, str]:
 
 
 def lifetime(found: Session, now_utc_s: float) -> str:
-    """When its user logged in, and when Kite ends it; all in IST."""
+    """When its user logged in, and when Kite ends it, in IST; empty when the former is unknown."""
     began = _began(found)
     if began is None:
-        return "of unknown age"
+        return ""
     now = datetime.fromtimestamp(now_utc_s, IST)
     logged_in = f"logged in {began:%a %d %b %H:%M}, {output.age((now - began).total_seconds())} ago"
     until = datetime.combine(began.date(), TOKEN_FLUSH, IST)

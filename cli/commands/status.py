@@ -18,6 +18,7 @@ from kitefeed.protocol.errors import ConfigError, KitefeedError, Unavailable
 WATCH_S = 1.0
 NAMES_SHOWN_MAX = 20  # `--json` has more
 ALL_RUN = "all run"
+NORMAL = "streaming"  # the reason of a live feed
 
 
 @click.command()
@@ -63,14 +64,14 @@ def rows(report: m.StatusReport) -> list[tuple[str, str]]:
     counts = report.subscriptions
     found = [
         ("feed", report.feed),
-        ("reason", report.reason),
+        ("reason", "" if report.reason == NORMAL else report.reason),
         ("since", _since(report.since_utc_s)),
         ("source", source(report)),
         ("session", report.session),
         ("user", _user(report)),
         ("token", token(report.session)),
         ("kite", target(report.target)),
-        ("standby", "" if report.standby == "none" else report.standby),
+        ("standby", "" if report.standby in ("none", "absent") else report.standby),
         ("next attempt", next_attempt(report)),
         ("market", market),
         ("next open", next_open(report)),
@@ -114,7 +115,18 @@ def token(session: str) -> str:
         found = session_file.current(settings, "primary")
     except KitefeedError as error:
         return str(error)
-    return "" if found is None else lifetime(found, utc_ns() / 1e9)
+    return (
+        "" if found is None else lifetime(found, utc_ns() / 1e9) or _stored(settings.session_path)
+    )
+
+
+def _stored(path: Path) -> str:
+    """All that is known of a token that came without the time of its login."""
+    try:
+        age_s = utc_ns() / 1e9 - path.stat().st_mtime
+    except OSError:
+        return ""
+    return f"stored {_ago(age_s)}; when its user logged in is unknown"
 
 
 def next_attempt(report: m.StatusReport) -> str:

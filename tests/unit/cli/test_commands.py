@@ -357,14 +357,18 @@ def test_a_process_that_does_not_run_is_named_with_its_state() -> None:
         ("2026-11-23 08:31:02", "2026-11-24 07:31", "Kite ended it by Tue 07:30 IST"),
         ("2026-11-23 06:40:00", "2026-11-23 06:50", "at any moment until 07:30 IST"),
         ("2026-11-23 03:00:00", "2026-11-23 03:01", "Kite ends it Mon 23 Nov 06:00-07:30"),
-        ("", "2026-11-23 03:01", "of unknown age"),
-        ("nonsense", "2026-11-23 03:01", "of unknown age"),
     ],
 )
 def test_the_age_of_a_token_and_its_end_are_told_in_ist(login: str, now: str, told: str) -> None:
     given = session_file.Session("k", Secret(TOKEN), login_time=login)
     at_s = datetime.fromisoformat(now).replace(tzinfo=IST).timestamp()
     assert told in session_store.lifetime(given, at_s)
+
+
+@pytest.mark.parametrize("login", [None, "", "nonsense"])
+def test_of_a_token_without_the_time_of_its_login_no_age_is_invented(login: str | None) -> None:
+    given = session_file.Session("k", Secret(TOKEN), login_time=login)
+    assert session_store.lifetime(given, 1.8e9) == ""
 
 
 def test_status_shows_each_socket_when_there_are_several() -> None:
