@@ -10,13 +10,24 @@ WORKERS ?= 4
 # Hundreds of processes are started: without bytecode each of them would compile all modules anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test check bench faults soak simulate-days format clean
+.PHONY: demo test test-browser check bench faults soak simulate-days format clean
 
 demo: $(STAMP)  ## live prices, a broken session, and the way back, narrated
 	@$(BIN)/kitefeed demo $(ARGS)
 
 test: $(STAMP)  ## the whole test suite
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+BROWSER ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+test-browser: $(VENV)/.browser  ## the page in a real Chromium
+ifeq ($(BROWSER),)
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing chromium ..."; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null \
+	    && $(MAKE) --no-print-directory test-browser; \
+	else echo "LEFT OUT: there is no Chromium here, so the page was not tried; install it, or name it: make test-browser BROWSER=PATH"; fi
+else
+	BROWSER=$(BROWSER) $(BIN)/python -m pytest -m browser tests/browser $(ARGS)
+endif
 
 check: $(STAMP)  ## format, lint, strict types
 	$(BIN)/ruff format --check .
@@ -49,6 +60,11 @@ format: $(STAMP)  ## rewrite files the way `make check` wants them
 
 clean:  ## remove everything the targets above made
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/.browser: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  --config-settings editable_mode=compat -e '.[daemon,dev,browser]' >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log; exit 1; }
+	@touch $@
 
 # compat: a path, and no finder, which costs 20 ms at the start of each of hundreds of processes.
 $(STAMP): pyproject.toml constraints.txt

@@ -1,12 +1,13 @@
 """The life of a service's process: that of an actor's, and a service may be switched off."""
 
-import logging
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 from kitefeed.actors.runtime import process
 from kitefeed.actors.runtime.process import Main, Runtime
 from kitefeed.services.table import SERVICES
-
-log = logging.getLogger("kitefeed")
 
 
 def run(name: str, main: Main) -> int:
@@ -18,3 +19,23 @@ def run(name: str, main: Main) -> int:
             await main(runtime)
 
     return process.run(name, live)
+
+
+@contextlib.asynccontextmanager
+async def chores(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs these beside what is done inside. One that fails ends the service, as any bug does."""
+    tasks = [asyncio.ensure_future(each) for each in coroutines]
+    for task in tasks:
+        task.add_done_callback(_fail)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _fail(task: asyncio.Future[None]) -> None:
+    """Raised in a callback, it reaches the loop's handler of unexpected errors."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        raise error

@@ -5,9 +5,8 @@ import sys
 import click
 
 from kitefeed.actors.runtime import config
+from kitefeed.actors.runtime.kite_login import exchange, link
 from kitefeed.actors.runtime.kite_target import Kite
-from kitefeed.actors.runtime.secrets import Secret, redact, remember
-from kitefeed.actors.runtime.session_file import Session
 from kitefeed.cli.session_store import (
     configured_api_key,
     force_option,
@@ -15,16 +14,10 @@ from kitefeed.cli.session_store import (
     store,
     without_api_key,
 )
-from kitefeed.protocol.errors import BadInput, KitefeedError, LoginNeeded, Unavailable
-from kitefeed.protocol.kite.session import (
-    LOGIN_PAGE,
-    login_url,
-    request_token_from_redirect,
-    unquoted,
-)
+from kitefeed.protocol.errors import BadInput
+from kitefeed.protocol.kite.session import request_token_from_redirect, unquoted
 from kitefeed.protocol.location import SECRET_VARIABLE, secret_from_environment
-
-EXCHANGE_S = 7.0  # per request, as the official client; a person waits for it
+from kitefeed.protocol.secret import Secret
 
 
 @click.command()
@@ -63,11 +56,6 @@ def _instruction(kite: Kite, api_key: str, is_standby: bool) -> str:
     )
 
 
-def link(kite: Kite, api_key: str) -> str:
-    """Kite's login page for this app, at the place the configuration names."""
-    return login_url(api_key).replace(LOGIN_PAGE, kite.login_url, 1)
-
-
 def _ask(name: str, *, is_hidden: bool) -> str:
     """A line of standard input; with a terminal it is asked for."""
     if sys.stdin.isatty():
@@ -77,45 +65,3 @@ def _ask(name: str, *, is_hidden: bool) -> str:
     if not line:
         raise BadInput(f"{name} was expected on standard input, which is at its end")
     return line
-
-
-def exchange(kite: Kite, api_key: str, request_token: Secret, api_secret: Secret) -> Session:
-    """A request token for a session, by the official client; the one place that does it.
-
-    Raises LoginNeeded when Kite refuses, Unavailable when it does not answer. A request token works
-    once, and for a few minutes.
-    """
-    # Imported here: it takes a third of a second, and only a login needs it.
-    from kiteconnect import KiteConnect
-    from kiteconnect.exceptions import KiteException
-    from requests import RequestException
-
-    remember(request_token)
-    remember(api_secret)
-    client = KiteConnect(api_key=api_key, root=kite.rest_url, timeout=EXCHANGE_S)
-    client._routes = kite.routes(client._routes)
-    try:
-        answer = client.generate_session(request_token.reveal(), api_secret.reveal())
-    except KiteException as error:
-        raise _refusal(redact(str(error)), error.code) from None
-    except RequestException as error:
-        name = type(error).__name__
-        raise Unavailable(f"Kite does not answer at {kite.rest_url} ({name}): try again") from None
-    return Session(
-        api_key,
-        remember(Secret(answer["access_token"])),
-        answer.get("user_id"),
-        answer.get("user_name"),
-        str(answer["login_time"]),
-    )
-
-
-def _refusal(text: str, code: int) -> KitefeedError:
-    if code >= 500 or code == 429:
-        return Unavailable(f"Kite cannot answer now ({text}): try again")
-    if "checksum" in text.lower():
-        return LoginNeeded(
-            f"Kite refused the login ({text}): the api secret is not that of this app's api_key; "
-            "copy it from developers.kite.trade, then `kitefeed login --paste` again"
-        )
-    return LoginNeeded(f"Kite refused the login ({text}): open the link and log in once more")

@@ -1,18 +1,16 @@
-"""Who may come in, before any route is looked at: how many at once, and under which name.
+"""Who may come in, before any route is looked at.
 
 A page of the internet can make a browser send requests to this host. Such a request names the
 page's host in `Host` (DNS rebinding) or its origin in `Origin`; both are refused.
 """
 
-import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-CONNECTIONS_MAX = 256  # a browser opens six; a descriptor each
 BODY_BYTES_MAX = 64 * 1024
 
 HEADERS = {
@@ -25,23 +23,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-
-
-def guarded(
-    server: web.Server, connections_max: int = CONNECTIONS_MAX
-) -> Callable[[], asyncio.Protocol]:
-    """The protocol factory `server` for `connections_max` at once; one more is closed before a byte
-    of it is read."""
-
-    def admit() -> asyncio.Protocol:
-        return _Closed() if len(server.connections) >= connections_max else server()
-
-    return admit
-
-
-class _Closed(asyncio.Protocol):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
 
 
 def names_of(address: str, port: int) -> frozenset[str]:

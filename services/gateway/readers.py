@@ -15,6 +15,7 @@ from kitefeed.client.tick import Tick
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import BadInput, TryLater
 from kitefeed.protocol.topics import LAST_RATES
+from kitefeed.services.gateway.history import History
 
 OPEN_S = 2.0
 LINGER_S = 30.0  # as long as the daemon streams what its last reader left
@@ -27,8 +28,9 @@ class Reader:
     refused: instrument -> why it cannot be had.
     """
 
-    def __init__(self, feed: AsyncFeed, refused: dict[str, str]) -> None:
+    def __init__(self, feed: AsyncFeed, refused: dict[str, str], history: History) -> None:
         self.feed = feed
+        self._history = history
         self.refused = refused
         self.users = 0
         self.left_ns = 0
@@ -41,6 +43,8 @@ class Reader:
         async for tick in self.feed:
             self._count += 1
             self.changes[tick.instrument] = self._count
+            if tick.is_fresh:
+                self._history.note(tick.instrument, tick.last_price, tick.t_rx_ns / 1e9)
 
     def close(self) -> None:
         self._pump.cancel()
@@ -66,9 +70,11 @@ class Cursor:
 
 
 class Readers:
-    """The open readers, by what they read. `config`: the daemon's configuration file."""
+    """The open readers, by what they read. `config`: the daemon's configuration file; `history`:
+    where they note what they read."""
 
-    def __init__(self, config: Path | None, name: str) -> None:
+    def __init__(self, config: Path | None, name: str, history: History) -> None:
+        self._history = history
         self._config = config
         self._name = name
         self._open: dict[tuple[frozenset[str], int], Reader] = {}
@@ -129,7 +135,7 @@ class Readers:
                     raise
                 refused |= news
             else:
-                return Reader(feed, refused)
+                return Reader(feed, refused, self._history)
 
 
 def at_least(rate: int) -> int:

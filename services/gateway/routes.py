@@ -1,39 +1,55 @@
 """What the gateway answers."""
 
 import asyncio
-from pathlib import Path
+import logging
 
 import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from kitefeed import __version__
+from kitefeed.actors.runtime.config import Settings
 from kitefeed.client.feed_async import AsyncFeed
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import utc_ns
 from kitefeed.protocol.errors import BadInput, KitefeedError, Unavailable
 from kitefeed.protocol.feed import DECODE_ERRORS
-from kitefeed.protocol.sockets import request as ask
+from kitefeed.protocol.sockets import request as request_of
 from kitefeed.protocol.topology import CONTROL, endpoint
 from kitefeed.services.gateway import metrics
 from kitefeed.services.gateway.doors import BODY_BYTES_MAX, names_of, only_for, refusal, sealed
 from kitefeed.services.gateway.health import Health, in_full, judge, of_websocket
+from kitefeed.services.gateway.history import History
+from kitefeed.services.gateway.login import Logins
 from kitefeed.services.gateway.quotes import SYMBOLS_MAX, quote_of, to_csv
 from kitefeed.services.gateway.readers import Readers
+from kitefeed.services.gateway.site import Beginning, Site
 from kitefeed.services.gateway.streams import RATE_MAX, Streams
+from kitefeed.services.gateway.timeline import Timeline
+
+log = logging.getLogger("gateway")
 
 QUOTES_RATE = 2  # how fresh a value of /api/quotes may be: it is what a screen reads
 FIRST_S = 2.0  # how long an answer waits for the first value of what nobody read before
-STATUS_S = 1.0  # the supervisor answers from memory
+ANSWER_S = 1.0  # the supervisor answers from memory
+LISTED_MAX = 50  # instruments of the configuration that a page shows before anybody chose any
 
 
 class Gateway:
     """The routes. `feed` reads the feed's state, `readers` its values."""
 
-    def __init__(self, feed: AsyncFeed, readers: Readers, runtime_dir: Path) -> None:
+    def __init__(
+        self, feed: AsyncFeed, readers: Readers, history: History, settings: Settings
+    ) -> None:
         self._feed = feed
         self._readers = readers
-        self._control = endpoint(runtime_dir, CONTROL)
-        self._streams = Streams(feed, readers)
+        self._settings = settings
+        self._control = endpoint(settings.runtime_dir, CONTROL)
+        self._timeline = Timeline()
+        self._streams = Streams(feed, readers, self._timeline, history)
+        self._logins = Logins(settings)
+        self._site = Site(self._logins, self.ask, settings.instruments_path)
+        self._site.beginning = self._beginning
         self.fresh_utc_s = 0.0
         self._report: asyncio.Task[m.StatusReport | None] | None = None
 
@@ -49,7 +65,9 @@ class Gateway:
         app.router.add_get("/metrics", self.metrics)
         app.router.add_get("/api/quotes", self.quotes)
         app.router.add_get("/api/stream", self.stream)
+        app.router.add_get("/api/status", self.status)
         app.router.add_get("/ws/market", self._streams.websocket)
+        self._site.add_to(app)
         return app
 
     # --- health -------------------------------------------------------------------------------
@@ -77,9 +95,13 @@ class Gateway:
         return web.Response(body=text, headers={"Content-Type": metrics.CONTENT_TYPE})
 
     def look(self) -> None:
-        """Notes that the feed is healthy; called once a second."""
-        if self._health().is_healthy:
-            self.fresh_utc_s = utc_ns() / 1e9
+        """Notes how the feed is; called often."""
+        found, utc_s = self._health(), utc_ns() / 1e9
+        if found.is_healthy:
+            self.fresh_utc_s = utc_s
+        event = self._timeline.note(found.feed, found.source, found.reason, utc_s)
+        if event is not None:
+            log.info("the feed: feed=%s source=%s", event.feed, event.source)
 
     def _health(self) -> Health:
         return judge(self._feed.status, self._feed.heartbeat)
@@ -88,15 +110,40 @@ class Gateway:
         """What `kitefeed status` shows; None when the supervisor does not answer. Asked once for
         all who want it at the same time."""
         if self._report is None or self._report.done():
-            self._report = asyncio.ensure_future(asyncio.to_thread(self._ask_status))
+            self._report = asyncio.ensure_future(self._ask_status())
         return await asyncio.shield(self._report)
 
-    def _ask_status(self) -> m.StatusReport | None:
+    async def _ask_status(self) -> m.StatusReport | None:
+        reply = await self.ask(m.GetStatus())
+        return reply.report if isinstance(reply, m.Status) else None
+
+    async def ask(self, message: m.ControlRequest) -> m.ControlReply | None:
+        """One request to the supervisor; None when it does not answer."""
         try:
-            reply = ask(self._control, m.GetStatus(), timeout_s=STATUS_S, tries=1)
+            return await asyncio.to_thread(
+                request_of, self._control, message, timeout_s=ANSWER_S, tries=1
+            )
         except (Unavailable, *DECODE_ERRORS):
             return None
-        return reply.report if isinstance(reply, m.Status) else None
+
+    async def status(self, _: web.Request) -> web.Response:
+        """All that `kitefeed status --json` tells."""
+        report = await self.report()
+        if report is None:
+            raise Unavailable("The supervisor does not answer")
+        return _json(report)
+
+    def _beginning(self) -> Beginning:
+        config = self._settings.config
+        return Beginning(
+            page_token=self._site.page_token,
+            health=self._health(),
+            instruments=list(config.instruments[:LISTED_MAX]),
+            has_api_key=bool(config.kite.api_key),
+            has_secret=self._logins.has_secret(),
+            redirect_url=config.kite.redirect_url,
+            version=__version__,
+        )
 
     # --- values -------------------------------------------------------------------------------
 

@@ -18,8 +18,10 @@ from kitefeed.client.feed_async import AsyncFeed
 from kitefeed.protocol.clock import utc_ns
 from kitefeed.protocol.errors import KitefeedError
 from kitefeed.services.gateway import health
+from kitefeed.services.gateway.history import History, Point
 from kitefeed.services.gateway.quotes import SYMBOLS_MAX, Quote, quote_of
 from kitefeed.services.gateway.readers import Cursor, Reader, Readers
+from kitefeed.services.gateway.timeline import Event, Timeline
 
 SEND_S = 10.0
 PULSE_S = 1.0
@@ -49,6 +51,18 @@ class FeedNews(msgspec.Struct, tag="feed", tag_field="type"):
     health: health.Health
 
 
+class EventNews(msgspec.Struct, tag="events", tag_field="type"):
+    """What happened to the feed: on connecting all that is known, then each as it comes."""
+
+    events: list[Event]
+
+
+class HistoryNews(msgspec.Struct, tag="history", tag_field="type"):
+    """The course of the day, a point a minute, of instruments that were subscribed to just now."""
+
+    history: dict[str, list[Point]]
+
+
 class QuoteNews(msgspec.Struct, tag="quotes", tag_field="type"):
     """Values that changed, or whose freshness did."""
 
@@ -68,16 +82,21 @@ class Pulse(msgspec.Struct, tag="pulse", tag_field="type"):
     heartbeat_age_s: float | None
 
 
-News = FeedNews | QuoteNews | Refused | Pulse
+News = FeedNews | EventNews | HistoryNews | QuoteNews | Refused | Pulse
 _decode = msgspec.json.Decoder(Subscribe | Unsubscribe).decode
 
 
 class Streams:
-    """`feed`: the one that reads the state; `readers`: those of the values."""
+    """`feed`: the one that reads the state; `readers`: those of the values, with their `history`;
+    `timeline`: what happened to the feed."""
 
-    def __init__(self, feed: AsyncFeed, readers: Readers) -> None:
-        self._feed = feed
-        self._readers = readers
+    def __init__(
+        self, feed: AsyncFeed, readers: Readers, timeline: Timeline, history: History
+    ) -> None:
+        self.feed = feed
+        self.readers = readers
+        self.timeline = timeline
+        self.history = history
         self.open = 0
 
     async def websocket(self, request: web.Request) -> web.StreamResponse:
@@ -91,7 +110,7 @@ class Streams:
             await socket.send_str(_encode(news).decode())
 
         self.open += 1
-        client = _Client(self._feed, self._readers, send, 2)
+        client = _Client(self, send, 2)
         turning = asyncio.ensure_future(_turn(client, socket))
         try:
             async for message in socket:
@@ -116,7 +135,7 @@ class Streams:
             await response.write(b"event: %b\ndata: %b\n\n" % (str(kind).encode(), _encode(news)))
 
         self.open += 1
-        client = _Client(self._feed, self._readers, send, rate)
+        client = _Client(self, send, rate)
         client.wanted = dict.fromkeys(instruments)
         try:
             with contextlib.suppress(TimeoutError, ConnectionError):
@@ -138,14 +157,12 @@ class _Client:
     """One browser: what it wants, and what it has been told."""
 
     def __init__(
-        self,
-        feed: AsyncFeed,
-        readers: Readers,
-        send: Callable[[News], Awaitable[None]],
-        rate: int,
+        self, streams: Streams, send: Callable[[News], Awaitable[None]], rate: int
     ) -> None:
-        self._feed = feed
-        self._readers = readers
+        self._feed = streams.feed
+        self._readers = streams.readers
+        self._timeline = streams.timeline
+        self._history = streams.history
         self._send = send
         self._rate = rate
         self.wanted: dict[str, None] = {}
@@ -153,6 +170,8 @@ class _Client:
         self._cursor: Cursor | None = None
         self._stack = AsyncExitStack()
         self._told: Any = None
+        self._event = 0  # the number of the last one told
+        self._drawn: set[str] = set()  # whose course of the day was told
 
     async def hear(self, text: str) -> None:
         """One message of the browser; a bad one is answered with why."""
@@ -181,6 +200,7 @@ class _Client:
         try:
             while True:
                 await self._tell_feed()
+                await self._tell_events()
                 if loop.time() >= pulse_due_s:
                     pulse_due_s = loop.time() + PULSE_S
                     age_s = self._feed.status.heartbeat_age_s
@@ -197,9 +217,23 @@ class _Client:
             self._told = key
             await self._tell(FeedNews(found))
 
+    async def _tell_events(self) -> None:
+        if events := self._timeline.after(self._event):
+            self._event = events[-1].number
+            await self._tell(EventNews(events))
+
+    async def _tell_history(self) -> None:
+        """Before the first value of each: it is drawn as soon as that is there."""
+        new = [name for name in self.wanted if name not in self._drawn]
+        self._drawn = set(self.wanted)
+        found = {name: points for name in new if (points := self._history.points(name))}
+        if found:
+            await self._tell(HistoryNews(found))
+
     async def _tell_quotes(self) -> None:
         key = (frozenset(self.wanted), self._rate)
         if key != self._read and self._feed.status.feed != "lost":
+            await self._tell_history()
             await self._open(key)
         if self._cursor is not None and (news := self._cursor.news()):
             await self._tell(QuoteNews([quote_of(tick) for tick in news]))

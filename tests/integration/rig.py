@@ -114,7 +114,8 @@ class Rig:
             'runtime_dir = "run"\nstate_dir = "state"\n'
             f"{settings}\n"
             f'[kite]\napi_key = "{ready["api_key"]}"\nrest_url = "{ready["rest"]}"\n'
-            f'ws_url = "{ready["ws"]}"\n{kite}\n[market]\n{market}\n{table}'
+            f'ws_url = "{ready["ws"]}"\n'
+            f'login_url = "{ready["rest"]}/connect/login"\n{kite}\n[market]\n{market}\n{table}'
             f'[gateway]\nlisten = "{gateway}"\n'
         )
         self.run_dir = self.root / "run"

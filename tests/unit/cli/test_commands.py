@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kitefeed.actors.runtime import config, instruments_db, session_file
+from kitefeed.actors.runtime import config, instruments_db, kite_login, session_file
 from kitefeed.actors.runtime.config import Kite
 from kitefeed.actors.runtime.locks import Holder
 from kitefeed.cli import session_store
@@ -409,4 +409,4 @@ def test_a_configuration_that_is_not_in_force_yet_is_told(home: Path) -> None:
     ],
 )
 def test_a_refused_login_names_the_remedy_that_helps(said: str, remedy: str) -> None:
-    assert remedy in str(login._refusal(said, 403))
+    assert remedy in str(kite_login.refusal(said, 403))

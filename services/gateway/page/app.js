@@ -1,0 +1,276 @@
+import { Connection } from "./connection.js";
+import { Watchlist } from "./watchlist.js";
+import * as words from "./words.js";
+
+const $ = (id) => document.getElementById(id);
+const given = JSON.parse($("given").textContent);
+const EVENTS_SHOWN = 100, TOASTS_MAX = 3, TOAST_MS = 12000, STATUS_MS = 2000, LOOK_MS = 250;
+
+let health = given.health, healthAt = performance.now();
+let report = null, lastFreshMs = 0, lastEvent = 0, knowsEvents = false;
+const hasSecret = given.has_secret;
+const connection = new Connection(heard);
+const list = new Watchlist($("rows"), $("empty"), given.instruments, (names) => connection.want(names));
+$("version").textContent = given.version;
+$("redirect").textContent = given.redirect_url;
+
+function heard(message) {
+  switch (message.type) {
+    case "feed": health = message.health; healthAt = performance.now(); break;
+    case "quotes": list.quotes(message.quotes); break;
+    case "history": list.history(message.history); break;
+    case "events": message.events.forEach((event) => happened(event, knowsEvents)); knowsEvents = true; break;
+    case "refused": list.refused(message.refused); if (message.refused[""]) problem(message.refused[""]); break;
+  }
+  look();
+}
+
+// --- the truth, four times a second -----------------------------------------------------------
+
+function look() {
+  connection.look();
+  const silent = connection.isSilent, nowMs = connection.nowMs;
+  const gone = (performance.now() - healthAt) / 1000;
+  const shown = { ...health, retry_in_s: health.retry_in_s === null ? null : Math.max(0, health.retry_in_s - gone) };
+  const told = words.verdict(shown, {
+    silent,
+    nextOpen: report?.next_open ? Date.parse(report.next_open) : 0,
+    lastFreshMs,
+    heartbeatAge: connection.heartbeatAge === null ? null : connection.heartbeatAge + (performance.now() - connection.pulseAt) / 1000,
+  });
+  const lost = told.word === "LOST";
+  if (!lost && health.is_healthy) lastFreshMs = nowMs;
+  $("state").dataset.tone = told.tone;
+  set("word", told.word);
+  set("reason", told.reason);
+  set("next", told.next);
+  $("login").hidden = lost || health.feed !== "login_required";
+  set("pause", health.feed === "paused" ? "Go on" : "Pause");
+  set("clock", silent ? "--:--:--" : words.timeOf(nowMs));
+  document.title = `${told.word} · kitefeed`;
+  list.age(!lost, health.feed === "closed", nowMs);
+}
+
+function set(id, text) {
+  const element = $(id);
+  if (element.textContent !== text) element.textContent = text;
+}
+
+setInterval(look, LOOK_MS);
+document.addEventListener("visibilitychange", look);
+
+// --- what happened ----------------------------------------------------------------------------
+
+function happened(event, isNews) {
+  if (event.number <= lastEvent) return;
+  lastEvent = event.number;
+  const lasted = event.lasted_s === null ? "" : ` (after ${words.span(event.lasted_s)})`;
+  const item = document.createElement("li");
+  const time = document.createElement("time");
+  time.dateTime = new Date(event.at_utc_s * 1000).toISOString();
+  time.textContent = words.timeOf(event.at_utc_s * 1000);
+  const text = `${words.forPeople(event.text)}${lasted}`;
+  item.append(time, document.createTextNode(text));
+  $("events").prepend(item);
+  while ($("events").children.length > EVENTS_SHOWN) $("events").lastChild.remove();
+  if (isNews) toast(text);
+}
+
+function toast(text) {
+  const box = document.createElement("div");
+  box.className = "toast";
+  const words = document.createElement("span");
+  words.textContent = text;
+  const close = document.createElement("button");
+  close.type = "button";
+  close.textContent = "✕";
+  close.setAttribute("aria-label", "Close this message");
+  close.onclick = () => box.remove();
+  box.append(words, close);
+  $("toasts").append(box);
+  while ($("toasts").children.length > TOASTS_MAX) $("toasts").firstChild.remove();
+  setTimeout(() => box.remove(), TOAST_MS);
+}
+
+function problem(text) {
+  $("problem").textContent = text;
+  $("problem").hidden = !text;
+}
+
+// --- programs and processes -------------------------------------------------------------------
+
+async function status() {
+  if (document.hidden) return;
+  try {
+    const answer = await fetch("/api/status");
+    if (!answer.ok) return;
+    report = await answer.json();
+  } catch { return; }
+  $("source").value = ["websocket", "rest"].includes(report.override) ? report.override : "auto";
+  const programs = report.readers.filter((reader) => reader.name !== "gateway"); // that is this page
+  fill("readers", programs.map((reader) => [reader.name, reader.ticks_per_s.toFixed(0), words.span(reader.lag_ms / 1000), String(reader.gaps + reader.skipped + reader.overrun)]), "No program has reported itself.");
+  const actors = report.actors.map((actor) => {
+    const item = document.createElement("li");
+    item.className = `mark ${actor.state === "up" ? "live" : "bad"}`;
+    item.textContent = `${actor.role.replaceAll("_", " ")}: ${actor.state}`;
+    return item;
+  });
+  $("actors").replaceChildren(...actors);
+  const outage = report.last_outage;
+  set("outage", outage?.restored_utc_s ? `Last outage: ${outage.condition.replaceAll("_", " ")} at ${words.timeOf(outage.detected_utc_s * 1000)}, ${words.span(outage.restored_utc_s - outage.detected_utc_s)} long${outage.login_utc_s ? `; live ${words.span(outage.restored_utc_s - outage.login_utc_s)} after the login` : ""}.` : "");
+}
+
+function fill(id, rows, none) {
+  const made = rows.map((cells) => {
+    const row = document.createElement("tr");
+    cells.forEach((text, at) => {
+      const cell = document.createElement("td");
+      if (at) cell.className = "number";
+      cell.textContent = text;
+      row.append(cell);
+    });
+    return row;
+  });
+  if (!made.length) {
+    const row = document.createElement("tr"), cell = document.createElement("td");
+    cell.colSpan = 4;
+    cell.className = "quiet";
+    cell.textContent = none;
+    row.append(cell);
+    made.push(row);
+  }
+  $(id).replaceChildren(...made);
+}
+
+setInterval(status, STATUS_MS);
+status();
+
+// --- buttons ----------------------------------------------------------------------------------
+
+async function post(path, body) {
+  const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json", "X-Kitefeed-Page": given.page_token }, body: JSON.stringify(body) });
+  const text = await answer.text();
+  if (answer.status === 403) throw new Error("This page is older than the gateway: load it again.");
+  if (!answer.ok) throw new Error(text.trim());
+  return text;
+}
+
+async function act(path, body) {
+  try {
+    problem("");
+    await post(path, body);
+    status();
+  } catch (error) { problem(error.message); }
+}
+
+function confirmed(question, consequence) {
+  $("question").textContent = question;
+  $("consequence").textContent = consequence;
+  const dialog = $("confirm");
+  dialog.returnValue = "no";
+  dialog.showModal();
+  return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
+}
+
+$("retry").onclick = () => act("/api/retry", {});
+$("pause").onclick = async () => {
+  if (health.feed === "paused") return act("/api/source", { source: "auto" });
+  if (await confirmed("Pause kitefeed?", "The socket to Kite is closed and nothing is polled. Every program keeps the last known values, which read as not fresh, until somebody presses “Go on”.")) act("/api/source", { source: "paused" });
+};
+$("source").onchange = async (event) => {
+  const source = event.target.value;
+  const effects = { auto: "kitefeed chooses again: the stream where it works, polling where it does not.", websocket: "Prices come by the stream alone. While Kite refuses it there are none.", rest: "The stream is closed, and prices are polled: a few seconds old at best." };
+  if (await confirmed("Change the source of prices?", effects[source])) act("/api/source", { source });
+  else status();
+};
+
+$("login").onclick = () => (hasSecret ? login({}) : askSecret());
+
+async function login(body) {
+  try {
+    const { url } = JSON.parse(await post("/api/login", body));
+    location.assign(url);
+  } catch (error) {
+    if (body.secret || hasSecret) problem(error.message);
+    else askSecret();
+  }
+}
+
+function askSecret() {
+  if (!given.has_api_key) return problem("No app key is set: run `kitefeed init`, then start the daemon again.");
+  const dialog = $("secret");
+  dialog.returnValue = "no";
+  dialog.showModal();
+  dialog.addEventListener("close", () => {
+    const secret = $("secret-text").value.trim(), keep = $("secret-keep").checked;
+    $("secret-text").value = "";
+    if (dialog.returnValue === "yes" && secret) login({ secret, keep });
+  }, { once: true });
+}
+
+if (location.hash === "#login") askSecret();
+if (location.hash === "#logged-in") {
+  toast("Logged in. Prices are live within seconds.");
+  history.replaceState(null, "", "/");
+}
+
+// --- adding by typing -------------------------------------------------------------------------
+
+const input = $("name"), found = $("found");
+let choice = -1, asked = 0;
+
+input.oninput = async () => {
+  const number = ++asked, text = input.value.trim();
+  const rows = text.length < 2 ? [] : await (await fetch(`/api/find?q=${encodeURIComponent(text)}`)).json().catch(() => []);
+  if (number !== asked) return;
+  choice = rows.length ? 0 : -1;
+  found.replaceChildren(...rows.map((row, at) => {
+    const item = document.createElement("li");
+    item.id = `found-${at}`;
+    item.role = "option";
+    item.dataset.name = row.instrument;
+    item.textContent = row.instrument;
+    const more = document.createElement("small");
+    more.textContent = [row.name, row.kind, row.expiry].filter(Boolean).join(" · ");
+    item.append(more);
+    item.onmousedown = (event) => { event.preventDefault(); choose(row.instrument); };
+    return item;
+  }));
+  showFound();
+};
+
+function showFound() {
+  found.hidden = found.children.length === 0;
+  input.setAttribute("aria-expanded", String(!found.hidden));
+  [...found.children].forEach((item, at) => item.setAttribute("aria-selected", String(at === choice)));
+  if (choice >= 0) input.setAttribute("aria-activedescendant", `found-${choice}`);
+  else input.removeAttribute("aria-activedescendant");
+  found.children[choice]?.scrollIntoView({ block: "nearest" });
+}
+
+function choose(name) {
+  list.add(name);
+  input.value = "";
+  found.replaceChildren();
+  choice = -1;
+  showFound();
+}
+
+input.onkeydown = (event) => {
+  const count = found.children.length;
+  if (event.key === "ArrowDown" && count) choice = (choice + 1) % count;
+  else if (event.key === "ArrowUp" && count) choice = (choice + count - 1) % count;
+  else if (event.key === "Escape") { found.replaceChildren(); choice = -1; }
+  else return;
+  event.preventDefault();
+  showFound();
+};
+input.onblur = () => { found.hidden = true; };
+$("add").onsubmit = (event) => {
+  event.preventDefault();
+  const typed = input.value.trim().toUpperCase();
+  const name = found.children[choice]?.dataset.name ?? (typed.includes(":") ? typed : "");
+  if (name) choose(name);
+};
+
+look();

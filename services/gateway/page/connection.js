@@ -1,0 +1,68 @@
+// The stream from the gateway: it reconnects by itself, and knows when it is cut off.
+//
+// Ages are counted on this machine's steady clock from what the server said when it sent: a tab that
+// was frozen finds, at its first step, that nothing was heard for too long.
+export const SILENT_MS = 2500; // a pulse comes each second; the page looks four times a second
+const AGAIN_MS = [250, 500, 1000, 2000];
+
+export class Connection {
+  constructor(heard) {
+    this.heard = heard; // called with each message
+    this.pulseAt = -Infinity; // performance.now() of the last pulse
+    this.serverMs = Date.now(); // its clock then
+    this.heartbeatAge = null; // seconds, of the daemon, then
+    this.wanted = [];
+    this.tries = 0;
+    this.open();
+  }
+
+  open() {
+    const scheme = location.protocol === "https:" ? "wss" : "ws";
+    const socket = new WebSocket(`${scheme}://${location.host}/ws/market`);
+    this.socket = socket;
+    socket.onopen = () => { if (this.wanted.length) this.send("subscribe", this.wanted); };
+    socket.onmessage = (event) => {
+      if (socket !== this.socket) return;
+      const message = JSON.parse(event.data);
+      if (message.type === "pulse") {
+        this.pulseAt = performance.now();
+        this.serverMs = message.utc_ms;
+        this.heartbeatAge = message.heartbeat_age_s;
+        this.tries = 0;
+      }
+      this.heard(message);
+    };
+    socket.onclose = () => {
+      if (socket !== this.socket) return;
+      const wait = AGAIN_MS[Math.min(this.tries++, AGAIN_MS.length - 1)];
+      setTimeout(() => this.open(), wait);
+    };
+  }
+
+  // Half-open: nothing says that the other end has gone. Begun anew.
+  look() {
+    const old = performance.now() - this.pulseAt > 2 * SILENT_MS;
+    if (old && this.socket.readyState === WebSocket.OPEN) {
+      this.pulseAt = performance.now() - SILENT_MS - 1;
+      this.socket.close();
+    }
+  }
+
+  get isSilent() { return performance.now() - this.pulseAt > SILENT_MS; }
+
+  // The server's clock now, in milliseconds since 1970.
+  get nowMs() { return this.serverMs + (performance.now() - Math.max(0, this.pulseAt)); }
+
+  want(names) {
+    const gone = this.wanted.filter((name) => !names.includes(name));
+    const news = names.filter((name) => !this.wanted.includes(name));
+    this.wanted = [...names];
+    if (this.socket.readyState !== WebSocket.OPEN) return;
+    if (gone.length) this.send("unsubscribe", gone);
+    if (news.length) this.send("subscribe", news);
+  }
+
+  send(type, instruments) {
+    this.socket.send(JSON.stringify({ type, instruments }));
+  }
+}

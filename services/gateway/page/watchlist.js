@@ -1,0 +1,160 @@
+// The table of prices. A row never looks live that is not: freshness is the server's word, and ends
+// here as soon as the server is silent, whatever it said last.
+import * as words from "./words.js";
+
+const KEY = "kitefeed.watchlist";
+const POINTS_MAX = 900;
+
+export class Watchlist {
+  constructor(body, empty, first, changed) {
+    this.body = body;
+    this.empty = empty;
+    this.changed = changed; // called with the names when they change
+    this.rows = new Map();
+    this.names = [];
+    for (const name of stored() ?? first) this.add(name, false);
+    this.show();
+  }
+
+  add(name, isNews = true) {
+    if (!name || this.rows.has(name)) return;
+    this.names.push(name);
+    this.rows.set(name, new Row(name, this));
+    this.show(isNews);
+  }
+
+  remove(name) {
+    const at = this.names.indexOf(name);
+    this.names.splice(at, 1);
+    this.rows.get(name).element.remove();
+    this.rows.delete(name);
+    this.show(true);
+    const next = this.names[Math.min(at, this.names.length - 1)];
+    (next ? this.rows.get(next).element.querySelector("button") : document.getElementById("name")).focus();
+  }
+
+  move(name, by) {
+    const from = this.names.indexOf(name), to = from + by;
+    if (to < 0 || to >= this.names.length) return;
+    this.names.splice(to, 0, ...this.names.splice(from, 1));
+    this.show(true);
+    this.rows.get(name).element.querySelector(by < 0 ? ".raise" : ".lower").focus();
+  }
+
+  show(isNews) {
+    for (const name of this.names) this.body.append(this.rows.get(name).element);
+    this.empty.hidden = this.names.length > 0;
+    if (isNews) store(this.names);
+    this.changed(this.names);
+  }
+
+  quotes(list) { for (const quote of list) this.rows.get(quote.instrument)?.take(quote); }
+
+  history(courses) { for (const [name, points] of Object.entries(courses)) this.rows.get(name)?.draw(points); }
+
+  refused(reasons) { for (const [name, reason] of Object.entries(reasons)) this.rows.get(name)?.refuse(reason); }
+
+  // `trusted`: the server was heard just now, and so was the daemon.
+  age(trusted, isClosed, nowMs) { for (const row of this.rows.values()) row.age(trusted, isClosed, nowMs); }
+}
+
+class Row {
+  constructor(name, list) {
+    this.name = name;
+    this.quote = null;
+    this.points = [];
+    const row = (this.element = document.createElement("tr"));
+    row.dataset.fresh = "none";
+    const colon = name.indexOf(":");
+    row.innerHTML = `<td class="name"></td><td class="number price">–</td><td class="number change">–</td>
+      <td class="line"><svg class="spark" viewBox="0 0 100 20" preserveAspectRatio="none" role="img" aria-label=""><polyline points=""/></svg></td>
+      <td class="from"><span class="mark calm">waiting</span></td><td class="number age">–</td>
+      <td class="tools"><button type="button" class="raise">↑</button><button type="button" class="lower">↓</button><button type="button" class="drop">✕</button></td>`;
+    const cell = row.querySelector(".name");
+    cell.textContent = name.slice(colon + 1);
+    const exchange = document.createElement("small");
+    exchange.textContent = name.slice(0, colon);
+    cell.append(exchange);
+    for (const [kind, label, act] of [
+      ["raise", `Move ${name} up`, () => list.move(name, -1)],
+      ["lower", `Move ${name} down`, () => list.move(name, 1)],
+      ["drop", `Remove ${name}`, () => list.remove(name)],
+    ]) {
+      const button = row.querySelector(`.${kind}`);
+      button.setAttribute("aria-label", label);
+      button.onclick = act;
+    }
+    this.price = row.querySelector(".price");
+    this.change = row.querySelector(".change");
+    this.mark = row.querySelector(".mark");
+    this.old = row.querySelector(".age");
+    this.spark = row.querySelector(".spark");
+  }
+
+  take(quote) {
+    this.quote = { ...quote, at: performance.now() };
+    this.reason = "";
+    this.price.textContent = words.price(quote.last_price, quote.decimals);
+    this.change.textContent = words.change(quote.change);
+    this.change.className = `number change ${quote.change > 0 ? "up" : quote.change < 0 ? "down" : ""}`;
+  }
+
+  refuse(reason) {
+    this.reason = reason;
+  }
+
+  draw(points) {
+    this.points = points;
+    this.line();
+  }
+
+  note(nowMs) {
+    const minute = Math.floor(nowMs / 60000) * 60, last = this.points.at(-1);
+    if (last && last[0] === minute) last[1] = this.quote.last_price;
+    else this.points.push([minute, this.quote.last_price]);
+    if (this.points.length > POINTS_MAX) this.points.shift();
+    this.line();
+  }
+
+  line() {
+    const values = this.points.map((point) => point[1]);
+    const low = Math.min(...values), high = Math.max(...values), height = high - low || 1, first = this.points[0][0];
+    const width = this.points.at(-1)[0] - first || 1;
+    this.spark.firstElementChild.setAttribute("points", this.points.map(([at, value]) => `${(((at - first) / width) * 100).toFixed(1)},${(19 - ((value - low) / height) * 18).toFixed(1)}`).join(" "));
+    const decimals = this.quote?.decimals ?? 2;
+    this.spark.setAttribute("aria-label", `since ${words.minuteOf(first * 1000)}: from ${words.price(low, decimals)} to ${words.price(high, decimals)}`);
+  }
+
+  age(trusted, isClosed, nowMs) {
+    const quote = this.quote;
+    if (!quote) {
+      this.say(this.reason ? "bad" : "calm", this.reason ? "not streamed" : "waiting", this.reason);
+      return;
+    }
+    const seconds = quote.age_s + (performance.now() - quote.at) / 1000;
+    this.old.textContent = words.span(seconds);
+    const fresh = trusted && quote.fresh;
+    this.element.dataset.fresh = fresh ? "yes" : trusted && isClosed ? "closed" : "no";
+    if (fresh) this.say(quote.source === "rest" ? "rest" : "live", quote.source === "rest" ? "polled" : "live");
+    else if (trusted && isClosed) this.say("calm", "last of session");
+    else this.say("bad", "not live");
+    if (fresh && quote !== this.noted) { this.noted = quote; this.note(nowMs); }
+  }
+
+  say(tone, text, title = "") {
+    if (this.mark.textContent !== text) this.mark.textContent = text;
+    this.mark.className = `mark ${tone}`;
+    this.mark.title = title;
+  }
+}
+
+function stored() {
+  try {
+    const names = JSON.parse(localStorage.getItem(KEY));
+    return Array.isArray(names) ? names.filter((name) => typeof name === "string") : null;
+  } catch { return null; }
+}
+
+function store(names) {
+  try { localStorage.setItem(KEY, JSON.stringify(names)); } catch { /* private windows have none */ }
+}

@@ -1,0 +1,203 @@
+"""The page in a real browser, as a person sees it."""
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+playwright = pytest.importorskip("playwright.sync_api", reason="`make test-browser` installs it")
+
+from axe_playwright_python.sync_playwright import Axe  # noqa: E402
+from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: E402
+
+from tests.integration.rig import INSTRUMENTS, Rig  # noqa: E402
+from tests.integration.test_gateway import free_port  # noqa: E402
+
+pytestmark = [pytest.mark.browser, pytest.mark.processes, pytest.mark.timeout(180)]
+LIVE_MS = 30_000
+PAGE_BYTES_MAX = 60_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as tools:
+        # As root Chromium has no sandbox of its own.
+        found = tools.chromium.launch(
+            executable_path=os.environ.get("BROWSER") or None, args=["--no-sandbox"]
+        )
+        yield found
+        found.close()
+
+
+class House:
+    """A daemon with a gateway, whose simulated Kite redirects to the page."""
+
+    def __init__(self, rig: Rig, port: int) -> None:
+        self.rig = rig
+        self.url = f"http://127.0.0.1:{port}/"
+
+
+@pytest.fixture(scope="module")
+def house() -> Iterator[House]:
+    port = free_port()
+    redirect = f"http://127.0.0.1:{port}/login/redirect"
+    with Rig(
+        gateway=f"127.0.0.1:{port}",
+        kite=f'redirect_url = "{redirect}"',
+        simulator_options=("--redirect-url", redirect),
+    ) as rig:
+        rig.start()
+        yield House(rig, port)
+
+
+@pytest.fixture
+def page(house: House, browser: Browser) -> Iterator[Page]:
+    """At the page, which is live; nothing that the browser complains about is forgiven."""
+    house.rig.simulator.fault("clear")
+    house.rig.until("live", 40)
+    context = browser.new_context()
+    found = context.new_page()
+    complaints: list[str] = []
+    found.on("pageerror", lambda error: complaints.append(str(error)))
+    found.on("console", lambda line: line.type == "error" and complaints.append(line.text))
+    found.goto(house.url)
+    expect(found.locator("#word")).to_have_text("LIVE", timeout=LIVE_MS)
+    yield found
+    context.close()
+    # A refused login is an answer of 403, which the browser notes.
+    assert [line for line in complaints if "status of 403" not in line] == []
+
+
+def end_session(house: House) -> None:
+    house.rig.simulator.post("fault", {"name": "kill", "app": 1})
+    house.rig.simulator.fault("drop_ws", "1000")
+
+
+def marks(page: Page) -> set[str]:
+    return set(page.locator("#rows .mark").all_inner_texts())
+
+
+def test_the_watchlist_shows_what_is_configured_and_live(page: Page) -> None:
+    expect(page.locator("#rows tr")).to_have_count(len(INSTRUMENTS))
+    for row in page.locator("#rows .mark").all():
+        expect(row).to_have_text("live", timeout=10_000)
+
+
+def test_a_session_ends_and_a_click_on_login_makes_it_live_again(house: House, page: Page) -> None:
+    end_session(house)
+    expect(page.locator("#word")).to_have_text("LOGIN NEEDED", timeout=15_000)
+    expect(page.locator(".toast").last).to_contain_text("Login needed")
+    expect(page.locator("#rows .mark").first).to_have_text("not live")
+    assert marks(page) == {"not live"}
+    page.click("#login")
+    page.fill("#secret-text", house.rig.simulator.ready["api_secret"])
+    page.click("#secret button.primary")
+    expect(page.locator("#word")).to_have_text("LIVE", timeout=LIVE_MS)
+    expect(page.locator("#rows .mark").first).to_have_text("live", timeout=10_000)
+    assert "request_token" not in page.url
+
+
+def test_a_login_elsewhere_makes_the_page_live_without_a_reload(house: House, page: Page) -> None:
+    page.evaluate("window.sameDocument = true")
+    end_session(house)
+    expect(page.locator("#word")).to_have_text("LOGIN NEEDED", timeout=15_000)
+    house.rig.log_in(house.rig.simulator.login())
+    expect(page.locator("#word")).to_have_text("LIVE", timeout=LIVE_MS)
+    assert page.evaluate("window.sameDocument") is True
+
+
+def test_a_wrong_secret_is_told_and_changes_nothing(house: House, page: Page) -> None:
+    end_session(house)
+    expect(page.locator("#word")).to_have_text("LOGIN NEEDED", timeout=15_000)
+    page.click("#login")
+    page.fill("#secret-text", "wrong")
+    page.click("#secret button.primary")
+    expect(page.locator("main")).to_contain_text("not that of this app", timeout=10_000)
+    page.click("text=Back to kitefeed")
+    expect(page.locator("#word")).to_have_text("LOGIN NEEDED", timeout=10_000)
+    house.rig.log_in(house.rig.simulator.login())
+
+
+def test_a_redirect_that_nobody_asked_for_is_refused(house: House, page: Page) -> None:
+    page.goto(f"{house.url}login/redirect?request_token=abcdef123456&status=success&action=login")
+    expect(page.locator("main")).to_contain_text("not begun here")
+    page.goto(house.url)
+
+
+def test_prices_of_a_dead_stream_do_not_look_live(house: House, page: Page) -> None:
+    expect(page.locator("#rows .mark").first).to_have_text("live", timeout=10_000)
+    house.rig.simulator.fault("mute")
+    expect(page.locator("#rows tr[data-fresh=yes]")).to_have_count(0, timeout=10_000)
+    assert "live" not in marks(page)
+
+
+@pytest.mark.parametrize("victim", ["gateway", "broadcaster"])
+def test_a_process_that_hangs_makes_the_page_say_lost_within_3_s(
+    house: House, page: Page, victim: str
+) -> None:
+    pid = house.rig.pid_of(victim)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        expect(page.locator("#word")).to_have_text("LOST", timeout=3_500)
+        expect(page.locator("#rows tr[data-fresh=yes]")).to_have_count(0, timeout=500)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    expect(page.locator("#word")).to_have_text("LIVE", timeout=LIVE_MS)
+
+
+def test_an_instrument_is_added_by_typing_and_kept(house: House, page: Page) -> None:
+    page.fill("#name", "tcs")
+    page.locator("#found li", has_text="NSE:TCS").first.wait_for()
+    page.keyboard.press("Enter")
+    row = page.locator("#rows tr", has_text="TCS").first
+    expect(row.locator(".price")).not_to_have_text("–", timeout=10_000)
+    page.reload()
+    expect(page.locator("#rows tr", has_text="TCS")).to_have_count(1)
+    page.locator("#rows tr", has_text="TCS").get_by_role("button", name="Remove").click()
+    expect(page.locator("#rows tr", has_text="TCS")).to_have_count(0)
+
+
+def test_pausing_asks_first_and_says_what_will_happen(house: House, page: Page) -> None:
+    page.click("#pause")
+    expect(page.locator("#consequence")).to_contain_text("not fresh")
+    page.locator("#confirm").get_by_role("button", name="Leave it").click()
+    expect(page.locator("#word")).to_have_text("LIVE")
+    page.click("#pause")
+    page.locator("#confirm").get_by_role("button", name="Do it").click()
+    expect(page.locator("#word")).to_have_text("PAUSED", timeout=10_000)
+    page.click("#pause")
+    expect(page.locator("#word")).to_have_text("LIVE", timeout=LIVE_MS)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1200])
+def test_axe_finds_nothing_serious(house: House, browser: Browser, scheme: Any, width: int) -> None:
+    house.rig.simulator.fault("clear")
+    house.rig.until("live", 40)
+    context = browser.new_context(
+        color_scheme=scheme, viewport={"width": width, "height": 900}, bypass_csp=True
+    )
+    found = context.new_page()
+    found.goto(house.url)
+    expect(found.locator("#word")).to_have_text("LIVE", timeout=LIVE_MS)
+    expect(found.locator("#rows .mark").first).to_have_text("live", timeout=10_000)
+    result = Axe().run(found).response
+    serious = [v for v in result["violations"] if v["impact"] in ("serious", "critical")]
+    context.close()
+    assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in serious] == []
+
+
+def test_the_page_is_light_and_holds_no_secret(house: House, browser: Browser) -> None:
+    context = browser.new_context()
+    found = context.new_page()
+    bodies: list[bytes] = []
+    found.on("response", lambda answer: bodies.append(answer.body()))
+    found.goto(house.url)
+    found.wait_for_load_state("networkidle")
+    context.close()
+    files = [body for body in bodies if body]
+    assert sum(map(len, files)) < PAGE_BYTES_MAX
+    for token in (*house.rig.simulator.tokens, house.rig.simulator.ready["api_secret"]):
+        assert all(token.encode() not in body for body in files)
