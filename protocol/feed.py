@@ -54,7 +54,9 @@ class IngestBatch(msgspec.Struct, array_like=True, gc=False):
     `bodies`, and `flags`, empty when all are zero. All else comes as `items`; never both. A batch
     with neither is a beat: the source is alive and tells how old its last frame is.
     `batch_seq` counts from 1 inside one epoch. Boot-time nanoseconds, comparable on one host.
-    `canary_boot_ns` is when an always-active instrument last ticked, 0 when there is none.
+    `canary_boot_ns` is when a stream that carries something always active was last proven, by a
+    tick of anything or by a quote; 0 where nothing is. `held_segments` (low bytes of tokens): their
+    values are stale, because an always-active one of them is silent while others tick.
     `period_ns`: how often the source promises a fresh value; 0 for a stream.
     """
 
@@ -71,6 +73,7 @@ class IngestBatch(msgspec.Struct, array_like=True, gc=False):
     topics: list[bytes] = []
     bodies: list[bytes] = []
     flags: list[int] = []
+    held_segments: list[int] = []
 
 
 class FeedMessage(msgspec.Struct, array_like=True, gc=False):
@@ -131,7 +134,8 @@ class SnapshotEnd(msgspec.Struct):
 
 class SegmentHealth(msgspec.Struct, array_like=True):
     """A segment (low byte of a token) whose values are fresh from another time on than those of its
-    shard, and only if they are news (no FIRST_PACKET): its market is closed by the calendar."""
+    shard, and only if they are news (no FIRST_PACKET): its market is closed by the calendar; or, at
+    no time, because an always-active instrument of it is silent while others tick."""
 
     segment: int
     fresh_since_ns: int  # as in ShardHealth
@@ -146,7 +150,7 @@ class ShardHealth(msgspec.Struct, array_like=True):
     epoch: int
     is_alive: bool  # the granted source is heard and its own upstream is heard
     frame_age_ns: int  # since the source last heard from Kite
-    canary_age_ns: int  # since an always-active instrument ticked; -1 when there is none
+    canary_age_ns: int  # since a stream with an always-active instrument was proven; -1 without one
     period_ns: int  # REST: how often values are polled; 0 for a stream
     # Since batches of ticks were lost on the way to the broadcaster, -1 for never under this grant:
     # an older value may not be the latest. It is asked for anew.

@@ -99,6 +99,23 @@ class Beat(Message, frozen=True):
     counters: dict[str, int] = {}
     fresh_ages_ns: dict[int, int] = {}  # ticker: shard -> since a fresh tick of it
     losses: dict[int, int] | None = None  # broadcaster: shard -> batches that never reached it
+    held: tuple["Held", ...] | None = None  # ticker: what it holds stale although it streams
+
+
+HeldScope = Literal["stream", "segment", "itself"]
+
+
+class Held(msgspec.Struct, frozen=True, array_like=True):
+    """Values of a link that read stale while it streams. scope "stream": all of them, as these
+    always-active instruments and everything else are silent; "segment": those of `segment` (low
+    byte of a token), as these canaries of it are silent and others tick; "itself": those of
+    `tokens`, as quotes say another price."""
+
+    shard: int
+    epoch: int
+    scope: HeldScope
+    tokens: tuple[int, ...]
+    segment: int = 0
 
 
 # --- auth_watcher -----------------------------------------------------------------------------
@@ -183,10 +200,11 @@ class LinkFresh(Message, frozen=True):
 class LinkDoubt(Message, frozen=True):
     """Frames arrive, but nothing proves that they are new.
 
-    kind "unproven": 3 s after `Subscribe` no fresh tick; "canary": no tick of an always-active
-    instrument for 10 s; "quiet": there is none, and nothing ticks at all: after 10 s, then every
-    30 s. token, last_price (scaled), volume_traded: what the ticker last saw of it; of a quiet
-    list the price alone.
+    kind "unproven": 3 s after `Subscribe` no fresh tick; "canary": no tick for 10 s although
+    something is always active; "quiet": nothing is, and nothing ticks: after 10 s, then every 30 s.
+    token, last_price (scaled), volume_traded: what the ticker last saw of it; of a quiet
+    list the price alone. is_unchanged: the link before gave the same price. is_alone: others tick;
+    the quote only tells whether this one is frozen, or slow.
     """
 
     shard: int
@@ -195,6 +213,18 @@ class LinkDoubt(Message, frozen=True):
     token: int
     last_price: int
     volume_traded: int | None = None
+    is_unchanged: bool = False
+    is_alone: bool = False
+
+
+class DoubtSettled(Message, frozen=True):
+    """supervisor -> ticker: what a quote of `token` said of this link: the same price, or another
+    one for which no new socket is worth opening; or that Kite has no quote of it."""
+
+    shard: int
+    epoch: int
+    token: int
+    outcome: Literal["same", "moved", "lacking"]
 
 
 class LinkSilent(Message, frozen=True):
@@ -274,9 +304,12 @@ class Probe(Message, frozen=True):
 
 
 class Probed(Message, frozen=True):
+    """last_price: of the quote, scaled; 0 when none was had."""
+
     request_id: int
     outcome: ProbeOutcome
     detail: str = ""
+    last_price: int = 0
 
 
 class FetchInstruments(Message, frozen=True):
@@ -393,6 +426,7 @@ BusMessage = (
     | StartPolling | StopPolling | Polled | Probe | Probed | FetchInstruments | InstrumentsOffered
     | InstrumentsLacking | InstrumentsFetched | InstrumentsReady
     | Grant | Granted | Announce | ListenersWant | Welcome | Challenge | BeatAck | Leave
+    | DoubtSettled
 )  # fmt: skip
 
 # Who may say what to the supervisor; anything else is counted and dropped.
@@ -597,6 +631,16 @@ class ListStatus(msgspec.Struct):
     kept: dict[str, str] = {}  # instruments that stream though the list lacks them -> why
 
 
+class HeldStatus(msgspec.Struct):
+    """Values that read stale while their socket streams, see `Held`. silent: the instruments
+    because of which; held: "all of this socket", a segment, or "these"."""
+
+    shard: int
+    silent: list[str]
+    held: str
+    age_s: float
+
+
 class StatusReport(msgspec.Struct):
     """`kitefeed status --json`, all of it. Ages in seconds; None where there is nothing to tell."""
 
@@ -629,6 +673,7 @@ class StatusReport(msgspec.Struct):
     target: Target | None = None
     tcp_feed: TcpFeed | None = None
     instrument_list: ListStatus = msgspec.field(default_factory=ListStatus)
+    held: list[HeldStatus] = []
 
 
 class Status(Message, frozen=True):

@@ -39,6 +39,7 @@ class Holding(msgspec.Struct):
     # Batches received before this were lost: what is kept from before it may not be the latest.
     loss_ns: int = 0
     received_ns: int = 0  # of the last batch
+    held_segments: list[int] = []  # whose values are stale while the source is alive
 
     @property
     def source_name(self) -> SourceName:
@@ -115,6 +116,7 @@ class Fence:
         held.frame_ns = min(batch.last_frame_boot_ns, now_ns)
         held.canary_ns = min(batch.canary_boot_ns, now_ns)
         held.period_ns = batch.period_ns
+        held.held_segments = batch.held_segments
         if batch.topics:
             held.value_ns = received_ns
         return True
@@ -132,9 +134,12 @@ class Fence:
         untils_ns = [held.alive_until_ns for held in self.holdings.values()]
         return min([until_ns + 1 for until_ns in untils_ns if until_ns >= now_ns], default=None)
 
-    def signature(self, now_ns: int) -> list[tuple[int, int, int, int, bool]]:
+    def signature(self, now_ns: int) -> list[tuple[object, ...]]:
         """What a reader must hear of at once when it changes."""
         return [
-            (shard, held.epoch, held.source, held.loss_ns, now_ns <= held.alive_until_ns)
+            (
+                shard, held.epoch, held.source, held.loss_ns, now_ns <= held.alive_until_ns,
+                held.held_segments,
+            )
             for shard, held in self.holdings.items()
-        ]
+        ]  # fmt: skip

@@ -38,8 +38,9 @@ def _health(
         since_ns = _since_ns(held, now_ns)
         fresh_since_ns = _utc_ns(since_ns, to_utc_ns)
         closed_since_ns = max(since_ns, now_ns + HEARTBEAT_HOLDS_NS - CLOSED_FRESH_NS)
-        closed = words.closed_segments
-        segments = [SegmentHealth(s, _utc_ns(closed_since_ns, to_utc_ns)) for s in closed]
+        closed = dict.fromkeys(words.closed_segments, _utc_ns(closed_since_ns, to_utc_ns))
+        none = dict.fromkeys(held.held_segments, 0)  # because of a silent canary
+        segments = [SegmentHealth(*each) for each in (closed | none).items()]
     return ShardHealth(
         shard=shard,
         source=held.source,

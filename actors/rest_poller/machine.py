@@ -312,4 +312,4 @@ def _probed(probe: m.Probe, answer: Answered) -> m.Probed:
         tick.last_price != probe.last_price
         or (probe.volume_traded is not None and tick.volume_traded != probe.volume_traded)
     )
-    return m.Probed(probe.request_id, "moved" if has_moved else "same")
+    return m.Probed(probe.request_id, "moved" if has_moved else "same", last_price=tick.last_price)

@@ -1,8 +1,11 @@
 """What a quote says about a socket: why it was refused, whether a stream is alive, whether the plan
 has data at all."""
 
+from typing import Literal
+
 from kitefeed.actors.supervisor import dial, link, probe, session
 from kitefeed.actors.supervisor.facts import (
+    FUTILE_AGAIN_NS,
     REFUSALS_BEFORE_REST,
     SOCKET_REFUSED_RETRY_NS,
     LinkState,
@@ -12,8 +15,9 @@ from kitefeed.actors.supervisor.facts import (
 from kitefeed.actors.supervisor.state import State
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.ticks import segment_of
+from kitefeed.protocol.topology import Role
 
-UNANSWERED_MAX = 2  # quotes that could not be had about a silent canary: then it is not waited for
+UNANSWERED_MAX = 2  # quotes that could not be had about a silent stream: then it is not waited for
 
 
 def advance(s: State) -> None:
@@ -38,10 +42,11 @@ def _is_asking(s: State) -> bool:
 def _hear(s: State, kind: ProbeKind, outcome: m.ProbeOutcome) -> None:
     """What a quote said about a refused socket, a doubtful stream, or a plan without data."""
     shard = s.shard_of(s.probe.epoch)
+    doubt = shard.link.doubt if shard is not None else None
     if shard is not None:
         shard.link.doubt = None
     if outcome == "token":
-        _session_died(s, kind, shard)
+        _session_died(s, shard, doubt)
     elif kind == "classify":
         _classified(s, outcome)
     elif kind == "entitlement":
@@ -49,21 +54,22 @@ def _hear(s: State, kind: ProbeKind, outcome: m.ProbeOutcome) -> None:
             s.has_no_entitlement = False
             s.parked.discard(s.session.fingerprint or "")
             dial.retry_now(s)
-    elif shard is not None:
-        _doubt_resolved(s, shard, kind, outcome)
+    elif shard is not None and doubt is not None:
+        _doubt_resolved(s, shard, doubt, outcome)
 
 
-def _session_died(s: State, kind: ProbeKind, shard: Shard | None) -> None:
+def _session_died(s: State, shard: Shard | None, doubt: m.LinkDoubt | None) -> None:
     """A quote met a dead session. A stream of that session that was in doubt is no better, so it is
-    closed; of one that uses another session (the new login is refused) the quote says nothing."""
+    closed; of one that ticks, or uses another session (the new login is refused), it says nothing.
+    """
     session.refused_elsewhere(s, s.session.fingerprint, "a quote was refused")
-    if shard is not None:
-        if shard.link.fingerprint != s.session.fingerprint:
-            _doubt_resolved(s, shard, kind, "network")
+    if shard is not None and doubt is not None:
+        if shard.link.fingerprint != s.session.fingerprint or _is_ticking(shard, doubt):
+            _doubt_resolved(s, shard, doubt, "network")
             return
         dial.hang_up(s, shard)
     waits_for = s.dial.cause if s.dial.state is LinkState.WAITING else ""
-    is_affected = shard is not None or waits_for == "entitlement"
+    is_affected = doubt is not None or waits_for == "entitlement"
     if waits_for != "session" and (is_affected or s.dial.state is LinkState.CLASSIFYING):
         s.has_no_entitlement = False
         dial.wait(s, "session", s.ladders.session.next_ns())
@@ -94,7 +100,10 @@ def doubted(s: State, doubt: m.LinkDoubt) -> None:
     shard = s.shard_of(doubt.epoch)
     is_asked = s.probe.epoch == doubt.epoch and _is_asking(s)
     if shard is not None and not is_asked:
-        shard.link.doubt, shard.link.doubted_ns = doubt, s.now_ns
+        link = shard.link
+        if shard.fresh_ns > link.doubted_ns:  # another silence
+            link.unanswered = 0
+        link.doubt, link.doubted_ns = doubt, s.now_ns
 
 
 def _is_meant(s: State, doubt: m.LinkDoubt) -> bool:
@@ -104,16 +113,74 @@ def _is_meant(s: State, doubt: m.LinkDoubt) -> bool:
     return s.is_open(segment) if doubt.kind == "unproven" else s.is_trading(segment)
 
 
-def _doubt_resolved(s: State, shard: Shard, kind: ProbeKind, outcome: m.ProbeOutcome) -> None:
-    if outcome not in ("same", "moved"):
-        shard.link.unanswered += kind == "canary"
-        if shard.link.unanswered >= UNANSWERED_MAX:
-            link.restart(s, shard)
+def _is_ticking(shard: Shard, doubt: m.LinkDoubt) -> bool:
+    """Whether something on the socket has ticked since: it stays, whatever quotes say."""
+    return doubt.is_alone or shard.fresh_ns > shard.link.doubted_ns
+
+
+def _doubt_resolved(s: State, shard: Shard, doubt: m.LinkDoubt, outcome: m.ProbeOutcome) -> None:
+    is_auction = outcome == "moved" and not s.is_trading(segment_of(doubt.token))
+    if is_auction:  # its price reaches quotes, no streams
         return
-    shard.link.unanswered = 0
-    if outcome == "same":
+    if outcome == "input":
+        _settle(s, shard, doubt, "lacking")
+    if doubt.is_alone:
+        if outcome in ("same", "moved"):
+            _settle(s, shard, doubt, outcome)
+    elif outcome == "same":
+        shard.link.unanswered = 0
+        if not _is_ticking(shard, doubt):
+            _settle(s, shard, doubt, "same")
         if shard.link.state is LinkState.PRIMING:
             link.became_live(s, shard)  # quiet: the exchange has nothing newer than what we show
-    elif s.is_trading(segment_of(s.probe.token)):  # an auction's price reaches quotes, no streams
+    elif outcome == "moved":
+        shard.link.unanswered = 0
+        _moved(s, shard, doubt)
+    else:
+        _unanswered(s, shard, doubt)
+
+
+def _settle(
+    s: State, shard: Shard, doubt: m.LinkDoubt, outcome: Literal["same", "moved", "lacking"]
+) -> None:
+    verdict = m.DoubtSettled(shard.number, shard.link.epoch, doubt.token, outcome)
+    s.send(Role.TICKER, verdict)
+
+
+def _moved(s: State, shard: Shard, doubt: m.LinkDoubt) -> None:
+    """A quote says another price. If the socket before said the same as this one, a new one would
+    do so, too: a settlement price reaches quotes, and no stream."""
+    if _is_futile(s, shard, doubt):
+        _settle(s, shard, doubt, "moved")
+    else:
         s.say("the market moves and the stream does not: connecting anew")
-        link.restart(s, shard)
+        _restart(s, shard)
+    shard.contradicted[doubt.token] = s.probe.last_price
+
+
+def _is_futile(s: State, shard: Shard, doubt: m.LinkDoubt) -> bool:
+    if not doubt.is_unchanged or _may_restart_again(s, shard, 0):
+        return False
+    is_known = shard.contradicted.get(doubt.token) == s.probe.last_price
+    return is_known or not _may_restart_again(s, shard, FUTILE_AGAIN_NS)
+
+
+def _unanswered(s: State, shard: Shard, doubt: m.LinkDoubt) -> None:
+    """Nobody can say whether it is dead: two such quotes end it, once."""
+    if doubt.kind != "canary" or _is_ticking(shard, doubt):
+        return
+    shard.link.unanswered += 1
+    if shard.link.unanswered >= UNANSWERED_MAX and _may_restart_again(s, shard, FUTILE_AGAIN_NS):
+        _restart(s, shard)
+
+
+def _may_restart_again(s: State, shard: Shard, after_ns: int) -> bool:
+    """Whether the last restart is so long ago (0: never long enough), or was of use: something has
+    ticked since."""
+    has_ticked = shard.fresh_ns >= shard.restarted_ns
+    return has_ticked or (after_ns > 0 and s.now_ns - shard.restarted_ns >= after_ns)
+
+
+def _restart(s: State, shard: Shard) -> None:
+    shard.restarted_ns = s.now_ns
+    link.restart(s, shard)

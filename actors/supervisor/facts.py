@@ -38,6 +38,10 @@ GRANT_REPEAT_NS = 1 * S
 GOOD_FOR_NS = 5 * S  # one validation lets all sockets in, one after the other, for this long
 CLOSING_NS = 3 * S  # the ticker reports the end of a socket within 2 s; until then Kite counts it
 REFRESH_GAP_NS = 10 * S  # a broadcaster that cannot follow would be given the more to do
+HELD_SAID_NS = 5 * S  # values that are held stale for so long are told in a line
+# After a reconnect that changed nothing, another price in quotes, or no quote at all, is no reason
+# for the next sooner than this.
+FUTILE_AGAIN_NS = 300 * S
 EMPTY_CLOSE_NS = 30 * S  # a socket without instruments; whoever wanted them may be restarting
 
 
@@ -95,7 +99,9 @@ class Link:
     refreshed_ns: int = 0  # when that was done, 0 for never
     doubt: m.LinkDoubt | None = None  # until a quote has settled it
     doubted_ns: int = 0
-    unanswered: int = 0  # quotes in a row about a silent canary that could not be had
+    unanswered: int = 0  # quotes in a row about a silent stream that could not be had
+    held: tuple[m.Held, ...] = ()  # what reads stale although it streams
+    held_since_ns: int = 0  # 0 while nothing is
 
 
 @dataclass
@@ -144,6 +150,7 @@ class ProbeFacts:
     asked_ns: int = 0
     moved_due_ns: int = 0  # "moved" is believed then, unless a fresh tick came in between
     token: int = 0  # of the instrument that was last asked for
+    last_price: int = 0  # of the quote, scaled; 0 when none was had
 
 
 @dataclass
@@ -169,6 +176,10 @@ class Shard:
     limited_until_ns: int = 0  # Kite answered its socket with 429
     empty_since_ns: int = 0  # its socket is open without need
     losses: int = 0  # batches that never reached the broadcaster of now
+    restarted_ns: int = (
+        0  # when its socket was last given up because of a quote, or for want of one
+    )
+    contradicted: dict[int, int] = field(default_factory=dict)  # token -> the quote that did it
     rest_due_ns: int = 0  # when polling becomes due if nothing else happens, 0 for never
 
     @property

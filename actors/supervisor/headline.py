@@ -5,7 +5,7 @@ Both are derived from the facts after every step, so nothing can be said twice.
 """
 
 from kitefeed.actors.policy import market
-from kitefeed.actors.supervisor import rest
+from kitefeed.actors.supervisor import held, rest
 from kitefeed.actors.supervisor.facts import (
     LOSSES_TOLERATED,
     POLL_PERIOD_NS,
@@ -131,7 +131,7 @@ def _source(s: State) -> str:
 
 def _live_reason(s: State) -> str:
     if s.session.word != "refused":
-        return "streaming"
+        return held.sentence(s) or "streaming"
     if s.session.fingerprint not in _logins(s):
         return "streaming with the session before; the new login is refused: log in again"
     return "streaming, but Kite refuses the session: log in before the next reconnect"
@@ -229,6 +229,8 @@ def _conditions(s: State) -> dict[str, str]:
             "the plan of this Kite app has no market data: subscribe to Kite Connect at "
             "developers.kite.trade, then `kitefeed retry`"
         )
+    if sentence := held.lasting(s):
+        found["held"] = sentence
     if s.dial.state is LinkState.WAITING and s.closed:
         found.update(_dial_conditions(s))
     elif not s.is_streaming:  # an attempt under way ends nothing yet
@@ -283,7 +285,7 @@ def _say_conditions(s: State) -> None:
     for key, text in found.items():
         if key not in s.conditions:
             s.conditions[key] = s.now_ns
-            is_mild = key in ("session_refused", "calendar", "instruments")
+            is_mild = key in ("session_refused", "calendar", "instruments", "held")
             s.order(Say("warning" if is_mild else "error", f"{text} condition={key}"))
     for key in [key for key in s.conditions if key not in found]:
         since_ns = s.conditions.pop(key)

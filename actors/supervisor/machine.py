@@ -21,6 +21,7 @@ from kitefeed.actors.supervisor import (
     doubt,
     grant,
     headline,
+    held,
     hours,
     link,
     probe,
@@ -245,5 +246,7 @@ class Supervisor:
                 shard.fresh_ns = max(shard.fresh_ns, s.now_ns - age_ns)
         if beat.values:
             s.values_held = beat.values
+        if beat.held is not None:
+            held.told(s, beat.held)
         if beat.losses is not None:
             link.lost_batches(s, beat.losses)

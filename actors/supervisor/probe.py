@@ -10,6 +10,7 @@ from kitefeed.actors.supervisor.facts import (
     PROBE_LIMIT_NS,
     ProbeFacts,
     ProbeKind,
+    Shard,
 )
 from kitefeed.actors.supervisor.state import State
 from kitefeed.protocol import messages as m
@@ -42,6 +43,7 @@ def answered(s: State, event: m.Probed) -> None:
     probe = s.probe
     if probe.request is None or event.request_id != probe.request.request_id:
         return
+    probe.last_price = event.last_price
     if event.outcome == "moved":
         probe.request = None
         probe.until_ns = 0
@@ -50,14 +52,20 @@ def answered(s: State, event: m.Probed) -> None:
         _conclude(s, event.outcome)
 
 
+def _has_ticked(shard: Shard) -> bool:
+    """Whether the stream ticks by now; that others do is no news where one alone is silent."""
+    link = shard.link
+    is_alone = link.doubt is not None and link.doubt.is_alone
+    return shard.fresh_ns >= link.doubted_ns and not is_alone
+
+
 def advance(s: State) -> None:
     probe = s.probe
     if probe.request is not None and s.now_ns >= probe.until_ns:
         _conclude(s, "network")
     elif 0 < probe.moved_due_ns <= s.now_ns:
         shard = s.shard_of(probe.epoch)
-        has_moved = shard is None or shard.fresh_ns < shard.link.doubted_ns
-        _conclude(s, "moved" if has_moved else "same")
+        _conclude(s, "same" if shard is not None and _has_ticked(shard) else "moved")
     elif 0 < recheck_ns(s) <= s.now_ns:
         ask(s, "entitlement")
 
@@ -84,5 +92,8 @@ def forget(s: State) -> None:
 
 def _conclude(s: State, outcome: m.ProbeOutcome) -> None:
     probe = s.probe
-    s.probe = ProbeFacts(probe.kind, probe.epoch, asked_ns=probe.asked_ns, token=probe.token)
+    s.probe = ProbeFacts(
+        probe.kind, probe.epoch, asked_ns=probe.asked_ns, token=probe.token,
+        last_price=probe.last_price,
+    )  # fmt: skip
     s.probe_news = (probe.kind, outcome)

@@ -7,7 +7,7 @@ import msgspec
 
 from kitefeed import __version__
 from kitefeed.actors.policy.market import name_of
-from kitefeed.actors.supervisor import headline
+from kitefeed.actors.supervisor import headline, held
 from kitefeed.actors.supervisor.facts import LinkState, Shard
 from kitefeed.actors.supervisor.roster import Roster
 from kitefeed.actors.supervisor.state import State
@@ -68,6 +68,7 @@ def status(
         target=target,
         tcp_feed=tcp_feed,
         instrument_list=msgspec.structs.replace(s.list, kept=dict(subscriptions.kept)),
+        held=held.status(s),
     )
 
 

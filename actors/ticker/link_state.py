@@ -1,11 +1,12 @@
 """One open link: its batches, confirmations and clocks. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import compress
 
 import msgspec
 
 from kitefeed.actors.policy.machine import earliest
+from kitefeed.actors.ticker.canaries import Pace
 from kitefeed.actors.ticker.liveness import ARRIVING_NS, Liveness
 from kitefeed.actors.ticker.subscriptions import GUARD, Ask, Asked
 from kitefeed.protocol import messages as m
@@ -49,14 +50,22 @@ class Received(msgspec.Struct):
 
 
 class Link:
-    """From the upgrade to the end. Every batch carries this epoch; `batch_seq` counts from 1."""
+    """From the upgrade to the end. Every batch carries this epoch; `batch_seq` counts from 1.
+    `paces`: how instruments tick, known to all links; `former`: see `Liveness`."""
 
-    def __init__(self, shard: int, epoch: int, now_ns: int) -> None:
+    def __init__(
+        self,
+        shard: int,
+        epoch: int,
+        now_ns: int,
+        paces: dict[int, Pace],
+        former: Mapping[int, int],
+    ) -> None:
         self.shard = shard
         self.epoch = epoch
         self.asked = Asked()
         self.is_subscribed = False  # told what to stream: it has its grant
-        self.liveness = Liveness(now_ns)
+        self.liveness = Liveness(now_ns, paces, former)
         self._batch_seq = 0
         self._beat_due_ns = now_ns + BEAT_NS
         self._stood_ns = 0  # what is read before `_behind_until_ns` may have come as early as this
@@ -88,8 +97,18 @@ class Link:
         self.liveness.subscribed(self.asked.instruments.values(), now_ns)
         after = self.asked.topics
         ended = [topic for token, topic in before.items() if topic and not after.get(token)]
-        items = [Item(topic, Flag.STALE.value, _NOTHING) for topic in ended]
-        return asks, [self._batch(items, now_ns)] if items else []
+        return asks, self._ends(ended, now_ns)
+
+    def settled(self, verdict: m.DoubtSettled, now_ns: int) -> list[IngestBatch]:
+        """What a quote said, see `Liveness`; returns what to tell readers: a value that it
+        contradicts is stale from here on."""
+        is_contradicted = self.liveness.settled(verdict, now_ns)
+        topic = self.asked.topics.get(verdict.token)
+        return self._ends([topic], now_ns) if is_contradicted and topic else []
+
+    def _ends(self, topics: list[bytes], now_ns: int) -> list[IngestBatch]:
+        items = [Item(topic, Flag.STALE.value, _NOTHING) for topic in topics]
+        return [self._batch(items, now_ns)] if items else []
 
     def receive(self, payload: bytes, is_binary: bool, now_ns: int, utc_s: float) -> Received:
         """One message of Kite, whatever its bytes are."""
@@ -109,6 +128,7 @@ class Link:
     def beats(self, now_ns: int) -> list[IngestBatch]:
         """An empty batch when nothing was sent for a while: the source is alive."""
         self._look(now_ns)
+        self.liveness.look(now_ns)
         return [self._batch([], now_ns)] if now_ns >= self._beat_due_ns else []
 
     def confirmations(self, now_ns: int) -> list[m.Message]:
@@ -191,6 +211,8 @@ class Link:
             tick = _decode(body)
             is_first = self.asked.is_first(token, tick.mode, body)
             flags.append(_FIRST_PACKET if is_first else 0)
+            if is_first:
+                self.liveness.first(token, tick.last_price)
             if not is_first or _is_recent(tick, utc_s):
                 fresh.append(token)
         return flags, fresh
@@ -218,9 +240,10 @@ class Link:
             batch_seq=self._batch_seq,
             received_boot_ns=at_ns,
             last_frame_boot_ns=min(liveness.last_frame_ns, at_ns),
-            canary_boot_ns=min(liveness.canary_ns, at_ns),
+            canary_boot_ns=min(liveness.canaries.proven_ns, at_ns),
             period_ns=0,
             items=items,
+            held_segments=liveness.canaries.held,
         )
 
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from kitefeed.actors.policy.machine import Wake, earliest
+from kitefeed.actors.ticker.canaries import Pace
 from kitefeed.actors.ticker.echoes import Echoes
 from kitefeed.actors.ticker.link_state import Link
 from kitefeed.actors.ticker.liveness import Doubt, Silent
@@ -106,6 +107,8 @@ class Ticker:
         self._fingerprints: dict[LinkId, str] = {}
         self._open: dict[LinkId, Link] = {}
         self._epochs: dict[int, int] = {}  # the highest order of each shard
+        self._paces: dict[int, Pace] = {}  # token -> how it has ticked on all links
+        self._former: dict[int, dict[int, int]] = {}  # shard -> last prices of the link that ended
         self.counters: Counter[str] = Counter(
             frames=0, packets=0, bad_frames=0, unknown_tokens=0, callback_errors=0, asked_again=0
         )
@@ -138,6 +141,14 @@ class Ticker:
             for key, link in self._open.items()
         )
 
+    def held(self, now_ns: int) -> tuple[m.Held, ...]:
+        """What is held stale while it streams, for a supervisor that tells of it."""
+        return tuple(
+            m.Held(*key, hold.scope, hold.tokens, hold.segment)
+            for key, link in self._open.items()
+            for hold in link.liveness.holds(now_ns)
+        )
+
     def handle(self, event: Event, now_ns: int) -> list[Command]:
         match event:
             case Frame():
@@ -150,6 +161,9 @@ class Ticker:
                 return self._subscribe(event, now_ns)
             case m.CloseLink():
                 return self._close(LinkId(event.shard, event.epoch))
+            case m.DoubtSettled():
+                link = self._open.get(LinkId(event.shard, event.epoch))
+                return [*link.settled(event, now_ns)] if link else []
             case Upgraded():
                 return self._upgraded(event.link, now_ns)
             case Ended():
@@ -177,7 +191,8 @@ class Ticker:
         if self._states.get(key) is not State.CONNECTING:
             return [Disconnect(key)]  # closed while it was in flight: the client resurrects such
         self._states[key] = State.OPEN
-        self._open[key] = Link(key.shard, key.epoch, now_ns)
+        former = self._former.setdefault(key.shard, {})
+        self._open[key] = Link(key.shard, key.epoch, now_ns, self._paces, former)
         return [m.LinkOpened(key.shard, key.epoch)]
 
     def _subscribe(self, order: m.Subscribe, now_ns: int) -> list[Command]:
@@ -192,8 +207,18 @@ class Ticker:
         if key not in self._states:
             return self._unknown(key)
         self._states[key] = State.CLOSING
-        self._open.pop(key, None)
+        self._leave(key)
         return [Disconnect(key)]
+
+    def _leave(self, key: LinkId) -> None:
+        """A link is open no more: the next one of its shard knows what it gave last. In place, as
+        the next may be open already."""
+        link = self._open.pop(key, None)
+        prices = link.liveness.prices() if link else {}
+        if prices:
+            former = self._former[key.shard]
+            former.clear()
+            former.update(prices)
 
     def _unknown(self, key: LinkId) -> list[Command]:
         """Orders about a link that has ended: its report may have been lost, so say it again."""
@@ -204,7 +229,7 @@ class Ticker:
     def _ended(self, event: Ended) -> list[Command]:
         key = event.link
         state = self._states.pop(key, None)
-        self._open.pop(key, None)
+        self._leave(key)
         self._fingerprints.pop(key, None)
         if state is None:
             return []
@@ -266,5 +291,6 @@ def _doubt(key: LinkId, said: Silent | Doubt) -> m.Message:
     if isinstance(said, Silent):
         return m.LinkSilent(key.shard, key.epoch)
     return m.LinkDoubt(
-        key.shard, key.epoch, said.kind, said.token, said.last_price, said.volume_traded
-    )
+        key.shard, key.epoch, said.kind, said.token, said.last_price, said.volume_traded,
+        is_unchanged=said.is_unchanged, is_alone=said.is_alone,
+    )  # fmt: skip

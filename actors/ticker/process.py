@@ -144,6 +144,7 @@ class Shell:
             fresh_tick_age_ns=_age_ns(self._machine.fresh_tick_ns),
             counters=dict(self._machine.counters),
             fresh_ages_ns={s: _age_ns(at) for s, at in self._machine.fresh_shards_ns.items()},
+            held=self._machine.held(boot_ns()),
         )
 
 

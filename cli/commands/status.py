@@ -19,6 +19,7 @@ WATCH_S = 1.0
 NAMES_SHOWN_MAX = 20  # `--json` has more
 ALL_RUN = "all run"
 NORMAL = "streaming"  # the reason of a live feed
+HELD_SHOWN_MAX = 3
 
 
 @click.command()
@@ -85,6 +86,7 @@ def rows(report: m.StatusReport) -> list[tuple[str, str]]:
         ("version", report.version),
     ]
     found = [(name, value) for name, value in found if value]
+    found += _held(report.held)
     refused = [f"{name}: {why}" for name, why in counts.refused.items()]
     found += _names("unconfirmed", [*map(_unconfirmed, counts.unconfirmed)])
     kept = [f"{name}: {why}" for name, why in report.instrument_list.kept.items()]
@@ -148,6 +150,18 @@ def processes(actors: list[m.ActorStatus]) -> list[str]:
     """Those that are not as they should be; `kitefeed top` shows all."""
     trouble = [_actor_line(actor) for actor in actors if actor.state != "up"]
     return trouble or [ALL_RUN]
+
+
+def _held(held: list[m.HeldStatus]) -> list[tuple[str, str]]:
+    """What reads stale although it streams, and whose silence it is."""
+    return [("held stale", f"{each.held}: {_silent(each)}") for each in held]
+
+
+def _silent(held: m.HeldStatus) -> str:
+    shown = ", ".join(held.silent[:HELD_SHOWN_MAX])
+    more = len(held.silent) - HELD_SHOWN_MAX
+    who = f"{shown} and {more} more" if more > 0 else shown
+    return f"{who} on socket {held.shard}, for {output.age(held.age_s)}"
 
 
 def configuration(digests: dict[str, str]) -> list[str]:

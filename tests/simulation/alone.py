@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kitefeed.protocol import messages as m
-from tests.simulation.exchange import S
+from kitefeed.protocol.kite.ticks import is_index
+from tests.simulation.exchange import SLOW, S
 from tests.simulation.faults import (
     ROLES,
     Fault,
@@ -19,6 +20,7 @@ from tests.simulation.faults import (
     wants,
 )
 from tests.simulation.kite import DROPPED, SOCKETS_MAX, RestMode
+from tests.simulation.life import require
 
 if TYPE_CHECKING:
     from random import Random
@@ -226,6 +228,46 @@ def hides(story: Story) -> float:
         story.world.sicken(socket.link, "mute")
     story.world.kite.rest = story.aside.choice(["ok", "5xx", "5xx"])
     return 18
+
+
+def indices_stand(story: Story) -> float:
+    """At the exchange, or in the stream alone; and quotes may not be had, or lack them."""
+    world, kite = story.world, story.world.kite
+    indices = [i.token for i in world.centre.machine.state.instruments if is_index(i.token)]
+    if story.aside.random() < 0.4 and world.ticker.is_up:
+        world.killed(world.ticker, 0.5)  # the next one does not know how they tick
+        story.wait(story.aside.choice([4, 20]))
+    match story.aside.choice(["exchange", "stream"]):
+        case "exchange":
+            world.exchange.stand(indices, world.true_utc_ns + S, world.true_utc_ns + 70 * S)
+        case "stream":
+            kite.frozen_ns = world.true_utc_ns
+            kite.frozen = frozenset(indices) - set(SLOW.values())  # of these nobody could tell
+    match story.aside.choice(["ok", "ok", "5xx", "lacking"]):
+        case "5xx":
+            kite.rest = "5xx"
+        case "lacking":
+            kite.lacking = indices[0] if indices else None
+    world.alert(80)
+    return 75
+
+
+def settles(story: Story) -> float:
+    """Nothing trades for a while, and quotes tell another price: one reconnect shows that it is of
+    no use."""
+    world, kite = story.world, story.world.kite
+    for floor in world.exchange.all_floors:
+        floor.pause(world.true_utc_ns + S, world.true_utc_ns + 200 * S)
+    kite.more = 500
+    count = len(story.sockets)
+    before = kite.opened
+    world.alert(190)
+    story.wait(185)
+    # Polling bridges meanwhile, and may come in the way of an attempt.
+    require(kite.opened - before <= 2 * count, "a settlement price costs a socket once")
+    kite.more = 0
+    story.drop_all()  # what a quote has contradicted is stale until a packet
+    return 20
 
 
 def knocks(story: Story) -> float:

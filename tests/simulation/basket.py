@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from kitefeed.actors.policy.market import IST
 from kitefeed.protocol.kite.ticks import is_index
-from tests.simulation.exchange import COMMODITIES, LISTED, MORE, TOKENS, Floor, at_ist
+from tests.simulation.exchange import COMMODITIES, LISTED, MORE, SLOW, TOKENS, Floor, at_ist
 
 NIFTY_50, CRUDE_OIL, GOLD = "NSE:NIFTY 50", *list(COMMODITIES)[:2]
 
@@ -61,6 +61,13 @@ def _instruments_of(seed: int, *, is_sharded: bool) -> Basket:
             keys = tuple(key for key in listed if not is_index(LISTED[key]))
             return Basket(keys[:2], keys[:2], keys)
         also = ("NSE:NIFTY BANK",) if is_sharded else ()
+        slow = Random(f"slow {seed}")
+        if slow.random() < 0.3:  # an index that is none to rely on, alone or beside one that is
+            index = slow.choice(list(SLOW))
+            others = slow.choice([(), (NIFTY_50,)])
+            configured = ("NSE:INFY", *others, index)
+            read = ("NSE:INFY", "NSE:RELIANCE", index)
+            return Basket(configured, read, ("NSE:INFY", "NSE:RELIANCE", "NSE:DROWSY", index))
         configured = (NIFTY_50, "NSE:INFY", *also)
         return Basket(configured, (NIFTY_50, "NSE:RELIANCE", *more), (*TOKENS, *more))
     if rng.random() < 0.2:

@@ -117,7 +117,13 @@ class Bounds:
         account = kite.accounts.get(fingerprint or "")
         is_good = account is not None and account.is_alive and account.has_data
         is_good = is_good and fingerprint in [seen for seen, _ in self.world.files.values()]
-        return is_good and kite.rest == "ok" and kite.net == "ok" and kite.latency_s == 1.0
+        return (
+            is_good
+            and kite.rest == "ok"
+            and kite.net == "ok"
+            and kite.latency_s == 1.0
+            and not kite.more
+        )
 
     def _check_priming(self, s: State, steady_ns: int) -> None:
         """An open socket of an open market is live soon: a tick, or a quote, proves it."""

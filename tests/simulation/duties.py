@@ -263,10 +263,18 @@ class Duties:
             or isinstance(event, m.LinkSilent | ActorUp | ActorLost | m.Granted | m.Probed)
             or (isinstance(event, m.LinkOpened) and found.is_move)
             or found.is_any_empty
-            or s.probe.kind in ("unproven", "canary", "quiet")
             or found.logins != {s.session.fingerprint}  # they move to another login
         )
-        require(has_reason, "a socket that streams is closed for a reason")
+        if not has_reason or isinstance(event, m.Probed):
+            self._check_given_up(s, closed & found.live_since.keys())
+
+    def _check_given_up(self, s: State, epochs: set[int]) -> None:
+        """Because of a quote, or for want of one."""
+        is_doubt = s.probe.kind in ("unproven", "canary", "quiet")
+        require(is_doubt, "a socket that streams is closed for a reason")
+        for link, socket in self.world.kite.sockets.items():
+            is_lively = link.epoch in epochs and self.world.is_lively(socket)
+            require(not is_lively, "no socket is given up while something on it ticks")
 
     def _check_order(self, s: State, order: m.StartPolling) -> None:
         require(order.period_ns == POLL_PERIOD_NS, "quotes are polled every 5 s")

@@ -6,6 +6,7 @@ commodities trade at hours of their own.
 """
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from datetime import datetime, time
 from itertools import pairwise
 
@@ -33,6 +34,8 @@ TOKENS = {
     "NSE:DROWSY": DROWSY,  # trades every ten minutes: its age proves nothing
 }
 MORE = {"NSE:NIFTY BANK": BANK, "NSE:SBIN": SBIN, "NSE:TCS": TCS}  # on days with several sockets
+BOND, VIX = 271113, 264969
+SLOW = {"NSE:NIFTY GS 10YR": BOND, "NSE:INDIA VIX": VIX}  # indices of which one never ticks
 MCX = 7
 CRUDE, GOLD, SILVER = 112_321_287, 112_418_567, 113_055_239
 COMMODITIES = {  # on days that have an evening
@@ -40,10 +43,11 @@ COMMODITIES = {  # on days that have an evening
     "MCX:GOLD26DECFUT": GOLD,
     "MCX:SILVER26DECFUT": SILVER,
 }
-LISTED = TOKENS | MORE | COMMODITIES
+LISTED = TOKENS | MORE | SLOW | COMMODITIES
 PERIODS_NS = {
     NIFTY: 1 * S, INFY: 2 * S, RELIANCE: 5 * S, DROWSY: 600 * S,
     BANK: 1 * S, SBIN: 3 * S, TCS: 4 * S,
+    BOND: 30_000 * S, VIX: 40 * S,
     CRUDE: 1 * S, GOLD: 2 * S, SILVER: 5 * S,
 }  # fmt: skip
 
@@ -111,9 +115,25 @@ class Exchange:
         self._equity = equity
         self._commodity = commodity or Floor([])
         self.floors = (equity, commodity) if commodity else (equity,)
+        self._own: dict[int, Floor] = {}  # of indices that stand still by themselves
+
+    @property
+    def all_floors(self) -> tuple[Floor, ...]:
+        return (*self.floors, *self._own.values())
 
     def floor_of(self, token: int) -> Floor:
+        return self._own.get(token) or self.home_of(token)
+
+    def home_of(self, token: int) -> Floor:
         return self._commodity if segment_of(token) == MCX else self._equity
+
+    def stand(self, tokens: Iterable[int], from_ns: int, to_ns: int) -> None:
+        """These stand still for a while, and all else of their floor trades on."""
+        for token in tokens:
+            home = self.home_of(token)
+            own = Floor(list(home.sessions), is_announced=home.is_announced)
+            own.pause(from_ns, to_ns)
+            self._own[token] = own
 
     def moments(self) -> list[int]:
         """When trading begins or ends."""
@@ -151,11 +171,12 @@ class Exchange:
             exchange_timestamp=at_ns // S if mode == FULL else None,
         )  # fmt: skip
 
-    def quote(self, token: int, utc_ns: int) -> dict[str, object]:
+    def quote(self, token: int, utc_ns: int, more: int = 0) -> dict[str, object]:
+        """`more`: paise above what is streamed, as a settlement price."""
         version = self.version(token, utc_ns)
         item: dict[str, object] = {
             "instrument_token": token,
-            "last_price": (BASE + version) / DIVISOR_DEFAULT,
+            "last_price": (BASE + version + more) / DIVISOR_DEFAULT,
         }
         if not is_index(token):
             item["volume"] = version

@@ -77,9 +77,14 @@ class Kite:
         self.socket: SocketMode = "ok"
         self.latency_s = 1.0  # factor
         self.lacking: int | None = None  # token of an instrument that quotes do not have
+        self.frozen: frozenset[int] = frozenset()  # they move, and no stream tells
+        self.frozen_ns = 0  # UTC: since when
+        self.thawed_ns: dict[int, int] = {}  # UTC: until when
+        self.more = 0  # paise by which quotes are above what is streamed
         self.lacked_ns: dict[int, int] = {}  # UTC of the first quote that lacked it
         # Action -> how many of the next messages never arrive; "mode" is any of them.
         self.losing: dict[str, int] = {}
+        self.opened = 0  # sockets, so far
         self._rng = rng
         self._utc_ns = utc_ns
         self._quoted_ns = -S
@@ -89,7 +94,8 @@ class Kite:
     def heal(self) -> None:
         """Everything answers again. What is half open stays so, as it would."""
         self.rest, self.net, self.socket, self.ghosts, self.latency_s = "ok", "ok", "ok", 0, 1.0
-        self.lacking = None
+        self.thawed_ns.update(dict.fromkeys(self.frozen, self._utc_ns()))
+        self.lacking, self.frozen, self.more = None, frozenset(), 0
         self.lacked_ns.clear()
         self.losing.clear()
         for account in self.accounts.values():
@@ -150,7 +156,7 @@ class Kite:
         if self.lacking in tokens and len(tokens) > 1:  # of one alone a probe asks
             self.lacked_ns.setdefault(self.lacking, now_ns)
         listed = [token for token in tokens if token != self.lacking]
-        quotes = {token: self.exchange.quote(token, now_ns) for token in listed}
+        quotes = {token: self.exchange.quote(token, now_ns, self.more) for token in listed}
         return delay_s, Quoted(request, "ok", quotes)
 
     def _rest_fault(self) -> tuple[float, str] | None:
@@ -186,6 +192,7 @@ class Kite:
             return delay_s, UPGRADE_FAILED.format("403 - Forbidden")
         assert account is not None
         self.sockets[link] = Socket(link, account)
+        self.opened += 1
         return (self._rng.uniform(2, 16) if self.socket == "slow" else delay_s), ""
 
     def is_lost(self, ask: Ask) -> bool:
@@ -214,7 +221,8 @@ class Kite:
         now_ns = self._utc_ns()
         if socket.fault == "mute":
             return HEARTBEAT
-        versions = {t: self.exchange.version(t, now_ns) for t in socket.modes}
+        ticking = socket.modes.keys() - self.frozen
+        versions = {t: self.exchange.version(t, now_ns) for t in socket.modes if t in ticking}
         changed = [t for t, version in versions.items() if version != socket.sent.get(t)]
         return self._packets(socket, changed) if changed else HEARTBEAT
 

@@ -329,7 +329,7 @@ class Observer:
             if is_old and socket is not None and not socket.fault:
                 open_keys = {i.key for i in shard.instruments if world.is_open_hours(i.token)}
                 keys = open_keys & reader.keys
-                if world.has_idle_canaries(shard):
+                if world.is_in_doubt(shard):
                     continue
                 new = self._new_keys(reader, keys)
                 require(keys <= fresh | new, "a socket that streams is believed")

@@ -30,7 +30,8 @@ from kitefeed.actors.supervisor import (
 from kitefeed.actors.supervisor.facts import Link, LinkState, Operate, Persist, Shard
 from kitefeed.actors.supervisor.machine import Supervisor
 from kitefeed.actors.supervisor.state import State
-from kitefeed.actors.ticker import link_state, liveness, subscriptions
+from kitefeed.actors.ticker import canaries, link_state, liveness, subscriptions
+from kitefeed.actors.ticker.canaries import Canaries, Pace
 from kitefeed.actors.token_validator import machine as validator
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import IngestBatch
@@ -141,6 +142,24 @@ def _of_any_mode(self: orders.Orders, message: m.Confirmed) -> None:
     _confirm(self, msgspec.structs.replace(message, modes=()))
 
 
+def _of_canaries_only(self: Canaries) -> int:
+    """What the others do proves nothing."""
+    ticked_ns = [canary.ticked_ns for canary in self._all.values() if canary.is_relied_on]
+    return max(ticked_ns, default=0)
+
+
+def _never_excused(self: Canaries, now_ns: int) -> None:
+    _look_at(self, now_ns)
+    for canary in self._all.values():
+        canary.is_excused = False
+    self._judge(now_ns)
+
+
+def _never_alone(self: liveness.Liveness, *arguments: Any, **options: Any) -> liveness.Doubt:
+    return _doubt(self, *arguments, **options)._replace(is_alone=False)
+
+
+_doubt, _look_at = liveness.Liveness._doubt, Canaries.look
 _confirm = orders.Orders.confirm
 _feed, _let_in, _ask, _wait_network = headline._feed, dial.let_in, probe.ask, dial.wait_network
 _candidate, _wish, _conclude, _seen = rest._candidate, rest._wish, session._conclude, session.seen
@@ -176,6 +195,29 @@ PLANTS: dict[str, list[Plant]] = {
         (session, "UNVERIFIED_CHECK_NS", 10 * MINUTE_NS)
     ],
     "a damaged session file is told after a minute": [(watcher, "GRACE_NS", MINUTE_NS)],
+    # the silence of canaries
+    "a silent canary makes all of its socket stale": [
+        (Canaries, "proven_ns", property(_of_canaries_only)),
+        (Canaries, "look", _never_excused),
+    ],
+    "a silent canary holds nothing": [(Canaries, "_is_held", lambda *_: False)],
+    "what is held is read as fresh": [
+        (fence.Holding, "held_segments", property(lambda _: [], nothing))
+    ],
+    "an index that never ticks is a canary for ever": [
+        (canaries, "PRESUMED_NS", HOUR_NS),
+        (Pace, "ticked", nothing),
+        (Canaries, "settled", nothing),
+    ],
+    "a socket is given up because one alone is silent": [
+        (liveness.Liveness, "_doubt", _never_alone),
+        (doubt, "_is_ticking", lambda shard, about: False),
+        (probe, "_has_ticked", lambda shard: False),
+    ],
+    "the ticker is not told what a quote says": [(doubt, "_settle", nothing)],
+    "a settlement price costs one socket after another": [
+        (doubt, "_is_futile", lambda s, shard, about: False)
+    ],
     # refusals and waits
     "a handshake ends a series of refusals": [(dial, "let_in", _ends_series)],
     "a handshake is a proof of life": [(link, "opened", _and_then(link.opened, _live_at_once))],

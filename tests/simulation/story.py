@@ -21,8 +21,10 @@ from tests.simulation.alone import (
     batches_lost,
     held_up,
     hides,
+    indices_stand,
     knocks,
     messages_lost,
+    settles,
     things,
 )
 from tests.simulation.basket import (
@@ -131,6 +133,8 @@ class Story:
             if any(world.is_quiet(socket) for socket in self.sockets):
                 self._one_thing(hides)
                 self._found_out()
+            self._one_thing(indices_stand)
+            self._one_thing(settles)
         if self.is_whole:
             self._until(15, 45)
             s = world.centre.machine.state
@@ -287,6 +291,7 @@ class Story:
         for socket in self.sockets:
             if socket.fault == "mute" and not world.mute_seen_ns(socket):
                 socket.fault = ""  # it would be so all evening
+                socket.faulty_since_ns = world.now_ns
         state = world.centre.machine.state
         if state.override != "auto":
             world.centre.operate(m.SetSource("auto"))
@@ -346,8 +351,9 @@ class Story:
         wanted = {self.basket.anchor} | (carried.keys() & reader.keys)
         return {
             key for key in wanted
-            if world.exchange.floor_of(LISTED[key]) in floors
-            and (key not in carried or not world.has_idle_canaries(carried[key]))
+            if world.exchange.home_of(LISTED[key]) in floors
+            and world.exchange.floor_of(LISTED[key]).is_trading(world.true_utc_ns)
+            and (key not in carried or not world.is_in_doubt(carried[key]))
             and (key not in carried or not self._is_hidden(carried[key]))
         }  # fmt: skip
 

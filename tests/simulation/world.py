@@ -20,6 +20,7 @@ from kitefeed.actors.runtime import calendar_file
 from kitefeed.actors.supervisor.facts import Clock, LinkState, Send, Shard
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.actors.ticker.link_state import BEAT_NS
+from kitefeed.actors.ticker.machine import LinkId
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import IngestBatch, encode
 from kitefeed.protocol.kite.ticks import segment_of
@@ -45,6 +46,10 @@ HUNG_NS = 8 * S  # a process that hangs is killed after five seconds without a b
 CALENDAR = calendar_file.load()
 # Ten seconds without a canary, a quote, a second's grace; three sockets are asked about in turn.
 CANARY_SEEN_NS = 25 * S
+THAWED_NS = 16 * S
+QUICK_NS = 5 * S // 2  # what ticks more seldom is no canary
+# A silent canary is found out, and a quote had, within so long: then others are believed.
+IDLE_SEEN_NS = 25 * S
 QUIET_NS = 10 * S
 QUIET_SEEN_NS = 55 * S  # without any of them a quote is asked after ten seconds, and after thirty
 QUIET_AGAIN_NS = 30 * S  # about another: what trades in an auction proves nothing
@@ -85,6 +90,7 @@ class World:
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._number = 0
         self._alert_until_ns = 0
+        self._unanswered_ns = 0  # when a quote could last not be had
         self._grants: dict[int, m.Grant] = {}  # shard -> the last that was sent
         self._batches: dict[int, IngestBatch] = {}  # shard -> the last with ticks
         self.stood_ns = 0  # when the supervisor was last hindered from looking after the others
@@ -211,15 +217,30 @@ class World:
         return True
 
     def is_open_hours(self, token: int) -> bool:
-        """Trading for a while, and the calendar knows it."""
+        """Trading for a while, and the calendar knows it; and streamed."""
+        thawed_ns = self.kite.thawed_ns.get(token, 0)
+        if token in self.kite.frozen or self.true_utc_ns - thawed_ns < THAWED_NS:
+            return False
         moments = (self.true_utc_ns - seconds * S for seconds in (0, 8, 16))
         is_known = self.centre.machine.state.market.is_open(segment_of(token), self.utc_ns)
         return is_known and all(map(self.exchange.floor_of(token).is_trading, moments))
 
     def _canaries(self, tokens: Iterable[int], utc_ns: int) -> list[int]:
-        """Those of which the calendar says that they tick at that time."""
-        canaries = filter(self.basket.is_canary, tokens)
+        """Those of which the calendar says that they tick at that time; not those that are slow, or
+        stand still."""
+        canaries = [t for t in tokens if self.basket.is_canary(t) and self._is_quick(t, utc_ns)]
         return [t for t in canaries if self.calendar.is_trading(segment_of(t), utc_ns)]
+
+    def _is_quick(self, token: int, utc_ns: int) -> bool:
+        is_own = self.exchange.floor_of(token) is not self.exchange.home_of(token)
+        is_standing = is_own and not self.exchange.floor_of(token).is_trading(utc_ns)
+        return PERIODS_NS[token] <= QUICK_NS and token not in self.kite.frozen and not is_standing
+
+    def is_lively(self, socket: Socket) -> bool:
+        """Whether something on it ticks all the time, and has done so for a while."""
+        is_old = self.now_ns - socket.faulty_since_ns > 10 * S
+        quick = [token for token in socket.modes if self._is_quick(token, self.true_utc_ns)]
+        return is_old and not socket.fault and any(map(self.is_open_hours, quick))
 
     def is_watched(self, socket: Socket) -> bool:
         """Whether its silence would be noticed: something on it truly ticks, and is known to, also
@@ -246,23 +267,42 @@ class World:
         has_canaries = bool(self._canaries(socket.modes, self.true_utc_ns))
         return not has_canaries and any(map(self.is_open_hours, socket.modes))
 
-    def has_idle_canaries(self, shard: Shard) -> bool:
+    def is_in_doubt(self, shard: Shard) -> bool:
         """Whether only such are on its socket, or were just now, as ought to tick and do not, as in
         a halt, or in a session of one segment that the calendar does not know: then all of it is in
-        doubt."""
+        doubt, until others tick on, or a quote tells."""
+        moments = (self.true_utc_ns - seconds * S for seconds in range(0, IDLE_SEEN_NS // S + 1, 3))
+        idle = [self._has_idle_canaries(shard, utc_ns) for utc_ns in moments]
+        if not any(idle):
+            return False
+        socket = self.kite.sockets.get(LinkId(shard.number, shard.link.epoch))
+        is_lively = socket is not None and self.is_lively(socket)
+        is_long = self.true_utc_ns - self.kite.frozen_ns > IDLE_SEEN_NS
+        if self.kite.frozen and not is_lively:
+            return True  # the market moves, and nothing on it ticks
+        return not (all(idle) and is_long and (is_lively or self.is_answering_for(IDLE_SEEN_NS)))
+
+    def _has_idle_canaries(self, shard: Shard, utc_ns: int) -> bool:
         state = self.centre.machine.state
         own, others = (
             [i.token for i in instruments if self.basket.is_canary(i.token)]
             for instruments in (shard.instruments, state.instruments)
         )
-        for utc_ns in (self.true_utc_ns, self.true_utc_ns - 3 * S):
-            canaries = self._canaries(own, utc_ns) or self._canaries(others, utc_ns)[:1]
-            if state.is_overruled:
-                canaries = own or others[:1]
-            floors = {self.exchange.floor_of(token) for token in canaries}
-            if floors and not any(floor.is_trading(utc_ns) for floor in floors):
-                return True
-        return False
+        due = [t for t in own if self.calendar.is_trading(segment_of(t), utc_ns)]
+        due = due or [t for t in others if self.calendar.is_trading(segment_of(t), utc_ns)][:1]
+        if state.is_overruled:
+            due = own or others[:1]
+        ticking = [t for t in due if self.exchange.floor_of(t).is_trading(utc_ns)]
+        return bool(due) and not any(self._is_quick(token, utc_ns) for token in ticking)
+
+    def is_answering_for(self, for_ns: int) -> bool:
+        """Whether Kite has answered quotes for so long."""
+        kite, s = self.kite, self.centre.machine.state
+        is_answered = kite.rest == "ok" and kite.net == "ok" and kite.lacking is None
+        is_good = is_answered and kite.is_alive(s.session.fingerprint) and not kite.more
+        if not is_good or kite.latency_s != 1.0:
+            self._unanswered_ns = self.now_ns
+        return self.now_ns - self._unanswered_ns > for_ns
 
     def is_steady_machine(self) -> bool:
         """All processes run and know each other; the clock is right; reports come at once."""
@@ -317,7 +357,8 @@ class World:
             if socket.fault == "half_open" and socket.link in self.kite.sockets:
                 self.alert(2)
                 self.observer.shaken()
-                socket.fault, socket.frame_due_ns = "", self.now_ns + S // 20
+                socket.fault, socket.faulty_since_ns = "", self.now_ns
+                socket.frame_due_ns = self.now_ns + S // 20
                 self.ticker.do(lambda: self.ticker.frame(socket.link, before))
 
         self.after(seconds, release)

@@ -75,6 +75,16 @@ def test_a_dead_source_is_not_fresh_but_keeps_its_name(reader: Reader) -> None:
     assert (reader.value().is_fresh, reader.value().source) == (False, "websocket")
 
 
+def test_what_is_held_because_of_a_silent_canary_is_not_fresh_and_keeps_its_source(
+    reader: Reader,
+) -> None:
+    reader.tick()
+    reader.heartbeat(held_segments=(9,))
+    assert reader.value().is_fresh  # indices are, it is a share
+    reader.heartbeat(held_segments=(9, 1))
+    assert (reader.value().is_fresh, reader.value().source) == (False, "websocket")
+
+
 @pytest.mark.parametrize("feed", ["closed", "paused", "misconfigured", "stale", "no_entitlement"])
 def test_nothing_is_fresh_under_a_headline_that_denies_it(reader: Reader, feed: str) -> None:
     reader.tick()

@@ -92,6 +92,7 @@ class Reader:
         fresh_shards: list[int] | None = None,
         loss_age_ns: int = -1,
         full_queues: int = 0,
+        held_segments: tuple[int, ...] = (),
     ) -> None:
         self._heartbeat_seq += 1
         sent_ns = self.now_ns - sent_ago_ns
@@ -99,6 +100,7 @@ class Reader:
             epoch, granted, period_ns=period_ns,
             heard_ns=sent_ns if is_alive else 0, frame_ns=sent_ns, value_ns=sent_ns,
             loss_ns=0 if loss_age_ns < 0 else sent_ns - loss_age_ns,
+            held_segments=[*held_segments],
         )  # fmt: skip
         fence = Fence()
         fence.holdings[0] = held

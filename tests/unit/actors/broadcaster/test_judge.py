@@ -94,3 +94,12 @@ def test_values_of_a_closed_segment_are_fresh_for_a_minute_at_most() -> None:
 def test_nothing_is_told_of_the_segments_of_a_shard_that_has_no_fresh_values() -> None:
     words = FeedState("closed", "websocket", closed_segments=[1, 9], fresh_shards=[0])
     assert judged(fence(), words).segments == []
+
+
+@pytest.mark.parametrize("closed", [[], [9]])
+def test_of_a_segment_that_is_held_nothing_is_fresh(closed: list[int]) -> None:
+    words = FeedState("live", "websocket", fresh_shards=[0], closed_segments=closed)
+    made = fence()
+    made.holdings[0].held_segments = [9]
+    assert judged(made, words).segments == [SegmentHealth(9, 0)]
+    assert judged(made, words).fresh_since_ns == 1

@@ -475,6 +475,23 @@ def test_a_silent_canary_ends_life_but_no_canary_does_not(world: World) -> None:
     assert is_alive(world)
 
 
+def test_what_a_source_holds_is_told_at_once_and_ends_with_its_grant(world: World) -> None:
+    def held() -> list[int]:
+        return [s.segment for s in world.heartbeat().shards[0].segments if not s.fresh_since_ns]
+
+    world.give(e.Told(m.Announce(f.FeedState("live", "websocket")), world.utc_ns))
+    world.batch(INFY)
+    world.published.clear()
+    world.batch(held=[9])
+    assert held() == [9]
+    assert is_alive(world)
+    world.batch()
+    assert held() == []
+    world.batch(held=[9])
+    world.grant(2, "rest")
+    assert held() == []
+
+
 def test_a_poller_is_alive_for_two_periods_after_its_last_value(world: World) -> None:
     world.grant(2, "rest")
     for _ in range(11):

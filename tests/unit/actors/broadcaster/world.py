@@ -61,6 +61,7 @@ class World:
         flags: int = 0,
         period_ns: int = 0,
         shard: int = 0,
+        held: list[int] | None = None,
     ) -> None:
         self._batch_seq = self._batch_seq + 1 if batch_seq is None else batch_seq
         is_tick = bool(topics) and topics[0].startswith(b"tick/") and not flags & Flag.STALE
@@ -78,6 +79,7 @@ class World:
             list(topics) if is_tick else [],
             [bytes(BODY)] * len(topics) if is_tick else [],
             [flags] * len(topics) if is_tick and flags else [],
+            held or [],
         )
         self.give(e.Ingest(f.encode(batch), self.utc_ns))
 

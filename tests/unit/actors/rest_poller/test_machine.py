@@ -249,7 +249,7 @@ def test_a_probe_compares_price_and_volume(
     stage: Stage, price: int | None, volume: int | None, outcome: str
 ) -> None:
     assert stage.tell(m.Probe(4, "fp", INFY.token, price, volume)) == [Ask(1, "fp", (INFY.token,))]
-    assert stage.answer() == [m.Probed(4, outcome)]  # type: ignore[arg-type]
+    assert stage.answer() == [m.Probed(4, outcome, last_price=158_025)]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("outcome", ["token", "permission", "rate", "network", "input"])

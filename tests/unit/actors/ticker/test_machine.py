@@ -499,21 +499,14 @@ def test_nothing_is_doubted_where_nothing_was_asked_or_nothing_arrives(stage: St
     assert not [each for each in said if isinstance(each, m.LinkDoubt)]
 
 
-def test_mute_canaries_are_doubted_every_ten_seconds(stage: Stage) -> None:
+def test_a_stream_on_which_nothing_ticks_is_doubted_every_ten_seconds(stage: Stage) -> None:
     stage.open(INFY, NIFTY)
     assert stage.ticker.handle(Wake(), stage.at_ns) == []
     for _ in range(3):
         stage.frame(tick(INFY), tick(NIFTY, 1, FULL))
-    last_ns = stage.at_ns
-    said: list[object] = []
-    for _ in range(26):
-        said += stage.run(1)
-        (batch,) = batches(stage.frame(tick(INFY)))
-        assert batch.canary_boot_ns == last_ns
-    doubts = [each for each in said if isinstance(each, m.LinkDoubt)]
-    assert doubts == [m.LinkDoubt(0, 1, "canary", NIFTY.token, 1)] * 2
+    assert doubts_in(stage.run(26)) == [m.LinkDoubt(0, 1, "canary", NIFTY.token, 1)] * 2
     stage.frame(tick(NIFTY, 2, FULL))
-    assert not [each for each in stage.run(9) if isinstance(each, m.LinkDoubt)]
+    assert not doubts_in(stage.run(9))
 
 
 def test_what_is_read_after_the_process_stood_still_may_be_as_old_as_that(stage: Stage) -> None:

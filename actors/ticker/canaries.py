@@ -1,0 +1,236 @@
+"""The always-active instruments of one link: which of them may be relied on, and what their silence
+holds stale. Pure, fed with time.
+
+A canary that has been silent for SILENT_NS puts the whole stream in doubt only as long as nothing
+else ticks either, and no quote says that nothing is missing. While others tick, its silence holds
+stale what is like it: the instruments of its segment, if none of these has ticked meanwhile. How
+an instrument ticks is learned: one that pauses like any other, or never ticks, is no canary.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from kitefeed.protocol.kite.ticks import segment_of
+from kitefeed.protocol.messages import Instrument
+
+SILENT_NS = 5_000_000_000  # nothing that is always active pauses for so long
+QUICK_NS = 2_500_000_000  # the pace of a canary: half of that
+QUICK_TICKS = 5  # in a row at that pace: it is one
+SILENCES_MAX = 2  # that ended by themselves before it was quick again: it is none
+PRESUMED_NS = 600_000_000_000  # without one tick while others tick, nor a quote of it: it is none
+VOUCHED_NS = 15_000_000_000  # a quote is good until the next, asked for every 10 s, is answered
+RESUMED_NS = 1_500_000_000  # a segment that ticks again is held for so long
+# More than so many are a crowd: that all are silent is the doubt, and none of them is looked at.
+CROWD_MIN = 257
+
+
+@dataclass(slots=True)
+class Pace:
+    """How an instrument has ticked so far, on all links: presumed to be always active, seen to be
+    (quick), or seen not to be (slow)."""
+
+    word: Literal["presumed", "quick", "slow"] = "presumed"
+    quick_ticks: int = 0
+    silences: int = 0  # since it was last quick
+
+    def ticked(self, gap_ns: int, *, was_silent: bool) -> None:
+        self.quick_ticks = self.quick_ticks + 1 if gap_ns <= QUICK_NS else 0
+        if was_silent:
+            self.silences += 1
+            if self.word != "quick" or self.silences >= SILENCES_MAX:
+                self.word = "slow"
+        elif self.quick_ticks >= QUICK_TICKS:
+            self.word, self.silences = "quick", 0
+
+
+@dataclass(slots=True)
+class _Canary:
+    token: int
+    pace: Pace
+    ticked_ns: int  # or when it was first asked for
+    is_silent: bool = False
+    is_excused: bool = False  # others went on while it was silent: the stream is not its to judge
+    asked_ns: int = 0  # when a quote was last asked for because it alone is silent
+
+    @property
+    def is_relied_on(self) -> bool:
+        return self.pace.word != "slow" and not self.is_excused
+
+    def tick(self, now_ns: int) -> None:
+        self.pace.ticked(now_ns - self.ticked_ns, was_silent=self.is_silent)
+        self.ticked_ns, self.is_silent, self.is_excused = now_ns, False, False
+
+
+@dataclass(slots=True)
+class _Segment:
+    """What is like its canaries: all of this link with the same low byte of the token."""
+
+    members: frozenset[int]
+    canaries: frozenset[int]
+    has_values: bool  # of guards alone nothing is read
+    ticked_ns: int
+    vouched_ns: int = 0  # until then a quote vouches for it
+    is_held: bool = False
+    resumed_ns: int = 0  # when what held it ended, 0 while it lasts
+
+    def hold(self, now_ns: int, *, is_silent: bool) -> bool:
+        """Whether it is held from now on: a little longer than the silence, because the others of
+        it have to tick, too, and readers of the latest only are told so once a second."""
+        if is_silent:
+            self.is_held, self.resumed_ns = True, 0
+        elif self.is_held:
+            self.resumed_ns = self.resumed_ns or now_ns
+            self.is_held = now_ns - self.resumed_ns < RESUMED_NS
+        return self.is_held
+
+
+@dataclass(slots=True)
+class Canaries:
+    """`paces`: shared by all links, by token. `held`: segments whose values are stale because of a
+    silent canary; a new list whenever it changes. `is_relied_on`: whether the silence of everything
+    means something."""
+
+    paces: dict[int, Pace]
+    held: list[int] = field(default_factory=list)
+    is_relied_on: bool = False
+    _all: dict[int, _Canary] = field(default_factory=dict)
+    _segments: dict[int, _Segment] = field(default_factory=dict)
+    _crowd: frozenset[int] = frozenset()
+    _since_ns: int = 0  # when there was first one
+    _news_ns: int = 0
+    _vouched_ns: int = 0
+
+    @property
+    def proven_ns(self) -> int:
+        """When the stream was last proven by a tick or a quote, or first asked for; 0 while nothing
+        on it is relied on. A time to come while a quote vouches for it."""
+        if not self.is_relied_on:
+            return 0
+        return max(self._since_ns, self._news_ns, self._vouched_ns - SILENT_NS)
+
+    @property
+    def are_looked_at(self) -> bool:
+        """Whether any of them may fall silent while others tick."""
+        return bool(self._all)
+
+    @property
+    def relied_on(self) -> Collection[int]:
+        return self._crowd or [c.token for c in self._all.values() if c.is_relied_on]
+
+    def subscribed(self, instruments: Collection[Instrument], now_ns: int) -> None:
+        """The set that ought to tick from now on."""
+        tokens = frozenset(i.token for i in instruments if i.is_canary)
+        if tokens and not (self._all or self._crowd):
+            self._since_ns = now_ns
+        self._crowd = tokens if len(tokens) >= CROWD_MIN else frozenset()
+        own = tokens - self._crowd
+        for token in self._all.keys() - own:
+            del self._all[token]
+        for token in own - self._all.keys():
+            pace = self.paces.setdefault(token, Pace())
+            self._all[token] = _Canary(token, pace, now_ns)
+        before = self._segments
+        self._segments = {
+            number: self._segment(number, instruments, before.get(number), now_ns)
+            for number in sorted(set(map(segment_of, own)))
+        }
+        self._judge(now_ns)
+
+    def _segment(
+        self, number: int, instruments: Iterable[Instrument], before: _Segment | None, now_ns: int
+    ) -> _Segment:
+        members = [i for i in instruments if segment_of(i.token) == number]
+        return _Segment(
+            members=frozenset(i.token for i in members),
+            canaries=frozenset(i.token for i in members if i.token in self._all),
+            has_values=not all(i.is_guard for i in members),
+            ticked_ns=before.ticked_ns if before else now_ns,
+            vouched_ns=before.vouched_ns if before else 0,
+            is_held=before.is_held if before else False,
+            resumed_ns=before.resumed_ns if before else 0,
+        )
+
+    def ticked(self, tokens: list[int], now_ns: int) -> None:
+        """News of these."""
+        self._news_ns = now_ns
+        for segment in self._segments.values():
+            if segment.members.isdisjoint(tokens):
+                continue
+            segment.ticked_ns = now_ns
+            for token in segment.canaries.intersection(tokens):
+                self._all[token].tick(now_ns)
+
+    def look(self, now_ns: int) -> None:
+        """Notices who is silent while frames arrive."""
+        for canary in self._all.values():
+            silent_ns = now_ns - canary.ticked_ns
+            if silent_ns < SILENT_NS:
+                continue
+            canary.is_silent = True
+            if self._news_ns - canary.ticked_ns >= SILENT_NS:
+                canary.is_excused = True
+                if canary.pace.word == "presumed" and silent_ns >= PRESUMED_NS:
+                    canary.pace.word = "slow"
+        self._judge(now_ns)
+
+    def _judge(self, now_ns: int) -> None:
+        """Derives what is relied on and held."""
+        is_any_relied_on = any(canary.is_relied_on for canary in self._all.values())
+        self.is_relied_on = bool(self._crowd) or is_any_relied_on
+        held = [n for n, segment in self._segments.items() if self._is_held(segment, now_ns)]
+        if held != self.held:
+            self.held = held
+
+    def _is_held(self, segment: _Segment, now_ns: int) -> bool:
+        if now_ns < segment.vouched_ns:
+            segment.is_held = False
+            return False
+        is_silent = segment.has_values and now_ns - segment.ticked_ns >= SILENT_NS
+        return segment.hold(now_ns, is_silent=is_silent and bool(self._silent_in(segment)))
+
+    def _silent_in(self, segment: _Segment) -> list[_Canary]:
+        """Those whose silence holds it."""
+        canaries = (self._all[token] for token in sorted(segment.canaries))
+        return [canary for canary in canaries if canary.is_silent and canary.pace.word != "slow"]
+
+    def silent(self, number: int) -> tuple[int, ...]:
+        """The canaries that hold a segment."""
+        return tuple(canary.token for canary in self._silent_in(self._segments[number]))
+
+    def is_in_doubt(self, now_ns: int) -> bool:
+        """Whether the whole stream is: nothing of it is believed."""
+        return self.is_relied_on and now_ns - self.proven_ns >= SILENT_NS
+
+    def to_ask_about(self, now_ns: int, after_ns: int) -> int | None:
+        """One of which only a quote can say whether it is slow or frozen: never seen to be quick,
+        and silent alone for `after_ns`; each as seldom as that."""
+        for number in self.held:
+            holding = self._silent_in(self._segments[number])
+            if any(canary.pace.word == "quick" for canary in holding):
+                continue
+            for canary in holding:
+                if (
+                    canary.is_excused
+                    and now_ns - max(canary.ticked_ns, canary.asked_ns) >= after_ns
+                ):
+                    canary.asked_ns = now_ns
+                    return canary.token
+        return None
+
+    def settled(
+        self, token: int, outcome: Literal["same", "moved", "lacking"], now_ns: int
+    ) -> None:
+        """A quote of `token` says the same as the stream, or another price; of one that quotes lack
+        nobody can say whether the stream or the instrument is dead."""
+        if outcome == "same":
+            self._vouched_ns = now_ns + VOUCHED_NS
+        canary = self._all.get(token)
+        if canary is not None and canary.is_silent:
+            if outcome == "same":
+                self._segments[segment_of(token)].vouched_ns = now_ns + VOUCHED_NS
+            if outcome == "lacking":
+                canary.is_excused = True
+            elif canary.pace.word == "presumed":
+                canary.pace.word = "slow"
+        self._judge(now_ns)
