@@ -6,6 +6,7 @@ otherwise hang the exit for ever.
 """
 
 import os
+import struct
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -19,7 +20,7 @@ from kitefeed.protocol.errors import BadInput, Unavailable
 from kitefeed.protocol.keys import ClientKeys, KeyPair
 from kitefeed.protocol.messages import ControlReply, ControlRequest, new_id, open_reply, seal
 from kitefeed.protocol.secret import Secret
-from kitefeed.protocol.topology import BUS, CONTROL, FEED, INGEST, endpoint, socket_path
+from kitefeed.protocol.topology import BUS, CONTROL, FEED, INGEST, endpoint
 from kitefeed.protocol.topology import Wire as WireRow
 
 DRAIN_MAX = 256  # frames handled per turn, so that timers and other sockets get theirs
@@ -28,7 +29,7 @@ DEALER_BYTES_MAX = 4 * 1_048_576  # a Subscribe of 9,000 instruments is ~300 kB
 REPORTS_QUEUED_MAX = 2  # an old one is worth nothing
 HEARTBEAT_MS = 1_000
 PEER_LOST_MS = 3_000
-HANDSHAKE_MS = 5_000  # a tcp connection that says nothing costs a descriptor no longer than this
+HANDSHAKE_MS = 5_000  # a connection that says nothing costs a descriptor no longer than this
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"  # libzmq's own name for it
 
 # `Socket.send` without pyzmq's checks of its arguments: 0.4 us a message against 1.2.
@@ -96,6 +97,10 @@ class Wire:
     def close(self) -> None:
         self._loop.remove_reader(self.socket.fileno())
         self.socket.close(0)
+
+    def look(self) -> None:
+        """To be called after anything else was done with the socket: it may swallow the edge."""
+        self._schedule()
 
     def _schedule(self) -> None:
         if not self._is_drain_due:
@@ -181,17 +186,17 @@ def _socket(kind: int, *, send_hwm: int, receive_hwm: int, bytes_max: int) -> zm
     return socket
 
 
-def bind_bus(runtime_dir: Path) -> zmq.Socket[bytes]:
+def bus_socket() -> zmq.Socket[bytes]:
     """The supervisor's end of the bus. Unreachable peers raise instead of vanishing silently."""
-    return _bind_router(runtime_dir, BUS)
+    return _router_socket(BUS)
 
 
-def bind_control(runtime_dir: Path) -> zmq.Socket[bytes]:
+def control_socket() -> zmq.Socket[bytes]:
     """The supervisor's end of the control socket."""
-    return _bind_router(runtime_dir, CONTROL)
+    return _router_socket(CONTROL)
 
 
-def _bind_router(runtime_dir: Path, wire: WireRow) -> zmq.Socket[bytes]:
+def _router_socket(wire: WireRow) -> zmq.Socket[bytes]:
     socket = _socket(
         zmq.ROUTER,
         send_hwm=wire.binder_hwm,
@@ -199,9 +204,9 @@ def _bind_router(runtime_dir: Path, wire: WireRow) -> zmq.Socket[bytes]:
         bytes_max=wire.message_bytes_max,
     )
     socket.router_mandatory = True
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, PEER_LOST_MS)
-    _bind(socket, endpoint(runtime_dir, wire))
     return socket
 
 
@@ -236,7 +241,7 @@ def _connect_dealer(address: str, hwm: int, *, is_immediate: bool = True) -> zmq
     return socket
 
 
-def bind_ingest(runtime_dir: Path) -> zmq.Socket[bytes]:
+def ingest_socket() -> zmq.Socket[bytes]:
     """The broadcaster's end of ingest. It binds a SUB so that sources, which are restarted more
     often, own no address."""
     socket = _socket(
@@ -246,7 +251,7 @@ def bind_ingest(runtime_dir: Path) -> zmq.Socket[bytes]:
         bytes_max=INGEST.message_bytes_max,
     )
     socket.setsockopt(zmq.SUBSCRIBE, b"")
-    _bind(socket, endpoint(runtime_dir, INGEST))
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     return socket
 
 
@@ -260,16 +265,10 @@ def connect_ingest(runtime_dir: Path) -> zmq.Socket[bytes]:
     return socket
 
 
-def bind_feed(runtime_dir: Path) -> zmq.Socket[bytes]:
+def feed_socket() -> zmq.Socket[bytes]:
     """The broadcaster's end of the feed. VERBOSER: every subscribe and unsubscribe is reported, so
     that listeners can be counted and each new one gets its last values. NODROP: a full queue is
     told of, and not passed over in silence (`Wire.publish`)."""
-    socket = _feed_socket()
-    _bind(socket, endpoint(runtime_dir, FEED))
-    return socket
-
-
-def _feed_socket() -> zmq.Socket[bytes]:
     socket = _socket(
         zmq.XPUB,
         send_hwm=FEED.binder_hwm,
@@ -278,6 +277,7 @@ def _feed_socket() -> zmq.Socket[bytes]:
     )
     socket.setsockopt(zmq.XPUB_VERBOSER, 1)
     socket.setsockopt(zmq.XPUB_NODROP, 1)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     return socket
 
 
@@ -285,7 +285,7 @@ def bind_tcp_feed(address: str, own: KeyPair) -> zmq.Socket[bytes]:
     """The broadcaster's end of the feed for other hosts: encrypted, and only for clients that the
     ZAP wire, which is bound before, lets in. Raises OSError when `address` is taken or not
     this host's."""
-    socket = _feed_socket()
+    socket = feed_socket()
     try:
         socket.setsockopt(zmq.IPV6, int("[" in address))
         socket.setsockopt(zmq.CURVE_SERVER, 1)
@@ -293,10 +293,9 @@ def bind_tcp_feed(address: str, own: KeyPair) -> zmq.Socket[bytes]:
         socket.setsockopt(zmq.ZAP_DOMAIN, zap.DOMAIN)
         # Without it a connection that no ZAP answers for would be let in.
         socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
-        socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, PEER_LOST_MS)
-        _bind_plain(socket, address)
+        _bind(socket, address)
     except BaseException:
         socket.close(0)
         raise
@@ -361,26 +360,58 @@ def _set_reconnect(socket: zmq.Socket[bytes]) -> None:
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
 
 
-def rebind_if_gone(socket: zmq.Socket[bytes], runtime_dir: Path, wire: WireRow) -> bool:
-    """Binds `socket` anew when its file was deleted (by a cleaner of temporary files): peers that
-    are connected go on, but nobody else could reach it. True when that was done. Raises OSError
-    when the directory has gone, too."""
-    if socket_path(runtime_dir, wire).exists():
-        return False
-    _bind(socket, endpoint(runtime_dir, wire))
-    return True
+def give_listener(socket: zmq.Socket[bytes], descriptor: int, path: str) -> None:
+    """Lets `socket` take in who waits at a listening socket that was bound to `path`. It owns
+    `descriptor` from here on, also when OSError is raised. `take_listener` is the way back."""
+    socket.setsockopt(zmq.USE_FD, descriptor)
+    try:
+        _bind(socket, f"ipc://{path}")
+    except OSError:
+        os.close(descriptor)
+        raise
+
+
+def take_listener(socket: zmq.Socket[bytes], path: str) -> None:
+    """Closes the listener, and with it every connection that came through it."""
+    try:
+        socket.unbind(f"ipc://{path}")
+    except zmq.ZMQError:  # it has gone
+        pass
+
+
+class Caller(NamedTuple):
+    """What a connection at a socket of ours did: `kind` is of `ARRIVED`, `ADMITTED`, `GONE`."""
+
+    kind: str
+    descriptor: int
+
+
+ARRIVED, ADMITTED, GONE = "arrived", "admitted", "gone"
+_ARRIVALS = {int(zmq.EVENT_ACCEPTED): ARRIVED, int(zmq.EVENT_HANDSHAKE_SUCCEEDED): ADMITTED}
+_DEPARTURES = int(
+    zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+_EVENT = struct.Struct("=Hi")  # zmq_socket_monitor(3)
+
+
+def callers_of(socket: zmq.Socket[bytes], address: str) -> zmq.Socket[bytes]:
+    """A socket that tells of every connection to `socket` (`caller_of`); `address`: an `inproc`
+    address of its own. Nothing is dropped: libzmq would rather stop taking connections."""
+    socket.monitor(address, sum(_ARRIVALS) | _DEPARTURES)
+    made = _socket(zmq.PAIR, send_hwm=0, receive_hwm=0, bytes_max=-1)
+    made.connect(address)
+    return made
+
+
+def caller_of(frames: list[bytes]) -> Caller:
+    event, descriptor = _EVENT.unpack(frames[0])
+    return Caller(_ARRIVALS.get(event, GONE), descriptor)
 
 
 def _bind(socket: zmq.Socket[bytes], address: str) -> None:
-    """Binds with a socket file that only its owner can connect to. Raises OSError."""
-    before = os.umask(0o177)
-    try:
-        _bind_plain(socket, address)
-    finally:
-        os.umask(before)
-
-
-def _bind_plain(socket: zmq.Socket[bytes], address: str) -> None:
     """Raises OSError: zmq.ZMQError is none, and no other module knows it."""
     try:
         socket.bind(address)

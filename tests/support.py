@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+import zmq
 
 from kitefeed.actors.runtime import locks
 from kitefeed.protocol import messages as m
@@ -19,7 +20,7 @@ from kitefeed.protocol.errors import Unavailable
 from kitefeed.protocol.kite.repack import repack_frame
 from kitefeed.protocol.kite.ticks import BadFrame, TickBody
 from kitefeed.protocol.sockets import request
-from kitefeed.protocol.topology import CONTROL, endpoint
+from kitefeed.protocol.topology import CONTROL, Wire, endpoint
 
 T = TypeVar("T")
 
@@ -67,6 +68,16 @@ def decode_frame(frame: bytes) -> tuple[list[TickBody], BadFrame | None]:
     ticks = [_decode_tick(body) for body in packets.bodies]
     assert packets.tokens == [tick.instrument_token for tick in ticks]
     return ticks, packets.bad
+
+
+def bound(socket: "zmq.Socket[bytes]", runtime_dir: Path, wire: Wire) -> "zmq.Socket[bytes]":
+    """`socket` at the address of `wire`, as libzmq binds it: tests need no door."""
+    try:
+        socket.bind(endpoint(runtime_dir, wire))
+    except zmq.ZMQError:
+        socket.close(0)
+        raise
+    return socket
 
 
 class Processes:

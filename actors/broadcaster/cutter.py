@@ -1,10 +1,11 @@
 """Cuts readers that take nothing any more (`stuck` decides who they are)."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable
 
 from kitefeed.actors.broadcaster.stuck import STUCK_NS, Stuck
 from kitefeed.actors.runtime import peers
+from kitefeed.actors.runtime.peers import Address
 from kitefeed.protocol.clock import boot_ns
 
 NAMED_MAX = 100  # processes that are named in the log, once each
@@ -13,23 +14,20 @@ log = logging.getLogger("broadcaster")
 
 
 class Cutter:
-    """`addresses`: what readers are connected to, socket files and tcp ports. `count`: how many
-    were cut; one that connects again and still takes nothing is cut again."""
+    """`is_feed`: whether readers are connected to an address of ours. `count`: how many were cut;
+    one that connects again and still takes nothing is cut again."""
 
-    def __init__(self, addresses: Iterable[str | int]) -> None:
+    def __init__(self, is_feed: Callable[[Address], bool]) -> None:
         self.count = 0
-        self._addresses = tuple(addresses)
+        self._is_feed = is_feed
         self._stuck = Stuck()
         self._named: set[int] = set()
 
     def look(self) -> None:
         """To be called once a second."""
-        queued: dict[int, int] = {}
-        for address in self._addresses:
-            queued |= peers.full(address)
-        for descriptor in self._stuck.look(queued, boot_ns()):
+        for descriptor in self._stuck.look(peers.full(self._is_feed), boot_ns()):
             self.count += 1
-            self._name(peers.cut(descriptor))
+            self._name(peers.cut(descriptor, self._is_feed))
 
     def _name(self, pid: int) -> None:
         if pid not in self._named and len(self._named) < NAMED_MAX:

@@ -12,14 +12,17 @@ from kitefeed.actors.broadcaster.machine import Broadcaster
 from kitefeed.actors.broadcaster.tcp_feed import TcpFeed
 from kitefeed.actors.runtime import process
 from kitefeed.actors.runtime.bus import Bus
+from kitefeed.actors.runtime.descriptors import Room
+from kitefeed.actors.runtime.door import Door
 from kitefeed.actors.runtime.hello import hello_of
+from kitefeed.actors.runtime.peers import Address
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.actors.runtime.pulse import to_next_s
 from kitefeed.actors.runtime.state_file import StateFile
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns, utc_ns
-from kitefeed.protocol.sockets import Wire, bind_feed, bind_ingest, rebind_if_gone
-from kitefeed.protocol.topology import FEED, INGEST, Role, socket_path
+from kitefeed.protocol.sockets import Wire, feed_socket, ingest_socket
+from kitefeed.protocol.topology import FEED, INGEST, Role
 
 FILE_NAME = "last_values.msgpack"
 SAVE_S_MAX = 1.5  # of the 2 s in which a stop must be over
@@ -41,14 +44,16 @@ class Shell:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due_ns = 0
         directory = runtime.settings.runtime_dir
-        self._feed = Wire(bind_feed(directory), self._on_subscription)
-        self._ingest = Wire(bind_ingest(directory), self._on_ingest)
-        is_open = bool(runtime.settings.config.feed.tcp)
-        self._tcp = TcpFeed(runtime.settings, self._on_subscription) if is_open else None
+        self._room = Room(log)
+        self._feed = Wire(feed_socket(), self._on_subscription)
+        self._feed_door = Door(self._feed, directory, FEED, self._room, log)
+        self._ingest = Wire(ingest_socket(), self._on_ingest)
+        self._ingest_door = Door(self._ingest, directory, INGEST, self._room, log)
+        self._tcp: TcpFeed | None = None
+        if runtime.settings.config.feed.tcp:
+            self._tcp = TcpFeed(runtime.settings, self._on_subscription, self._room)
         self._bus = Bus(runtime, self._hello, self._beat, self._on_bus, self._on_welcome)
-        port = runtime.settings.config.feed.tcp.rpartition(":")[2]
-        feeds = (str(socket_path(directory, FEED)), *((int(port),) if port else ()))
-        self._cutter = Cutter(feeds)
+        self._cutter = Cutter(self._is_feed)
         self._look_timer = self._loop.call_later(to_next_s(self._loop.time()), self._look_around)
         self._arm()
 
@@ -57,6 +62,8 @@ class Shell:
         if self._timer is not None:
             self._timer.cancel()
         self._bus.close()
+        for door in (self._ingest_door, self._feed_door):
+            door.close()
         self._ingest.close()
         self._feed.close()
         if self._tcp is not None:
@@ -128,24 +135,21 @@ class Shell:
                 **self._machine.counters(),
                 "too_many_frames": self._ingest.refused,
                 "readers_cut": self._cutter.count,
+                "callers_cut": 0 if self._tcp is None else self._tcp.refused,
             },
         )
 
+    def _is_feed(self, address: Address) -> bool:
+        """Whether readers are connected to it."""
+        return self._feed_door.has(address) or (self._tcp is not None and self._tcp.has(address))
+
     def _look_around(self) -> None:
         """What nobody tells us."""
-        self._check_files()
+        self._feed_door.look()
+        self._ingest_door.look()
+        self._room.look()
         self._cutter.look()
         self._look_timer = self._loop.call_later(to_next_s(self._loop.time()), self._look_around)
-
-    def _check_files(self) -> None:
-        """Mends a socket file that was deleted under us."""
-        directory = self._runtime.settings.runtime_dir
-        for wire, row in ((self._feed, FEED), (self._ingest, INGEST)):
-            try:
-                if rebind_if_gone(wire.socket, directory, row):
-                    log.warning("a socket file was deleted; bound anew: wire=%s", row.name)
-            except OSError as error:  # the directory itself may be gone
-                log.debug("cannot bind anew: wire=%s error=%s", row.name, error)
 
     # --- the file -----------------------------------------------------------------------------
 

@@ -1,5 +1,5 @@
-"""The connections of a server's socket in this process, as the kernel sees them. ZeroMQ tells
-neither how much waits for a peer nor which one it is. Linux only: elsewhere none is found."""
+"""The connections of a server's sockets in this process, as the kernel sees them. ZeroMQ tells
+neither how much waits for a peer nor which one it is."""
 
 import fcntl
 import os
@@ -7,40 +7,72 @@ import socket
 import struct
 import sys
 import termios
+from collections import Counter
+from collections.abc import Callable, Collection
+
+Address = str | int
+"""A socket file, or a tcp port."""
 
 FULL_BYTES = 32_768  # ZeroMQ fills a buffer of some 200 kB again when a quarter of it is left
-_FDS = "/proc/self/fd"
+_FDS = "/dev/fd"
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _SIOCOUTQ = termios.TIOCOUTQ  # on Linux they are one
 
 
-def full(address: str | int) -> dict[int, int]:
-    """Descriptors of the peers that are connected to `address` (a socket file or a tcp port) and do
-    not take what was written: how many bytes that is."""
+def full(is_ours: Callable[[Address], bool]) -> dict[int, int]:
+    """Descriptors of the peers at addresses of ours that do not take what was written: how many
+    bytes that is. Linux only: elsewhere none is found."""
     if sys.platform != "linux":
         return {}
     found = {}
-    for name in os.listdir(_FDS):
-        descriptor = int(name)
+    try:
+        descriptors = _descriptors()
+    except OSError:  # to look takes one more
+        return {}
+    for descriptor in descriptors:
         try:
             waiting = _waiting(descriptor)
-            if waiting >= FULL_BYTES and _is_at(descriptor, address):
+            if waiting >= FULL_BYTES and is_ours(_own_address(descriptor)):
                 found[descriptor] = waiting
         except OSError:  # not a socket, or closed meanwhile
             continue
     return found
 
 
-def cut(descriptor: int) -> int:
-    """Ends the connection: whose descriptor it is closes it then. Returns the peer's pid, 0 where
-    it is not known."""
+def at(listeners: Collection[int]) -> Counter[Address]:
+    """How many connections there are, by our own address. `listeners`: descriptors that share an
+    address with theirs, and are none. Raises OSError when nothing can be seen."""
+    found: Counter[Address] = Counter()
+    but = set(listeners)
+    for descriptor in _descriptors():
+        if descriptor not in but:
+            try:
+                found[_own_address(descriptor)] += 1
+            except OSError:
+                continue
+    return found
+
+
+def cut(descriptor: int, is_ours: Callable[[Address], bool] = lambda _: True) -> int:
+    """Ends the connection, if it is at an address of ours: whose descriptor it is closes it then.
+    Returns the peer's pid, 0 where it is not known."""
+    peer = None
     try:
-        with socket.socket(fileno=os.dup(descriptor)) as peer:
-            pid = _pid_of(peer)
-            peer.shutdown(socket.SHUT_RDWR)
-            return pid
+        peer = socket.socket(fileno=descriptor)
+        if not is_ours(_address_of(peer)):
+            return 0
+        pid = _pid_of(peer)
+        peer.shutdown(socket.SHUT_RDWR)
     except OSError:  # it has ended by itself
         return 0
+    finally:
+        if peer is not None:
+            peer.detach()
+    return pid
+
+
+def _descriptors() -> list[int]:
+    return [int(name) for name in os.listdir(_FDS)]
 
 
 def _waiting(descriptor: int) -> int:
@@ -48,10 +80,18 @@ def _waiting(descriptor: int) -> int:
     return int(count)
 
 
-def _is_at(descriptor: int, address: str | int) -> bool:
-    with socket.socket(fileno=os.dup(descriptor)) as peer:
-        own = peer.getsockname()
-        return bool((own[1] if isinstance(own, tuple) else own) == address)
+def _own_address(descriptor: int) -> Address:
+    """Without a duplicate, which would need a descriptor where none may be left. Raises OSError."""
+    peer = socket.socket(fileno=descriptor)
+    try:
+        return _address_of(peer)
+    finally:
+        peer.detach()
+
+
+def _address_of(peer: socket.socket) -> Address:
+    own: str | tuple[str, int] = peer.getsockname()
+    return own[1] if isinstance(own, tuple) else own
 
 
 def _pid_of(peer: socket.socket) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from kitefeed.actors.runtime import config, locks, logs, memory
+from kitefeed.actors.runtime import config, descriptors, locks, logs, memory
 from kitefeed.actors.runtime.config import Settings
 from kitefeed.actors.runtime.directories import prepare_directory
 from kitefeed.actors.runtime.pulse import to_next_s
@@ -65,6 +65,7 @@ def run(role: str, main: Main) -> int:
         memory.close_to_others()
     logs.set_up(role)
     try:
+        descriptors.raise_limit()
         return asyncio.run(_live(role, main))
     except KitefeedError as error:
         log.error("%s", error)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 from kitefeed.actors.policy.market import Market
 from kitefeed.actors.runtime import calendar_file, instrument_search, locks, process
+from kitefeed.actors.runtime.descriptors import Room
+from kitefeed.actors.runtime.door import Door
 from kitefeed.actors.runtime.driver import Driver
 from kitefeed.actors.runtime.instruments_db import InstrumentsDb, offered_path
 from kitefeed.actors.runtime.process import Runtime
@@ -36,7 +38,7 @@ from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.feed import DECODE_ERRORS
-from kitefeed.protocol.sockets import GuardedWire, Peer, bind_bus, bind_control
+from kitefeed.protocol.sockets import GuardedWire, Peer, bus_socket, control_socket
 from kitefeed.protocol.topology import BUS, CONTROL, Role, socket_path
 from kitefeed.protocol.topology import Wire as WireRow
 
@@ -80,7 +82,8 @@ class Shell:
         self._names = Names(self._subscriptions, db, lambda key: instrument_search.near(db, key))
         self._driver = Driver(self._machine, self._perform)
         self._strangers: set[int | None] = set()
-        self._bus = GuardedWire(bind_bus(settings.runtime_dir), self._on_bus, self._on_bus_stranger)
+        self._room = Room(log)
+        self._bus = GuardedWire(bus_socket(), self._on_bus, self._on_bus_stranger)
         self._desk = Desk(
             self._machine,
             self._subscriptions,
@@ -90,9 +93,11 @@ class Shell:
             self._on_wants_changed,
             self._status,
         )
-        self._control = GuardedWire(
-            bind_control(settings.runtime_dir), self._on_control, self._on_control_stranger
-        )
+        self._control = GuardedWire(control_socket(), self._on_control, self._on_control_stranger)
+        self._doors = [
+            Door(wire, settings.runtime_dir, row, self._room, log)
+            for wire, row in ((self._bus, BUS), (self._control, CONTROL))
+        ]
         self._tcp_feed = settings.tcp_feed
         self.bad_messages = 0
         self.strangers = 0
@@ -107,6 +112,8 @@ class Shell:
             except TimeoutError:
                 continue
         self._persist()
+        for door in self._doors:
+            door.close()
         for wire in (self._bus, self._control):
             wire.close()
         self._driver.close()
@@ -114,6 +121,9 @@ class Shell:
     def _turn(self) -> None:
         now_ns = boot_ns()
         self._names.turn()
+        for door in self._doors:
+            door.look()
+        self._room.look()
         for member in self._roster.lost(now_ns):
             log.warning("%s has not been heard for 5 s: killed", member.hello.role)
             _kill(member.hello.pid, member.hello.start_ticks)

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from kitefeed.actors.runtime import descriptors
 from kitefeed.protocol.exits import Exit
 from kitefeed.simulator import discovery
 from kitefeed.simulator.options import OPTIONS, Option, Options
@@ -59,6 +60,7 @@ def simulate(context: click.Context, /, **options: Any) -> None:
         return
     from kitefeed.simulator.run import run
 
+    descriptors.raise_limit(least=0)
     context.exit(run(Options(**options)))
 
 

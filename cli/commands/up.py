@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from kitefeed.actors.runtime import config, locks
+from kitefeed.actors.runtime import config, descriptors, locks
 from kitefeed.actors.runtime.config import Settings
 from kitefeed.actors.runtime.directories import prepare_directory
 from kitefeed.cli import environment, streams
@@ -30,6 +30,7 @@ SHIPPED = Path(__file__).parents[2] / "supervisor.conf"
 def up() -> None:
     """Run the daemon in the foreground; Ctrl-C stops it."""
     settings = config.load_for_daemon()
+    descriptors.raise_limit()
     for directory in (settings.runtime_dir, settings.state_dir):
         prepare_directory(directory)
     take_start(settings.runtime_dir)

@@ -21,8 +21,8 @@ from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.feed import FeedState, IngestBatch, Item, Source
 from kitefeed.protocol.kite.ticks import FULL, TickBody
 from kitefeed.protocol.topics import TICK, tick_topic
-from kitefeed.protocol.topology import CONTROL, FEED, endpoint
-from tests.support import Processes
+from kitefeed.protocol.topology import BUS, CONTROL, FEED, endpoint
+from tests.support import Processes, bound
 
 MAIN = "from kitefeed.actors.broadcaster.process import main; raise SystemExit(main())"
 BEAT_S = 0.2
@@ -86,8 +86,8 @@ class FakeSupervisor:
     """Welcomes the broadcaster, orders what the test says, and keeps what it was told."""
 
     def __init__(self, runtime_dir: Path) -> None:
-        self._bus = sockets.bind_bus(runtime_dir)
-        self._control = sockets.bind_control(runtime_dir)
+        self._bus = bound(sockets.bus_socket(), runtime_dir, BUS)
+        self._control = bound(sockets.control_socket(), runtime_dir, CONTROL)
         self._orders: list[m.Message] = []
         self._stopped = threading.Event()
         self.heard: list[m.BusMessage] = []

@@ -23,8 +23,8 @@ from kitefeed.protocol import messages as m
 from kitefeed.protocol import sockets
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.feed import IngestBatch, Item, decode_batch
-from kitefeed.protocol.topology import Role
-from tests.support import eventually
+from kitefeed.protocol.topology import BUS, INGEST, Role
+from tests.support import bound, eventually
 
 M = TypeVar("M", bound=m.Message)
 
@@ -55,8 +55,8 @@ class Stage:
         self.hellos: list[m.Hello] = []
         self.secrets = {access_token}
         self.boot_id = m.new_id()
-        self._bus = sockets.bind_bus(self.run_dir)
-        self._ingest = sockets.bind_ingest(self.run_dir)
+        self._bus = bound(sockets.bus_socket(), self.run_dir, BUS)
+        self._ingest = bound(sockets.ingest_socket(), self.run_dir, INGEST)
         self._peer: bytes | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._log = (self.root / "log").open("wb")

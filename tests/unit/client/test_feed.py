@@ -11,7 +11,7 @@ from kitefeed.client.feed import Feed
 from kitefeed.protocol import sockets
 from kitefeed.protocol.errors import BadInput, Unavailable
 from kitefeed.protocol.topology import FEED, endpoint
-from tests.support import eventually
+from tests.support import bound, eventually
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def directory() -> Iterator[Path]:
 
 @pytest.fixture
 def publisher(directory: Path) -> Iterator["zmq.Socket[bytes]"]:
-    socket = sockets.bind_feed(directory)
+    socket = bound(sockets.feed_socket(), directory, FEED)
     yield socket
     socket.close(0)
 
@@ -78,7 +78,7 @@ def test_after_a_reconnect_libzmq_sends_subscriptions_in_byte_order_so_snapshots
         reader.setsockopt(zmq.SUBSCRIBE, subscription)
     subscriptions(publisher, len(wanted))
     publisher.close(0)
-    again = sockets.bind_feed(directory)
+    again = bound(sockets.feed_socket(), directory, FEED)
     try:
         got = subscriptions(again, len(wanted), reader)
     finally:
@@ -95,11 +95,3 @@ def test_no_subscription_is_lost_above_a_thousand(
         reader.setsockopt(zmq.SUBSCRIBE, b"tick/NSE:%d\0" % n)
     assert len(subscriptions(publisher, 3_000)) == 3_000
     reader.close(0)
-
-
-def test_a_bind_that_cannot_be_is_an_os_error_also_when_the_directory_has_gone(
-    directory: Path, publisher: "zmq.Socket[bytes]"
-) -> None:
-    assert not sockets.rebind_if_gone(publisher, directory, FEED)
-    with pytest.raises(OSError, match="No such file"):
-        sockets.rebind_if_gone(publisher, directory / "gone", FEED)

@@ -13,10 +13,11 @@ from kitefeed.actors.runtime.config import Config, Settings
 from kitefeed.actors.runtime.hello import hello_of
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.protocol import messages as m
+from kitefeed.protocol import sockets
 from kitefeed.protocol.exits import Exit
-from kitefeed.protocol.sockets import Peer, Wire, bind_bus
-from kitefeed.protocol.topology import Role
-from tests.support import eventually
+from kitefeed.protocol.sockets import Peer, Wire
+from kitefeed.protocol.topology import BUS, Role
+from tests.support import bound, eventually
 
 WITHIN_S = 5.0
 
@@ -45,7 +46,8 @@ class Bench:
         self.is_answering = True
         self.received: list[m.BusMessage] = []
         self.welcomes = 0
-        self.supervisor = Wire(bind_bus(runtime.settings.runtime_dir), self._on_frames)
+        socket = bound(sockets.bus_socket(), runtime.settings.runtime_dir, BUS)
+        self.supervisor = Wire(socket, self._on_frames)
         self.bus = Bus(
             runtime,
             lambda: hello_of(runtime, highest_epoch=3),

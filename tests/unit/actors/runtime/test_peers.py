@@ -41,12 +41,16 @@ def test_one_that_takes_nothing_is_found_and_can_be_cut(server: socket.socket) -
         far.connect(server.getsockname())
         near, _ = server.accept()
         with near:
-            assert peers.full(address_of(server)) == {}
+            own = address_of(server)
+            assert peers.full(lambda address: address == own) == {}
             fill(near)
-            found = peers.full(address_of(server))
+            found = peers.full(lambda address: address == own)
             assert list(found) == [near.fileno()]
             assert found[near.fileno()] >= peers.FULL_BYTES
-            assert peers.full(1 if server.family == socket.AF_INET else "/elsewhere") == {}
+            assert peers.full(lambda address: address != own) == {}
+            assert peers.at([server.fileno()])[own] == 1
+            assert peers.cut(near.fileno(), lambda address: address != own) == 0
+            near.send(b"", socket.MSG_DONTWAIT)  # it was not cut
             pid = peers.cut(near.fileno())
             assert pid == (os.getpid() if server.family == socket.AF_UNIX else 0)
             with pytest.raises(BrokenPipeError):

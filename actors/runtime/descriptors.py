@@ -1,0 +1,85 @@
+"""A process may have so many descriptors open: files, and a connection each. libzmq aborts the
+process when it takes a connection on an `ipc` address and there is none left, so there must be."""
+
+import logging
+import os
+import resource
+
+from kitefeed.protocol.errors import ConfigError
+
+LIMIT_MIN = 200  # the broadcaster has 30 of its own, and KEPT_OF_PROGRAMS stay free
+PLATFORM_MAX = 10_240  # macOS says "unlimited" and grants no more than this
+# Free before a connection is taken: those that are on their way in (17 on each of two addresses),
+# and what files and databases need. The actors come before programs.
+KEPT = 64
+KEPT_OF_PROGRAMS = 96
+OVER = 32  # so many more are free before there is room again: programs come and go one by one
+
+
+def raise_limit(least: int = LIMIT_MIN) -> None:
+    """The soft limit becomes the hard one: it is 1,024 on most systems, for programs that use
+    select(2). Raises ConfigError when the hard limit is below `least`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if _is_below(hard, least):
+        raise ConfigError(
+            f"A process may open {hard} files here, and this one needs {least}: raise the hard "
+            "limit (`ulimit -Hn`; LimitNOFILE= in a systemd unit; /etc/security/limits.conf)"
+        )
+    for limit in (hard, PLATFORM_MAX):
+        try:
+            if soft != limit and not _is_below(limit, soft):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        except (OSError, ValueError):
+            continue
+        return
+
+
+def _is_below(limit: int, other: int) -> bool:
+    if limit == resource.RLIM_INFINITY:
+        return False
+    return other == resource.RLIM_INFINITY or limit < other
+
+
+class Room:
+    """Whether there is room for more connections. That there is none is a condition: one line when
+    it begins, one when it is over."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._spare = os.open(os.devnull, os.O_RDONLY)
+        self._is_full = False
+
+    def has(self, kept: int) -> bool:
+        """Whether `kept` descriptors are free."""
+        is_there = self._are_free(kept)
+        if not is_there and not self._is_full:
+            self._is_full = True
+            limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+            self._log.error(
+                "no room for more connections: fewer than %d of %d descriptors are left; those "
+                "that stand are served, others wait: end programs, or raise the hard limit "
+                "(`ulimit -Hn`) and start again condition=descriptors", kept, limit,
+            )  # fmt: skip
+        return is_there
+
+    def look(self) -> None:
+        """To be called once a second: says when it is over."""
+        if self._is_full and self._are_free(KEPT_OF_PROGRAMS + OVER):
+            self._is_full = False
+            self._log.info("there is room for connections again condition=descriptors")
+
+    def close(self) -> None:
+        os.close(self._spare)
+
+    def _are_free(self, count: int) -> bool:
+        """Takes them for a moment, which is the only way to know that every system has."""
+        taken: list[int] = []
+        try:
+            for _ in range(count):
+                taken.append(os.dup(self._spare))
+        except OSError:
+            return False
+        finally:
+            for descriptor in taken:
+                os.close(descriptor)
+        return True

@@ -1,0 +1,156 @@
+"""The `ipc` address of a wire, at which nobody is let in whom there is no room for.
+
+libzmq takes whoever comes, and aborts the process when no descriptor is left. Therefore the address
+belongs to a listening socket of ours, which takes nobody: the kernel lets a few wait there, and
+refuses the others for the moment. When there is room, a new listening socket takes the address over
+and libzmq gets the old one, with those who wait at it: nobody can come there any more. It has to
+keep it as long as one of them is connected.
+"""
+
+import asyncio
+import itertools
+import logging
+import os
+import select
+import socket
+from pathlib import Path
+
+from kitefeed.actors.runtime import peers
+from kitefeed.actors.runtime.descriptors import KEPT, KEPT_OF_PROGRAMS, Room
+from kitefeed.protocol.sockets import Wire, give_listener, take_listener
+from kitefeed.protocol.topology import BUS, INGEST, socket_path
+from kitefeed.protocol.topology import Wire as WireRow
+
+WAITING_MAX = 16  # the kernel lets one more
+AGAIN_S = 0.001  # libzmq needs some microseconds to take in who waits
+NO_ROOM_S = 1.0
+CLEARED_MIN = 64  # listeners that libzmq has, before any is looked for that has become useless
+NUMBERS = 2**24  # a name is no longer than the address, whose length is limited
+
+
+class Door:
+    """Open from construction on. Raises OSError when the address cannot be had."""
+
+    def __init__(
+        self, wire: Wire, runtime_dir: Path, row: WireRow, room: Room, log: logging.Logger
+    ) -> None:
+        self._wire = wire
+        self._path = socket_path(runtime_dir, row)
+        self._room = room
+        self._kept = KEPT if row in (BUS, INGEST) else KEPT_OF_PROGRAMS
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._numbers = itertools.count()
+        self._given: dict[str, int] = {}  # listeners that libzmq has: name -> descriptor
+        self._newest: int | None = None
+        self._clear_at = CLEARED_MIN
+        self._timer: asyncio.TimerHandle | None = None
+        self._listener = self._listen()
+        self._watch()
+
+    def has(self, address: str | int) -> bool:
+        """Whether a connection with this own address came through here."""
+        return address in self._given
+
+    def look(self) -> None:
+        """To be called once a second. Makes the socket file again when it was deleted (by a cleaner
+        of temporary files): those who are connected go on, but nobody else could reach us."""
+        if self._path.exists():
+            return
+        try:
+            fresh = self._listen()
+        except OSError as error:  # the directory itself may be gone
+            self._log.debug("cannot bind anew: file=%s error=%s", self._path, error)
+            return
+        self._replace(fresh).close()
+        self._log.warning("a socket file was deleted; bound anew: file=%s", self._path)
+
+    def close(self) -> None:
+        self._rest()
+        self._listener.close()
+        self._path.unlink(missing_ok=True)
+
+    def _listen(self) -> socket.socket:
+        """A socket that has the address from now on, which only the owner can connect to."""
+        name = self._next_name()
+        name.unlink(missing_ok=True)
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        before = os.umask(0o177)
+        try:
+            made.bind(str(name))
+            made.listen(WAITING_MAX)
+            made.setblocking(False)
+            name.rename(self._path)
+        except BaseException:
+            made.close()
+            raise
+        finally:
+            os.umask(before)
+        return made
+
+    def _next_name(self) -> Path:
+        while True:
+            number = next(self._numbers) % NUMBERS
+            name = self._path.with_name(f"{self._path.name[0]}.{number:x}")
+            if str(name) not in self._given:
+                return name
+
+    def _replace(self, fresh: socket.socket) -> socket.socket:
+        """Returns the listener that was looked at before."""
+        self._rest()
+        before, self._listener = self._listener, fresh
+        self._watch()
+        return before
+
+    def _watch(self) -> None:
+        self._loop.add_reader(self._listener, self._admit)
+
+    def _rest(self, delay_s: float | None = None) -> None:
+        """Looks at nobody, for a while or for good."""
+        self._loop.remove_reader(self._listener)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if delay_s is None else self._loop.call_later(delay_s, self._watch)
+
+    def _admit(self) -> None:
+        """Somebody waits."""
+        if self._newest is not None and _is_waited_at(self._newest):
+            self._rest(AGAIN_S)  # those before are not in yet: what they need still looks free
+            return
+        if len(self._given) >= self._clear_at:
+            self._clear()
+        if not self._room.has(self._kept):
+            self._clear()
+            self._rest(NO_ROOM_S)
+            return
+        try:
+            waiting = self._replace(self._listen())
+        except OSError:  # the directory has gone
+            self._rest(NO_ROOM_S)
+            return
+        name = str(waiting.getsockname())
+        self._newest = self._given[name] = waiting.detach()
+        give_listener(self._wire.socket, self._newest, name)
+        self._wire.look()
+
+    def _clear(self) -> None:
+        """Takes back the listeners whose connections have all ended. Asked in this order: who came
+        in meanwhile is counted, and then nobody can come."""
+        quiet = [name for name, descriptor in self._given.items() if not _is_waited_at(descriptor)]
+        try:
+            connected = peers.at(self._given.values())
+        except OSError:  # to look takes a descriptor, too
+            return
+        for name in quiet:
+            if not connected[name]:
+                take_listener(self._wire.socket, name)
+                if self._given.pop(name) == self._newest:
+                    self._newest = None
+        self._wire.look()
+        self._clear_at = max(CLEARED_MIN, 2 * len(self._given))
+
+
+def _is_waited_at(descriptor: int) -> bool:
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return any(event & select.POLLIN for _, event in poller.poll(0))
