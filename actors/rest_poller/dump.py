@@ -13,12 +13,11 @@ from http import HTTPStatus
 from pathlib import Path
 
 import msgspec
-import requests
 from urllib3.exceptions import HTTPError
 
 from kitefeed.actors.runtime import instruments_db
 from kitefeed.actors.runtime.instruments_db import ListDamaged
-from kitefeed.actors.runtime.kite_rest import describe
+from kitefeed.actors.runtime.kite_rest import KiteHttp, describe
 from kitefeed.protocol.exits import Exit
 from kitefeed.protocol.kite.instruments import Loss, parse_dump
 
@@ -76,10 +75,10 @@ def download(url: str) -> bytes:
 def _get(url: str) -> tuple[bytes, bool]:
     """The body, and whether its end was marked."""
     headers = {"X-Kite-Version": "3", "Accept-Encoding": "gzip"}
-    # `auth` does nothing, and keeps a password for this host in ~/.netrc at home.
-    with requests.get(
-        url, headers=headers, stream=True, timeout=TIMEOUT_S, auth=lambda request: request
-    ) as response:
+    with (
+        KiteHttp() as http,
+        http.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response,
+    ):
         if response.status_code != HTTPStatus.OK:
             raise BadTransfer(f"Kite answered {response.status_code} {response.reason or ''}")
         parts, size = [], 0

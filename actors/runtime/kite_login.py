@@ -25,9 +25,10 @@ def exchange(kite: Kite, api_key: str, request_token: Secret, api_secret: Secret
     once, and for a few minutes.
     """
     # Imported here: it takes a third of a second, and only a login needs it.
-    from kiteconnect import KiteConnect
     from kiteconnect.exceptions import KiteException
     from requests import RequestException
+
+    from kitefeed.actors.runtime.kite_rest import KiteConnect
 
     remember(request_token)
     remember(api_secret)

@@ -12,8 +12,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
+import requests
 
 from kitefeed.actors.runtime.kite_target import Kite
+from kitefeed.actors.runtime.proxies import proxies_for
 from kitefeed.actors.runtime.secrets import redact
 from kitefeed.actors.runtime.session_file import Session
 from kitefeed.protocol.errors import KitefeedError
@@ -52,12 +54,49 @@ def _import_client() -> Any:
 
 
 if TYPE_CHECKING:
-    from kiteconnect import KiteConnect as KiteConnect
+    from kiteconnect import KiteConnect as _KiteConnect
 else:
-    KiteConnect = _import_client()
+    _KiteConnect = _import_client()
 
 
-class _Client(KiteConnect):  # type: ignore[misc]
+class KiteHttp(requests.Session):
+    """Of the environment it takes the proxies (`proxies`) and the authorities. A `~/.netrc` it does
+    not read: a `default` line there would replace the header that holds the token, and send
+    somebody's password to Kite."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.auth = lambda request: request  # any is enough: none is looked for then
+
+    def rebuild_auth(
+        self, prepared_request: requests.PreparedRequest, response: requests.Response
+    ) -> None:
+        """For a redirect: the token goes to no other host, and nothing takes its place."""
+        before, after = response.request.url or "", prepared_request.url or ""
+        if self.should_strip_auth(before, after):  # type: ignore[no-untyped-call]
+            prepared_request.headers.pop("Authorization", None)
+
+    def rebuild_proxies(
+        self, prepared_request: requests.PreparedRequest, proxies: Any
+    ) -> dict[str, str]:
+        return proxies_for(prepared_request.url or "")
+
+    def merge_environment_settings(
+        self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
+    ) -> Any:
+        found = super().merge_environment_settings(url, proxies, stream, verify, cert)
+        return {**found, "proxies": proxies_for(url)}
+
+
+class KiteConnect(_KiteConnect):  # type: ignore[misc]
+    """The official client on a session of ours."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.reqsession = KiteHttp()
+
+
+class _Client(KiteConnect):
     """The official client, which would make a datetime of each time by guessing its format: of
     1,000 in a full answer, that is most of the work. `tick_from_quote` reads Kite's text."""
 
@@ -66,9 +105,9 @@ class _Client(KiteConnect):  # type: ignore[misc]
 
 
 class KiteRest:
-    """One session on one Kite. TLS is verified; redirects and proxies are as `requests` has
-    them. `timeout_s` bounds the connect and each wait for bytes, not the whole call: who needs a
-    total stops waiting by himself."""
+    """One session on one Kite. TLS is verified; redirects are as `requests` has them, proxies
+    as the environment says. `timeout_s` bounds the connect and each wait for bytes, not the whole
+    call: who needs a total stops waiting by himself."""
 
     def __init__(self, kite: Kite, session: Session, timeout_s: float) -> None:
         self._client: Any = _Client(

@@ -1,20 +1,23 @@
 """One attempt of the official KiteTicker, made safe: import it after `reactor.install`.
 
 As shipped, KiteTicker verifies no certificate, reconnects by itself with the old token, dies of an
-exception in a callback or of a JSON array, reports a failed TCP connect to nobody, and comes back
-to life when it is closed while connecting. Here: verified TLS, exactly one connection, every
-callback guarded, raw frames only, exactly one `on_end`.
+exception in a callback or of a JSON array, reports a failed TCP connect to nobody, comes back to
+life when it is closed while connecting, tries one address of a host only, of IPv4, and knows no
+proxy. Here: verified TLS, exactly one connection to any address of the host, through the proxy that
+the environment names, every callback guarded, raw frames only, exactly one `on_end`.
 """
 
 import asyncio
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from autobahn.twisted.websocket import connectWS
 from kiteconnect import KiteTicker
 from kiteconnect.ticker import KiteTickerClientFactory, KiteTickerClientProtocol
+from twisted.internet import reactor
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 
 from kitefeed.actors.runtime.kite_target import Kite
+from kitefeed.actors.runtime.proxies import Proxy, proxy_for
 from kitefeed.actors.runtime.secrets import redact
 from kitefeed.actors.runtime.session_file import Session
 from kitefeed.actors.ticker.subscriptions import Ask
@@ -25,6 +28,7 @@ CONNECT_TIMEOUT_S = 5
 HANDSHAKE_TIMEOUT_S = 5
 CLOSE_TIMEOUT_S = 1.0  # for the peer's close frame; then the connection is dropped
 END_WITHIN_S = 1.5  # after a close: the end is reported with or without the library
+PROXY_BYTES_MAX = 16_384
 MESSAGE_BYTES_MAX = 4 * 1_048_576  # 3,000 full packets are 0.6 MB
 
 
@@ -40,6 +44,9 @@ class Callbacks(NamedTuple):
 class _Protocol(KiteTickerClientProtocol):  # type: ignore[misc]
     """Without the keepalive, which sends nothing and aborts 5 s after an unsolicited pong, and past
     autobahn's parser for what is nearly always received (`websocket_frames`)."""
+
+    state: int
+    data: bytes
 
     def _loop_ping(self) -> None:
         pass
@@ -62,34 +69,60 @@ class _Protocol(KiteTickerClientProtocol):  # type: ignore[misc]
         if stream:
             super()._dataReceived(stream)
 
+    def startProxyConnect(self) -> None:
+        """As autobahn's, which knows no credentials."""
+        host = f"[{self.factory.host}]" if ":" in self.factory.host else self.factory.host
+        lines = [
+            f"CONNECT {host}:{self.factory.port} HTTP/1.1",
+            f"Host: {host}:{self.factory.port}",
+        ]
+        if self.factory.through.authorization is not None:
+            lines.append(f"Proxy-Authorization: {self.factory.through.authorization.reveal()}")
+        self.sendData("\r\n".join((*lines, "", "")).encode())
+
+    def processProxyConnect(self) -> None:
+        """As autobahn's, which would go on with what the proxy says after its answer as if it came
+        out of TLS, and drop a refusal without a word."""
+        head, end, rest = self.data.partition(b"\r\n\r\n")
+        if not end and len(head) < PROXY_BYTES_MAX:
+            return
+        status = head.split(b"\r\n", 1)[0].decode("latin-1")
+        words = status.split(None, 2)
+        if not end or rest or len(words) < 2 or not words[1].startswith("2"):
+            proxy = self.factory.through
+            self.factory.error = f"the proxy {proxy.host}:{proxy.port} refused: {status[:80]}"
+            self.dropConnection(abort=True)
+            return
+        self.data = b""
+        self.state = self.STATE_CONNECTING
+        if self.factory.isSecure:
+            self.startTLS()
+        self.startHandshake()
+
     def connectionLost(self, reason: Any) -> None:
         # A failed certificate check is otherwise told as "peer dropped the TCP connection".
-        if self.factory.tls is not None:
-            self.factory.tls_error = self.factory.tls.explain(reason)
+        if self.factory.contextFactory is not None:
+            self.factory.error = self.factory.error or self.factory.contextFactory.explain(reason)
         super().connectionLost(reason)
+        self.factory.on_gone(f"connection lost: {reason.getErrorMessage()}")
 
 
 class _Factory(KiteTickerClientFactory):  # type: ignore[misc]
-    """One connection; its end, also of a TCP connect that fails, goes to `on_gone`."""
+    """One connection; its end goes to `on_gone`. `error`: why it ended, where we know better."""
 
     protocol = _Protocol
-    tls: VerifiedTls | None = None
-    tls_error: str | None = None
-    connector: Any = None
+    contextFactory: VerifiedTls | None = None
+    through: Proxy | None = None
+    error: str | None = None
     on_binary: Callable[[bytes], None]
-
-    def startedConnecting(self, connector: Any) -> None:
-        self.connector = connector
-
-    def clientConnectionFailed(self, _connector: Any, reason: Any) -> None:
-        self.on_gone(f"cannot connect: {reason.getErrorMessage()}")
-
-    def clientConnectionLost(self, _connector: Any, reason: Any) -> None:
-        self.on_gone(f"connection lost: {reason.getErrorMessage()}")
+    on_gone: Callable[[str], None]
 
 
 class _Ticker(KiteTicker):  # type: ignore[misc]
-    """KiteTicker with our factory and TLS; the rest of it as shipped."""
+    """KiteTicker with our factory, TLS and way to the host; the rest of it as shipped."""
+
+    attempt: Any = None  # the Deferred of the TCP connection
+    connected: Any = None  # the protocol on it
 
     def connect_once(
         self, on_gone: Callable[[str], None], on_binary: Callable[[bytes], None]
@@ -100,8 +133,34 @@ class _Ticker(KiteTicker):  # type: ignore[misc]
         factory = self.factory
         factory.on_gone = on_gone
         factory.on_binary = on_binary
-        factory.tls = VerifiedTls(factory.host) if factory.isSecure else None
-        connectWS(factory, contextFactory=factory.tls, timeout=CONNECT_TIMEOUT_S)
+        self.attempt = self._way_to(factory).connect(factory)
+        self.attempt.addCallbacks(
+            self._on_connected,
+            lambda reason: on_gone(f"cannot connect: {reason.getErrorMessage()}"),
+        )
+
+    def _way_to(self, factory: _Factory) -> Any:
+        """All addresses that the resolver gives are tried, of IPv6 as well."""
+        scheme = "https" if factory.isSecure else "http"
+        host = f"[{factory.host}]" if ":" in factory.host else factory.host
+        proxy = proxy_for(f"{scheme}://{host}:{factory.port}")
+        factory.contextFactory = VerifiedTls(factory.host) if factory.isSecure else None
+        if proxy is not None:
+            factory.through = proxy
+            factory.proxy = proxy._asdict()  # autobahn asks only whether there is one
+            return HostnameEndpoint(reactor, proxy.host, proxy.port, timeout=CONNECT_TIMEOUT_S)
+        way = HostnameEndpoint(reactor, factory.host, factory.port, timeout=CONNECT_TIMEOUT_S)
+        return way if factory.contextFactory is None else wrapClientTLS(factory.contextFactory, way)
+
+    def _on_connected(self, protocol: Any) -> None:
+        self.connected = protocol
+
+    def abort(self) -> None:
+        """Cuts the connection, or gives the attempt up; `on_gone` follows."""
+        if self.connected is not None:
+            self.connected.transport.abortConnection()
+        elif self.attempt is not None:
+            self.attempt.cancel()
 
     def _create_connection(self, url: str, **options: Any) -> None:
         factory = self.factory = _Factory(url, **options)
@@ -143,6 +202,12 @@ class KiteSocket:
     def connect(self) -> None:
         """Starts the attempt; `on_end` comes in any case."""
         self._guarded(self._ticker.connect_once)(self._guarded(self._gone), self._received_binary)
+        self._loop.call_later(CONNECT_TIMEOUT_S, self._give_up)
+
+    def _give_up(self) -> None:
+        """Also of a resolver that hangs."""
+        if self._ticker.connected is None and not self._is_over:
+            self._drop(f"cannot connect: no answer within {CONNECT_TIMEOUT_S} s")
 
     def ask(self, ask: Ask) -> None:
         """Sends one subscription message. A failure ends the link."""
@@ -157,7 +222,7 @@ class KiteSocket:
         if self._ticker.is_connected():
             self._guarded(self._ticker.close)(1000)
         else:
-            self._abort()
+            self._ticker.abort()
 
     def _ask(self, ask: Ask) -> None:
         tokens = list(ask.tokens)
@@ -170,7 +235,7 @@ class KiteSocket:
 
     def _opened(self, _protocol: object) -> None:
         if self._is_closing:  # closed while the handshake was in flight
-            self._abort()
+            self._ticker.abort()
         elif not self._is_over:
             self._callbacks.on_open()
 
@@ -198,8 +263,8 @@ class KiteSocket:
         self._is_over = True
         code, text = self._end or (None, reason)
         factory = getattr(self._ticker, "factory", None)
-        if factory is not None and factory.tls_error:
-            text = factory.tls_error
+        if factory is not None and factory.error:
+            text = factory.error
         self._callbacks.on_end(code, redact(text))
 
     def _guarded(self, call: Callable[..., None]) -> Callable[..., None]:
@@ -218,20 +283,9 @@ class KiteSocket:
         self._is_closing = True  # frames that were read already are not passed on any more
         self._end = (None, f"a callback failed: {type(error).__name__}")
         self._callbacks.on_failure(error)
-        self._abort()
+        self._ticker.abort()
         self._loop.call_soon(self._drop, "a callback failed")
 
     def _drop(self, reason: str) -> None:
-        self._abort()
+        self._ticker.abort()
         self._gone(reason)
-
-    def _abort(self) -> None:
-        """Cuts the connection, or gives the attempt up; `_gone` follows by way of the factory."""
-        factory = getattr(self._ticker, "factory", None)
-        connector = factory.connector if factory is not None else None
-        if connector is None:
-            return
-        if connector.state == "connecting":
-            connector.stopConnecting()
-        elif connector.state == "connected":
-            connector.transport.abortConnection()

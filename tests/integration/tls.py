@@ -84,12 +84,13 @@ class TlsServer:
     """Decrypts and passes on to `upstream`. `heard` is what clients sent once TLS stood: nothing,
     if they refused the certificate."""
 
-    def __init__(self, certificate: Path, upstream: str) -> None:
+    def __init__(self, certificate: Path, upstream: str, address: str = "127.0.0.1") -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(certificate)
         parts = urlsplit(upstream)
         self._upstream = (parts.hostname or "", parts.port or 0)
-        self._server = socket.create_server(("127.0.0.1", 0))
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._server = socket.create_server((address, 0), family=family)
         self._open: list[socket.socket] = [self._server]
         self.heard: list[bytes] = []
         self.port = self._server.getsockname()[1]
@@ -140,3 +141,50 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
         sink.close()
     except OSError:
         pass
+
+
+class HttpProxy:
+    """Answers `CONNECT` with `answer`, and then passes on to a port of this host, whatever host was
+    asked for. `asked`: the heads of the requests."""
+
+    def __init__(self, to_port: int, answer: bytes = b"HTTP/1.1 200 OK\r\n\r\n") -> None:
+        self._to = ("127.0.0.1", to_port)
+        self._answer = answer
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._open: list[socket.socket] = [self._server]
+        self.asked: list[bytes] = []
+        self.port = self._server.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each in self._open:
+            try:
+                each.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            each.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        try:
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += client.recv(1)
+            self.asked.append(head)
+            client.sendall(self._answer)
+            upstream = socket.create_connection(self._to, timeout=5)
+            self._open += [client, upstream]
+            threading.Thread(target=_pump, args=(upstream, client), daemon=True).start()
+            _pump(client, upstream)
+        except OSError:
+            client.close()

@@ -4,10 +4,11 @@ import http.server
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
-from kitefeed.actors.runtime.kite_rest import DETAIL_CHARS_MAX, KiteRest, RestError
+from kitefeed.actors.runtime.kite_rest import DETAIL_CHARS_MAX, KiteConnect, KiteRest, RestError
 from kitefeed.actors.runtime.kite_target import Kite
 from kitefeed.actors.runtime.secrets import Secret, remember
 from kitefeed.actors.runtime.session_file import Session
@@ -133,3 +134,68 @@ def test_no_error_holds_the_token_or_a_book(serve: Serve) -> None:
     assert len(error.detail) <= DETAIL_CHARS_MAX
     assert error.__cause__ is None
     assert error.__suppress_context__
+
+
+NETRC = "default login stranger password stranger-password\n"
+
+
+@pytest.fixture
+def hostile_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home with a password for every host, and a proxy for every address."""
+    path = tmp_path / ".netrc"
+    path.write_text(NETRC)
+    path.chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(path))
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+
+
+@pytest.mark.usefixtures("hostile_home")
+def test_the_tokens_header_wins_over_a_netrc_and_loopback_needs_no_proxy(serve: Serve) -> None:
+    rest = serve(200, success_envelope({"user_id": "AB1234", "user_name": "Asha Rao"}))
+    rest.profile()
+    rest.quote([1])
+    assert set(authorization) == {f"token apikey:{TOKEN}"}
+
+
+@pytest.mark.usefixtures("hostile_home")
+def test_nobodys_password_is_sent_where_there_is_no_token_either(serve: Serve) -> None:
+    root = str(serve(200, b"a,b\n", "text/csv")._client.root)
+    KiteConnect("dump", root=root).instruments()
+    assert authorization == [""]
+
+
+@pytest.mark.usefixtures("hostile_home")
+@pytest.mark.parametrize("is_same_host", [True, False])
+def test_a_redirect_takes_the_token_to_no_other_host_and_adds_no_password(
+    serve: Serve, is_same_host: bool
+) -> None:
+    target = str(serve(200, success_envelope({"user_id": "A"}))._client.root)
+    host = "127.0.0.1" if is_same_host else "localhost"
+    location = target.replace("127.0.0.1", host) + "/user/profile"
+    seen: list[str] = []
+
+    class Redirect(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.headers.get("Authorization", ""))
+            self.send_response(302)
+            self.send_header("Location", location)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Redirect) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        try:
+            session = Session("apikey", Secret(TOKEN))
+            kite = Kite(rest_url=f"http://127.0.0.1:{server.server_port}")
+            KiteRest(kite, session, 2.0).profile()
+        finally:
+            server.shutdown()
+    assert seen == [f"token apikey:{TOKEN}"]
+    assert authorization == [""]  # another port is another server
