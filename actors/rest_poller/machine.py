@@ -87,8 +87,9 @@ class RestPoller:
         self._refused_in_row = 0
         self._dump = DumpSchedule()
         self.counters: Counter[str] = Counter(
-            requests=0, values=0, absent=0, bad_values=0, failures=0
+            requests=0, values=0, absent=0, bad_values=0, odd_fields=0, failures=0
         )
+        self.odd: set[str] = set()  # what was left out of quotes so far, and why
 
     @property
     def highest_epoch(self) -> int:
@@ -276,6 +277,7 @@ class RestPoller:
         for sweep in asked:
             values = sweep.values(answer.quotes, sent_ns, now_ns)
             self.counters.update(values.counts)
+            self.odd |= values.odd
             said += [*values.batches, *values.reports]
         return said
 
@@ -310,6 +312,9 @@ def _probed(probe: m.Probe, answer: Answered) -> m.Probed:
         return m.Probed(probe.request_id, "network", f"the quote cannot be read: {error}")
     has_moved = probe.last_price is not None and (
         tick.last_price != probe.last_price
-        or (probe.volume_traded is not None and tick.volume_traded != probe.volume_traded)
+        or (
+            None not in (probe.volume_traded, tick.volume_traded)
+            and tick.volume_traded != probe.volume_traded
+        )
     )
     return m.Probed(probe.request_id, "moved" if has_moved else "same", last_price=tick.last_price)

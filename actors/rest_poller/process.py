@@ -63,6 +63,7 @@ class Shell:
         self._dump_problem = ""
         self._damage = ""  # of the list on disk, as it was said
         self._list = InstrumentsDb(runtime.settings.instruments_path)
+        self._odd_said: set[str] = set()  # once each: there are not many fields
         self._ingest = Wire(connect_ingest(runtime.settings.runtime_dir), lambda frames: None)
         self._bus = Bus(
             runtime, self._hello, self._beat, self._driver.feed,
@@ -139,6 +140,9 @@ class Shell:
         return hello_of(self._runtime, highest_epoch=machine.highest_epoch, links=machine.links)
 
     def _beat(self) -> m.Beat:
+        for odd in sorted(self._machine.odd - self._odd_said):
+            log.warning("a field was left out of a quote, whose price is passed on: %s", odd)
+        self._odd_said |= self._machine.odd
         return m.Beat(counters=dict(self._machine.counters))
 
 

@@ -34,6 +34,7 @@ class Values(msgspec.Struct):
     counts: Counter[str]
     batches: list[IngestBatch] = []
     reports: list[m.Message] = []
+    odd: frozenset[str] = frozenset()  # what was left out of quotes, and why
 
 
 class Sweep:
@@ -99,6 +100,7 @@ class Sweep:
         topics: list[bytes] = []
         bodies: list[bytes] = []
         items: list[Item] = []
+        left_out: list[str] = []
         for turn in self._asked:
             token = turn.token
             turn.room = QUOTE_COUNT_MAX
@@ -111,7 +113,7 @@ class Sweep:
                 items += self._ended(instrument)
                 continue
             try:
-                body = tick_from_quote(token, mode_from_name(instrument.mode), quote)
+                body = tick_from_quote(token, mode_from_name(instrument.mode), quote, left_out)
             except ValueError:
                 counts["bad_values"] += 1
                 items += self._ended(instrument)
@@ -129,7 +131,8 @@ class Sweep:
         ]
         if items:
             batches.append(self._batch(items, sent_ns, now_ns))
-        return Values(counts, batches, self._confirmations())
+        counts["odd_fields"] = len(left_out)
+        return Values(counts, batches, self._confirmations(), frozenset(left_out))
 
     def refused(self, company: int, sent_ns: int, now_ns: int) -> list[IngestBatch]:
         """Kite did not take a request of `company` instruments, with these of ours in it."""

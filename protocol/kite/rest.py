@@ -5,9 +5,10 @@ Sources: kite.trade/docs/connect/v3/response-structure, /exceptions and /market-
 envelopes; here they are only written, for the simulator.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import msgspec
 
@@ -37,6 +38,10 @@ QUANTITY_MAX = 10**12  # a day's volume may pass the socket's 32 bits; beyond th
 TIME_MAX = 0xFFFF_FFFF
 LEVEL_QUANTITY_MAX = 0xFFFF_FFFF
 LEVEL_ORDERS_MAX = 0xFFFF
+EMPTY_LEVEL = DepthLevel(0, 0, 0)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class RestFault(StrEnum):
@@ -114,42 +119,59 @@ def split_by_url(
 # decimal rupees and times as IST strings.
 
 
-def tick_from_quote(token: int, mode: int, item: Mapping[str, object]) -> TickBody:
+def tick_from_quote(
+    token: int, mode: int, item: Mapping[str, object], left_out: list[str] | None = None
+) -> TickBody:
     """The tick body of one quote item; `mode` is the one that was asked for.
 
     Every field but `last_price` may be absent or null (an index has few of them); those that are
     there are filled whatever the mode. A string time and a naive datetime, which the official
-    client makes of one, are IST. ValueError with the field's name for a value that is of another
-    type, not finite or out of range, or for an item of another instrument.
+    client makes of one, are IST. A field of another type, not finite or out of range is left out,
+    and named in `left_out`: it costs itself, and not the price. ValueError for such a `last_price`,
+    or for an item of another instrument.
     """
-    if item.get("instrument_token", token) != token:
+    if item.get("instrument_token", token) not in (token, str(token), None):
         raise ValueError(f"instrument_token is not {token}")
     divisor = divisor_of(token)
     last_price = _price(item, "last_price", divisor)
     if last_price is None:
         raise ValueError("last_price is missing")
-    ohlc = _mapping(item, "ohlc")
+    spare = _Spare([] if left_out is None else left_out)
+    ohlc = spare(_mapping, item, "ohlc") or {}
     return TickBody(
         token,
         mode,
         divisor,
         last_price,
-        last_traded_quantity=_quantity(item, "last_quantity"),
-        average_traded_price=_price(item, "average_price", divisor),
-        volume_traded=_quantity(item, "volume"),
-        total_buy_quantity=_quantity(item, "buy_quantity"),
-        total_sell_quantity=_quantity(item, "sell_quantity"),
-        open=_price(ohlc, "open", divisor),
-        high=_price(ohlc, "high", divisor),
-        low=_price(ohlc, "low", divisor),
-        close=_price(ohlc, "close", divisor),
-        last_trade_time=_time_utc_s(item, "last_trade_time"),
-        oi=_quantity(item, "oi"),
-        oi_day_high=_quantity(item, "oi_day_high"),
-        oi_day_low=_quantity(item, "oi_day_low"),
-        exchange_timestamp=_time_utc_s(item, "timestamp"),
-        depth=_depth(item, divisor),
+        last_traded_quantity=spare(_quantity, item, "last_quantity"),
+        average_traded_price=spare(_price, item, "average_price", divisor),
+        volume_traded=spare(_quantity, item, "volume"),
+        total_buy_quantity=spare(_quantity, item, "buy_quantity"),
+        total_sell_quantity=spare(_quantity, item, "sell_quantity"),
+        open=spare(_price, ohlc, "open", divisor),
+        high=spare(_price, ohlc, "high", divisor),
+        low=spare(_price, ohlc, "low", divisor),
+        close=spare(_price, ohlc, "close", divisor),
+        last_trade_time=spare(_time_utc_s, item, "last_trade_time"),
+        oi=spare(_quantity, item, "oi"),
+        oi_day_high=spare(_quantity, item, "oi_day_high"),
+        oi_day_low=spare(_quantity, item, "oi_day_low"),
+        exchange_timestamp=spare(_time_utc_s, item, "timestamp"),
+        depth=_depth(item, divisor, spare),
     )
+
+
+class _Spare(NamedTuple):
+    """Reads a field; one that cannot be read is none, and named."""
+
+    left_out: list[str]
+
+    def __call__(self, read: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T | None:
+        try:
+            return read(*arguments, **named)
+        except ValueError as error:
+            self.left_out.append(str(error))
+            return None
 
 
 def _mapping(item: Mapping[str, object], name: str) -> Mapping[str, object]:
@@ -201,33 +223,38 @@ def _time_utc_s(item: Mapping[str, object], name: str) -> int | None:
     return seconds if seconds > 0 else None
 
 
-def _depth(item: Mapping[str, object], divisor: int) -> bytes | None:
+def _depth(item: Mapping[str, object], divisor: int, spare: _Spare) -> bytes | None:
     if item.get("depth") is None:
         return None
-    depth = _mapping(item, "depth")
-    return pack_depth(_side(depth, "buy", divisor), _side(depth, "sell", divisor))
+    depth = spare(_mapping, item, "depth")
+    if depth is None:
+        return None
+    return pack_depth(_side(depth, "buy", divisor, spare), _side(depth, "sell", divisor, spare))
 
 
-def _side(depth: Mapping[str, object], name: str, divisor: int) -> list[DepthLevel]:
-    levels = depth.get(name)
-    if levels is None:
-        return []
+def _side(depth: Mapping[str, object], name: str, divisor: int, spare: _Spare) -> list[DepthLevel]:
+    """A level that cannot be read is an empty one: the others stay where they are."""
+    levels = depth.get(name) or []
     if not isinstance(levels, list) or len(levels) > DEPTH_LEVELS:
-        raise ValueError(f"depth.{name} is not a list of at most {DEPTH_LEVELS} levels")
-    try:
-        return [_level(level, divisor) for level in levels]
-    except ValueError as error:
-        raise ValueError(f"depth.{name}: {error}") from None
+        spare.left_out.append(f"depth.{name} is not a list of at most {DEPTH_LEVELS} levels")
+        levels = levels[:DEPTH_LEVELS] if isinstance(levels, list) else []
+    odd: list[str] = []
+    found = [_level(level, divisor, _Spare(odd)) for level in levels]
+    spare.left_out.extend(f"depth.{name}: {each}" for each in odd)
+    return found
 
 
-def _level(level: object, divisor: int) -> DepthLevel:
+def _level(level: object, divisor: int, spare: _Spare) -> DepthLevel:
     if not isinstance(level, Mapping):
-        raise ValueError("a level is not an object")
-    return DepthLevel(
-        _quantity(level, "quantity", LEVEL_QUANTITY_MAX) or 0,
-        _price(level, "price", divisor) or 0,
-        _quantity(level, "orders", LEVEL_ORDERS_MAX) or 0,
-    )
+        spare.left_out.append("a level is not an object")
+        return EMPTY_LEVEL
+    known = len(spare.left_out)
+    quantity = spare(_quantity, level, "quantity", LEVEL_QUANTITY_MAX)
+    price = spare(_price, level, "price", divisor)
+    if len(spare.left_out) > known:  # neither means anything without the other
+        return EMPTY_LEVEL
+    orders = spare(_quantity, level, "orders", LEVEL_ORDERS_MAX)
+    return DepthLevel(quantity or 0, price or 0, orders or 0)
 
 
 # --- the other direction: what the simulator answers ---------------------------------------------

@@ -74,6 +74,12 @@ _COUNTERS: tuple[tuple[str, str, Role, str], ...] = (
         Role.BROADCASTER,
         "full_queues",
     ),
+    (
+        "kitefeed_odd_quote_fields",
+        "Fields that were left out of quotes, whose prices were passed on.",
+        Role.REST_POLLER,
+        "odd_fields",
+    ),
 )
 
 

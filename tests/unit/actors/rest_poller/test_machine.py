@@ -103,6 +103,17 @@ def test_what_kite_does_not_know_or_cannot_say_is_counted(stage: Stage) -> None:
     assert (stage.poller.counters["absent"], stage.poller.counters["bad_values"]) == (1, 1)
 
 
+def test_an_odd_field_costs_itself_and_is_counted_and_the_price_is_passed_on(stage: Stage) -> None:
+    stage.start(INFY, TCS)
+    odd = {"last_price": 1.5, "volume": -1, "depth": {"buy": [{"orders": 196_608}]}}
+    batch, *_ = stage.tell(Answered(1, "ok", {INFY.token: odd, TCS.token: odd}))
+    assert isinstance(batch, IngestBatch)
+    assert len(batch.topics) == 2
+    counters = stage.poller.counters
+    assert (counters["values"], counters["bad_values"], counters["odd_fields"]) == (2, 0, 4)
+    assert stage.poller.odd == {"volume is out of range", "depth.buy: orders is out of range"}
+
+
 @pytest.mark.parametrize("outcome", ["token", "permission"])
 def test_a_refusal_parks_until_another_epoch(stage: Stage, outcome: m.RestOutcome) -> None:
     stage.start(INFY)
@@ -256,6 +267,12 @@ def test_a_probe_compares_price_and_volume(
 def test_a_failed_probe_tells_its_remedy(stage: Stage, outcome: m.RestOutcome) -> None:
     stage.tell(m.Probe(4, "fp", INFY.token))
     assert stage.answer(outcome) == [m.Probed(4, outcome, "why")]
+
+
+def test_a_probe_does_not_take_an_odd_volume_for_a_market_that_moved(stage: Stage) -> None:
+    stage.tell(m.Probe(4, "a", 408065, 150, 7))
+    quotes = {408065: {"last_price": 1.5, "volume": -1}}
+    assert stage.tell(Answered(1, "ok", quotes)) == [m.Probed(4, "same")]
 
 
 def test_a_probe_of_what_kite_does_not_know_is_bad_input(stage: Stage) -> None:

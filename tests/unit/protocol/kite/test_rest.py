@@ -276,40 +276,81 @@ def test_missing_levels_and_sides_of_depth_are_empty() -> None:
     assert sell == [DepthLevel(0, 0, 0)] * 5
 
 
-NUMBERS = ["last_price", "last_quantity", "average_price", "volume", "buy_quantity"]
+NUMBERS = ["last_quantity", "average_price", "volume", "buy_quantity"]
 NUMBERS += ["sell_quantity", "oi", "oi_day_high", "oi_day_low"]
+INSANE = [math.nan, math.inf, -math.inf, 1e300, 10**400, -(10**400), "1", True, [], {}]
+GOOD = {**rest.quote_item(BODY), "instrument_token": 408065}
 
 
-@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", INSANE)
+def test_a_price_that_is_no_sane_number_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="last_price"):
+        tick_from_quote(408065, FULL, {**GOOD, "last_price": value})
+
+
 @pytest.mark.parametrize(
-    "value", [math.nan, math.inf, -math.inf, 1e300, 10**400, -(10**400), "1", True, [], {}]
-)
-def test_a_value_that_is_no_sane_number_is_refused_by_name(name: str, value: object) -> None:
-    with pytest.raises(ValueError, match=name):
-        tick_from_quote(408065, FULL, {"last_price": 1, name: value})
-
-
-@pytest.mark.parametrize(
-    ("item", "name"),
+    ("item", "reason"),
     [
         ({}, "last_price is missing"),
         ({"last_price": None}, "last_price is missing"),
         ({"last_price": 1, "instrument_token": 5633}, "instrument_token"),
-        ({"last_price": 1, "volume": -1}, "volume"),
-        ({"last_price": 1, "ohlc": [1, 2, 3, 4]}, "ohlc"),
-        ({"last_price": 1, "ohlc": {"high": "x"}}, "high"),
-        ({"last_price": 1, "timestamp": "soon"}, "timestamp"),
-        ({"last_price": 1, "timestamp": 1791431409}, "timestamp"),
-        ({"last_price": 1, "timestamp": "9999-12-31 23:59:59"}, "timestamp"),
-        ({"last_price": 1, "last_trade_time": []}, "last_trade_time"),
-        ({"last_price": 1, "depth": []}, "depth"),
-        ({"last_price": 1, "depth": {"buy": {}}}, r"depth\.buy"),
-        ({"last_price": 1, "depth": {"buy": [{}] * 6}}, r"depth\.buy"),
-        ({"last_price": 1, "depth": {"sell": [1]}}, r"depth\.sell"),
-        ({"last_price": 1, "depth": {"sell": [{"orders": 65536}]}}, r"depth\.sell: orders"),
-        ({"last_price": 1, "depth": {"buy": [{"quantity": 2**32}]}}, r"depth\.buy: quantity"),
+        ({"last_price": 1, "instrument_token": "5633"}, "instrument_token"),
     ],
 )
-def test_an_item_of_another_shape_is_refused_by_name(item: dict[str, object], name: str) -> None:
-    with pytest.raises(ValueError, match=name):
+def test_an_item_without_a_price_or_of_another_instrument_is_refused(
+    item: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(ValueError, match=reason):
         tick_from_quote(408065, FULL, item)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", INSANE)
+def test_any_other_number_that_is_not_sane_costs_itself_and_is_named(
+    name: str, value: object
+) -> None:
+    left_out: list[str] = []
+    read = tick_from_quote(408065, FULL, {**GOOD, name: value}, left_out)
+    assert read == tick_from_quote(408065, FULL, {**GOOD, name: None})
+    assert [reason.split()[0] for reason in left_out] == [name]
+
+
+@pytest.mark.parametrize(
+    ("odd", "reason"),
+    [
+        ({"volume": -1}, "volume is out of range"),
+        ({"ohlc": [1, 2, 3, 4]}, "ohlc is not an object"),
+        ({"ohlc": {"high": "x", "low": 1.5}}, "high is not a number"),
+        ({"timestamp": "soon"}, "timestamp is not a time"),
+        ({"timestamp": 1791431409}, "timestamp is not a time"),
+        ({"timestamp": "9999-12-31 23:59:59"}, "timestamp is out of range"),
+        ({"last_trade_time": []}, "last_trade_time is not a time"),
+        ({"depth": []}, "depth is not an object"),
+        ({"depth": {"buy": {"price": 1}}}, "depth.buy is not a list of at most 5 levels"),
+        ({"depth": {"buy": [{}] * 6}}, "depth.buy is not a list of at most 5 levels"),
+        ({"depth": {"sell": [1]}}, "depth.sell: a level is not an object"),
+        ({"depth": {"sell": [{"orders": 196_608}]}}, "depth.sell: orders is out of range"),
+        ({"depth": {"buy": [{"quantity": 2**32}]}}, "depth.buy: quantity is out of range"),
+        ({"depth": {"buy": [{"price": math.nan}]}}, "depth.buy: price is out of range"),
+    ],
+)
+def test_a_field_of_another_shape_costs_itself_and_is_named(
+    odd: dict[str, object], reason: str
+) -> None:
+    left_out: list[str] = []
+    read = tick_from_quote(408065, FULL, {**GOOD, **odd}, left_out)
+    assert left_out == [reason]
+    good = tick_from_quote(408065, FULL, GOOD)
+    assert (read.last_price, read.average_traded_price, read.total_sell_quantity) == (
+        good.last_price, good.average_traded_price, good.total_sell_quantity
+    )  # fmt: skip
+
+
+def test_of_a_level_only_what_is_odd_is_left_out_and_the_others_keep_their_places() -> None:
+    level = {"price": 1.5, "quantity": 2, "orders": 3}
+    levels = [{**level, "orders": 196_608}, {**level, "price": "1.5"}, level]
+    item = {"last_price": 1, "depth": {"buy": levels, "sell": [level] * 6}}
+    buy, sell = unpack_depth(tick_from_quote(408065, FULL, item).depth or b"")
+    full, empty = DepthLevel(2, 150, 3), DepthLevel(0, 0, 0)
+    assert buy == [DepthLevel(2, 150, 0), empty, full, empty, empty]
+    assert sell == [full] * 5
