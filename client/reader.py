@@ -13,6 +13,7 @@ from pathlib import Path
 
 import zmq
 
+from kitefeed.client import forked
 from kitefeed.client.reports import Reporter
 from kitefeed.client.status import Status
 from kitefeed.client.tick import Tick
@@ -100,6 +101,7 @@ class Reader:
         self._timeout_ns = int(timeout_s * 1e9)
         self._keys = _keys_for(endpoint, keys)
         self._socket = connect_feed(endpoint, self._keys, self._wants.queued_max)
+        forked.note(self)
         if control and not is_remote:
             self._reporter = Reporter(control, name, len(self.instruments))
         self._start()

@@ -1,0 +1,45 @@
+"""What a fork leaves of a feed: neither its connections nor libzmq's threads come along, so that
+waiting there would never end."""
+
+import os
+import weakref
+from typing import Any
+
+from kitefeed.protocol.errors import BadInput
+
+_READERS: "weakref.WeakSet[Any]" = weakref.WeakSet()
+
+
+class _Left:
+    """Stands for a reader's socket and its lock in a forked child."""
+
+    def close(self, _: object = None) -> None:
+        pass
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        raise BadInput(
+            "this Feed was made before the fork and cannot be used in the child: make a new one "
+            "there (or start the child by multiprocessing's `spawn`)"
+        )
+
+
+def note(reader: Any) -> None:
+    """To be called for every reader that is made."""
+    _READERS.add(reader)
+
+
+def _leave_behind() -> None:
+    """Closing is no error: a `with` ends in the child, too, and the parent's feed goes on."""
+    for reader in list(_READERS):
+        reader._view.arrived.clear()
+        vars(reader).update(_socket=_Left(), _lock=_Left(), close=lambda: None)
+    _READERS.clear()
+
+
+os.register_at_fork(after_in_child=_leave_behind)
