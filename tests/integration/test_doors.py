@@ -19,7 +19,16 @@ from kitefeed.protocol import messages as m
 from kitefeed.protocol.keys import client_path
 from kitefeed.protocol.location import SECRET_VARIABLE
 from kitefeed.protocol.sockets import FRAMES_MAX
-from kitefeed.protocol.topology import BUS, CONTROL, FEED, INGEST, WIRES, Role, endpoint
+from kitefeed.protocol.topology import (
+    BUS,
+    CONTROL,
+    FEED,
+    INGEST,
+    WIRES,
+    Role,
+    endpoint,
+    socket_path,
+)
 from kitefeed.protocol.topology import Wire as WireRow
 from tests.integration.rig import Rig
 from tests.support import eventually
@@ -118,10 +127,10 @@ def test_the_apps_secret_is_not_passed_on_to_any_process(doors: Doors) -> None:
 @pytest.fixture
 def opened_up(steady: Doors) -> Iterator[Doors]:
     """The mistake that the kernel's word has to make good: modes that let everybody connect."""
-    paths = [steady.root, steady.run_dir, *(steady.run_dir / f"{w.name}.sock" for w in WIRES)]
+    paths = [steady.root, steady.run_dir]
     before = [path.stat().st_mode for path in paths]
     for path in paths:
-        path.chmod(0o777 if path.suffix == ".sock" else 0o755)
+        path.chmod(0o755)
     yield steady
     for path, mode in zip(paths, before, strict=True):
         path.chmod(stat.S_IMODE(mode))
@@ -143,7 +152,10 @@ print(socket.recv().hex())
 """
 
 
-def say_as_nobody(address: str, message: str) -> bytes:
+def say_as_nobody(doors: Doors, wire: WireRow, message: str) -> bytes:
+    path = socket_path(doors.run_dir, wire)
+    path.chmod(0o777)  # until the next program has come: each finds a new file, of mode 0600
+    address = endpoint(doors.run_dir, wire)
     code = AS_NOBODY.format(id=NOBODY, message=message)
     done = subprocess.run(
         [sys.executable, "-c", code, address], capture_output=True, text=True, check=False
@@ -154,9 +166,8 @@ def say_as_nobody(address: str, message: str) -> bytes:
 
 @needs_root
 def test_another_users_command_is_refused_and_named_once(opened_up: Doors) -> None:
-    address = endpoint(opened_up.run_dir, CONTROL)
     for message in ("m.SetSource('paused')", "m.GetStatus()"):
-        answered, reply = m.open_reply(say_as_nobody(address, message))
+        answered, reply = m.open_reply(say_as_nobody(opened_up, CONTROL, message))
         assert answered == "mine"
         assert isinstance(reply, m.Refused)
         assert reply.code == "forbidden"
@@ -171,7 +182,7 @@ def test_another_users_command_is_refused_and_named_once(opened_up: Doors) -> No
 @needs_root
 def test_another_users_actor_is_sent_away_from_the_bus(opened_up: Doors) -> None:
     hello = "m.Hello('ticker', 'b', 1, 1, 'v')"
-    reply = m.open_bus(say_as_nobody(endpoint(opened_up.run_dir, BUS), hello))
+    reply = m.open_bus(say_as_nobody(opened_up, BUS, hello))
     assert isinstance(reply, m.Leave)
     assert str(NOBODY) in reply.reason
     assert opened_up.counters(Role.SUPERVISOR)["strangers"] > 0
