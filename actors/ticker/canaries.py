@@ -152,12 +152,12 @@ class Canaries:
         )
 
     def ticked(self, tokens: list[int], now_ns: int) -> None:
-        """News of these."""
-        self._news_ns = now_ns
+        """News of these: what a quote said is the past."""
+        self._news_ns, self._vouched_ns = now_ns, 0
         for segment in self._segments.values():
             if segment.members.isdisjoint(tokens):
                 continue
-            segment.ticked_ns = now_ns
+            segment.ticked_ns, segment.vouched_ns = now_ns, 0
             for token in segment.canaries.intersection(tokens):
                 self._all[token].tick(now_ns)
 
@@ -223,7 +223,7 @@ class Canaries:
     ) -> None:
         """A quote of `token` says the same as the stream, or another price; of one that quotes lack
         nobody can say whether the stream or the instrument is dead."""
-        if outcome == "same":
+        if outcome == "same" and now_ns - self._news_ns >= SILENT_NS:  # else its ticks prove it
             self._vouched_ns = now_ns + VOUCHED_NS
         canary = self._all.get(token)
         if canary is not None and canary.is_silent:

@@ -324,6 +324,18 @@ def test_status_names_what_kite_has_not_confirmed_and_for_how_long() -> None:
     assert "and 10 more: `kitefeed status --json`" in shown
 
 
+def test_status_names_what_is_held_stale_and_because_of_whom() -> None:
+    found = report()
+    assert "held stale" not in status.text(found)
+    found.held = [
+        m.HeldStatus(0, ["NSE:NIFTY 50"], "INDICES", 12.0),
+        m.HeldStatus(1, [f"NSE:I{n}" for n in range(5)], "all of this socket", 70.0),
+    ]
+    shown = status.text(found)
+    assert "held stale      INDICES: NSE:NIFTY 50 on socket 0, for 12 s" in shown
+    assert "all of this socket: NSE:I0, NSE:I1, NSE:I2 and 2 more on socket 1" in shown
+
+
 def test_status_leaves_out_what_is_as_always_and_what_only_its_makers_know() -> None:
     found = report()
     found.feed, found.reason, found.retry_in_s, found.consecutive_403 = "live", "", None, 0

@@ -273,6 +273,27 @@ def test_while_a_quote_says_that_nothing_is_missing_nothing_is_held(trading: Tra
     assert not trading.is_believed
 
 
+def test_a_stream_that_is_mute_soon_after_a_halt_is_in_doubt_after_five_seconds(
+    trading: Trading,
+) -> None:
+    index_and_share(trading)
+    trading.run(11)
+    trading.stage.tell(m.DoubtSettled(0, 1, NIFTY.token, "same"))
+    trading.run(2, nifty=(NIFTY, 1), infy=(INFY, 0.5))
+    trading.run(6)
+    assert not trading.is_believed
+
+
+def test_a_quote_of_one_that_is_silent_alone_vouches_for_nothing_else(trading: Trading) -> None:
+    trading.open(NIFTY, INFY)
+    trading.run(10, nifty=(NIFTY, 1), infy=(INFY, 0.5))
+    trading.run(11, infy=(INFY, 0.5))
+    trading.stage.tell(m.DoubtSettled(0, 1, NIFTY.token, "same"))
+    trading.run(1, nifty=(NIFTY, 1), infy=(INFY, 0.5))
+    trading.run(6)
+    assert not trading.is_believed
+
+
 def test_slow_shares_beside_a_frozen_index_are_believed_between_their_ticks(
     trading: Trading,
 ) -> None:
