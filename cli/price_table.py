@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def price_table(rows: list[Row]) -> "Table":
+def price_table(rows: list[Row], *, is_closed: bool = False) -> "Table":
+    """`is_closed`: no market is open, and a last value is what there should be."""
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
@@ -27,7 +28,7 @@ def price_table(rows: list[Row]) -> "Table":
             _change(row),
             row.source,
             output.age(row.age_s),
-            _state(row),
+            _state(row, is_closed),
             style="" if row.is_fresh else "dim",
         )
     return table
@@ -40,8 +41,10 @@ def _change(row: Row) -> str:
     return f"[{'green' if row.change_percent > 0 else 'red'}]{text}[/]"
 
 
-def _state(row: Row) -> str:
+def _state(row: Row, is_closed: bool) -> str:
     """Of a current value nothing has to be said."""
     if row.is_fresh:
         return ""
-    return "no value yet" if row.last_price is None else "[bold red]NOT CURRENT[/]"
+    if row.last_price is None:
+        return "no value yet"
+    return "last value" if is_closed else "[bold red]NOT CURRENT[/]"

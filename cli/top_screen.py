@@ -91,7 +91,7 @@ def _sources(sources: list[SourceRow]) -> "Table":
 def _broadcast(told: Broadcast | None) -> "Table":
     table = _table(
         "FEED",
-        "frames/s>",
+        "Kite/s>",
         "ticks/s>",
         "latest/s>",
         "readers>",

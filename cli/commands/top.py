@@ -24,9 +24,9 @@ def top(is_json: bool, is_once: bool) -> None:
 
     last tick, heard: since the newest price, and since Kite said anything at all. index: since an
     instrument ticked that always does; its silence is a doubt. polled: how often each is asked for
-    by REST. full: how often the queue to some program was full. lost, refused, damaged: messages
-    that never reached the broadcaster, that came from a source that is not to be believed any more,
-    or that could not be read.
+    by REST. Kite/s: messages from it, of many ticks each. full: how often the queue to some program
+    was full. lost, refused, damaged: messages that never reached the broadcaster, that came from a
+    source that is not to be believed any more, or that could not be read.
 
     Programs are those that use Feed or AsyncFeed on this host: they report themselves every 2 s,
     and count what they lost. ticks/s: read by it; lag: the most by which it was behind since its

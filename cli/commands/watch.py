@@ -94,7 +94,7 @@ def render(status: Status, shown: list[Row], rows_max: int, hint: str = "") -> "
     notes = [f"{left} more: make the window higher, or name some"] * (left > 0)
     notes += ["nothing streams yet: name some instruments"] * (not shown)
     foot = Text("  ".join([*notes, hint]), style="dim")
-    table = price_table(shown[: max(1, rows_max)])
+    table = price_table(shown[: max(1, rows_max)], is_closed=status.feed == "closed")
     return Group(head, Text(status.reason or " ", style="dim"), table, foot)
 
 

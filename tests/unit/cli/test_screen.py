@@ -73,6 +73,12 @@ def test_a_price_that_is_not_current_says_so_in_words() -> None:
     assert lines[0].startswith("LIVE")
 
 
+def test_after_the_close_a_last_value_is_no_alarm() -> None:
+    text = shown(Status("closed", "cache", "valid", ""), [INFY._replace(is_fresh=False)])
+    assert "last value" in text
+    assert "NOT CURRENT" not in text
+
+
 def test_the_headline_says_what_is_wrong_and_when_it_is_tried_again() -> None:
     status = Status("login_required", "cache", "refused", "the token is refused", retry_in_s=12.0)
     text = shown(status, [])
