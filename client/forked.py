@@ -11,7 +11,7 @@ _READERS: "weakref.WeakSet[Any]" = weakref.WeakSet()
 
 
 class _Left:
-    """Stands for a reader's socket and its lock in a forked child."""
+    """Stands for what a reader waits with, in a forked child: socket, lock and watch."""
 
     def close(self, _: object = None) -> None:
         pass
@@ -38,7 +38,8 @@ def _leave_behind() -> None:
     """Closing is no error: a `with` ends in the child, too, and the parent's feed goes on."""
     for reader in list(_READERS):
         reader._view.arrived.clear()
-        vars(reader).update(_socket=_Left(), _lock=_Left(), close=lambda: None)
+        left = _Left()
+        vars(reader).update(_socket=left, _lock=left, _watch=left, _loop=None, close=lambda: None)
     _READERS.clear()
 
 

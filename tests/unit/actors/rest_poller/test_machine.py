@@ -272,7 +272,7 @@ def test_a_failed_probe_tells_its_remedy(stage: Stage, outcome: m.RestOutcome) -
 def test_a_probe_does_not_take_an_odd_volume_for_a_market_that_moved(stage: Stage) -> None:
     stage.tell(m.Probe(4, "a", 408065, 150, 7))
     quotes = {408065: {"last_price": 1.5, "volume": -1}}
-    assert stage.tell(Answered(1, "ok", quotes)) == [m.Probed(4, "same")]
+    assert stage.tell(Answered(1, "ok", quotes)) == [m.Probed(4, "same", last_price=150)]
 
 
 def test_a_probe_of_what_kite_does_not_know_is_bad_input(stage: Stage) -> None:
