@@ -58,13 +58,15 @@ class Feed(Reader):
             raise
 
     def _begin(self, deadline_ns: int) -> None:
+        if self._has_tokens:
+            self._name_tokens(deadline_ns)
         self._ask()
         if not self._wait_until(self._is_heard, deadline_ns):
             raise self._silence()
         self._want(deadline_ns)
         # Values that are known already are there when the constructor returns.
         self._wait_until(self._is_answered, deadline_ns)
-        self._is_begun = True
+        self._begun()
 
     def __iter__(self) -> Iterator[Tick]:
         """Ticks in order, for ever: while the daemon is away it waits. Ends with `close()`.
@@ -147,6 +149,8 @@ class Feed(Reader):
                         self._is_touched = False
                         is_asleep = watch.is_taken = True
                 if is_asleep:
+                    if self._missing_due_ns:
+                        self._tell_missing()
                     watch.sleep(wait_s)
                 else:
                     self._tell_status()

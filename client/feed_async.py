@@ -106,11 +106,13 @@ class AsyncFeed(Reader):
         except BaseException:
             self.close()
             raise
-        self._is_begun = True
+        self._begun()
         self._look_again()
         return self
 
     async def _begin(self, deadline_ns: int) -> None:
+        if self._has_tokens:
+            await asyncio.to_thread(self._name_tokens, deadline_ns)
         self._ask()
         if not await self._wait_until(self._is_heard, deadline_ns):
             raise self._silence()
@@ -145,6 +147,7 @@ class AsyncFeed(Reader):
             self._drain(READ_MAX)
             if self._is_begun:
                 self._tell_status()
+                self._tell_missing()
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         """Notices silence: that the daemon is lost, that a snapshot is due."""

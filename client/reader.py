@@ -5,6 +5,7 @@ A reader that finds itself behind (stopped, suspended, too slow) drops its conne
 waits there, connects anew and asks for the last values: what it would have read was no longer true.
 """
 
+import logging
 import os
 import secrets
 import threading
@@ -16,9 +17,9 @@ import zmq
 from kitefeed.client import forked
 from kitefeed.client.reports import Reporter
 from kitefeed.client.status import Status
-from kitefeed.client.tick import Tick
+from kitefeed.client.tick import Staleness, Tick
 from kitefeed.client.view import MAX_AGE_S, PENDING_MAX, View
-from kitefeed.client.wants import Wants
+from kitefeed.client.wants import Asked, Wants, flat
 from kitefeed.protocol import location, topology
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns, utc_ns
@@ -45,8 +46,13 @@ LOOK_NS = 100_000_000  # a program that is busy with what it was given has more 
 PATIENCE_NS_MAX = 30_000_000_000
 REFRESH_NS = 30_000_000_000  # a quiet topic's last message may be lost without leaving a gap
 REQUEST_TRIES = 2
+MISSING_NS = 10_000_000_000  # Kite sends the last price of what is subscribed, in a second or two
+MISSING_NAMED_MAX = 20
 _TCP = "tcp://"
 _NOBLOCK = int(zmq.NOBLOCK)  # as an enum it costs 0.2 us a message
+
+
+log = logging.getLogger("kitefeed")
 
 
 class Reader:
@@ -60,7 +66,7 @@ class Reader:
 
     def __init__(
         self,
-        *instruments: str,
+        *instruments: Asked,
         endpoint: str | None = None,
         control: str | None = None,
         config: str | os.PathLike[str] | None = None,
@@ -72,7 +78,9 @@ class Reader:
         name: str | None = None,
         on_status: Callable[[Status], None] | None = None,
     ) -> None:
-        self._wants = Wants(instruments, mode, per_second)
+        self._asked = flat(instruments)
+        names = [str(one) if isinstance(one, str) else f"TOKEN:{one}" for one in self._asked]
+        self._wants = Wants(names, mode, per_second)
         self.instruments = self._wants.instruments
         self.answers: tuple[m.Answer, ...] = ()
         if endpoint is None:
@@ -89,9 +97,10 @@ class Reader:
         # A subscription takes in what came in beside it, which then shows no more at the descriptor
         self._is_touched = False
         self._is_begun = False
-        wanted = None if self._wants.is_all else frozenset(self.instruments)
-        is_remote = endpoint.startswith(_TCP)
-        self._view = View(self, wanted, self._wants.prefixes, max_age_s, is_remote)
+        self._max_age_s = max_age_s
+        self._is_remote = endpoint.startswith(_TCP)
+        self._view = self._new_view()
+        self._missing_due_ns = 0  # when instruments of which nothing came are told; 0 for never
         self._requests: list[bytes] = []
         self._requested_ns = 0
         self._patience_ns = RESYNC_NS  # with the last request; doubled by each that got no answer
@@ -102,7 +111,7 @@ class Reader:
         self._keys = _keys_for(endpoint, keys)
         self._socket = connect_feed(endpoint, self._keys, self._wants.queued_max)
         forked.note(self)
-        if control and not is_remote:
+        if control and not self._is_remote:
             self._reporter = Reporter(control, name, len(self.instruments))
         self._start()
 
@@ -144,17 +153,24 @@ class Reader:
             self._drain()
             return self._view.status(boot_ns())
 
-    def is_fresh(self, tick: Tick) -> bool:
-        """What `tick.is_fresh` says: whether this is the current value. Never after `close()`."""
+    def why_stale(self, tick: Tick) -> Staleness:
+        """What `tick.why_stale` says: why this is not the current value, empty if it is."""
         with self._lock:
             self._drain()
-            return not self._socket.closed and self._view.is_fresh(tick, boot_ns())
+            return "no_feed" if self._socket.closed else self._view.why_stale(tick, boot_ns())
 
     def has_source(self, tick: Tick) -> bool:
         """Whether the source that gave this value still feeds. Never after `close()`."""
         with self._lock:
             self._drain()
             return not self._socket.closed and self._view.has_source(tick, boot_ns())
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The instruments asked for of which no value has come yet."""
+        with self._lock:
+            self._drain()
+            return tuple(name for name in self.instruments if name not in self._view.values)
 
     @property
     def gaps(self) -> int:
@@ -212,6 +228,42 @@ class Reader:
 
     # --- beginning ----------------------------------------------------------------------------
 
+    def _new_view(self) -> View:
+        wanted = None if self._wants.is_all else frozenset(self.instruments)
+        return View(self, wanted, self._wants.prefixes, self._max_age_s, self._is_remote)
+
+    @property
+    def _has_tokens(self) -> bool:
+        return any(isinstance(one, int) for one in self._asked)
+
+    def _name_tokens(self, deadline_ns: int) -> None:
+        """Asks the daemon what the tokens are called, blocking; called before anything else is
+        asked. Raises BadInput for one that the day's list lacks, Unavailable without an answer."""
+        tokens = tuple(dict.fromkeys(one for one in self._asked if isinstance(one, int)))
+        if self._is_remote or not self._control:
+            raise BadInput(
+                f"{tokens[0]} is a token, and only the daemon's own host can look it up: "
+                "write EXCHANGE:SYMBOL, as NSE:INFY"
+            )
+        timeout_s = max(0.05, (deadline_ns - boot_ns()) / 1e9)
+        reply = request(
+            self._control, m.NameTokens(tokens), timeout_s=timeout_s, tries=REQUEST_TRIES
+        )
+        if not isinstance(reply, m.Named):
+            text = reply.text if isinstance(reply, m.Refused) else "an answer of another kind"
+            raise Unavailable(f"The tokens cannot be looked up: {text}")
+        for token in tokens:
+            if token not in reply.names:
+                raise BadInput(
+                    f"{token} is no token of today's instrument list: "
+                    "`kitefeed instruments find TEXT` shows them"
+                )
+        names = [one if isinstance(one, str) else reply.names[one] for one in self._asked]
+        with self._lock:
+            self._wants = self._wants.of(names)
+            self.instruments = self._wants.instruments
+            self._view = self._new_view()
+
     def _ask(self) -> None:
         """Subscribes to everything, and asks for the last values."""
         for topic in (HEARTBEAT_TOPIC, STATE_TOPIC):
@@ -220,6 +272,11 @@ class Reader:
         for subscription in self._wants.subscriptions():
             self._subscribe(subscription)
         self._request_snapshot()
+
+    def _begun(self) -> None:
+        self._is_begun = True
+        if self._is_remote:
+            self._missing_due_ns = boot_ns() + MISSING_NS
 
     def _is_heard(self) -> bool:
         return self._view.heartbeats > 0
@@ -275,6 +332,20 @@ class Reader:
             if taken:
                 self._took_in()
             return taken
+
+    def _tell_missing(self) -> None:
+        """Over tcp nobody answers whether an instrument exists: says once, in the log, of which
+        nothing came. Called without the lock."""
+        if not self._missing_due_ns or boot_ns() < self._missing_due_ns:
+            return
+        self._missing_due_ns = 0
+        missing = self.missing
+        if missing:
+            log.warning(
+                "no value came within %.0f s of %s: over tcp nobody says whether an instrument "
+                "exists, so look at the names; the feed is %s",
+                MISSING_NS / 1e9, ", ".join(missing[:MISSING_NAMED_MAX]), self._view.word,
+            )  # fmt: skip
 
     def _may_read(self) -> bool:
         # The same thread may come again while it reads, by a signal handler that asks something.

@@ -20,6 +20,19 @@ IST = timezone(timedelta(hours=5, minutes=30), "IST")
 
 SourceWord = Literal["websocket", "rest", "cache"]
 Origin = Literal["websocket", "rest", "none"]
+Staleness = Literal[
+    "",  # it is fresh
+    "replaced",  # a newer value of the instrument has come
+    "lost",  # no heartbeat: the daemon has gone, or hangs
+    "gap",  # a newer one may have been lost on the way to this program; it is asked for
+    "cached",  # its source feeds no more, or it came from disk
+    "unproven",  # no fresh tick has proven its stream yet (first packets), or its stream is doubted
+    "old",  # its source lives, but vouches for later values only: polled long ago, or before a loss
+    "closed",  # its market is closed
+    "first_packet",  # its market is closed, and this is the last price before that, sent again
+    "paused", "login_required", "no_entitlement", "misconfigured",  # as the headline says
+    "no_feed",  # the feed it came from was closed, or it was pickled
+]  # fmt: skip
 _ORIGINS: dict[int, Origin] = {Source.WEBSOCKET: "websocket", Source.REST: "rest"}
 
 
@@ -51,14 +64,15 @@ _RECORD = (
     "instrument", "instrument_token", "mode", "last_price", "change", "last_traded_quantity",
     "average_traded_price", "volume_traded", "total_buy_quantity", "total_sell_quantity", "ohlc",
     "oi", "oi_day_high", "oi_day_low", "depth", "last_trade_time", "exchange_timestamp",
-    "received_at", "age_s", "source", "origin", "is_fresh", "gen", "shard", "epoch", "seq", "flags",
+    "received_at", "age_s", "source", "origin", "is_fresh", "why_stale",
+    "gen", "shard", "epoch", "seq", "flags",
 )  # fmt: skip
 
 
 class Judge(Protocol):
     """What knows the feed as it is now: the feed itself. It may be asked in any thread."""
 
-    def is_fresh(self, tick: "Tick") -> bool: ...
+    def why_stale(self, tick: "Tick") -> Staleness: ...
 
     def has_source(self, tick: "Tick") -> bool: ...
 
@@ -66,8 +80,8 @@ class Judge(Protocol):
 class _Nobody:
     """Judges a tick without a feed: one that was pickled. Nothing is known of it."""
 
-    def is_fresh(self, tick: "Tick") -> bool:
-        return False
+    def why_stale(self, tick: "Tick") -> Staleness:
+        return "no_feed"
 
     def has_source(self, tick: "Tick") -> bool:
         return False
@@ -147,8 +161,13 @@ class Tick(msgspec.Struct, frozen=True, eq=False, gc=False):
     @property
     def is_fresh(self) -> bool:
         """Whether this is the current value: the newest received, from the source that feeds now,
-        and that source is alive. When in doubt, False."""
-        return self.arrival.judge.is_fresh(self)
+        and that source is alive. When in doubt, False; `why_stale` says in which."""
+        return not self.arrival.judge.why_stale(self)
+
+    @property
+    def why_stale(self) -> Staleness:
+        """Why it is not fresh, in one word of `Staleness`; empty while it is."""
+        return self.arrival.judge.why_stale(self)
 
     @property
     def source(self) -> SourceWord:

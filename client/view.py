@@ -5,14 +5,14 @@ It numbers losses, drops repetitions, and judges: a value is fresh only while a 
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import repeat
 
 import msgspec
 
 from kitefeed.client.losses import Losses
 from kitefeed.client.status import Status, status_of
-from kitefeed.client.tick import Arrival, Judge, Tick
+from kitefeed.client.tick import Arrival, Judge, Staleness, Tick
 from kitefeed.client.values import LastTicks, Topic
 from kitefeed.protocol import feed as f
 from kitefeed.protocol.feed import FeedMessage, Flag, Source
@@ -36,6 +36,11 @@ _CACHED = int(Flag.CACHED)
 _UNGRANTED = int(Flag.CACHED | Flag.STALE)
 _FIRST_PACKET = int(Flag.FIRST_PACKET)
 _SEEN = int(Flag.SNAPSHOT | Flag.REPLAY)  # sent again on purpose: not a duplicate, not an event
+
+# Headlines that say by themselves why nothing is fresh.
+_WORDS: Mapping[str, Staleness] = {
+    word: word for word in ("closed", "paused", "login_required", "no_entitlement", "misconfigured")
+}
 
 _TICKS = (TICK, LAST)  # both carry one instrument's tick
 
@@ -368,22 +373,40 @@ class View:
 
     def is_fresh(self, tick: Tick, now_ns: int) -> bool:
         """Whether nothing newer came or may have been lost, and the broadcaster judges it so."""
-        if not self.values.is_last(tick):
-            return False
-        if self.losses.is_in_doubt and tick.arrival.losses != self.losses.count:
-            return False
-        return self.has_source(tick, now_ns) and self._is_judged_fresh(tick, now_ns)
+        return not self.why_stale(tick, now_ns)
 
-    def _is_judged_fresh(self, tick: Tick, now_ns: int) -> bool:
+    def why_stale(self, tick: Tick, now_ns: int) -> Staleness:
+        """The first reason for which it is not fresh; empty when there is none."""
+        if not self.values.is_last(tick):
+            return "replaced"
+        if self.is_lost(now_ns):
+            return "lost"
+        if self.losses.is_in_doubt and tick.arrival.losses != self.losses.count:
+            return "gap"
+        if not self.has_source(tick, now_ns):
+            return "cached"
+        return self._judged(tick, now_ns)
+
+    def _judged(self, tick: Tick, now_ns: int) -> Staleness:
         """What the last heartbeat says of it. Times are compared on our own clock, by what a
         message says of itself: one that stepped between two of them changes nothing."""
         health = self._shards[tick.shard]
-        since_ns = health.fresh_since_ns
+        since_ns, otherwise = health.fresh_since_ns, _WORDS.get(self._state.feed, "unproven")
+        if since_ns:
+            otherwise = "old"
         segment = segment_of(tick.raw.instrument_token) if health.segments else -1
         for listed in health.segments:
             if listed.segment == segment:
-                since_ns = 0 if tick.flags & _FIRST_PACKET else listed.fresh_since_ns
-        return bool(since_ns) and now_ns - tick.age_ns(now_ns) >= since_ns + self._to_boot_ns
+                is_first = bool(tick.flags & _FIRST_PACKET)
+                since_ns = 0 if is_first else listed.fresh_since_ns
+                otherwise = "first_packet" if is_first else "closed"
+        is_fresh = since_ns and now_ns - tick.age_ns(now_ns) >= since_ns + self._to_boot_ns
+        return "" if is_fresh else otherwise
+
+    @property
+    def word(self) -> str:
+        """The headline as it was told last."""
+        return self._state.feed
 
     def status(self, now_ns: int) -> Status:
         age_ns = None if self.heartbeat is None else now_ns - self._heard_ns

@@ -1,6 +1,7 @@
 """What a reader wants of the feed: instruments, patterns, and in which mode. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from numbers import Integral
 from typing import get_args
 
 from kitefeed.protocol.errors import BadInput
@@ -19,6 +20,25 @@ from kitefeed.protocol.topology import CHUNKS_QUEUED_MAX, FEED
 
 SINGLE_REQUESTS_MAX = 8  # up to here one snapshot per instrument, above it one for all
 ANY = "*"
+WRITE = "write EXCHANGE:SYMBOL, as NSE:INFY, or Kite's token, as 408065"
+
+
+Asked = str | int | Iterable[object]  # what programs name instruments by, and lists of such
+
+
+def flat(asked: Iterable[object]) -> list[str | int]:
+    """Names and tokens, of lists too. Raises BadInput for anything else."""
+    found: list[str | int] = []
+    for one in asked:
+        if isinstance(one, str):
+            found.append(one)
+        elif isinstance(one, bool | bytes | Mapping) or not isinstance(one, Integral | Iterable):
+            raise BadInput(f"{one!r} is not an instrument: {WRITE}")
+        elif isinstance(one, Integral):
+            found.append(int(one))
+        else:
+            found += flat(one)
+    return found
 
 
 class Wants:
@@ -43,8 +63,13 @@ class Wants:
             rates = ", ".join(map(str, LAST_RATES))
             raise BadInput(f"per_second={per_second!r} is none of {rates}")
         self.mode = mode
+        self._per_second = per_second
         self._head = TICK if per_second is None else last_head(per_second)
         self._all = TICKS_TOPIC + NUL if per_second is None else self._head
+
+    def of(self, names: Iterable[str]) -> "Wants":
+        """The same of these instruments."""
+        return Wants(names, self.mode, self._per_second)
 
     @property
     def is_all(self) -> bool:
@@ -77,7 +102,7 @@ def _checked(name: str) -> str:
     is_short = len(name.encode()) <= SUBSCRIPTION_BYTES_MAX - 64  # room for a request
     if not (exchange and symbol and is_short and name.isprintable()):
         raise BadInput(
-            f"{name!r} is not an instrument: write EXCHANGE:SYMBOL, as NSE:INFY; "
+            f"{name!r} is not an instrument: {WRITE}; "
             "`kitefeed instruments find TEXT` searches them"
         )
     return name

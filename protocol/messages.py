@@ -472,6 +472,13 @@ class DropInstruments(Message, frozen=True):
     instruments: Keys
 
 
+class NameTokens(Message, frozen=True):
+    """-> Named | Refused: what today's instrument list calls these. Kite's programs know
+    instruments by their tokens; the feed knows them by name, because tokens are used again."""
+
+    tokens: Annotated[tuple[int, ...], msgspec.Meta(max_length=LIST_MAX)]
+
+
 class SetSource(Message, frozen=True):
     """-> Done | Refused. "paused" is `kitefeed pause`."""
 
@@ -520,6 +527,12 @@ class Answer(msgspec.Struct, frozen=True):
 
 class Answers(Message, frozen=True):
     answers: tuple[Answer, ...]
+
+
+class Named(Message, frozen=True):
+    """Name by token, of those that exist."""
+
+    names: dict[int, str]
 
 
 class Done(Message, frozen=True):
@@ -681,9 +694,16 @@ class Status(Message, frozen=True):
 
 
 ControlRequest = (
-    GetStatus | WantInstruments | DropInstruments | SetSource | Retry | ReaderReport | FetchList
+    GetStatus
+    | WantInstruments
+    | DropInstruments
+    | SetSource
+    | Retry
+    | ReaderReport
+    | FetchList
+    | NameTokens
 )
-ControlReply = Status | Answers | Done | Refused
+ControlReply = Status | Answers | Done | Refused | Named
 
 
 # --- envelope -----------------------------------------------------------------------------------

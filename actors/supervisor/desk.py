@@ -1,6 +1,6 @@
 """The control desk: requests of commands and programs in, replies out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from kitefeed.actors.supervisor.facts import Operate, RetryNow
 from kitefeed.actors.supervisor.machine import Supervisor
@@ -22,7 +22,8 @@ KNOWN_REPLIES_MAX = 256  # a command repeats its request with the same id; it is
 
 class Desk:
     """`feed` gives the machine an event; `look_up` resolves names; `changed` is called when wants
-    have changed; `status` builds the report. Every request gets exactly one reply."""
+    have changed; `status` builds the report; `names` gives names by token, None without a list.
+    Every request gets exactly one reply."""
 
     def __init__(
         self,
@@ -33,6 +34,7 @@ class Desk:
         look_up: Callable[[Sequence[str]], None],
         changed: Callable[[], None],
         status: Callable[[], m.StatusReport],
+        names: Callable[[Sequence[int]], Mapping[int, str] | None],
     ) -> None:
         self._supervisor = supervisor
         self._subscriptions = subscriptions
@@ -41,6 +43,7 @@ class Desk:
         self._look_up = look_up
         self._changed = changed
         self._status = status
+        self._names = names
         self._replies: dict[str, m.Message | None] = {}  # id -> reply, None while it is pending
 
     def handle(self, peer: bytes, frame_id: str, request: m.ControlRequest, now_ns: int) -> None:
@@ -66,6 +69,8 @@ class Desk:
                 )
                 self._changed()
                 self._reply(ticket, m.Answers(answers))
+            case m.NameTokens(tokens):
+                self._reply(ticket, self._name(tokens))
             case m.SetSource(source):
                 self._reply(ticket, self._set_source(source))
             case m.Retry():
@@ -118,6 +123,12 @@ class Desk:
         """Whether first packets are to be expected; if not, waiting for them is silence."""
         state = self._supervisor.state
         return any(shard.is_open or shard.rest.is_started for shard in state.shards)
+
+    def _name(self, tokens: Sequence[int]) -> m.Message:
+        names = self._names(tokens)
+        if names is None:
+            return m.Refused("not_ready", "there is no instrument list yet: `kitefeed status`")
+        return m.Named(dict(names))
 
     def _set_source(self, source: str) -> m.Message:
         state = self._supervisor.state

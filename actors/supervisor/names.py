@@ -56,6 +56,13 @@ class Names:
         self._subscriptions.resolved(found, missing)
         return missing
 
+    def of(self, tokens: Sequence[int]) -> dict[int, str] | None:
+        """What those of `tokens` that exist are called; None without a usable list."""
+        try:
+            return None if self._used.facts() is None else self._used.owners(tokens)
+        except ListDamaged:
+            return None
+
     def relist(self, day_ist: str) -> None:
         """The list in use is another one. One that is damaged changes nothing."""
         before = self._subscriptions.in_use()

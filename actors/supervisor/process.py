@@ -92,6 +92,7 @@ class Shell:
             self._look_up,
             self._on_wants_changed,
             self._status,
+            self._names.of,
         )
         self._control = GuardedWire(control_socket(), self._on_control, self._on_control_stranger)
         self._doors = [
@@ -324,7 +325,7 @@ def _is_change(request: m.ControlRequest) -> bool:
     match request:
         case m.WantInstruments():
             return request.is_kept
-        case m.GetStatus():
+        case m.GetStatus() | m.NameTokens():
             return False
         case _:
             return True

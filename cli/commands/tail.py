@@ -1,5 +1,8 @@
 """`kitefeed tail`: the feed on the terminal, or as JSON lines for a program."""
 
+from collections.abc import Mapping
+from itertools import chain
+
 import click
 import msgspec
 
@@ -7,7 +10,11 @@ from kitefeed.cli import output
 from kitefeed.cli.prices import decimals_of
 from kitefeed.client.feed import Feed, Status, Tick
 from kitefeed.protocol import messages as m
+from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.topics import LAST_RATES
+
+JUDGED_S = 10.0  # a stream proves itself in a second or two, if its market is open
+UNJUDGED = frozenset({"unproven", "gap", "lost"})
 
 
 @click.command()
@@ -23,7 +30,11 @@ from kitefeed.protocol.topics import LAST_RATES
 @click.option(
     "--json", "is_json", is_flag=True, help="One JSON object per tick and line: Tick.to_dict()."
 )
-@click.option("--count", type=click.IntRange(1), help="End after so many ticks.")
+@click.option(
+    "--count",
+    type=click.IntRange(1),
+    help="End after so many ticks; begin when it is known of one whether it is fresh.",
+)
 def tail(
     instruments: tuple[str, ...],
     mode: m.Mode | None,
@@ -49,10 +60,22 @@ def tail(
         for pattern in instruments:
             if pattern.endswith("*"):
                 click.echo(f"# {pattern}: {pattern_note(pattern, feed)}", err=True)
-        for number, tick in enumerate(feed, start=1):
+        ticks = chain(judged(feed), feed) if count else feed
+        for number, tick in enumerate(ticks, start=1):
             click.echo(json_line(tick) if is_json else line(tick))
             if number == count:
                 break
+
+
+def judged(feed: Feed) -> list[Tick]:
+    """The latest values, as soon as one of them is known to be fresh or not. The first ones of new
+    instruments are neither: no tick has proven yet that their stream is live."""
+    give_up_ns = boot_ns() + int(JUDGED_S * 1e9)
+    while boot_ns() < give_up_ns and all(t.why_stale in UNJUDGED for t in feed.values()):
+        feed.next(0.05)
+    while feed.next(0) is not None:  # it is among the latest values
+        pass
+    return feed.values()
 
 
 def pattern_note(pattern: str, feed: Feed) -> str:
@@ -73,12 +96,27 @@ class StatusTeller:
             click.echo(f"# feed {status.feed}, source {status.source}{reason}", err=True)
 
 
+WORDS: Mapping[str, str] = {
+    "replaced": "a newer one has come",
+    "lost": "the daemon is silent",
+    "gap": "a newer one may have been lost; asked for",
+    "cached": "its source feeds no more",
+    "unproven": "its stream is not proven live yet",
+    "old": "it came before its source could vouch for it",
+    "closed": "its market is closed",
+    "first_packet": "the last price before its market closed",
+    "login_required": "a login is needed",
+    "no_entitlement": "the plan has no market data",
+}
+
+
 def line(tick: Tick) -> str:
     """Time (IST), instrument, price, change, source, age and whether it is the current value."""
+    why = WORDS.get(tick.why_stale, tick.why_stale)
     return (
         f"{output.time_of_day(tick.t_rx_ns)}  {tick.instrument:<24} "
         f"{output.rupees(tick.last_price, decimals_of(tick)):>14} {output.percent(tick.change):>8}"
-        f"  {tick.source:<9} {output.age(tick.age_s):>6}  {'fresh' if tick.is_fresh else 'stale'}"
+        f"  {tick.source:<9} {output.age(tick.age_s):>6}  {f'stale: {why}' if why else 'fresh'}"
     )
 
 

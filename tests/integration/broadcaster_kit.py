@@ -14,6 +14,7 @@ import msgspec
 import zmq
 
 from kitefeed.client.feed import Feed
+from kitefeed.client.wants import Asked
 from kitefeed.protocol import feed as f
 from kitefeed.protocol import messages as m
 from kitefeed.protocol import sockets
@@ -93,6 +94,7 @@ class FakeSupervisor:
         self.heard: list[m.BusMessage] = []
         self.reports: list[m.ReaderReport] = []
         self.refused: dict[str, str] = {}
+        self.names: dict[int, str] = {}
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -142,6 +144,10 @@ class FakeSupervisor:
         request_id, body = m.open_request(frame)
         if isinstance(body, m.ReaderReport):
             self.reports.append(body)
+            return
+        if isinstance(body, m.NameTokens):
+            named = {token: self.names[token] for token in body.tokens if token in self.names}
+            self._control.send_multipart([peer, m.seal(m.Named(named), re=request_id)])
             return
         assert isinstance(body, m.WantInstruments)
         answers = tuple(
@@ -206,7 +212,7 @@ class Stage:
         self._closers.append(made.close)
         return made
 
-    def asking_feed(self, *instruments: str) -> Feed:
+    def asking_feed(self, *instruments: Asked) -> Feed:
         made = Feed(
             *instruments,
             endpoint=self.feed_endpoint,

@@ -87,7 +87,7 @@ class Centre(Host):
         self.roster = Roster(world.now_ns)
         self.desk = Desk(
             self.machine, self.subscriptions, lambda *_: None, self.feed, self._look_up,
-            self._wants_changed, self._status,
+            self._wants_changed, self._status, self.names.of,
         )  # fmt: skip
         self.crash_in = 0
         world.checker.on_supervisor_start(self.machine)

@@ -1,11 +1,13 @@
 """How a reader numbers, orders and judges what it receives; no socket, virtual time."""
 
 from datetime import timedelta
+from typing import get_args
 
 import msgspec
 import pytest
 
-from kitefeed.client.tick import IST, Tick
+from kitefeed.cli.commands.tail import WORDS
+from kitefeed.client.tick import IST, Staleness, Tick
 from kitefeed.client.view import PENDING_MAX
 from kitefeed.protocol import feed as f
 from kitefeed.protocol.feed import HEARTBEAT_HOLDS_NS, Flag, Source
@@ -510,3 +512,42 @@ def test_fields_the_mode_does_not_carry_are_none(reader: Reader) -> None:
     tick = reader.value()
     assert (tick.depth, tick.ohlc, tick.change) == (None, (None,) * 4, None)
     assert (tick.volume_traded, tick.exchange_timestamp) == (None, None)
+
+
+# --- the word for it --------------------------------------------------------------------------
+
+
+def test_what_is_not_fresh_says_in_one_word_why(reader: Reader) -> None:
+    reader.tick()
+    first = reader.value()
+    assert (first.is_fresh, first.why_stale) == (True, "")
+    reader.tick(seq=2)
+    assert first.why_stale == "replaced"
+    reader.heartbeat(feed="stale")
+    assert reader.value().why_stale == "unproven"
+    reader.heartbeat(feed="paused")
+    assert reader.value().why_stale == "paused"
+    reader.now_ns += S
+    reader.heartbeat(loss_age_ns=0)
+    assert reader.value().why_stale == "old"
+    reader.heartbeat(epoch=8)
+    assert reader.value().why_stale == "cached"
+    reader.heartbeat(closed=[1])
+    reader.tick(seq=3, flags=int(Flag.FIRST_PACKET))
+    assert reader.value().why_stale == "first_packet"
+    reader.tick(seq=4, t_rx_ns=reader.utc_ns - 100 * S)
+    assert reader.value().why_stale == "closed"
+    reader.heartbeat()
+    reader.tick(seq=5)
+    assert reader.value().why_stale == ""
+    reader.tick("NSE:TCS")
+    reader.tick(seq=9)
+    assert reader.value("NSE:TCS").why_stale == "gap"
+    reader.now_ns += HEARTBEAT_HOLDS_NS + 1
+    assert reader.value().why_stale == "lost"
+
+
+def test_every_reason_has_words_for_people() -> None:
+    """Those that are not in the table are words already."""
+    said = {word for word in get_args(Staleness) if word} - set(WORDS)
+    assert said == {"paused", "misconfigured", "no_feed"}

@@ -1,6 +1,6 @@
 import pytest
 
-from kitefeed.client.wants import SINGLE_REQUESTS_MAX, Wants
+from kitefeed.client.wants import SINGLE_REQUESTS_MAX, Wants, flat
 from kitefeed.protocol.errors import BadInput
 
 INFY = "NSE:INFY"
@@ -71,3 +71,15 @@ def test_only_the_rates_of_the_list_can_be_had(per_second: int) -> None:
 def test_fewer_of_the_large_messages_may_wait_than_of_the_small_ones() -> None:
     assert Wants([]).queued_max < Wants([], per_second=2).queued_max
     assert Wants([]).queued_max < Wants(["NSE:INFY"]).queued_max
+
+
+def test_instruments_are_named_by_names_tokens_and_lists_of_both() -> None:
+    asked = ["NSE:INFY", 408065, ["NSE:TCS", (738561, {"BSE:INFY"})], iter([1])]
+    assert flat(asked) == ["NSE:INFY", 408065, "NSE:TCS", 738561, "BSE:INFY", 1]
+    assert flat([]) == flat([[]]) == []
+
+
+@pytest.mark.parametrize("odd", [None, True, 1.5, b"NSE:INFY", {"NSE:INFY": 1}, object(), [None]])
+def test_what_is_neither_name_nor_token_is_bad_input_that_says_what_to_write(odd: object) -> None:
+    with pytest.raises(BadInput, match="write EXCHANGE:SYMBOL, as NSE:INFY, or Kite's token"):
+        flat([odd])

@@ -6,7 +6,7 @@ import msgspec
 
 from kitefeed.actors.broadcaster.fence import Fence, Holding
 from kitefeed.actors.broadcaster.judge import judge
-from kitefeed.client.tick import Tick
+from kitefeed.client.tick import Staleness, Tick
 from kitefeed.client.view import View
 from kitefeed.protocol import feed as f
 from kitefeed.protocol.feed import FeedMessage, FeedState, Heartbeat, Source
@@ -34,8 +34,8 @@ class Judged:
     def __init__(self, reader: HasView) -> None:
         self._reader = reader
 
-    def is_fresh(self, tick: Tick) -> bool:
-        return self._reader.view.is_fresh(tick, self._reader.now_ns)
+    def why_stale(self, tick: Tick) -> Staleness:
+        return self._reader.view.why_stale(tick, self._reader.now_ns)
 
     def has_source(self, tick: Tick) -> bool:
         return self._reader.view.has_source(tick, self._reader.now_ns)

@@ -21,6 +21,7 @@ class Office:
         self.fed: list[object] = []
         self.looked_up: list[str] = []
         self.changes = 0
+        self.names: dict[int, str] | None = {408065: "NSE:INFY"}
         self.desk = Desk(
             self.bench.machine,
             self.subscriptions,
@@ -29,6 +30,7 @@ class Office:
             self.looked_up.extend,
             self._changed,
             self._status,
+            lambda tokens: self.names,
         )
 
     def _changed(self) -> None:
@@ -242,3 +244,14 @@ def test_the_list_is_fetched_anew_when_somebody_is_there_to_do_it() -> None:
     idle.ask(m.FetchList(), "2")
     assert isinstance(idle.replies[-1][1], m.Refused)
     assert idle.fed == []
+
+
+def test_tokens_are_named_by_the_list_and_without_one_that_is_said() -> None:
+    office = Office()
+    office.ask(m.NameTokens((408065, 1)))
+    assert office.replies[-1][1] == m.Named({408065: "NSE:INFY"})
+    office.names = None
+    office.ask(m.NameTokens((408065,)), "2")
+    reply = office.replies[-1][1]
+    assert isinstance(reply, m.Refused)
+    assert reply.code == "not_ready"

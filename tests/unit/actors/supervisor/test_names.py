@@ -133,3 +133,11 @@ def test_near_names_are_searched_for_a_few_times_a_turn(wanted: int) -> None:
     office.names.look_up()
     assert len(office.searched) == NEAR_MAX
     assert len(office.subscriptions.unknown) == wanted
+
+
+def test_tokens_are_named_while_there_is_a_usable_list() -> None:
+    office = Office()
+    token = ROWS[INFY].token
+    assert office.names.of((token, 1)) == {token: INFY}
+    office.listing.is_damaged = True
+    assert office.names.of((token,)) is None
