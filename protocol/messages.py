@@ -100,6 +100,8 @@ class Beat(Message, frozen=True):
     fresh_ages_ns: dict[int, int] = {}  # ticker: shard -> since a fresh tick of it
     losses: dict[int, int] | None = None  # broadcaster: shard -> batches that never reached it
     held: tuple["Held", ...] | None = None  # ticker: what it holds stale although it streams
+    # broadcaster: those whose source it calls alive; of others every value reads stale
+    alive_shards: list[int] | None = None
 
 
 HeldScope = Literal["stream", "segment", "itself"]
@@ -125,12 +127,14 @@ class SessionSeen(Message, frozen=True):
     """The session file's content changed (or was read for the first time).
 
     fingerprint None and problem None: there is no session. With `problem` the file cannot be used
-    (unsafe mode, damaged): one sentence that names the remedy.
+    (unsafe mode, damaged): one sentence that names the remedy. `others`: sessions of further files,
+    the newest first; they are used when Kite refuses those before them.
     """
 
     slot: Slot
     fingerprint: str | None
     problem: str | None = None
+    others: tuple[str, ...] = ()
 
 
 # --- token_validator --------------------------------------------------------------------------
@@ -604,6 +608,16 @@ class Outage(msgspec.Struct):
     restored_utc_s: float | None = None
 
 
+class SessionStatus(msgspec.Struct):
+    """A session of the session files. word: unknown, valid, refused, unverified; of one that is not
+    in use what was last heard of it. detail: what Kite said."""
+
+    fingerprint: str
+    word: str
+    is_in_use: bool
+    detail: str = ""
+
+
 class ShardStatus(msgspec.Struct):
     """One socket's worth of instruments. state: idle, waiting, preflight, connecting, classifying,
     priming, live; source: websocket, rest, none."""
@@ -687,6 +701,7 @@ class StatusReport(msgspec.Struct):
     tcp_feed: TcpFeed | None = None
     instrument_list: ListStatus = msgspec.field(default_factory=ListStatus)
     held: list[HeldStatus] = []
+    sessions: list[SessionStatus] = []  # primary, the newest file first
 
 
 class Status(Message, frozen=True):

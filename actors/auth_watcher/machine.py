@@ -11,11 +11,12 @@ GRACE_NS = 1_000_000_000
 
 
 class Observed(msgspec.Struct, frozen=True):
-    """What the file of `slot` holds right now: a session, nothing, or a problem."""
+    """What the files of `slot` hold right now: a session, nothing, or a problem."""
 
     slot: m.Slot
     fingerprint: str | None
     problem: str | None = None
+    others: tuple[str, ...] = ()  # of further files, the newest first
 
 
 class Welcomed(msgspec.Struct, frozen=True):
@@ -66,4 +67,4 @@ class AuthWatcher:
 
 
 def _report(seen: Observed) -> m.SessionSeen:
-    return m.SessionSeen(seen.slot, seen.fingerprint, seen.problem)
+    return m.SessionSeen(seen.slot, seen.fingerprint, seen.problem, seen.others)

@@ -84,12 +84,13 @@ def _facts(path: Path) -> tuple[int, ...]:
 
 
 def observe(settings: Settings, slot: m.Slot) -> Observed:
-    """What the file of `slot` holds now."""
+    """What the files of `slot` hold now."""
     try:
-        session = session_file.current(settings, slot)
+        sessions = session_file.available(settings, slot)
     except LoginNeeded as error:
         return Observed(slot, None, str(error))
-    return Observed(slot, session.fingerprint if session else None)
+    first, *others = dict.fromkeys([each.fingerprint for each in sessions]) or [None]
+    return Observed(slot, first, others=tuple(each for each in others if each))
 
 
 if __name__ == "__main__":

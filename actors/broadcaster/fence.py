@@ -129,6 +129,10 @@ class Fence:
         self.losses[batch.shard] = self.losses.get(batch.shard, 0) + lost
         held.loss_ns = max(1, (held.received_ns + received_ns) // 2)
 
+    def alive(self, now_ns: int) -> list[int]:
+        """Shards whose source is alive: of others every value reads stale."""
+        return [shard for shard, held in self.holdings.items() if held.is_alive(now_ns)]
+
     def next_death_ns(self, now_ns: int) -> int | None:
         """When the first source that is alive ends to be, if nothing more is heard of it."""
         untils_ns = [held.alive_until_ns for held in self.holdings.values()]

@@ -131,6 +131,7 @@ class Shell:
             values=len(self._machine.values),
             subscribers=self._machine.listeners.subscribers,
             losses=self._machine.fence.losses,
+            alive_shards=self._machine.fence.alive(boot_ns()),
             counters={
                 **self._machine.counters(),
                 "too_many_frames": self._ingest.refused,

@@ -117,7 +117,8 @@ def write(path: Path, session: Session) -> None:
 def candidates(settings: Settings, slot: Slot) -> list[tuple[Path, str]]:
     """Files that may hold the session of `slot`, with the api_key that a bare token belongs to.
 
-    A watched file comes second: what `kitefeed login` wrote wins unless the other one is newer.
+    The newest first, as its session is the latest login; who holds none that Kite accepts is
+    passed over (`actors/supervisor/session.py`).
     """
     config = settings.config
     if slot == "standby":
@@ -136,10 +137,11 @@ def _age_order(path: Path) -> float:
         return 1.0
 
 
-def current(settings: Settings, slot: Slot) -> Session | None:
-    """The session of `slot` in force: the newest file that holds one. Raises as `read` does when
-    none can be used and one of them is wrong."""
+def available(settings: Settings, slot: Slot) -> list[Session]:
+    """The sessions that the files of `slot` hold, the newest file first: the first that Kite
+    accepts is in force. Raises as `read` does when none can be used and one of them is wrong."""
     problem: LoginNeeded | None = None
+    sessions: list[Session] = []
     for path, api_key in candidates(settings, slot):
         try:
             session = read(path, api_key)
@@ -147,10 +149,18 @@ def current(settings: Settings, slot: Slot) -> Session | None:
             problem = problem or error
             continue
         if session is not None:
-            return session
-    if problem:
+            sessions.append(session)
+    if problem and not sessions:
         raise problem
-    return None
+    return sessions
+
+
+def current(settings: Settings, slot: Slot, in_use: str | None = None) -> Session | None:
+    """The session that a daemon uses (`in_use`: its fingerprint, where it told), else the newest,
+    which is tried first. Raises as `available` does."""
+    sessions = available(settings, slot)
+    named = [session for session in sessions if session.fingerprint == in_use]
+    return next(iter([*named, *sessions]), None)
 
 
 def by_fingerprint(settings: Settings, fingerprint: str) -> Session | None:

@@ -36,6 +36,7 @@ OBSERVED_OPEN_NS = 60 * S  # a fresh tick keeps the market open this long agains
 SETTLE_NS = LOST_AFTER_NS
 GRANT_REPEAT_NS = 1 * S
 GOOD_FOR_NS = 5 * S  # one validation lets all sockets in, one after the other, for this long
+UNPROVEN_SAID_NS = 2 * S  # a stream whose values are stale for so long is not called live
 CLOSING_NS = 3 * S  # the ticker reports the end of a socket within 2 s; until then Kite counts it
 REFRESH_GAP_NS = 10 * S  # a broadcaster that cannot follow would be given the more to do
 HELD_SAID_NS = 5 * S  # values that are held stale for so long are told in a line
@@ -102,6 +103,7 @@ class Link:
     unanswered: int = 0  # quotes in a row about a silent stream that could not be had
     held: tuple[m.Held, ...] = ()  # what reads stale although it streams
     held_since_ns: int = 0  # 0 while nothing is
+    unproven_since_ns: int = 0  # the broadcaster has its values read stale since then, 0: not
 
 
 @dataclass
@@ -110,6 +112,8 @@ class SessionFacts:
 
     slot: Literal["primary", "standby"]
     fingerprint: str | None = None
+    candidates: tuple[str, ...] = ()  # of all files, the newest first; it is one of them
+    refused: dict[str, str] = field(default_factory=dict)  # of them, and what Kite said
     word: SessionWord = "unknown"
     problem: str | None = None
     request_id: int = 0
@@ -185,6 +189,11 @@ class Shard:
     @property
     def is_open(self) -> bool:
         return self.link.state in OPEN_STATES
+
+    def is_unproven(self, now_ns: int) -> bool:
+        """Whether it streams, and its values read stale all the same."""
+        since_ns = self.link.unproven_since_ns
+        return self.is_streaming and 0 < since_ns <= now_ns - UNPROVEN_SAID_NS
 
     @property
     def is_streaming(self) -> bool:

@@ -21,6 +21,10 @@ from kitefeed.protocol.topology import Role
 
 LOGIN = "`kitefeed login --paste`, or `kitefeed session set`"
 CROWDED = "Kite refuses a further socket (429): another program holds sockets of this key"
+UNPROVEN = (
+    "connected, but nothing ticks that always does while the market is open, so nothing proves "
+    "that the values are the latest: they read stale until something ticks"
+)
 GOOD = ("live", "rest", "closed", "paused")
 
 
@@ -108,16 +112,21 @@ def _feed(s: State) -> tuple[str, str]:
         return "login_required", _login_reason(s)
     if s.has_no_entitlement and not any(_is_fresh(s, shard) for shard in s.judged):
         return "no_entitlement", "the Kite plan of this app has no market data"
-    if s.is_streaming:
+    if s.is_streaming and not _unproven(s):
         return "live", _live_reason(s)
-    if all(_is_fresh(s, shard) for shard in s.judged):
+    if all(_is_fresh(s, shard) for shard in s.judged) and not _unproven(s):
         return "rest", _rest_reason(s)
     return "stale", f"{_part(s)}{_stale_reason(s)}"
 
 
+def _unproven(s: State) -> bool:
+    return any(shard.is_unproven(s.now_ns) for shard in s.judged)
+
+
 def _part(s: State) -> str:
     """How much of the feed is well, when it is a part."""
-    streaming, all_of_them = sum(shard.is_streaming for shard in s.judged), len(s.judged)
+    streaming = sum(shard.is_streaming and not shard.is_unproven(s.now_ns) for shard in s.judged)
+    all_of_them = len(s.judged)
     return f"{streaming} of {all_of_them} sockets stream; " if streaming else ""
 
 
@@ -174,6 +183,8 @@ def _rest_reason(s: State) -> str:
 
 
 def _stale_reason(s: State) -> str:
+    if s.is_streaming:
+        return held.sentence(s) or UNPROVEN
     if s.unresolved and not s.instruments:
         why = f" ({s.list.detail})" if s.list.outcome == "failed" else ""
         waits = f"in which to find {s.unresolved} by name"

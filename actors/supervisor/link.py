@@ -56,6 +56,14 @@ def lost_batches(s: State, losses: Mapping[int, int]) -> None:
         shard.losses = lost
 
 
+def judged(s: State, alive: Collection[int]) -> None:
+    """The broadcaster tells which sources it calls alive: no headline may sound better than the
+    values."""
+    for shard in s.shards:
+        is_stale = shard.is_streaming and shard.number not in alive
+        shard.link.unproven_since_ns = (shard.link.unproven_since_ns or s.now_ns) if is_stale else 0
+
+
 def refresh_due_ns(shard: Shard) -> int:
     """When an open socket is asked for everything anew, 0 for never."""
     link = shard.link

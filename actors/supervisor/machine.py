@@ -157,8 +157,7 @@ class Supervisor:
                 if session.seen(s, event):
                     self.counters["logins"] += event.fingerprint is not None
                     headline.login_seen(s)
-                    rest.unpark(s)
-                    dial.session_changed(s)
+                    self._session_changed()
             case m.Validated():
                 session.validated(s, event)
             case m.LinkOpened(number, epoch):
@@ -195,11 +194,17 @@ class Supervisor:
         when both start, the link must have the newer epoch, or the fence would refuse it."""
         for _ in range(2):
             session.advance(self.state)
+            if session.fall_back(self.state):
+                self._session_changed()
             probe.advance(self.state)
             doubt.advance(self.state)
             rest.advance(self.state)
             link.advance(self.state)
             grant.advance(self.state)
+
+    def _session_changed(self) -> None:
+        rest.unpark(self.state)
+        dial.session_changed(self.state)
 
     def _read_clock(self, utc_ns: int) -> None:
         s = self.state
@@ -244,6 +249,8 @@ class Supervisor:
             age_ns = age_ns if beat.fresh_ages_ns else beat.fresh_tick_age_ns
             if age_ns >= 0:
                 shard.fresh_ns = max(shard.fresh_ns, s.now_ns - age_ns)
+        if beat.alive_shards is not None:
+            link.judged(s, beat.alive_shards)
         if beat.values:
             s.values_held = beat.values
         if beat.held is not None:

@@ -8,7 +8,7 @@ import msgspec
 from kitefeed import __version__
 from kitefeed.actors.policy.market import name_of
 from kitefeed.actors.supervisor import headline, held
-from kitefeed.actors.supervisor.facts import LinkState, Shard
+from kitefeed.actors.supervisor.facts import LinkState, SessionFacts, Shard
 from kitefeed.actors.supervisor.roster import Roster
 from kitefeed.actors.supervisor.state import State
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
@@ -64,12 +64,25 @@ def status(
         version=__version__,
         shards=[_shard(s, shard, subscriptions) for shard in s.used],
         readers=readers or [],
+        sessions=_sessions(s.session),
         config=config or {},
         target=target,
         tcp_feed=tcp_feed,
         instrument_list=msgspec.structs.replace(s.list, kept=dict(subscriptions.kept)),
         held=held.status(s),
     )
+
+
+def _sessions(facts: SessionFacts) -> list[m.SessionStatus]:
+    return [
+        m.SessionStatus(each, facts.word, True, facts.detail)
+        if each == facts.fingerprint
+        else m.SessionStatus(
+            each, "refused" if each in facts.refused else "unknown", False,
+            facts.refused.get(each, ""),
+        )
+        for each in facts.candidates
+    ]  # fmt: skip
 
 
 def _shard(s: State, shard: Shard, subscriptions: Subscriptions) -> m.ShardStatus:

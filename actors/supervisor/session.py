@@ -21,22 +21,51 @@ def slot(s: State, name: m.Slot) -> SessionFacts:
 def seen(s: State, event: m.SessionSeen) -> bool:
     """Takes note of a session file. True when the primary session is another one than before."""
     facts = slot(s, event.slot)
-    is_other = event.fingerprint != facts.fingerprint
     facts.problem = event.problem
     if event.problem:  # unreadable or torn: what we had stays in force until a good one is there
         if facts.fingerprint is None:
             facts.word = "absent"
         return False
-    if not is_other:
+    found = (event.fingerprint, *event.others) if event.fingerprint else ()
+    facts.candidates = tuple(dict.fromkeys(found))
+    facts.refused = {each: why for each, why in facts.refused.items() if each in found}
+    fingerprint = _untried(facts) or event.fingerprint
+    if fingerprint == facts.fingerprint:
         if facts.fingerprint is None:
             facts.word = "absent"
         return False
-    _replace(s, facts, event.fingerprint)
+    _replace(s, facts, fingerprint)
     if event.slot == "primary":
         s.session_since_ns = s.now_ns
     if event.slot == "standby":
-        s.parked.discard(event.fingerprint or "")
+        s.parked.discard(fingerprint or "")
         return False
+    return True
+
+
+def _untried(facts: SessionFacts) -> str | None:
+    """The newest session that Kite has not refused."""
+    return next((each for each in facts.candidates if each not in facts.refused), None)
+
+
+def fall_back(s: State) -> bool:
+    """Kite has just refused the primary session, and another file holds one: that is in force then.
+    When all are refused they take turns, as the ladder asks. True when it may be good."""
+    facts = s.session
+    if s.verdict_news != "refused" or len(facts.candidates) < 2:
+        return False
+    refused, other = facts.fingerprint, _untried(facts)
+    if other is None:
+        place = facts.candidates.index(refused) if refused in facts.candidates else -1
+        facts.fingerprint = facts.candidates[(place + 1) % len(facts.candidates)]
+        return False
+    s.say(
+        f"Kite refuses the session {refused} of one file, and that of another is used ({other}): "
+        "`kitefeed session show` names them"
+    )
+    _replace(s, facts, other)
+    s.verdict_news = None
+    s.session_since_ns = s.now_ns
     return True
 
 
@@ -87,8 +116,11 @@ def _conclude(s: State, facts: SessionFacts, verdict: m.Verdict, detail: str) ->
     facts.next_check_ns = s.now_ns + (UNVERIFIED_CHECK_NS if is_open_question else LIVE_CHECK_NS)
     if verdict == "valid" and facts.fingerprint:
         facts.valid_fingerprint, facts.valid_utc_ns = facts.fingerprint, s.utc_ns
+        facts.refused.pop(facts.fingerprint, None)
     elif verdict == "refused":
-        facts.valid_utc_ns = 0
+        facts.refused[facts.fingerprint or ""] = detail
+        if facts.valid_fingerprint == facts.fingerprint:
+            facts.valid_utc_ns = 0
     if facts.slot == "primary":
         if verdict == "valid":
             _remember_valid(s, facts)

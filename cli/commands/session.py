@@ -10,6 +10,7 @@ import msgspec
 from kitefeed.actors.runtime import config, session_file
 from kitefeed.actors.runtime.session_file import Session
 from kitefeed.cli import output
+from kitefeed.cli.control import get_status
 from kitefeed.cli.session_store import (
     configured_api_key,
     force_option,
@@ -18,8 +19,10 @@ from kitefeed.cli.session_store import (
     store,
     without_api_key,
 )
+from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import utc_ns
-from kitefeed.protocol.errors import BadInput, LoginNeeded
+from kitefeed.protocol.errors import BadInput, LoginNeeded, TryLater, Unavailable
+from kitefeed.protocol.messages import Slot
 
 
 @click.group()
@@ -53,13 +56,41 @@ def set_(is_standby: bool, api_key: str, user_id: str | None, is_forced: bool) -
 @session.command()
 @standby_option
 def show(is_standby: bool) -> None:
-    """Show whose session it is, never the token."""
+    """Show whose session it is, never the token.
+
+    Several files may hold one (`session.watch`): the one in use comes first, and of each it is
+    said what Kite made of it, as far as the daemon knows.
+    """
     settings = config.load()
-    path = path_of(settings, is_standby)
-    found = session_file.read(path, settings.config.kite.api_key)
-    if found is None:
+    slot: Slot = "standby" if is_standby else "primary"
+    sessions = session_file.available(settings, slot)
+    if not sessions:
+        path = path_of(settings, is_standby)
         raise LoginNeeded(f"There is no session in {path}: `kitefeed login --paste`")
-    click.echo("\n".join(f"{name:<12} {value}" for name, value in _facts(path, found)))
+    known = {} if is_standby else _known()
+    found = []
+    for path, api_key in session_file.candidates(settings, slot):
+        try:
+            one = session_file.read(path, api_key)
+        except LoginNeeded as error:
+            click.echo(str(error), err=True)
+            continue
+        if one is not None:
+            found.append((path, one, known.get(one.fingerprint)))
+    found.sort(key=lambda each: not (each[2] and each[2].is_in_use))
+    blocks = [
+        "\n".join(f"{name:<12} {value}" for name, value in _facts(path, one, status))
+        for path, one, status in found
+    ]
+    click.echo("\n\n".join(blocks))
+
+
+def _known() -> dict[str, m.SessionStatus]:
+    """What the daemon knows of the sessions, by fingerprint; nothing without one."""
+    try:
+        return {each.fingerprint: each for each in get_status().sessions}
+    except (Unavailable, TryLater):
+        return {}
 
 
 @session.command()
@@ -92,7 +123,20 @@ def parse(text: str, api_key: str) -> Session:
         raise BadInput(f"What was given cannot be used: {error}") from None
 
 
-def _facts(path: Path, found: Session) -> list[tuple[str, str]]:
+def _state(status: m.SessionStatus | None) -> str:
+    if status is None:
+        return "no daemon has looked at it"
+    words = {
+        "valid": "Kite accepts it",
+        "refused": "Kite refuses it",
+        "unverified": "Kite could not be asked",
+    }
+    said = words.get(status.word, "not asked of Kite yet")
+    detail = f" ({status.detail})" if status.detail else ""
+    return f"{'in use' if status.is_in_use else 'not in use'}; {said}{detail}"
+
+
+def _facts(path: Path, found: Session, status: m.SessionStatus | None) -> list[tuple[str, str]]:
     stat = os.stat(path)
     user = f"{found.user_name or '?'} ({found.user_id})" if found.user_id else output.NOTHING
     return [
@@ -100,6 +144,7 @@ def _facts(path: Path, found: Session) -> list[tuple[str, str]]:
         ("user", user),
         ("login time", found.login_time or output.NOTHING),
         ("fingerprint", found.fingerprint),
+        ("state", _state(status)),
         ("file", f"{path} (mode {stat.st_mode & 0o777:04o})"),
         ("written", f"{output.age(utc_ns() / 1e9 - stat.st_mtime)} ago"),
     ]

@@ -70,7 +70,7 @@ def rows(report: m.StatusReport) -> list[tuple[str, str]]:
         ("source", source(report)),
         ("session", report.session),
         ("user", _user(report)),
-        ("token", token(report.session)),
+        ("token", token(report)),
         ("kite", target(report.target)),
         ("standby", "" if report.standby in ("none", "absent") else report.standby),
         ("next attempt", next_attempt(report)),
@@ -104,9 +104,9 @@ def source(report: m.StatusReport) -> str:
     return f"{report.source} ({report.override} by command; `kitefeed source auto` ends that)"
 
 
-def token(session: str) -> str:
+def token(report: m.StatusReport) -> str:
     """How old the access token is, and when Kite ends it; nothing without one."""
-    if session == "absent":
+    if report.session == "absent":
         return ""
     # Imported here: the other lines do without the session file.
     from kitefeed.actors.runtime import config, session_file
@@ -114,7 +114,8 @@ def token(session: str) -> str:
 
     try:
         settings = config.load()
-        found = session_file.current(settings, "primary")
+        in_use = next((each.fingerprint for each in report.sessions if each.is_in_use), None)
+        found = session_file.current(settings, "primary", in_use)
     except KitefeedError as error:
         return str(error)
     return (

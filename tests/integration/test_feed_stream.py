@@ -1,6 +1,7 @@
 """What streams: orders and notices, wishes of programs and operators, faults of the socket."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -81,7 +82,7 @@ def test_what_kite_has_not_confirmed_is_named_with_how_long_until_it_is_repaired
     rig.simulator.fault("lose_mode", "3")  # until 10 s after the first
     done = rig.kitefeed("subscribe", "NSE:HDFCBANK", "--mode", "full")
     assert done.returncode == 75, done.stderr + done.stdout
-    assert "comes in quote only, full was asked for 5 s ago" in done.stdout
+    assert re.search(r"comes in quote only, full was asked for \d+ s ago", done.stdout)
 
     def unconfirmed() -> list[dict[str, object]]:
         found: list[dict[str, object]] = rig.status()["subscriptions"]["unconfirmed"]

@@ -27,6 +27,8 @@ STANDBY_NS = 9 * S
 ASKED_NS = 8 * S  # of three messages in a row two may be lost: after two seconds, and three more
 TOLD_NS = 6 * S  # a report may take two seconds, and is gathered
 FALSE_NS = S  # what was asked a moment ago is on its way
+WORD_NS = 5 * S  # a beat of the broadcaster's, two seconds of patience, and the next beat
+BUS_SLOW_S = 0.2
 SAID = ("login_required", "no_entitlement", "session_refused", "socket", "limit", "network")
 
 
@@ -41,7 +43,7 @@ class Bounds:
 
     def skipped(self) -> None:
         """A quiet stretch came at once: the poller did not have all its turns in it."""
-        for name in [name for name in self._since_ns if name.startswith("polls ")]:
+        for name in [name for name in self._since_ns if name.startswith(("polls ", "word "))]:
             del self._since_ns[name]
 
     def taken(self, batch: IngestBatch) -> None:
@@ -71,6 +73,7 @@ class Bounds:
         self._check_polls(s, steady_ns)
         self._check_file(s, steady_ns)
         self._check_asked(s, steady_ns)
+        self._check_word(s, steady_ns)
 
     # --- what is said -------------------------------------------------------------------------
 
@@ -171,6 +174,21 @@ class Bounds:
         lasts_ns = self._lasts_ns("problem", holds=problem is not None)
         if min(lasts_ns, steady_ns) > PROBLEM_SEEN_NS:
             require(s.session.problem == problem, "a damaged session file is told")
+
+    def _check_word(self, s: State, steady_ns: int) -> None:
+        """The headline and the values say the same thing."""
+        world, state = self.world, s.last_announced
+        alive = world.mouth.machine.fence.alive(world.now_ns) if world.mouth.is_running else ()
+        is_proven = all(shard.number in alive for shard in s.judged)
+        is_heard = world.mouth.is_running and world.bus_delay_s[1] < BUS_SLOW_S
+        said = (
+            ("word live", "live", "what is called live reads fresh", is_heard and not is_proven),
+            ("word stale", "stale", "what streams and reads fresh is live", is_heard and is_proven),
+        )
+        for name, feed, promise, is_other in said:
+            is_said = state is not None and state.feed == feed and s.is_streaming
+            lasts_ns = self._lasts_ns(name, holds=is_said and is_other)
+            require(min(lasts_ns, steady_ns) <= WORD_NS, promise)
 
     def _check_asked(self, s: State, steady_ns: int) -> None:
         """What was asked of Kite and lost is asked again, and nothing is called confirmed that does

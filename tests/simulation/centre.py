@@ -307,7 +307,9 @@ class Mouth(Host):
         require(values >= self._held[0], "what is a few hours old is kept")
         if values != self._held[0]:
             self._held = values, self.world.now_ns
-        return m.Beat(values=values, subscribers=1, losses=self.machine.fence.losses)
+        fence = self.machine.fence
+        alive = fence.alive(self.world.now_ns)
+        return m.Beat(values=values, subscribers=1, losses=fence.losses, alive_shards=alive)
 
 
 class Reader:

@@ -308,7 +308,7 @@ class Duties:
         told = set(state.fresh_shards or ())
         require(told - doubtful == fresh - doubtful, "the fresh shards are those that are fresh")
         streaming = {shard.number for shard in s.shards if shard.is_streaming}
-        if not doubtful:
+        if not doubtful and not any(shard.link.unproven_since_ns for shard in judged):
             word = self._word(s, {shard.number for shard in judged}, streaming, fresh)
             require(state.feed == word, f"the word for it is {word}")
             source = ("websocket" if fresh <= streaming else "rest") if fresh else ""

@@ -138,6 +138,12 @@ def _lower_too(self: fence.Fence, shard: int, epoch: int, source: Any) -> fence.
     return _grant(self, shard, epoch, source)
 
 
+def _once_unproven(s: State, alive: Any) -> None:
+    for shard in s.shards:
+        if shard.is_streaming and shard.number not in alive:
+            shard.link.unproven_since_ns = shard.link.unproven_since_ns or s.now_ns
+
+
 def _of_any_mode(self: orders.Orders, message: m.Confirmed) -> None:
     _confirm(self, msgspec.structs.replace(message, modes=()))
 
@@ -252,6 +258,10 @@ PLANTS: dict[str, list[Plant]] = {
     "what the operator says is not written down": [(Supervisor, "_apply", _unwritten)],
     # ticker, fence, broadcaster
     "a stream without news is doubted after a minute": [(liveness, "UNPROVEN_NS", MINUTE_NS)],
+    "what reads stale is told as live": [(headline, "_unproven", lambda s: False)],
+    "what has ticked again is told as stale": [
+        (link, "judged", _once_unproven),
+    ],
     "what was lost on the way to Kite is never asked again": [
         (subscriptions, "ASK_AGAIN_S", (10 * 3_600,))
     ],

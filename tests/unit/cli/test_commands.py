@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 from datetime import datetime
 from pathlib import Path
@@ -83,6 +84,39 @@ def test_a_session_is_shown_without_its_token(
     assert TOKEN not in shown
     assert "mykey" in shown
     assert "0600" in shown
+
+
+def test_of_several_session_files_the_one_in_use_is_shown_first_and_what_kite_made_of_each(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watched = home / "watched"
+    with (home / "kitefeed.toml").open("a") as file:
+        file.write(f'[session]\nwatch = "{watched}"\n')
+    give(monkeypatch, TOKEN)
+    main(["session", "set", "--force"])
+    watched.write_text("WatchedToken1234")
+    watched.chmod(0o600)
+    os.utime(home / "state" / "session.json", (1_000, 1_000))
+    own = session_file.read(home / "state" / "session.json")
+    other = session_file.read(watched, "mykey")
+    assert own is not None
+    assert other is not None
+    capsys.readouterr()
+    assert main(["session", "show"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.index(other.fingerprint) < shown.index(own.fingerprint)
+    assert shown.count("no daemon has looked at it") == 2
+    found = report()
+    found.sessions = [
+        m.SessionStatus(other.fingerprint, "refused", False, "Token is invalid"),
+        m.SessionStatus(own.fingerprint, "valid", True),
+    ]
+    monkeypatch.setattr("kitefeed.cli.commands.session.get_status", lambda: found)
+    assert main(["session", "show"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.index(own.fingerprint) < shown.index(other.fingerprint)
+    assert "in use; Kite accepts it" in shown
+    assert "not in use; Kite refuses it (Token is invalid)" in shown
 
 
 def test_without_a_session_show_names_the_login(

@@ -46,3 +46,26 @@ def test_a_file_that_did_not_change_is_read_seldom_but_for_ever(
     seen = {glance.look().fingerprint for _ in range(10 * READ_EVERY)}
     assert seen == {fingerprint}
     assert len(reads) == 10
+
+
+def test_all_files_are_told_the_newest_first_and_a_damaged_one_hides_no_good_one(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "kitefeed.toml"
+    path.write_text(
+        'runtime_dir = "run"\nstate_dir = "state"\n[kite]\napi_key = "abcdefgh"\n'
+        f'[session]\nwatch = "{tmp_path}/watched"\n'
+    )
+    settings = config.load(path)
+    own = save(settings, "AccessToken1111")
+    watched = tmp_path / "watched"
+    watched.write_text("AccessToken2222")
+    watched.chmod(0o600)
+    os.utime(settings.session_path, (1_000, 1_000))
+    other = session_file.parse("AccessToken2222", "abcdefgh").fingerprint
+    glance = Glance(settings, "primary")
+    assert glance.look() == process.Observed("primary", other, None, (own,))
+    watched.write_text("AccessToken1111")
+    assert glance.look() == process.Observed("primary", own)
+    watched.write_text("{")
+    assert glance.look() == process.Observed("primary", own)

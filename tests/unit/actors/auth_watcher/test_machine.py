@@ -6,7 +6,7 @@ NONE, TORN = Observed("primary", None), Observed("primary", None, "it is torn")
 
 
 def seen(observed: Observed) -> m.SessionSeen:
-    return m.SessionSeen(observed.slot, observed.fingerprint, observed.problem)
+    return m.SessionSeen(observed.slot, observed.fingerprint, observed.problem, observed.others)
 
 
 def test_a_session_is_announced_at_once_and_only_when_it_changes() -> None:
@@ -57,3 +57,12 @@ def test_everything_announced_is_said_again_to_a_new_supervisor() -> None:
     watcher.handle(NONE, 1)
     assert watcher.handle(Welcomed(), 2) == [seen(A)]
     assert watcher.handle(m.StopPolling(0), 3) == []
+
+
+def test_what_other_files_hold_is_news_too() -> None:
+    watcher = AuthWatcher()
+    watcher.handle(A, 0)
+    both = Observed("primary", "aaaa", others=("bbbb",))
+    assert watcher.handle(both, 1) == [seen(both)]
+    assert watcher.handle(both, 2) == []
+    assert watcher.handle(A, 3) == [seen(A)]

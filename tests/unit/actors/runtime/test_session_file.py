@@ -119,16 +119,15 @@ def settings(directory: Path, text: str = "") -> config.Settings:
     return config.load(path)
 
 
-def test_the_newer_of_own_and_watched_file_counts(tmp_path: Path) -> None:
+def test_the_newer_of_own_and_watched_file_comes_first(tmp_path: Path) -> None:
     found = settings(tmp_path, 'session.watch = "other"')
     session_file.write(found.session_path, SESSION)
     private(tmp_path / "other", "z" * 32)
     os.utime(found.session_path, (1_000, 1_000))
-    current = session_file.current(found, "primary")
-    assert current is not None
-    assert current.access_token == Secret("z" * 32)
+    newest, own = session_file.available(found, "primary")
+    assert (newest.access_token, own) == (Secret("z" * 32), SESSION)
     os.utime(tmp_path / "other", (500, 500))
-    assert session_file.current(found, "primary") == SESSION
+    assert session_file.available(found, "primary") == [own, newest]
 
 
 def test_a_bad_watched_file_does_not_hide_a_good_own_one(tmp_path: Path) -> None:
@@ -136,7 +135,7 @@ def test_a_bad_watched_file_does_not_hide_a_good_own_one(tmp_path: Path) -> None
     session_file.write(found.session_path, SESSION)
     os.utime(found.session_path, (1_000, 1_000))
     (tmp_path / "other").write_text("garbage")
-    assert session_file.current(found, "primary") == SESSION
+    assert session_file.available(found, "primary") == [SESSION]
 
 
 def test_an_order_finds_its_session_by_fingerprint(tmp_path: Path) -> None:

@@ -1,7 +1,12 @@
 """Sessions that are replaced, refused or without data while something else is under way."""
 
+from pathlib import Path
+
+from kitefeed.actors.supervisor import report
 from kitefeed.actors.supervisor.facts import LinkState, Operate, RetryNow
+from kitefeed.actors.supervisor.roster import Roster
 from kitefeed.actors.supervisor.shards import Capacity
+from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.topology import Role
 from tests.unit.actors.supervisor.bench import NIFTY, Bench
@@ -264,3 +269,127 @@ def test_a_new_login_that_could_not_be_judged_while_live_is_asked_about_again_so
     assert bench.until(m.Validate) <= 15.1
     bench.validate("valid")
     assert bench.last(m.OpenLink).fingerprint == "second"
+
+
+# --- several session files ------------------------------------------------------------------------
+
+
+def two_files(bench: Bench, newer: str = "newer", older: str = "first") -> None:
+    bench.feed(m.SessionSeen("primary", newer, None, (older,)))
+
+
+def test_a_newer_file_with_a_dead_token_does_not_displace_the_session_that_works() -> None:
+    bench = Bench()
+    epoch = bench.live()
+    two_files(bench)
+    bench.validate("refused")
+    bench.validate("valid")
+    assert bench.last(m.Validate).fingerprint == "first"
+    assert (bench.state.feed, bench.state.session, bench.state.reason) == (
+        "live",
+        "valid",
+        "streaming",
+    )
+    assert not bench.all(m.CloseLink)
+    assert bench.errors() == []
+    assert any("newer" in said.text and "first" in said.text for said in bench.said)
+    bench.feed(m.LinkClosed(0, epoch, 1006, "gone"))
+    bench.validate("valid")
+    assert bench.last(m.OpenLink).fingerprint == "first"
+
+
+def test_at_the_start_the_first_session_that_kite_accepts_is_used() -> None:
+    bench = Bench()
+    bench.up()
+    bench.feed(m.SessionSeen("primary", "a", None, ("b", "c")))
+    bench.validate("refused")
+    bench.validate("refused")
+    bench.validate("valid")
+    assert [asked.fingerprint for asked in bench.all(m.Validate)] == ["a", "b", "c"]
+    assert bench.last(m.OpenLink).fingerprint == "c"
+    assert bench.errors() == []
+
+
+def test_a_newer_file_that_kite_accepts_is_used() -> None:
+    bench = Bench()
+    bench.live()
+    two_files(bench)
+    bench.validate("valid")
+    assert bench.state.session == "valid"
+    assert bench.last(m.OpenLink).fingerprint == "newer"
+
+
+def test_trouble_on_the_way_to_kite_makes_nobody_fall_back() -> None:
+    bench = Bench()
+    bench.live()
+    two_files(bench)
+    bench.validate("unverified")
+    assert bench.last(m.Validate).fingerprint == "newer"
+    assert bench.state.session == "unverified"
+
+
+def test_the_session_in_use_that_dies_gives_way_to_one_that_was_never_tried() -> None:
+    bench = Bench()
+    bench.live()
+    bench.feed(m.SessionSeen("primary", "first", None, ("older",)))
+    bench.wait(300.5, fresh=True)
+    bench.validate("refused")
+    assert bench.last(m.Validate).fingerprint == "older"
+
+
+def test_when_all_are_refused_they_take_turns_on_the_ladder() -> None:
+    bench = Bench()
+    bench.up()
+    two_files(bench)
+    bench.validate("refused")
+    bench.validate("refused")
+    assert bench.state.feed == "login_required"
+    assert len(bench.errors()) == 1
+    for _ in range(4):
+        bench.until(m.Validate)
+        bench.validate("refused")
+    asked = [each.fingerprint for each in bench.all(m.Validate)]
+    assert asked == ["newer", "first"] * 3
+    bench.until(m.Validate)
+    bench.validate("valid")
+    assert bench.state.session == "valid"
+    assert bench.last(m.OpenLink).fingerprint == "newer"
+
+
+def test_a_login_after_a_refusal_is_tried_first_and_what_was_refused_is_not_asked_again() -> None:
+    bench = Bench()
+    bench.live()
+    two_files(bench)
+    bench.validate("refused")
+    bench.validate("valid")
+    bench.feed(m.SessionSeen("primary", "login", None, ("newer", "first")))
+    assert bench.last(m.Validate).fingerprint == "login"
+    bench.validate("refused")
+    assert bench.last(m.Validate).fingerprint == "first"
+
+
+def test_a_file_that_goes_changes_nothing_for_the_session_in_use() -> None:
+    bench = Bench()
+    bench.live()
+    two_files(bench)
+    bench.validate("refused")
+    bench.validate("valid")
+    bench.forget()
+    bench.login("first")
+    assert not bench.all(m.Validate)
+    assert bench.machine.state.session.refused == {}
+
+
+def test_each_session_is_reported_with_what_kite_made_of_it() -> None:
+    bench = Bench()
+    bench.live()
+    bench.feed(m.SessionSeen("primary", "newer", None, ("first", "older")))
+    bench.validate("refused")
+    bench.validate("valid")
+    wishes, path = Subscriptions((), (), "full", {}), Path("/run")
+    found = report.status(bench.machine.state, wishes, Roster(0), path, bench.now_ns)
+    assert [(each.fingerprint, each.word, each.is_in_use) for each in found.sessions] == [
+        ("newer", "refused", False),
+        ("first", "valid", True),
+        ("older", "unknown", False),
+    ]
