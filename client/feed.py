@@ -17,7 +17,9 @@ from kitefeed.client.reader import ENOUGH, WAIT_S_MAX, Reader, deadline_after
 from kitefeed.client.status import Status
 from kitefeed.client.tick import Tick
 from kitefeed.client.view import PENDING_MAX
+from kitefeed.client.wants import Asked
 from kitefeed.client.watch import Watch
+from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.sockets import has_message
 
@@ -27,8 +29,8 @@ __all__ = ["Feed", "Status", "Tick"]
 
 
 class Feed(Reader):
-    """Reads the feed. No instruments: everything that streams. A pattern, such as `NSE:NIFTY*`,
-    reads what streams already, and makes nothing stream.
+    """Reads the feed. No instruments: everything that streams; an empty list: nothing yet. A
+    pattern, such as `NSE:NIFTY*`, reads what streams already, and makes nothing stream.
 
     mode: ltp, quote or full; None as configured. An instrument streams in the highest mode that
     anybody asks for: `tick.mode` tells which one it is, and `feed.answers` why it is higher.
@@ -90,6 +92,28 @@ class Feed(Reader):
         arrives meanwhile is kept for iteration."""
         values = self._view.values
         return self._wait_for(lambda: values.get(instrument), deadline_after(timeout_s))
+
+    def next_batch(self, timeout_s: float | None = None, max: int = 1_000) -> list[Tick]:
+        """The next ticks, as many as are there, at most `max`; [] when none came within
+        `timeout_s`, or after `close()`."""
+        first = self.next(timeout_s)
+        return [] if first is None else [first, *self._more(max - 1)]
+
+    def subscribe(self, *instruments: Asked, mode: m.Mode | None = None) -> tuple[m.Answer, ...]:
+        """Reads these as well from now on, names or tokens; or in another mode, those that it reads
+        already. One answer for each: `accepted`, or `refused` and why. Their last values come as
+        ticks. mode None: the feed's.
+
+        Waits for the daemon's answer, `timeout_s` at most. Raises BadInput for what can be no
+        instrument, in a feed of everything, and for tokens where nobody can look them up.
+        """
+        answers = self._inquire(instruments, mode)
+        self._add(answers, mode)
+        return answers
+
+    def set_mode(self, mode: m.Mode, *instruments: Asked) -> tuple[m.Answer, ...]:
+        """`subscribe` by the name that Kite's clients have for it."""
+        return self.subscribe(*instruments, mode=mode)
 
     def close(self) -> None:
         with self._lock:

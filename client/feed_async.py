@@ -15,6 +15,8 @@ from typing import Self
 
 from kitefeed.client.reader import WAIT_S_MAX, Reader, deadline_after
 from kitefeed.client.tick import Tick
+from kitefeed.client.wants import Asked
+from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
 
 READ_MAX = 256  # messages per turn of the loop, ~2 ms, so that the program's other tasks get theirs
@@ -93,6 +95,24 @@ class AsyncFeed(Reader):
             lambda: instrument in self or self._socket.closed, deadline_after(timeout_s)
         )
         return self.get(instrument)
+
+    async def next_batch(self, timeout_s: float | None = None, max: int = 1_000) -> list[Tick]:
+        """The next ticks, as many as are there, at most `max`; [] when none came within
+        `timeout_s`, or after `close()`."""
+        first = await self.next(timeout_s)
+        return [] if first is None else [first, *self._more(max - 1)]
+
+    async def subscribe(
+        self, *instruments: Asked, mode: m.Mode | None = None
+    ) -> tuple[m.Answer, ...]:
+        """`Feed.subscribe`."""
+        answers = await asyncio.to_thread(self._inquire, instruments, mode)
+        self._add(answers, mode)
+        return answers
+
+    async def set_mode(self, mode: m.Mode, *instruments: Asked) -> tuple[m.Answer, ...]:
+        """`subscribe` by the name that Kite's clients have for it."""
+        return await self.subscribe(*instruments, mode=mode)
 
     # --- beginning and end --------------------------------------------------------------------
 

@@ -9,7 +9,8 @@ import logging
 import os
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 
 import zmq
@@ -18,15 +19,16 @@ from kitefeed.client import forked
 from kitefeed.client.reports import Reporter
 from kitefeed.client.status import Status
 from kitefeed.client.tick import Staleness, Tick
+from kitefeed.client.upstream import NO_TOKEN, Upstream
 from kitefeed.client.view import MAX_AGE_S, PENDING_MAX, View
 from kitefeed.client.wants import Asked, Wants, flat
 from kitefeed.protocol import location, topology
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.errors import BadInput, Unavailable
-from kitefeed.protocol.feed import DECODE_ERRORS, Heartbeat
+from kitefeed.protocol.feed import Heartbeat
 from kitefeed.protocol.keys import ClientKeys, read_client
-from kitefeed.protocol.sockets import connect_feed, has_message, request
+from kitefeed.protocol.sockets import connect_feed, has_message
 from kitefeed.protocol.topics import (
     HEARTBEAT_TOPIC,
     NUL,
@@ -45,7 +47,6 @@ LOOK_NS = 100_000_000  # a program that is busy with what it was given has more 
 # A slow host may need longer for an answer; asked again at once, it would begin anew each time.
 PATIENCE_NS_MAX = 30_000_000_000
 REFRESH_NS = 30_000_000_000  # a quiet topic's last message may be lost without leaving a gap
-REQUEST_TRIES = 2
 MISSING_NS = 10_000_000_000  # Kite sends the last price of what is subscribed, in a second or two
 MISSING_NAMED_MAX = 20
 _TCP = "tcp://"
@@ -80,15 +81,14 @@ class Reader:
     ) -> None:
         self._asked = flat(instruments)
         names = [str(one) if isinstance(one, str) else f"TOKEN:{one}" for one in self._asked]
-        self._wants = Wants(names, mode, per_second)
-        self.instruments = self._wants.instruments
+        self._wants = Wants(names, mode, per_second, is_all=not instruments)
         self.answers: tuple[m.Answer, ...] = ()
         if endpoint is None:
             directory = location.runtime_dir(location.find_config(config))
             endpoint = topology.endpoint(directory, topology.FEED)
             control = control or topology.endpoint(directory, topology.CONTROL)
         self.endpoint = endpoint
-        self._control = control
+        self._upstream = Upstream(control)
         self._on_status = on_status
         self._told: tuple[str, str] | None = None
         self._telling = threading.Lock()  # so that two threads never tell in the wrong order
@@ -239,29 +239,12 @@ class Reader:
     def _name_tokens(self, deadline_ns: int) -> None:
         """Asks the daemon what the tokens are called, blocking; called before anything else is
         asked. Raises BadInput for one that the day's list lacks, Unavailable without an answer."""
-        tokens = tuple(dict.fromkeys(one for one in self._asked if isinstance(one, int)))
-        if self._is_remote or not self._control:
-            raise BadInput(
-                f"{tokens[0]} is a token, and only the daemon's own host can look it up: "
-                "write EXCHANGE:SYMBOL, as NSE:INFY"
-            )
-        timeout_s = max(0.05, (deadline_ns - boot_ns()) / 1e9)
-        reply = request(
-            self._control, m.NameTokens(tokens), timeout_s=timeout_s, tries=REQUEST_TRIES
-        )
-        if not isinstance(reply, m.Named):
-            text = reply.text if isinstance(reply, m.Refused) else "an answer of another kind"
-            raise Unavailable(f"The tokens cannot be looked up: {text}")
-        for token in tokens:
-            if token not in reply.names:
-                raise BadInput(
-                    f"{token} is no token of today's instrument list: "
-                    "`kitefeed instruments find TEXT` shows them"
-                )
-        names = [one if isinstance(one, str) else reply.names[one] for one in self._asked]
+        names = self._upstream.names_of(self._asked, deadline_ns)
+        for one in self._asked:
+            if one not in names:
+                raise BadInput(f"{one} {NO_TOKEN}")
         with self._lock:
-            self._wants = self._wants.of(names)
-            self.instruments = self._wants.instruments
+            self._wants = self._wants.of(names[one] for one in self._asked)
             self._view = self._new_view()
 
     def _ask(self) -> None:
@@ -292,25 +275,67 @@ class Reader:
         return Unavailable(f"No kitefeed daemon answers at {self.endpoint}: {remedy}")
 
     def _want(self, deadline_ns: int) -> None:
-        """Asks for the instruments upstream, blocking. Silence is no refusal: the supervisor may be
-        restarting, and subscribing has told it already."""
-        if not self.instruments or not self._control:
-            return
-        wish = m.WantInstruments(self.instruments, self._wants.mode, is_kept=False, wait_s=0)
-        timeout_s = max(0.05, (deadline_ns - boot_ns()) / 1e9)
-        try:
-            reply = request(self._control, wish, timeout_s=timeout_s, tries=REQUEST_TRIES)
-        except (Unavailable, *DECODE_ERRORS):
-            return
-        if isinstance(reply, m.Refused) and reply.code == "bad_request":
-            raise BadInput(reply.text)
-        if isinstance(reply, m.Answers):
-            self.answers = reply.answers
-            refused = [a for a in reply.answers if a.outcome == "refused"]
-            if refused:
-                raise BadInput(
-                    "; ".join(f"{a.instrument}: {a.detail or 'refused'}" for a in refused)
-                )
+        """Asks for the instruments upstream, blocking. Raises BadInput for those that are refused.
+        Silence is no refusal: subscribing has told the supervisor already."""
+        self.answers = self._upstream.want(self.instruments, self._wants.mode, deadline_ns)
+        refused = [a for a in self.answers if a.outcome == "refused"]
+        if refused:
+            raise BadInput("; ".join(f"{a.instrument}: {a.detail or 'refused'}" for a in refused))
+
+    # --- other instruments while it runs ------------------------------------------------------
+
+    @property
+    def instruments(self) -> tuple[str, ...]:
+        """The names that it reads by now; those of patterns are not among them."""
+        return self._wants.instruments
+
+    def _inquire(self, asked: tuple[Asked, ...], mode: m.Mode | None) -> tuple[m.Answer, ...]:
+        """One answer for each that `subscribe` was asked for, blocking, without the lock."""
+        if self._wants.is_all:
+            raise BadInput("Feed() reads all that streams: name instruments in a feed of their own")
+        deadline_ns = boot_ns() + self._timeout_ns
+        return self._upstream.inquire(flat(asked), mode or self._wants.mode, deadline_ns)
+
+    def _add(self, answers: tuple[m.Answer, ...], mode: m.Mode | None) -> None:
+        """Reads those that were not refused. The broadcaster sends their last values by itself."""
+        with self._lock:
+            if self._socket.closed:
+                return
+            names = [answer.instrument for answer in answers if answer.outcome != "refused"]
+            new, old = self._wants.add(names, mode)
+            self._view.want(self._wants.topic(name) for name in names)
+            for subscription in new:
+                self._subscribe(subscription)
+            self._unsubscribe(old)
+            self._changed()
+
+    def unsubscribe(self, *instruments: Asked) -> None:
+        """Reads these no more, and forgets them: names, or tokens of what has a value. Those that
+        are not read are passed over. What nobody reads any more ends 30 s later."""
+        with self._lock:
+            if self._socket.closed:
+                return
+            by_token = {
+                tick.instrument_token: tick.instrument for tick in self._view.values.values()
+            }
+            asked = flat(instruments)
+            names = [one if isinstance(one, str) else by_token.get(one, "") for one in asked]
+            self._unsubscribe(self._wants.drop(names))
+            self._view.drop([self._wants.topic(name) for name in names])
+            self._changed()
+
+    def _unsubscribe(self, subscriptions: Iterable[bytes]) -> None:
+        self._is_touched = True
+        for subscription in subscriptions:
+            self._socket.setsockopt(zmq.UNSUBSCRIBE, subscription)
+
+    def _changed(self) -> None:
+        """Called, with the lock, when other instruments are read than before."""
+        if self._reporter is not None:
+            self._reporter.instruments = len(self._wants.modes)
+        if self._is_remote:
+            self._missing_due_ns = boot_ns() + MISSING_NS
+        self._took_in()
 
     # --- the socket ---------------------------------------------------------------------------
 
@@ -346,6 +371,10 @@ class Reader:
                 "exists, so look at the names; the feed is %s",
                 MISSING_NS / 1e9, ", ".join(missing[:MISSING_NAMED_MAX]), self._view.word,
             )  # fmt: skip
+
+    def _more(self, most: int) -> list[Tick]:
+        """What else is there to give out, at most so many."""
+        return list(islice(iter(self._view.take, None), max(0, most)))
 
     def _may_read(self) -> bool:
         # The same thread may come again while it reads, by a signal handler that asks something.

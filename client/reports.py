@@ -22,7 +22,7 @@ class Reporter:
         self._socket = connect_reports(control)
         self._reader = secrets.token_hex(6)
         self._name = (name or _program())[:NAME_CHARS_MAX]
-        self._instruments = instruments
+        self.instruments = instruments
         self._due_ns = 0
         self._told_ns = 0
         self._ticks = 0
@@ -38,7 +38,7 @@ class Reporter:
         report = ReaderReport(
             reader=self._reader,
             name=self._name,
-            instruments=self._instruments,
+            instruments=self.instruments,
             ticks_per_s=round(rate, 1),
             lag_ms=round(view.lag_ns / 1e6, 1),
             waiting=len(view.arrived),

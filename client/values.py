@@ -44,6 +44,10 @@ class LastTicks(Mapping[str, Tick]):
         known = self._topics.get(tick.instrument)
         return known is not None and known.arrival is tick.arrival and known.value_seq == tick.seq
 
+    def remove(self, key: str) -> None:
+        """The instrument is read no more."""
+        self._topics.pop(key, None)
+
     def forget(self, key: str) -> None:
         """As if no value had come yet."""
         if key in self._topics:

@@ -6,6 +6,7 @@ It numbers losses, drops repetitions, and judges: a value is fresh only while a 
 
 from collections import deque
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from itertools import repeat
 
 import msgspec
@@ -87,7 +88,7 @@ class View:
         self._skew_ns = _UNKNOWN_NS if is_remote else 0
         self.has_late = False
         self._judge = judge
-        self._wanted = wanted
+        self._wanted = None if wanted is None else set(wanted)
         self._prefixes = prefixes
         self._topics: dict[bytes, Topic] = {}
         self._shared: Arrival | None = None  # of the last tick, and when that was published
@@ -219,7 +220,7 @@ class View:
             return
         self.has_late = False
         if self._may_skip:
-            waiting = [*iter(self.take, None)]  # one by one: other threads take from it meanwhile
+            waiting = self._taken_out()
             kept = [tick for tick in waiting if self.values.is_last(tick)]
             self.skipped += len(waiting) - len(kept)
             arrived.extend(kept)
@@ -230,6 +231,14 @@ class View:
             return self.arrived[0].arrival.boot_ns
         except IndexError:  # also when another thread took it just now
             return now_ns
+
+    def _taken_out(self) -> list[Tick]:
+        """All that waits for the program. One by one: other threads take from it meanwhile."""
+        waiting = []
+        with suppress(IndexError):
+            while True:
+                waiting.append(self.arrived.popleft())
+        return waiting
 
     def take(self) -> Tick | None:
         """The next tick to give out; None when there is none, or none yet. In any thread."""
@@ -334,6 +343,27 @@ class View:
             if name.startswith(_TICKS):
                 self.values.add(topic)
         return topic
+
+    def want(self, topics: Iterable[bytes]) -> None:
+        """The ticks of these topics (no NUL) matter from now on."""
+        for name in topics:
+            if self._wanted is not None:
+                self._wanted.add(key_of(name))
+            if name in self._topics and not self._topics[name].is_wanted:
+                del self._topics[name]
+
+    def drop(self, topics: Iterable[bytes]) -> None:
+        """They matter no more, and are forgotten, also those that wait to be given out."""
+        gone = set()
+        for name in topics:
+            key = key_of(name)
+            gone.add(key)
+            if self._wanted is not None:
+                self._wanted.discard(key)
+            self._topics.pop(name, None)
+            self.values.remove(key)
+        waiting = self._taken_out()
+        self.arrived.extend(tick for tick in waiting if tick.instrument not in gone)
 
     def _is_new(self, topic: Topic, seq: int, flags: int) -> bool:
         """Whether this message is ahead of its topic; counts what is missing before it."""

@@ -42,27 +42,32 @@ def flat(asked: Iterable[object]) -> list[str | int]:
 
 
 class Wants:
-    """`instruments` are asked for upstream, in `mode` if there is one. `prefixes` are those of
-    patterns such as `NSE:NIFTY*`: they read what streams already, and ask for nothing.
+    """`instruments` are asked for upstream, each in its mode if it has one. `prefixes` are those of
+    patterns such as `NSE:NIFTY*`: they read what streams already, and ask for nothing. No names at
+    all: everything that streams; an empty list of names: nothing yet.
     per_second: the latest of each, at most so often; None for every tick.
 
     Raises BadInput for what cannot be a name; the daemon knows which exist.
     """
 
     def __init__(
-        self, names: Iterable[str], mode: Mode | None = None, per_second: int | None = None
+        self,
+        names: Iterable[str],
+        mode: Mode | None = None,
+        per_second: int | None = None,
+        *,
+        is_all: bool = False,
     ) -> None:
         asked = dict.fromkeys(names)
-        self.instruments = tuple(_checked(name) for name in asked if not name.endswith(ANY))
+        self.mode = checked_mode(mode)
+        self.modes = {checked(name): mode for name in asked if not name.endswith(ANY)}
         self.prefixes = tuple(_prefix(name) for name in asked if name.endswith(ANY))
-        if mode is not None and mode not in get_args(Mode):
-            raise BadInput(f"mode={mode!r} is none of {', '.join(get_args(Mode))}")
-        if mode is not None and not self.instruments:
+        self.is_all = is_all
+        if mode is not None and not self.modes and (self.prefixes or is_all):
             raise BadInput(f"mode={mode!r} asks for something: name the instruments it is for")
         if per_second is not None and per_second not in LAST_RATES:
             rates = ", ".join(map(str, LAST_RATES))
             raise BadInput(f"per_second={per_second!r} is none of {rates}")
-        self.mode = mode
         self._per_second = per_second
         self._head = TICK if per_second is None else last_head(per_second)
         self._all = TICKS_TOPIC + NUL if per_second is None else self._head
@@ -72,8 +77,8 @@ class Wants:
         return Wants(names, self.mode, self._per_second)
 
     @property
-    def is_all(self) -> bool:
-        return not self.instruments and not self.prefixes
+    def instruments(self) -> tuple[str, ...]:
+        return tuple(self.modes)
 
     @property
     def queued_max(self) -> int:
@@ -81,23 +86,64 @@ class Wants:
         is_chunked = self.is_all and self._all.startswith(TICKS_TOPIC)
         return CHUNKS_QUEUED_MAX if is_chunked else FEED.peer_hwm
 
+    # --- what to subscribe to -----------------------------------------------------------------
+
     def subscriptions(self) -> list[bytes]:
         """For the live ticks, and for the mode they shall have."""
-        topics = [tick_topic(name) for name in self.instruments]
-        modes = [mode_request(self.mode, topic) for topic in topics] if self.mode else []
-        return [*(self._live() or [self._all]), *modes]
+        modes = [mode_request(mode, tick_topic(name)) for name, mode in self.modes.items() if mode]
+        return [*([self._all] if self.is_all else self._live()), *modes]
 
     def snapshot_prefixes(self) -> list[bytes]:
         """What to ask the last values of."""
-        live = self._live()
-        return live if 0 < len(live) <= SINGLE_REQUESTS_MAX else [self._head]
+        live = [self._head] if self.is_all else self._live()
+        return live if len(live) <= SINGLE_REQUESTS_MAX else [self._head]
+
+    def topic(self, name: str) -> bytes:
+        """On which its ticks come, without the NUL."""
+        return self._head + name.encode()
 
     def _live(self) -> list[bytes]:
-        exact = [self._head + name.encode() + NUL for name in self.instruments]
+        exact = [self.topic(name) + NUL for name in self.modes]
         return [*exact, *(self._head + prefix.encode() for prefix in self.prefixes)]
 
+    # --- changes ------------------------------------------------------------------------------
 
-def _checked(name: str) -> str:
+    def add(self, names: Iterable[str], mode: Mode | None) -> tuple[list[bytes], list[bytes]]:
+        """From now on these, too, or in another mode: what to subscribe to for that, and what no
+        more. mode None: that of the others for new ones, unchanged for those that are read."""
+        new, old = [], []
+        default, asked = self.mode, mode
+        for name in names:
+            mode = asked or self.modes.get(name, default)
+            if name not in self.modes:
+                new.append(self.topic(name) + NUL)
+            elif self.modes[name] == mode:
+                continue
+            elif before := self.modes[name]:
+                old.append(mode_request(before, tick_topic(name)))
+            self.modes[name] = mode
+            if mode:
+                new.append(mode_request(mode, tick_topic(name)))
+        return new, old
+
+    def drop(self, names: Iterable[str]) -> list[bytes]:
+        """These no more: what to unsubscribe from. Those that are not wanted are passed over."""
+        old = []
+        for name in names:
+            if name in self.modes:
+                old.append(self.topic(name) + NUL)
+                if mode := self.modes.pop(name):
+                    old.append(mode_request(mode, tick_topic(name)))
+        return old
+
+
+def checked_mode(mode: Mode | None) -> Mode | None:
+    if mode is not None and mode not in get_args(Mode):
+        raise BadInput(f"mode={mode!r} is none of {', '.join(get_args(Mode))}")
+    return mode
+
+
+def checked(name: str) -> str:
     exchange, _, symbol = name.partition(":")
     is_short = len(name.encode()) <= SUBSCRIPTION_BYTES_MAX - 64  # room for a request
     if not (exchange and symbol and is_short and name.isprintable()):
@@ -113,5 +159,5 @@ def _prefix(pattern: str) -> str:
     prefix = pattern.removesuffix(ANY)
     if ANY in prefix:
         raise BadInput(f"{pattern!r} is no pattern: a `*` may only stand last, as in NSE:NIFTY*")
-    _checked(pattern)
+    checked(pattern)
     return prefix

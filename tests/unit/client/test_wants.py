@@ -14,10 +14,26 @@ def test_instruments_are_subscribed_exactly_and_once() -> None:
 
 
 def test_nothing_named_means_all_that_streams() -> None:
-    wants = Wants([])
-    assert wants.is_all
+    wants = Wants([], is_all=True)
     assert wants.subscriptions() == [b"ticks/all\0"]
     assert wants.snapshot_prefixes() == [b"tick/"]
+
+
+def test_an_empty_list_is_nothing_yet_and_is_added_to_and_dropped_from() -> None:
+    wants = Wants([])
+    assert wants.subscriptions() == wants.snapshot_prefixes() == []
+    added = [b"tick/NSE:INFY\0", b"~mode!full!tick/NSE:INFY\0", b"tick/NSE:TCS\0"]
+    assert wants.add([INFY], "full") == (added[:2], [])
+    assert wants.add(["NSE:TCS"], None) == (added[2:], [])
+    assert wants.add([INFY, "NSE:TCS"], "full") == ([b"~mode!full!tick/NSE:TCS\0"], [])
+    lower = b"~mode!ltp!tick/NSE:INFY\0"
+    assert wants.add([INFY], "ltp") == ([lower], [added[1]])
+    assert wants.add([INFY], None) == ([], [])
+    assert Wants([], "quote").add([INFY], None)[0][1] == b"~mode!quote!tick/NSE:INFY\0"
+    assert wants.instruments == (INFY, "NSE:TCS")
+    assert wants.subscriptions()[:2] == [added[0], added[2]]
+    assert wants.drop([INFY, "NSE:NOPE"]) == [added[0], lower]
+    assert wants.instruments == ("NSE:TCS",)
 
 
 def test_a_mode_is_announced_beside_each_instrument() -> None:
@@ -50,7 +66,7 @@ def test_what_cannot_be_a_pattern_is_bad_input(name: str) -> None:
 @pytest.mark.parametrize(("names", "mode"), [([INFY], "all"), ([], "full"), (["NSE:*"], "full")])
 def test_a_mode_that_is_none_or_for_nothing_is_bad_input(names: list[str], mode: str) -> None:
     with pytest.raises(BadInput, match="mode="):
-        Wants(names, mode)  # type: ignore[arg-type]
+        Wants(names, mode, is_all=not names)  # type: ignore[arg-type]
 
 
 def test_the_latest_of_each_is_read_on_topics_of_their_own_and_asked_for_in_the_same_mode() -> None:
@@ -58,7 +74,7 @@ def test_the_latest_of_each_is_read_on_topics_of_their_own_and_asked_for_in_the_
     assert wants.subscriptions()[:2] == [b"last/2/NSE:INFY\0", b"last/2/NFO:NIFTY"]
     assert wants.subscriptions()[2:] == [b"~mode!full!tick/NSE:INFY\0"]
     assert wants.snapshot_prefixes() == wants.subscriptions()[:2]
-    everything = Wants([], per_second=10)
+    everything = Wants([], per_second=10, is_all=True)
     assert everything.subscriptions() == everything.snapshot_prefixes() == [b"last/10/"]
 
 
@@ -69,8 +85,9 @@ def test_only_the_rates_of_the_list_can_be_had(per_second: int) -> None:
 
 
 def test_fewer_of_the_large_messages_may_wait_than_of_the_small_ones() -> None:
-    assert Wants([]).queued_max < Wants([], per_second=2).queued_max
-    assert Wants([]).queued_max < Wants(["NSE:INFY"]).queued_max
+    everything = Wants([], is_all=True)
+    assert everything.queued_max < Wants([], per_second=2, is_all=True).queued_max
+    assert everything.queued_max < Wants(["NSE:INFY"]).queued_max
 
 
 def test_instruments_are_named_by_names_tokens_and_lists_of_both() -> None:

@@ -1,0 +1,156 @@
+"""Instruments that a feed is told to read, and to read no more, while it runs."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from kitefeed import AsyncFeed, BadInput, Feed
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.clock import boot_ns
+from kitefeed.protocol.topology import CONTROL, endpoint
+from tests.integration.broadcaster_kit import Stage, item
+from tests.support import eventually, eventually_async
+
+pytestmark = pytest.mark.processes
+
+INFY, TCS, SBIN = "NSE:INFY", "NSE:TCS", "NSE:SBIN"
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    with Stage() as made:
+        yield made
+
+
+def drained(feed: Feed) -> list[tuple[str, int]]:
+    return [(t.instrument, t.raw.last_price) for t in iter(lambda: feed.next(0.2), None)]
+
+
+def test_what_is_subscribed_later_begins_with_its_last_value_and_ends_when_it_is_dropped(
+    stage: Stage,
+) -> None:
+    stage.up()
+    supervisor, source = stage.live()
+    supervisor.names[779521] = SBIN
+    supervisor.refused["NSE:NOPE"] = "not in today's instrument list"
+    feed = stage.asking_feed([])
+    assert feed.instruments == ()
+    with stage.feed(INFY) as first:
+        eventually(lambda: source.send([item(INFY, 1)]) or first.get(INFY), 10)
+    source.send([item(INFY, 2), item(TCS, 3, 2953217)])
+    assert drained(feed) == []
+
+    answers = feed.subscribe(INFY, ["NSE:NOPE", 779521], 1, "INFY", mode="full")
+    outcomes = {answer.instrument: answer.outcome for answer in answers}
+    assert [name for name in outcomes if outcomes[name] == "accepted"] == [INFY, SBIN]
+    assert {name for name in outcomes if outcomes[name] == "refused"} == {"NSE:NOPE", "1", "INFY"}
+    assert all(answer.detail for answer in answers if answer.outcome == "refused")
+    assert feed.instruments == (INFY, SBIN)
+    assert drained(feed) == [(INFY, 2)]
+    assert feed[INFY].is_fresh
+
+    feed.subscribe(TCS)
+    source.send([item(INFY, 4), item(TCS, 5, 2953217), item("NSE:OTHER", 6)])
+    eventually(lambda: feed.get(TCS) and feed[TCS].raw.last_price == 5, 5)
+    eventually(lambda: feed[INFY].raw.last_price == 4, 5)
+    held = feed[INFY]
+    feed.unsubscribe(INFY, 2953217, "NSE:NEVER")
+    assert feed.instruments == (SBIN,)
+    assert feed.get(INFY) is None
+    assert not held.is_fresh
+    source.send([item(INFY, 7), item(TCS, 8, 2953217), item(SBIN, 9)])
+    assert drained(feed) == [(SBIN, 9)]
+
+    feed.subscribe(INFY)  # once more: what came meanwhile is no gap
+    eventually(lambda: feed.get(INFY) and feed[INFY].raw.last_price == 7, 5)
+    assert feed[INFY].is_fresh
+    assert feed.gaps == feed.duplicates == 0
+
+
+def test_the_supervisor_hears_the_mode_that_is_asked_for_last(stage: Stage) -> None:
+    stage.up()
+    supervisor, _ = stage.live()
+    feed = stage.asking_feed(INFY)
+
+    def wanted() -> dict[str, m.Mode]:
+        told = supervisor.last(m.ListenersWant)
+        return told.modes if isinstance(told, m.ListenersWant) else {}
+
+    feed.set_mode("full", INFY)
+    eventually(lambda: wanted() == {INFY: "full"}, 5)
+    feed.set_mode("ltp", INFY)
+    eventually(lambda: wanted() == {INFY: "ltp"}, 5)
+
+
+def test_a_feed_of_everything_is_told_nothing_more(stage: Stage) -> None:
+    stage.up()
+    feed = stage.asking_feed()
+    with pytest.raises(BadInput, match="reads all that streams"):
+        feed.subscribe(INFY)
+
+
+def test_three_thousand_are_subscribed_at_once_while_other_threads_wait(stage: Stage) -> None:
+    stage.up()
+    _, source = stage.live()
+    names = [f"NSE:S{number}" for number in range(3_000)]
+    feed = stage.asking_feed([])
+    got: list[str] = []
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            got.extend(tick.instrument for tick in feed.next_batch(0.1))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    start_ns = boot_ns()
+    assert {answer.outcome for answer in feed.subscribe(names)} == {"accepted"}
+    assert boot_ns() - start_ns < 2_000_000_000
+    with stage.feed(names[-1]) as last:  # subscriptions of one socket are heard in order
+        eventually(lambda: source.send([item(names[-1], 1)]) or last.get(names[-1]), 10)
+    for start in range(0, 3_000, 250):
+        source.send([item(name, 2) for name in names[start : start + 250]])
+    eventually(lambda: set(got) == set(names), 15)
+    stop.set()
+    thread.join()
+
+
+def test_a_batch_is_what_is_there_and_no_more_than_was_asked_for(stage: Stage) -> None:
+    stage.up()
+    _, source = stage.live()
+    feed = stage.feed(INFY)
+    eventually(lambda: source.send([item(INFY, 1)]) or feed.get(INFY), 10)
+    drained(feed)
+    assert feed.next_batch(0) == []
+    source.send([item(INFY, price) for price in range(2, 12)])
+    eventually(lambda: feed[INFY].raw.last_price == 11, 5)
+    assert [tick.raw.last_price for tick in feed.next_batch(1, max=4)] == [2, 3, 4, 5]
+    assert [tick.raw.last_price for tick in feed.next_batch()] == [6, 7, 8, 9, 10, 11]
+    feed.close()
+    assert feed.next_batch() == []
+
+
+def test_an_async_feed_does_the_same(stage: Stage) -> None:
+    stage.up()
+    supervisor, source = stage.live()
+    supervisor.names[408065] = INFY
+
+    async def main() -> None:
+        control = endpoint(stage.run, CONTROL)
+        async with AsyncFeed([], endpoint=stage.feed_endpoint, control=control) as feed:
+            (answer,) = await feed.subscribe(408065, mode="full")
+            assert (answer.instrument, answer.outcome) == (INFY, "accepted")
+            await eventually_async(lambda: source.send([item(INFY, 1)]) or feed.get(INFY), 10)
+            while await feed.next_batch(0.2):
+                pass
+            source.send([item(INFY, price) for price in (2, 3)])
+            batch = await feed.next_batch(5, max=1)
+            batch += await feed.next_batch(5)
+            assert [tick.raw.last_price for tick in batch] == [2, 3]
+            feed.unsubscribe(INFY)
+            source.send([item(INFY, 4)])
+            assert await feed.next_batch(0.3) == []
+
+    asyncio.run(main())
