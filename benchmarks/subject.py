@@ -13,6 +13,7 @@ from kitefeed import Feed, Tick
 from kitefeed.actors.runtime import locks
 from kitefeed.actors.runtime.config import INSTRUMENTS_MAX
 from kitefeed.actors.ticker.websocket_frames import binary_messages
+from kitefeed.client.kite_dict import kite_dict
 from kitefeed.protocol import feed, topics, topology
 from kitefeed.protocol.kite.repack import repack_frame as repack
 from kitefeed.protocol.kite.ticks import TickBody
@@ -147,37 +148,7 @@ def open_feed(config: str | os.PathLike[str], keys: list[str], timeout_s: float 
 
 def official_dict(tick: Tick) -> dict[str, Any]:
     """Every field of a tick, as the official client's dict: what a program pays that reads all."""
-    raw = tick.raw
-    made: dict[str, Any] = {
-        "tradable": raw.instrument_token & 0xFF != 9,
-        "mode": tick.mode,
-        "instrument_token": raw.instrument_token,
-        "last_price": tick.last_price,
-    }
-    if raw.mode == 1:
-        return made
-    open_, high, low, close = tick.ohlc
-    made["ohlc"] = {"open": open_, "high": high, "low": low, "close": close}
-    made["change"] = tick.change
-    if made["tradable"]:
-        made["last_traded_quantity"] = tick.last_traded_quantity
-        made["average_traded_price"] = tick.average_traded_price
-        made["volume_traded"] = tick.volume_traded
-        made["total_buy_quantity"] = tick.total_buy_quantity
-        made["total_sell_quantity"] = tick.total_sell_quantity
-    if raw.mode == 3:
-        made["exchange_timestamp"] = tick.exchange_timestamp
-    depth = tick.depth
-    if depth is not None:
-        made["last_trade_time"] = tick.last_trade_time
-        made["oi"] = tick.oi
-        made["oi_day_high"] = tick.oi_day_high
-        made["oi_day_low"] = tick.oi_day_low
-        made["depth"] = {
-            side: [{"quantity": q, "price": p, "orders": o} for q, p, o in levels]
-            for side, levels in (("buy", depth.buy), ("sell", depth.sell))
-        }
-    return made
+    return kite_dict(tick)
 
 
 def itself(tick: Tick) -> Tick:

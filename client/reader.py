@@ -139,6 +139,7 @@ class Reader:
             return dict(self._view.values)
 
     def values(self) -> list[Tick]:
+        """The latest ticks, one of each instrument."""
         return list(self.snapshot().values())
 
     def __contains__(self, instrument: str) -> bool:
@@ -179,6 +180,7 @@ class Reader:
 
     @property
     def duplicates(self) -> int:
+        """Messages that came twice; they are not given out again."""
         return self._view.duplicates
 
     @property
@@ -204,6 +206,7 @@ class Reader:
 
     @property
     def bad_messages(self) -> int:
+        """Messages that could not be decoded: sent by another version, or damaged."""
         return self._view.bad_messages
 
     @property

@@ -9,8 +9,18 @@ class Status(msgspec.Struct, frozen=True):
     """The feed in words; `str(status)` is the headline.
 
     feed: misconfigured, paused, closed, login_required, no_entitlement, live, rest, stale, or lost
-    (no heartbeat: the daemon has gone, or hangs). source: websocket, rest, cache, none. session:
-    absent, unknown, valid, refused, unverified.
+    (no heartbeat: the daemon has gone, or hangs).
+    source: websocket, rest, cache, none: the least of those that give fresh values.
+    session: absent, unknown, valid, refused, unverified.
+    reason: why it is so, in a few words; empty where nothing is to be said.
+    override: what the operator ordered: auto, websocket, rest, paused.
+    epoch: of the newest connection or polling run.
+    since_utc_ns: when `feed` took its value, UTC, nanoseconds since 1970.
+    retry_in_s: seconds to the next attempt, None when none is due.
+    consecutive_403: how often in a row Kite has refused the WebSocket.
+    user_id, user_name: of the session at Kite, None while unknown.
+    subscribers: programs that read the feed, this one included.
+    heartbeat_age_s: seconds since the last heartbeat was sent, None before the first.
     """
 
     feed: str

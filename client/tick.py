@@ -138,22 +138,27 @@ class Tick(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     @property
     def gen(self) -> int:
+        """The life of the broadcaster that sent it: another number after it was restarted."""
         return self.arrival.gen
 
     @property
     def shard(self) -> int:
+        """The number of the socket, of up to three, that carries its instrument."""
         return self.arrival.shard
 
     @property
     def epoch(self) -> int:
+        """The number of the connection, or polling run, that it came by; strictly rising."""
         return self.arrival.epoch
 
     @property
     def source_code(self) -> int:
+        """`origin` as a number: 1 websocket, 2 rest, 0 none."""
         return self.arrival.source_code
 
     @property
     def t_rx_ns(self) -> int:
+        """When the daemon received it: UTC, nanoseconds since 1970."""
         return self.arrival.t_rx_ns
 
     # --- quality: judged when read ------------------------------------------------------------
@@ -194,14 +199,17 @@ class Tick(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     @property
     def exchange(self) -> str:
+        """What stands before the colon of its name: NSE, NFO, MCX, ..."""
         return self.instrument.partition(":")[0]
 
     @property
     def symbol(self) -> str:
+        """Kite's trading symbol: what stands behind the colon of its name."""
         return self.instrument.partition(":")[2]
 
     @property
     def instrument_token(self) -> int:
+        """Kite's number of the instrument. Those of derivatives are used again after expiry."""
         return self.raw.instrument_token
 
     @property
@@ -216,6 +224,7 @@ class Tick(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     @property
     def last_price(self) -> float:
+        """Rupees, of the last trade."""
         return self.raw.last_price / self.raw.divisor
 
     @property
@@ -225,32 +234,37 @@ class Tick(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     @property
     def average_traded_price(self) -> float | None:
+        """Rupees, of the day's trades; None in mode ltp, and for an index."""
         return self._rupees(self.raw.average_traded_price)
 
     @property
     def open(self) -> float | None:
+        """Rupees, of the day; None in mode ltp."""
         return self._rupees(self.raw.open)
 
     @property
     def high(self) -> float | None:
+        """Rupees, of the day; None in mode ltp."""
         return self._rupees(self.raw.high)
 
     @property
     def low(self) -> float | None:
+        """Rupees, of the day; None in mode ltp."""
         return self._rupees(self.raw.low)
 
     @property
     def close(self) -> float | None:
-        """Yesterday's close."""
+        """Rupees, yesterday's; None in mode ltp."""
         return self._rupees(self.raw.close)
 
     @property
     def ohlc(self) -> Ohlc:
+        """Open, high, low of the day and the close of yesterday, rupees; None in mode ltp."""
         return Ohlc(self.open, self.high, self.low, self.close)
 
     @property
     def change(self) -> float | None:
-        """Percent against yesterday's close."""
+        """Percent against yesterday's close; None without one."""
         close = self.raw.close
         return (self.raw.last_price - close) * 100 / close if close else None
 
@@ -258,31 +272,37 @@ class Tick(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     @property
     def last_traded_quantity(self) -> int | None:
+        """Of the last trade; None in mode ltp, and for an index."""
         return self.raw.last_traded_quantity
 
     @property
     def volume_traded(self) -> int | None:
+        """Of the day; None in mode ltp, and for an index."""
         return self.raw.volume_traded
 
     @property
     def total_buy_quantity(self) -> int | None:
+        """Of all bids; None in mode ltp, and for an index."""
         return self.raw.total_buy_quantity
 
     @property
     def total_sell_quantity(self) -> int | None:
+        """Of all offers; None in mode ltp, and for an index."""
         return self.raw.total_sell_quantity
 
     @property
     def oi(self) -> int | None:
-        """Open interest."""
+        """Open interest; None but in mode full."""
         return self.raw.oi
 
     @property
     def oi_day_high(self) -> int | None:
+        """Highest open interest of the day; None but in mode full."""
         return self.raw.oi_day_high
 
     @property
     def oi_day_low(self) -> int | None:
+        """Lowest open interest of the day; None but in mode full."""
         return self.raw.oi_day_low
 
     # --- all of it ----------------------------------------------------------------------------
@@ -305,10 +325,12 @@ class Tick(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     @property
     def last_trade_time(self) -> datetime | None:
+        """IST; None but in mode full, and before the first trade."""
         return _ist(self.raw.last_trade_time)
 
     @property
     def exchange_timestamp(self) -> datetime | None:
+        """When the exchange sent it, IST; None but in mode full."""
         return _ist(self.raw.exchange_timestamp)
 
     @property
@@ -318,7 +340,7 @@ class Tick(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     @property
     def depth(self) -> Depth | None:
-        """Unpacked when read."""
+        """Five levels of either side, best first, unpacked when read; None but in mode full."""
         if self.raw.depth is None:
             return None
         divisor, make = self.raw.divisor, tuple.__new__  # half the time of `Level(...)`

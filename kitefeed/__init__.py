@@ -15,32 +15,52 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kitefeed.client.feed import Feed, Status
     from kitefeed.client.feed_async import AsyncFeed
-    from kitefeed.client.tick import Tick
-    from kitefeed.protocol.errors import BadInput, KitefeedError, TryLater, Unavailable
+    from kitefeed.client.kite_dict import to_dict
+    from kitefeed.client.tick import Depth, Level, Ohlc, Staleness, Tick
+    from kitefeed.protocol.errors import (
+        BadInput,
+        ConfigError,
+        KitefeedError,
+        TryLater,
+        Unavailable,
+    )
+    from kitefeed.protocol.feed import Heartbeat
+    from kitefeed.protocol.messages import Answer
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Answer",
     "AsyncFeed",
     "BadInput",
+    "ConfigError",
+    "Depth",
     "Feed",
+    "Heartbeat",
     "KitefeedError",
+    "Level",
+    "Ohlc",
+    "Staleness",
     "Status",
     "Tick",
     "TryLater",
     "Unavailable",
     "__version__",
+    "to_dict",
 ]
 
 _PLACES = {
     "AsyncFeed": "kitefeed.client.feed_async",
     "Feed": "kitefeed.client.feed",
     "Status": "kitefeed.client.feed",
-    "Tick": "kitefeed.client.tick",
-    "BadInput": "kitefeed.protocol.errors",
-    "KitefeedError": "kitefeed.protocol.errors",
-    "TryLater": "kitefeed.protocol.errors",
-    "Unavailable": "kitefeed.protocol.errors",
+    "to_dict": "kitefeed.client.kite_dict",
+    **dict.fromkeys(("Depth", "Level", "Ohlc", "Staleness", "Tick"), "kitefeed.client.tick"),
+    **dict.fromkeys(
+        ("BadInput", "ConfigError", "KitefeedError", "TryLater", "Unavailable"),
+        "kitefeed.protocol.errors",
+    ),
+    "Heartbeat": "kitefeed.protocol.feed",
+    "Answer": "kitefeed.protocol.messages",
 }
 
 

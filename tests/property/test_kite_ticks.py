@@ -7,6 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kiteconnect import KiteTicker
 
+from kitefeed import Tick, to_dict
+from kitefeed.client.tick import NOBODY, Arrival
+from kitefeed.protocol.feed import Source
 from kitefeed.protocol.kite.repack import _LONG_RUN, _RUN_MAX
 from kitefeed.protocol.kite.ticks import (
     FULL,
@@ -109,6 +112,39 @@ def test_every_frame_is_read_as_the_official_client_reads_it(packets: list[bytes
     assert bad is None
     official = OFFICIAL._parse_binary(frame)
     assert [as_official(body) for body in bodies] == [from_official(tick) for tick in official]
+
+
+def tick_of(body: TickBody, source: Source = Source.WEBSOCKET) -> Tick:
+    return Tick("NSE:X", body, 1, 0, Arrival(1, 0, 1, source, 0, 0, 0, NOBODY, 0))
+
+
+def no_price_below_zero(packet: bytes) -> bytes:
+    """What the official client reads unsigned. Bytes of other fields change as well."""
+    return packet[:4] + bytes(byte & 0x7F for byte in packet[4:])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.builds(no_price_below_zero, PACKETS), max_size=8))
+def test_a_tick_as_kites_dictionary_is_what_the_official_client_makes_of_the_packet(
+    packets: list[bytes],
+) -> None:
+    frame = frame_of_packets(packets)
+    made = [to_dict(tick_of(body), kite=True) for body in decode_frame(frame)[0]]
+    official = OFFICIAL._parse_binary(frame)
+    assert made == official
+    # The same types, too: 0 and 0.0 are equal.
+    assert [{k: type(v) for k, v in each.items()} for each in made] == [
+        {k: type(v) for k, v in each.items()} for each in official
+    ]
+
+
+def test_times_that_a_polled_value_lacks_are_none_and_those_of_zero_are_1970() -> None:
+    body = TickBody(
+        408065, FULL, 100, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, None, 0, 0, 0, None, bytes(120)
+    )
+    assert to_dict(tick_of(body, Source.REST), kite=True)["exchange_timestamp"] is None
+    assert to_dict(tick_of(body), kite=True)["last_trade_time"] == datetime.fromtimestamp(0)
+    assert to_dict(tick_of(body)) | {"age_s": 0} == tick_of(body).to_dict() | {"age_s": 0}
 
 
 FOUR_BYTES = st.sampled_from([bytes(4), b"\0\0\0\1", b"\0\xff\xff\xff", b"\xff\xff\xff\xff"])
