@@ -9,11 +9,12 @@ A Feed reconnects by itself: over a login, a restart of the daemon, a change of 
 of threads may use it at once. Its twin for asyncio is AsyncFeed (`feed_async`).
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self, TypeVar
 
-from kitefeed.client.reader import ENOUGH, WAIT_S_MAX, Reader, deadline_after
+from kitefeed.client.reader import ENOUGH, WAIT_S_MAX, Reader, deadline_after, taker
 from kitefeed.client.status import Status
 from kitefeed.client.tick import Tick
 from kitefeed.client.view import PENDING_MAX
@@ -21,7 +22,9 @@ from kitefeed.client.wants import Asked
 from kitefeed.client.watch import Watch
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
+from kitefeed.protocol.feed import Notice
 from kitefeed.protocol.sockets import has_message
+from kitefeed.protocol.topics import NOTICE, ORDER
 
 T = TypeVar("T")
 
@@ -98,6 +101,26 @@ class Feed(Reader):
         `timeout_s`, or after `close()`."""
         first = self.next(timeout_s)
         return [] if first is None else [first, *self._more(max - 1)]
+
+    def orders(self, timeout_s: float | None = None) -> Iterator[dict[str, object]]:
+        """Order updates of the account from now on, in order, as Kite sends them: its order object
+        (`order_id`, `status`, `filled_quantity`, ...). Each goes to one of those that iterate.
+
+        Ends with `close()`, or when none came within `timeout_s`. 1,000 are kept for who does not
+        take them; `overrun` counts the rest. Over tcp they come only with `feed.tcp_orders`.
+        """
+        self._hear(ORDER)
+        return self._events(self._view.orders, timeout_s)
+
+    def notices(self, timeout_s: float | None = None) -> Iterator[Notice]:
+        """Sentences of the broker (`kind` message) and of Kite (error) from now on; as `orders`."""
+        self._hear(NOTICE)
+        return self._events(self._view.notices, timeout_s)
+
+    def _events(self, events: deque[T], timeout_s: float | None) -> Iterator[T]:
+        take = taker(events)
+        while (event := self._wait_for(take, deadline_after(timeout_s))) is not None:
+            yield event
 
     def subscribe(self, *instruments: Asked, mode: m.Mode | None = None) -> tuple[m.Answer, ...]:
         """Reads these as well from now on, names or tokens; or in another mode, those that it reads

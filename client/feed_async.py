@@ -9,16 +9,20 @@ async with AsyncFeed("NSE:INFY", "NSE:NIFTY 50") as feed:
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
-from kitefeed.client.reader import WAIT_S_MAX, Reader, deadline_after
+from kitefeed.client.reader import WAIT_S_MAX, Reader, deadline_after, taker
 from kitefeed.client.tick import Tick
 from kitefeed.client.wants import Asked
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
+from kitefeed.protocol.feed import Notice
+from kitefeed.protocol.topics import NOTICE, ORDER
 
+T = TypeVar("T")
 READ_MAX = 256  # messages per turn of the loop, ~2 ms, so that the program's other tasks get theirs
 TICKS_PER_TURN = 100  # given out in a row before the other tasks get a turn
 
@@ -101,6 +105,28 @@ class AsyncFeed(Reader):
         `timeout_s`, or after `close()`."""
         first = await self.next(timeout_s)
         return [] if first is None else [first, *self._more(max - 1)]
+
+    def orders(self, timeout_s: float | None = None) -> AsyncIterator[dict[str, object]]:
+        """`Feed.orders`, by `async for`."""
+        self._hear(ORDER)
+        return self._events(self._view.orders, timeout_s)
+
+    def notices(self, timeout_s: float | None = None) -> AsyncIterator[Notice]:
+        """`Feed.notices`, by `async for`."""
+        self._hear(NOTICE)
+        return self._events(self._view.notices, timeout_s)
+
+    async def _events(self, events: deque[T], timeout_s: float | None) -> AsyncIterator[T]:
+        take, found = taker(events), list[T]()
+
+        def has_come() -> bool:
+            event = None if found else take()
+            if event is not None:
+                found.append(event)
+            return bool(found) or self._socket.closed
+
+        while await self._wait_until(has_come, deadline_after(timeout_s)) and found:
+            yield found.pop()
 
     async def subscribe(
         self, *instruments: Asked, mode: m.Mode | None = None

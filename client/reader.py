@@ -9,9 +9,11 @@ import logging
 import os
 import secrets
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import zmq
 
@@ -53,6 +55,7 @@ _TCP = "tcp://"
 _NOBLOCK = int(zmq.NOBLOCK)  # as an enum it costs 0.2 us a message
 
 
+T = TypeVar("T")
 log = logging.getLogger("kitefeed")
 
 
@@ -101,6 +104,7 @@ class Reader:
         self._is_remote = endpoint.startswith(_TCP)
         self._view = self._new_view()
         self._missing_due_ns = 0  # when instruments of which nothing came are told; 0 for never
+        self._families: list[bytes] = []  # of events that the program reads
         self._requests: list[bytes] = []
         self._requested_ns = 0
         self._patience_ns = RESYNC_NS  # with the last request; doubled by each that got no answer
@@ -190,7 +194,7 @@ class Reader:
 
     @property
     def overrun(self) -> int:
-        """Ticks that were dropped unread, because the program did not iterate."""
+        """Ticks, and orders and notices asked for, that were dropped because nobody took them."""
         return self._view.overrun
 
     @property
@@ -255,7 +259,7 @@ class Reader:
         for topic in (HEARTBEAT_TOPIC, STATE_TOPIC):
             self._subscribe(topic + NUL)
         self._subscribe(presence(_nonce()))
-        for subscription in self._wants.subscriptions():
+        for subscription in (*self._families, *self._wants.subscriptions()):
             self._subscribe(subscription)
         self._request_snapshot()
 
@@ -326,6 +330,14 @@ class Reader:
             self._unsubscribe(self._wants.drop(names))
             self._view.drop([self._wants.topic(name) for name in names])
             self._changed()
+
+    def _hear(self, family: bytes) -> None:
+        """Has what is published under `order/` or `notice/` kept for the program."""
+        with self._lock:
+            if family not in self._families and not self._socket.closed:
+                self._families.append(family)
+                self._subscribe(family)
+                self._took_in()
 
     def _unsubscribe(self, subscriptions: Iterable[bytes]) -> None:
         self._is_touched = True
@@ -503,6 +515,18 @@ def _keys_for(endpoint: str, named: str | os.PathLike[str] | None) -> ClientKeys
             f"{endpoint} needs keys=FILE: `kitefeed keys --client NAME` beside the daemon makes it"
         )
     return read_client(Path(named).expanduser())
+
+
+def taker(events: "deque[T]") -> Callable[[], T | None]:
+    """Takes the oldest of what waits there; None when there is nothing. In any thread."""
+
+    def take() -> T | None:
+        try:
+            return events.popleft()
+        except IndexError:
+            return None
+
+    return take
 
 
 def deadline_after(timeout_s: float | None) -> int | None:

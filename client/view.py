@@ -21,7 +21,9 @@ from kitefeed.protocol.kite.ticks import TickBody, segment_of
 from kitefeed.protocol.topics import (
     HEARTBEAT_TOPIC,
     LAST,
+    NOTICE,
     NUL,
+    ORDER,
     SNAPSHOT,
     STATE_TOPIC,
     TICK,
@@ -30,6 +32,7 @@ from kitefeed.protocol.topics import (
 )
 
 MAX_AGE_S = 2.0  # beyond it a message is late: about to be wrong, at a few ticks a second
+EVENTS_MAX = 1_000  # orders, and notices, that wait for the program
 PENDING_MAX = 10_000  # ticks that wait for the iterating program, ~10 MB; the oldest go first
 _UNKNOWN_NS = 1 << 62  # more than any skew
 # Plain integers below: one operation on an IntFlag costs a microsecond, as much as decoding a tick.
@@ -67,6 +70,9 @@ class View:
     ) -> None:
         self.values = LastTicks()
         self.arrived: deque[Tick] = deque(maxlen=PENDING_MAX)
+        # Of those who asked for them; the oldest go first when nobody takes them.
+        self.orders: deque[dict[str, object]] = deque(maxlen=EVENTS_MAX)
+        self.notices: deque[f.Notice] = deque(maxlen=EVENTS_MAX)
         self.gen = 0
         self.gaps = 0
         self.duplicates = 0
@@ -155,6 +161,16 @@ class View:
             heartbeat = f.decode_heartbeat(message.body)
             self._is_new(self._topic(topic), message.seq, message.flags)
             self._apply_heartbeat(heartbeat, message.t_pub_ns, now_ns, utc_ns)
+        elif topic.startswith(ORDER):
+            order = f.decode_order(message.body)
+            if self._is_new(self._topic(topic), message.seq, message.flags):
+                self.overrun += len(self.orders) == EVENTS_MAX
+                self.orders.append(order.data)
+        elif topic.startswith(NOTICE):
+            notice = f.decode_notice(message.body)
+            if self._is_new(self._topic(topic), message.seq, message.flags):
+                self.overrun += len(self.notices) == EVENTS_MAX
+                self.notices.append(notice)
         elif topic == STATE_TOPIC:
             state = f.decode_state(message.body)
             if self._is_new(self._topic(topic), message.seq, message.flags):

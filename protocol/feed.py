@@ -231,6 +231,8 @@ decode_heartbeat = msgspec.msgpack.Decoder(Heartbeat).decode
 decode_body = msgspec.msgpack.Decoder(ReceivedBody).decode
 decode_chunk_message = msgspec.msgpack.Decoder(ChunkMessage).decode
 decode_state = msgspec.msgpack.Decoder(FeedState).decode
+decode_order = msgspec.msgpack.Decoder(OrderUpdate).decode
+decode_notice = msgspec.msgpack.Decoder(Notice).decode
 decode_snapshot_chunk = msgspec.msgpack.Decoder(list[bytes] | SnapshotEnd).decode
 
 
