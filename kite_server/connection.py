@@ -50,6 +50,10 @@ class Connection:
             await self.send_text(server_message(ServerError(error)))
         await self.send_packets(packets, now_ns)
 
+    async def send_frame(self, frame: bytes) -> None:
+        """A binary frame that is made already."""
+        await self.send(WSMsgType.BINARY, frame)
+
     async def send_text(self, text: bytes) -> None:
         await self.send(WSMsgType.TEXT, text)
 
@@ -63,7 +67,7 @@ class Connection:
         if not self.is_open or self._ws.closed or self._transport.is_closing():
             return
         if self._transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
-            self._transport.abort()
+            await self.cut_off()
             return
         await self._ws.send_frame(payload, kind)
 
@@ -79,6 +83,10 @@ class Connection:
     async def close(self, code: int) -> None:
         """A close frame, then the connection, within `stream.CLOSE_WAIT_S`."""
         await self._ws.close(code=code)
+
+    async def cut_off(self) -> None:
+        """It does not read what it is sent."""
+        self._transport.abort()
 
     def cut(self) -> None:
         """The end of the connection without a word."""

@@ -47,6 +47,10 @@ class Stream(ABC, Generic[Socket]):
     def instruments_meta(self) -> InstrumentsMeta:
         """What a new socket is told of the instrument dump."""
 
+    def refusal(self, status: int) -> str:
+        """The body of a refused handshake."""
+        return _REFUSALS.get(status, "Unavailable")
+
     async def delay(self, connection: Socket) -> None:
         """What a handshake waits for before it is answered."""
         return
@@ -74,7 +78,7 @@ class Stream(ABC, Generic[Socket]):
         key, token = (request.query.get(name, "") for name in ("api_key", "access_token"))
         admitted = self.admit(Handshake(key, token, ws, request.transport))
         if isinstance(admitted, int):
-            return web.Response(status=admitted, text=_REFUSALS.get(admitted, "Unavailable"))
+            return web.Response(status=admitted, text=self.refusal(admitted))
         # Counted before the handshake is answered: two at once must not both be the third.
         self._connections.append(admitted)
         self.most_open = max(self.most_open, len(self._connections))
@@ -82,7 +86,7 @@ class Stream(ABC, Generic[Socket]):
             await self.delay(admitted)
             await ws.prepare(request)
             admitted.is_open = True
-            await self._greet(admitted)
+            await self.greet(admitted)
             await self._serve(admitted, ws)
         except ConnectionError:
             pass  # the peer went away while we wrote
@@ -90,7 +94,8 @@ class Stream(ABC, Generic[Socket]):
             self.forget(admitted)
         return ws
 
-    async def _greet(self, connection: Socket) -> None:
+    async def greet(self, connection: Socket) -> None:
+        """What a new socket is told first."""
         await connection.send_text(server_message(self.instruments_meta()))
         now = datetime.fromtimestamp(self._wall_ns() // NS_PER_S, IST)
         await connection.send_text(server_message(AppCode(now.isoformat())))

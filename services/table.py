@@ -31,5 +31,11 @@ SERVICES: dict[str, Service] = {
             "gateway.listen",
             lambda config: config.gateway.listen,
         ),
+        Service(
+            "kite_endpoint",
+            "serves Kite's WebSocket and market-data REST to programs written for Kite",
+            "kite_endpoint.listen",
+            lambda config: config.kite_endpoint.listen if config.kite_endpoint else "",
+        ),
     )
 }

@@ -5,6 +5,7 @@ Secrets are not in it: sessions live in 0600 files, the API secret in $KITEFEED_
 
 import difflib
 import re
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -70,6 +71,22 @@ class Gateway(_Table, frozen=True):
     listen: Listen = "127.0.0.1:8787"
 
 
+class KiteEndpoint(_Table, frozen=True):
+    """Kite's WebSocket and REST for programs written for Kite; off without this table.
+
+    password: "made" lets in who has one of `kitefeed keys --endpoint`, "any" every process of this
+    user on this host. stale: what programs get while there are no live prices: nothing ("silence"),
+    polled ones ("hold"), or the end of their socket ("close"). certificate, key: PEM files, needed
+    where other hosts can connect.
+    """
+
+    listen: Listen = "127.0.0.1:8788"
+    password: Literal["made", "any"] = "made"
+    stale: Literal["silence", "hold", "close"] = "silence"
+    certificate: str = ""
+    key: str = ""
+
+
 class Config(_Table, frozen=True):
     """Everything a user can set. Paths are resolved by `Settings`, never read from here."""
 
@@ -81,6 +98,7 @@ class Config(_Table, frozen=True):
     feed: Feed = Feed()
     market: Market = Market()
     gateway: Gateway = Gateway()
+    kite_endpoint: KiteEndpoint | None = None
     backoff_s: Annotated[list[Seconds], Meta(min_length=1, max_length=20)] = msgspec.field(
         default_factory=lambda: [5, 15, 30, 60]
     )
@@ -121,6 +139,14 @@ class Settings(msgspec.Struct, frozen=True):
         """The user's own table of sessions and holidays, if there is one."""
         own = self.config.market.calendar
         return self._path(own, Path()) if own else None
+
+    @property
+    def certificate_paths(self) -> tuple[Path, Path] | None:
+        """Certificate and key of the Kite endpoint, if it has them."""
+        endpoint = self.config.kite_endpoint
+        if endpoint is None or not endpoint.certificate:
+            return None
+        return self._path(endpoint.certificate, Path()), self._path(endpoint.key, Path())
 
     @property
     def keys_path(self) -> Path:
@@ -164,10 +190,39 @@ def load(named: str | Path | None = None) -> Settings:
             f"{path}: session.standby.file: is the file of the first session, too; the two would "
             "overwrite each other: name another one"
         )
+    _check_listening(settings)
     if settings.calendar_path is not None:
         digests[str(settings.calendar_path)] = digest(settings.calendar_path)
         calendar_file.check(settings.calendar_path)
     return settings
+
+
+def _check_listening(settings: Settings) -> None:
+    """Raises ConfigError for a service that other hosts could reach unprotected."""
+    config, path = settings.config, settings.source
+    if not is_loopback(config.gateway.listen):
+        raise ConfigError(
+            f"{path}: gateway.listen: {config.gateway.listen} can be reached from other hosts; "
+            "write an address such as 127.0.0.1:8787, and reach it by `ssh -L`"
+        )
+    endpoint = config.kite_endpoint
+    if endpoint is None or is_loopback(endpoint.listen):
+        return
+    if endpoint.password == "any":
+        raise ConfigError(
+            f"{path}: kite_endpoint.password: `any` is for this host alone, and "
+            f"{endpoint.listen} can be reached from others; write `made`"
+        )
+    if not (endpoint.certificate and endpoint.key):
+        raise ConfigError(
+            f"{path}: kite_endpoint.listen: {endpoint.listen} can be reached from other hosts, and "
+            "passwords would cross the network unencrypted; name kite_endpoint.certificate and key"
+        )
+
+
+def is_loopback(listen: str) -> bool:
+    """Whether what listens there is reached from this host alone; also when it listens nowhere."""
+    return not listen or ip_address(listen.rpartition(":")[0].strip("[]")).is_loopback
 
 
 def load_for_daemon(named: str | Path | None = None) -> Settings:

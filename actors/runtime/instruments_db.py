@@ -29,6 +29,7 @@ CREATE TABLE instruments (
     segment TEXT NOT NULL, lot_size INTEGER NOT NULL, tick_size REAL NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX by_symbol ON instruments (symbol);
+CREATE INDEX by_token ON instruments (token);
 CREATE TABLE facts (rows INTEGER NOT NULL, day_ist TEXT NOT NULL, digest TEXT NOT NULL);
 """
 COLUMNS = "token, key, exchange, symbol, name, expiry, strike, kind, segment, lot_size, tick_size"

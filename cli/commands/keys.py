@@ -8,27 +8,47 @@ import click
 from kitefeed.actors.runtime import config
 from kitefeed.actors.runtime.directories import prepare_directory
 from kitefeed.protocol import keys as files
-from kitefeed.protocol import private_files
+from kitefeed.protocol import passwords, private_files
 from kitefeed.protocol.errors import BadInput
 
 
 @click.command()
 @click.option("--client", "name", metavar="NAME", help="Make a key for one program or host.")
-def keys(name: str | None) -> None:
-    """Make the keys of the tcp feed: the daemon's own, and one for each client.
+@click.option("--endpoint", "program", metavar="NAME", help="Make a password for a Kite program.")
+def keys(name: str | None, program: str | None) -> None:
+    """Make the keys of the tcp feed: the daemon's own, and one for each client. Or a password, with
+    which a program written for Kite enters the Kite endpoint.
 
     Existing keys are never replaced: remove the file first. A client's file holds all that
     `Feed(endpoint="tcp://…", keys=FILE)` needs; take it there by a safe way, such as scp.
     """
-    if name is not None and not re.fullmatch(files.NAME_PATTERN, name):
-        raise BadInput(f"{name!r} is no name for a key: letters, digits, - and _, at most 64")
+    for given in (name, program):
+        if given is not None and not re.fullmatch(files.NAME_PATTERN, given):
+            raise BadInput(f"{given!r} is no name for a key: letters, digits, - and _, at most 64")
     directory = config.load().keys_path
+    if program is not None:
+        _make_password(directory, program)
+        return
     for path in (directory, directory / files.CLIENTS_NAME):
         prepare_directory(path)
     if name is None:
         _make_server(directory)
     else:
         _make_client(directory, name)
+
+
+def _make_password(directory: Path, program: str) -> None:
+    path = passwords.path_of(directory, program)
+    for folder in (directory, path.parent):
+        prepare_directory(folder)
+    password = passwords.new_password()
+    _create(path, passwords.text_of(password))
+    click.echo(
+        f"{program} enters the Kite endpoint with this as access_token; it is shown this once, and "
+        f"removing {path} ends it:",
+        err=True,
+    )
+    click.echo(password)
 
 
 def _make_server(directory: Path) -> None:

@@ -27,8 +27,8 @@ def main() -> int:
 async def live(runtime: Runtime) -> None:
     settings = runtime.settings
     listen = settings.config.gateway.listen
-    # A pattern that fits nothing: this one reads the feed's words, its values are the readers'.
-    feed = AsyncFeed("NONE:-*", config=settings.source, name=NAME)
+    # It reads the feed's words alone; the values are the readers'.
+    feed = AsyncFeed([], config=settings.source, name=NAME)
     history = History()
     readers = Readers(settings.source, NAME, history)
     gateway = Gateway(feed, readers, history, settings)

@@ -88,7 +88,7 @@ class Rig:
     """A simulator, a directory, and the daemon in it. Everything it wrote is in `output`.
 
     wrapper: a command that starts the daemon, in that directory. gateway: where it listens; two
-    daemons of one test run would meet at the default address."""
+    daemons of one test run would meet at the default address. tables: more of the configuration."""
 
     def __init__(
         self,
@@ -101,6 +101,7 @@ class Rig:
         instruments: tuple[str, ...] = INSTRUMENTS,
         kite: str = "",
         gateway: str = "",
+        tables: str = "",
     ) -> None:
         self._wrapper = wrapper
         self.simulator = Simulator(*simulator_options)
@@ -116,7 +117,7 @@ class Rig:
             f'[kite]\napi_key = "{ready["api_key"]}"\nrest_url = "{ready["rest"]}"\n'
             f'ws_url = "{ready["ws"]}"\n'
             f'login_url = "{ready["rest"]}/connect/login"\n{kite}\n[market]\n{market}\n{table}'
-            f'[gateway]\nlisten = "{gateway}"\n'
+            f'[gateway]\nlisten = "{gateway}"\n{tables}\n'
         )
         self.run_dir = self.root / "run"
         self.env = {**os.environ, **PYTHON_ENV, "KITEFEED_CONFIG": str(self.config)}

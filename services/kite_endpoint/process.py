@@ -1,0 +1,89 @@
+"""kite_endpoint: Kite's WebSocket and market-data REST, for programs written for the official
+clients. It reads the feed, and asks for instruments, as any program does."""
+
+import ssl
+import sys
+
+from aiohttp import web
+
+from kitefeed.actors.runtime.config import KiteEndpoint, Settings
+from kitefeed.actors.runtime.process import Runtime
+from kitefeed.kite_server.answers import guarded
+from kitefeed.protocol.errors import ConfigError
+from kitefeed.services import life
+from kitefeed.services.kite_endpoint.doors import Doors
+from kitefeed.services.kite_endpoint.market import Market
+from kitefeed.services.kite_endpoint.names import DayNames
+from kitefeed.services.kite_endpoint.rest import Rest
+from kitefeed.services.kite_endpoint.stream import EndpointStream
+from kitefeed.services.listening import listening
+
+NAME = "kite_endpoint"
+SHUTDOWN_S = 1.0
+BODY_BYTES_MAX = 64 * 1024
+LINE_BYTES_MAX = 64 * 1024  # above the length that is answered 414, as Kite does
+
+
+def main() -> int:
+    return life.run(NAME, live)
+
+
+async def live(runtime: Runtime) -> None:
+    settings = runtime.settings
+    table = settings.config.kite_endpoint or KiteEndpoint()
+    doors = Doors(settings.keys_path, table.password)
+    names = DayNames(settings.instruments_path)
+    market = Market(settings.source, NAME)
+    stream = EndpointStream(names, market, table.stale, doors)
+    rest = Rest(doors, market, names, table.stale)
+    runner = web.AppRunner(
+        _application(stream, rest),
+        access_log=None,  # its lines would hold passwords
+        handler_cancellation=True,
+        shutdown_timeout=SHUTDOWN_S,
+        max_line_size=LINE_BYTES_MAX,
+    )
+    await runner.setup()
+    try:
+        async with (
+            life.chores(stream.run(), market.run(stream.feed, stream.refused)),
+            listening(runtime, runner, table.listen, "kite_endpoint.listen", _tls(settings)),
+        ):
+            await runtime.stopped.wait()
+    finally:
+        market.close()
+        await runner.cleanup()
+
+
+def _application(stream: EndpointStream, rest: Rest) -> web.Application:
+    """A WebSocket on any path, Kite's REST at the root: some official clients lose a prefix."""
+    app = web.Application(middlewares=[web.middleware(guarded)], client_max_size=BODY_BYTES_MAX)
+    rest.add_to(app)
+
+    async def anything(request: web.Request) -> web.StreamResponse:
+        if web.WebSocketResponse().can_prepare(request).ok:
+            return await stream.handle(request)
+        return await rest.other(request)
+
+    app.router.add_route("*", "/{path:.*}", anything)
+    return app
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    """With the owner's certificate. Raises ConfigError when it cannot be used."""
+    paths = settings.certificate_paths
+    if paths is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(*paths)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"{settings.source}: kite_endpoint.certificate: {paths[0]} and {paths[1]} cannot be "
+            f"used ({error}); name a PEM certificate and its key"
+        ) from None
+    return context
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""What programs are told while the feed cannot give live prices. Pure.
+
+An official client cannot see how old a price is. So it is sent none that is not live, and a
+sentence instead: one when the trouble begins, one when it is over.
+"""
+
+from typing import Literal
+
+# A new login, or a socket that is replaced, is over sooner, and not worth a word.
+PATIENCE_NS = 2_000_000_000
+Policy = Literal["silence", "hold", "close"]
+_WELL = ("live", "closed")
+_REMEDIES = {
+    "login_required": "log in: `kitefeed login`",
+    "no_entitlement": "the app's plan has no market data",
+    "misconfigured": "see `kitefeed status`",
+    "paused": "`kitefeed source auto` resumes it",
+    "rest": "prices are polled meanwhile",
+    "lost": "start the daemon: `kitefeed up`",
+}
+
+
+class Trouble:
+    """Told of the feed's state again and again; `sentence` is what a program that connects now is
+    told, None while all is well."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._since_ns: int | None = None
+        self._feed = ""
+        self.sentence: str | None = None
+
+    @property
+    def is_on(self) -> bool:
+        return self.sentence is not None
+
+    def note(self, feed: str, reason: str, now_ns: int) -> str | None:
+        """What to tell everybody now, if anything."""
+        if feed in _WELL:
+            was_on, self.sentence, self._since_ns = self.is_on, None, None
+            return "kitefeed: prices are live again" if was_on and feed == "live" else None
+        if self._since_ns is None:
+            self._since_ns = now_ns
+        if now_ns - self._since_ns < PATIENCE_NS:
+            return None
+        is_news = not self.is_on
+        self.sentence = self._words(feed, reason)
+        return self.sentence if is_news else None
+
+    def _words(self, feed: str, reason: str) -> str:
+        held = self._policy == "hold" and feed == "rest"
+        what = "prices are polled, not streamed" if held else "no live prices, and none are sent"
+        remedy = _REMEDIES.get(feed, "kitefeed goes on trying")
+        return f"kitefeed: {what} ({feed.replace('_', ' ')}: {reason}); {remedy}"
+
+
+def may_pass(policy: Policy, source: str, is_closed: bool) -> bool:
+    """Whether a program may be sent a value that comes from `source` now (websocket, rest, cache).
+    Last values of a closed market are sent as Kite sends them: to who subscribes."""
+    if source == "cache":
+        return is_closed
+    return source == "websocket" or policy == "hold"
