@@ -234,10 +234,10 @@ def indices_stand(story: Story) -> float:
     """At the exchange, or in the stream alone; and quotes may not be had, or lack them."""
     world, kite = story.world, story.world.kite
     indices = [i.token for i in world.centre.machine.state.instruments if is_index(i.token)]
-    if story.aside.random() < 0.4 and world.ticker.is_up:
+    if story.aside.random() < 0.6 and world.ticker.is_up:
         world.killed(world.ticker, 0.5)  # the next one does not know how they tick
-        story.wait(story.aside.choice([4, 20]))
-    match story.aside.choice(["exchange", "stream"]):
+        story.wait(story.aside.choice([1, 4]))
+    match story.aside.choice(["exchange", "stream", "stream"]):
         case "exchange":
             world.exchange.stand(indices, world.true_utc_ns + S, world.true_utc_ns + 70 * S)
         case "stream":
