@@ -20,6 +20,7 @@ NAMES_SHOWN_MAX = 20  # `--json` has more
 ALL_RUN = "all run"
 NORMAL = "streaming"  # the reason of a live feed
 HELD_SHOWN_MAX = 3
+DOWN = "not running"
 
 
 @click.command()
@@ -39,7 +40,9 @@ def status(is_json: bool, is_watching: bool) -> None:
 
 
 def _json(report: m.StatusReport) -> str:
-    return msgspec.json.encode(report).decode()
+    """The daemon's report, and what it does not know itself: its services."""
+    services = {name: word for name, word, _ in _services()}
+    return msgspec.json.encode(msgspec.to_builtins(report) | {"services": services}).decode()
 
 
 def text(report: m.StatusReport) -> str:
@@ -48,7 +51,22 @@ def text(report: m.StatusReport) -> str:
     if len(report.shards) > 1:
         found += [("sockets", _shard_line(shard)) for shard in report.shards]
     found += [("processes", line) for line in processes(report.actors)]
+    found += [(name.replace("_", " "), _service(word, at)) for name, word, at in _services()]
     return "\n".join(f"{name:<15} {_painted(name, value, report)}" for name, value in found)
+
+
+def _services() -> list[tuple[str, str, str]]:
+    # Imported here: what loads this module for another reason does without the configuration.
+    from kitefeed.cli import running
+
+    return [*running.services()]
+
+
+def _service(word: str, where: str) -> str:
+    """`at` an address, `off`, or that it should run and does not."""
+    if word == "running":
+        return where
+    return "off" if word == "off" else f"{DOWN}, should be at {where}: see the daemon's log"
 
 
 def _painted(name: str, value: str, report: m.StatusReport) -> str:
@@ -56,6 +74,7 @@ def _painted(name: str, value: str, report: m.StatusReport) -> str:
     if name == "feed":
         return click.style(value, fg=output.colour_of(report.feed), bold=True)
     is_trouble = name in ("refused", "unconfirmed") or (name == "processes" and value != ALL_RUN)
+    is_trouble = is_trouble or value.startswith(DOWN)
     return click.style(value, fg="red") if is_trouble else value
 
 

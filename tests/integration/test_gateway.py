@@ -94,6 +94,15 @@ def test_a_killed_gateway_is_back_and_costs_no_tick(gateway: Gateway) -> None:
     gateway.until("/readyz", 200, 10)
 
 
+def test_status_shows_which_services_run(gateway: Gateway) -> None:
+    gateway.until("/livez", 200, 10)
+    told = json.loads(gateway.rig.kitefeed("status", "--json").stdout)
+    assert told["services"]["gateway"] == "running"
+    assert told["services"]["kite_endpoint"] == "off"
+    shown = gateway.rig.kitefeed("status").stdout
+    assert f"127.0.0.1:{gateway.port}" in shown
+
+
 def test_a_busy_port_is_one_line_and_is_taken_when_it_is_free() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
