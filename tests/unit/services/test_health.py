@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from kitefeed.client.status import Status
-from kitefeed.protocol.feed import Heartbeat, ShardHealth
+from kitefeed.protocol.feed import Heartbeat, SegmentHealth, ShardHealth
 from kitefeed.services.gateway import health
 
 LIVE = Status(feed="live", source="websocket", session="valid", reason="streaming",
@@ -22,6 +22,14 @@ def test_a_feed_whose_every_source_is_alive_is_healthy() -> None:
 
 def test_one_source_without_data_is_enough_to_be_unhealthy() -> None:
     assert not health.judge(LIVE, heartbeat(True, False)).is_healthy
+
+
+def test_a_held_segment_is_unhealthy_while_it_is_open() -> None:
+    beat = heartbeat(True)
+    beat.shards[0].segments = [SegmentHealth(9, 0), SegmentHealth(1, 5)]
+    assert not health.judge(LIVE, beat).is_healthy
+    beat.closed_segments = [9]
+    assert health.judge(LIVE, beat).is_healthy
 
 
 @pytest.mark.parametrize(
