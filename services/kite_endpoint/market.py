@@ -10,6 +10,7 @@ from kitefeed.client.status import Status
 from kitefeed.client.tick import Tick
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import Unavailable
+from kitefeed.protocol.kite.text import BrokerMessage, OrderUpdate
 from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE
 from kitefeed.protocol.messages import Mode
 
@@ -21,6 +22,7 @@ FIRST_S = 2.0  # how long a REST call waits for the first value of what did not 
 _NAMES: dict[int, Mode] = {LTP: "ltp", QUOTE: "quote", FULL: "full"}
 Deliver = Callable[[Iterable[Tick]], Awaitable[None]]
 Refuse = Callable[[Mapping[str, str]], None]
+Say = Callable[[OrderUpdate | BrokerMessage], Awaitable[None]]
 
 
 class Market:
@@ -60,9 +62,10 @@ class Market:
                 await self._feed.wait_for(key, left_s)
         return {key: tick for key in wanted if (tick := self._feed.get(key)) is not None}
 
-    async def run(self, deliver: Deliver, refuse: Refuse) -> None:
-        """Reads for ever, and gives all that comes to `deliver`; the daemon may start later than
-        we do. `refuse` is told why instruments cannot be streamed."""
+    async def run(self, deliver: Deliver, refuse: Refuse, say: Say) -> None:
+        """Reads for ever; the daemon may start later than we do. Ticks go to `deliver`, order
+        updates and the broker's messages to `say`, and why instruments cannot be streamed to
+        `refuse`."""
         while True:
             with contextlib.suppress(Unavailable):
                 await self._feed.__aenter__()
@@ -70,10 +73,21 @@ class Market:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._read(deliver))
             group.create_task(self._follow(refuse))
+            group.create_task(self._read_orders(say))
+            group.create_task(self._read_notices(say))
 
     async def _read(self, deliver: Deliver) -> None:
         while batch := await self._feed.next_batch(max=BATCH_MAX):
             await deliver(batch)
+
+    async def _read_orders(self, say: Say) -> None:
+        async for order in self._feed.orders():
+            await say(OrderUpdate(order))
+
+    async def _read_notices(self, say: Say) -> None:
+        async for notice in self._feed.notices():
+            if notice.kind == "message":  # an error of Kite's is about our socket, not about theirs
+                await say(BrokerMessage(notice.text))
 
     async def _follow(self, refuse: Refuse) -> None:
         """Asks for what is wanted newly, and lets go what nobody wants any more."""

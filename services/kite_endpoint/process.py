@@ -46,7 +46,7 @@ async def live(runtime: Runtime) -> None:
     await runner.setup()
     try:
         async with (
-            life.chores(stream.run(), market.run(stream.feed, stream.refused)),
+            life.chores(stream.run(), market.run(stream.feed, stream.refused, stream.say)),
             listening(runtime, runner, table.listen, "kite_endpoint.listen", _tls(settings)),
         ):
             await runtime.stopped.wait()

@@ -12,7 +12,13 @@ from kitefeed.client.tick import Tick
 from kitefeed.kite_server.connection import Connection
 from kitefeed.kite_server.stream import Handshake, Stream, push
 from kitefeed.protocol.clock import boot_ns, utc_ns
-from kitefeed.protocol.kite.text import InstrumentsMeta, ServerError, server_message
+from kitefeed.protocol.kite.text import (
+    BrokerMessage,
+    InstrumentsMeta,
+    OrderUpdate,
+    ServerError,
+    server_message,
+)
 from kitefeed.protocol.kite.ticks import TickBody
 from kitefeed.services.kite_endpoint.doors import REFUSED, Doors
 from kitefeed.services.kite_endpoint.fan import Fan
@@ -191,6 +197,10 @@ class EndpointStream(Stream[EndpointConnection]):
         for sockets, frame in self._fan.frames(bodies):
             for connection in list(sockets):
                 await connection.send_frame(frame)
+
+    async def say(self, message: OrderUpdate | BrokerMessage) -> None:
+        """What Kite says of the account, to every program, as Kite does."""
+        await push(self.open_sockets, server_message(message))
 
     def _may_pass(self, tick: Tick) -> bool:
         return may_pass(self._policy, tick.source, self._market.status.feed == "closed")

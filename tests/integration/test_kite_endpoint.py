@@ -232,6 +232,26 @@ def test_the_official_javascript_client_lives_through_it_too(endpoint: Endpoint)
         assert bot.of("close") == bot.of("reconnect") == []
 
 
+def test_order_updates_reach_every_program_as_kites_own_frames(endpoint: Endpoint) -> None:
+    endpoint.rig.until("live", 30)
+    with endpoint.python([INFY]) as bot, endpoint.python([NIFTY]) as other:
+        eventually(lambda: bot.of("ticks") and other.of("ticks"), 15)
+        ready = endpoint.rig.simulator.ready
+        request = urllib.request.Request(  # noqa: S310
+            f"{ready['rest']}/orders/regular",
+            data=b"exchange=NSE&tradingsymbol=INFY&transaction_type=BUY&quantity=1&product=CNC"
+            b"&order_type=MARKET&validity=DAY",
+            headers={
+                "Authorization": f"token {ready['api_key']}:{endpoint.rig.simulator.tokens[-1]}"
+            },
+        )
+        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+            order_id = json.loads(answer.read())["data"]["order_id"]
+        for each in (bot, other):
+            found = eventually(lambda each=each: each.of("order"), 10)
+            assert found[0]["order"]["order_id"] == order_id
+
+
 def test_hostile_texts_change_nothing_for_the_others(endpoint: Endpoint) -> None:
     import base64
     import socket as plain
