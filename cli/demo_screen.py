@@ -25,8 +25,9 @@ class Screen(Protocol):
     def close(self) -> None: ...
 
 
-def open_screen() -> Screen:
-    return TableScreen() if sys.stdout.isatty() else LineScreen()
+def open_screen(page: str) -> Screen:
+    """`page`: the address of the gateway's, which shows the same in a browser."""
+    return TableScreen(page) if sys.stdout.isatty() else LineScreen(page)
 
 
 def headline(report: StatusReport) -> str:
@@ -42,7 +43,8 @@ def headline(report: StatusReport) -> str:
 class LineScreen:
     """State changes at once, prices every few seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, page: str) -> None:
+        click.echo(f"The same in a browser: {page}")
         self._state: tuple[str, ...] = ()
         self._shown = 0
 
@@ -75,16 +77,20 @@ class LineScreen:
 class TableScreen:
     """A table that is rewritten in place."""
 
-    def __init__(self) -> None:
+    def __init__(self, page: str) -> None:
         # Imported here: only a terminal needs a renderer.
+        from rich.console import Group
         from rich.live import Live
 
+        self._page = page
+        self._scene = Group()  # nothing was seen yet
+        self._sentence = ""
         self._live = Live(auto_refresh=False)
         self._live.start()
-        self._sentence = ""
 
     def say(self, sentence: str) -> None:
         self._sentence = sentence
+        self._draw()
 
     def show(self, scene: Scene) -> None:
         from rich.console import Group
@@ -92,8 +98,16 @@ class TableScreen:
 
         head = Text(headline(scene.report), style=f"bold {output.colour_of(scene.report.feed)}")
         reason = Text(scene.report.reason, style="dim")
+        self._scene = Group(head, reason, price_table(scene.rows))
+        self._draw()
+
+    def _draw(self) -> None:
+        from rich.console import Group
+        from rich.text import Text
+
+        page = Text.assemble("in a browser: ", (self._page, f"underline link {self._page}"))
         told = Text(f"\n{self._sentence}", style="bold")
-        self._live.update(Group(head, reason, price_table(scene.rows), told), refresh=True)
+        self._live.update(Group(self._scene, page, told), refresh=True)
 
     def close(self) -> None:
         self._live.stop()

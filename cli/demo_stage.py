@@ -9,16 +9,18 @@ import os
 import selectors
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import IO, Any
 
-from kitefeed.actors.runtime import locks, session_file
+from kitefeed.actors.runtime import app_secret, locks, session_file
 from kitefeed.cli import environment
 from kitefeed.cli.waiting import wait_until
 from kitefeed.protocol.errors import TryLater
+from kitefeed.protocol.secret import Secret
 
 INSTRUMENTS = (
     "NSE:NIFTY 50", "NSE:NIFTY BANK", "BSE:SENSEX", "NSE:INFY", "NSE:RELIANCE", "NSE:TCS",
@@ -38,8 +40,10 @@ state_dir = "state"
 api_key = "{api_key}"
 rest_url = "{rest}"
 ws_url = "{ws}"
+login_url = "{login_url}"
+redirect_url = "{redirect_url}"
 [gateway]
-listen = ""
+listen = "{listen}"
 [market]
 hours = "always"
 """
@@ -54,6 +58,16 @@ class Stage:
         self._log = (self.directory / "log").open("wb")
         self._children: list[subprocess.Popen[bytes]] = []
         self._account: dict[str, Any] = {}
+        self._listen = f"127.0.0.1:{_free_port()}"
+
+    @property
+    def page(self) -> str:
+        """The address of the gateway's page."""
+        return f"http://{self._listen}/"
+
+    @property
+    def _redirect_url(self) -> str:
+        return f"{self.page}login/redirect"
 
     def start(self) -> None:
         """Both are started; whether the daemon is live is for its status to say."""
@@ -63,10 +77,12 @@ class Stage:
         path.write_text(self._configuration(), "utf-8")
         environment.name_config(path)
         self._write_session(self._account)
+        self._keep_secret(self._account)
         self._spawn([sys.executable, "-P", "-m", "kitefeed.cli", "up"])
 
     def _start_simulator(self) -> dict[str, Any]:
         command = [sys.executable, "-P", "-m", "kitefeed.simulator", "--port", "0", "--apps", "1"]
+        command += ["--redirect-url", self._redirect_url]
         child = self._spawn(command, stdout=subprocess.PIPE)
         line = _first_line(child.stdout)
         if not line:
@@ -76,7 +92,12 @@ class Stage:
 
     def _configuration(self) -> str:
         names = ", ".join(f'"{name}"' for name in INSTRUMENTS)
-        return _CONFIGURATION.format(instruments=names, **self._account)
+        return _CONFIGURATION.format(
+            instruments=names,
+            redirect_url=self._redirect_url,
+            listen=self._listen,
+            **self._account,
+        )
 
     def _spawn(self, command: list[str], stdout: int | None = None) -> subprocess.Popen[bytes]:
         child = subprocess.Popen(
@@ -98,17 +119,22 @@ class Stage:
         self._post("/_sim/fault", {"name": "refuse_ws", "arg": "403"})
 
     def kill_session(self) -> None:
-        """The token is dead, for REST and WebSocket alike."""
+        """The token is dead, for REST and WebSocket alike; a login is all that is missing."""
         self._post("/_sim/fault", {"name": "kill", "app": 1})
+        self._post("/_sim/fault", {"name": "clear"})
 
     def log_in(self) -> None:
-        """The faults end, and the user logs in: a new token is in the session file."""
-        self._post("/_sim/fault", {"name": "clear"})
+        """The user logs in: a new token is in the session file."""
         self._write_session(self._post("/_sim/login", {"app": 1}))
 
     def _write_session(self, account: dict[str, Any]) -> None:
         found = session_file.parse(json.dumps(account), account["api_key"])
         session_file.write(self.directory / "state" / "session.json", found)
+
+    def _keep_secret(self, account: dict[str, Any]) -> None:
+        """In a file of the demo's own, not in the user's keyring: LOGIN is one click."""
+        path = self.directory / "state" / app_secret.FILE_NAME
+        app_secret.keep_in_file(path, account["api_key"], Secret(account["api_secret"]))
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         address = self._account["rest"].removeprefix("http://")
@@ -156,6 +182,14 @@ class Stage:
         if not wait_until(lambda: not locks.live_holders(run), ORPHANS_S):
             for holder in locks.live_holders(run):
                 os.kill(holder.pid, signal.SIGKILL)
+
+
+def _free_port() -> int:
+    """One of loopback that nobody listens at. Somebody else may take it meanwhile: then the page is
+    missing, which the log says, and the demo goes on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
 
 
 def _short_directory() -> str | None:

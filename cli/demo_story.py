@@ -67,11 +67,11 @@ STORY = (
     Step(
         "session killed to login_required",
         "The session is dead: REST is refused, too. Last known values stay readable, with their "
-        "age.",
+        "age. LOGIN on the page would end it; in a moment the demo logs in itself.",
         Stage.kill_session,
         is_waiting_for_login,
         15.0,
-        4.0,
+        8.0,
     ),
     Step(
         "new login to live prices",

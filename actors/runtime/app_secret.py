@@ -48,9 +48,12 @@ def keep(settings: Settings, api_key: str, secret: Secret) -> str:
             pass
         else:
             return "the system's keyring"
-    path = path_of(settings)
+    keep_in_file(path_of(settings), api_key, secret)
+    return str(path_of(settings))
+
+
+def keep_in_file(path: Path, api_key: str, secret: Secret) -> None:
     write_atomically(path, msgspec.json.encode(_Record(api_key, secret.reveal())))
-    return str(path)
 
 
 def _has_keyring() -> bool:

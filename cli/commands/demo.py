@@ -24,7 +24,8 @@ FOR_EVER_S = 10 * 365 * 86_400.0
 def demo(forever: bool) -> None:
     """Show live prices of a simulated Kite, break the session twice, and recover.
 
-    Takes about a minute, needs no account, and leaves a running daemon alone.
+    Takes about a minute, needs no account, and leaves a running daemon alone. The page it names
+    shows the same in a browser, and can log in; --forever keeps both.
     """
     signals.note_when_told_to_end()
     stage = Stage()
@@ -40,13 +41,13 @@ def demo(forever: bool) -> None:
 
 
 def _perform(stage: Stage, is_endless: bool) -> list[tuple[str, float]]:
-    screen = open_screen()
+    screen = open_screen(stage.page)
     try:
         with Prices(INSTRUMENTS) as prices:
             theatre = Theatre(stage, screen, prices)
             times = [(step.name, theatre.perform(step)) for step in STORY]
             if is_endless:
-                screen.say("That was the story. It goes on until Ctrl-C.")
+                screen.say("That was the story. Prices and page go on until Ctrl-C.")
                 theatre.watch(FOR_EVER_S)
     finally:
         screen.close()

@@ -1,9 +1,11 @@
 """The demo, as a user starts it."""
 
 import os
+import re
 import signal
 import subprocess
 import tempfile
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,21 @@ def test_the_demo_tells_both_stories_and_leaves_nothing_behind(directory: str) -
     assert -1 not in places, said
     assert "₹" in said
     assert processes_in(directory) == []
+    assert os.listdir(directory) == []
+    os.rmdir(directory)
+
+
+def test_the_demo_names_a_page_on_which_one_click_logs_in(directory: str) -> None:
+    with start(Path(directory)) as demo:
+        assert demo.stdout is not None
+        lines = iter(demo.stdout)
+        page = next(re.findall(r"http://127\S+", line)[0] for line in lines if "browser" in line)
+        next(line for line in lines if "feed login_required" in line)
+        with urllib.request.urlopen(f"{page}login", timeout=5) as answer:  # noqa: S310
+            assert answer.url == f"{page}#logged-in"
+        assert "feed live" in next(line for line in lines if line.startswith("  feed "))
+        demo.send_signal(signal.SIGTERM)
+        assert demo.wait(20) == 128 + signal.SIGTERM
     assert os.listdir(directory) == []
     os.rmdir(directory)
 
