@@ -1,0 +1,75 @@
+"""A program that does not read what it is sent."""
+
+import asyncio
+from typing import Any
+
+from kitefeed.kite_server.connection import UNREAD_BYTES_MAX
+from kitefeed.services.kite_endpoint.stream import EndpointConnection, LastValues
+
+
+class Transport:
+    """Holds `unread` bytes that nobody takes."""
+
+    def __init__(self, unread: int) -> None:
+        self.unread = unread
+        self.is_aborted = False
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        assert high > UNREAD_BYTES_MAX
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
+
+    def is_closing(self) -> bool:
+        return False
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+
+class Socket:
+    def __init__(self) -> None:
+        self.closed = False
+        self.sent: list[bytes] = []
+        self.said: list[tuple[int, bytes]] = []
+
+    async def send_frame(self, payload: bytes, kind: object) -> None:
+        self.sent.append(payload)
+
+    async def close(self, code: int, message: bytes, drain: bool) -> None:
+        self.said.append((code, message))
+
+
+def connection(unread: int) -> tuple[EndpointConnection, Socket, Transport]:
+    socket, transport = Socket(), Transport(unread)
+    values = LastValues(lambda _: None, lambda _: False)
+    made: Any = EndpointConnection(
+        "bot",
+        socket,
+        transport,
+        values,
+        lambda _: None,  # type: ignore[arg-type]
+    )
+    made.is_open = True
+    return made, socket, transport
+
+
+def test_one_that_keeps_up_is_sent_everything() -> None:
+    made, socket, transport = connection(0)
+    asyncio.run(made.send_frame(b"frame"))
+    assert (socket.sent, transport.is_aborted) == ([b"frame"], False)
+
+
+def test_one_that_never_reads_is_cut_off_with_a_code_and_a_reason() -> None:
+    async def story() -> tuple[Socket, Transport]:
+        made, socket, transport = connection(UNREAD_BYTES_MAX + 1)
+        for _ in range(3):
+            await made.send_frame(b"frame")
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return socket, transport
+
+    socket, transport = asyncio.run(story())
+    assert socket.sent == []
+    assert socket.said == [(1008, b"too slow")]
+    assert transport.is_aborted
