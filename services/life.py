@@ -26,7 +26,7 @@ async def chores(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Runs these beside what is done inside. One that fails ends the service, as any bug does."""
     tasks = [asyncio.ensure_future(each) for each in coroutines]
     for task in tasks:
-        task.add_done_callback(_fail)
+        task.add_done_callback(fail)
     try:
         yield
     finally:
@@ -35,7 +35,8 @@ async def chores(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _fail(task: asyncio.Future[None]) -> None:
-    """Raised in a callback, it reaches the loop's handler of unexpected errors."""
+def fail(task: asyncio.Future[None]) -> None:
+    """For `add_done_callback`: raised in a callback, an error reaches the loop's handler of
+    unexpected ones."""
     if not task.cancelled() and (error := task.exception()) is not None:
         raise error

@@ -7,7 +7,14 @@ To add one: a row here, a section in `supervisor.conf`, a folder with `process.p
 from collections.abc import Callable
 from typing import NamedTuple
 
-from kitefeed.actors.runtime.config import Config
+from kitefeed.actors.runtime.config import Alerts, Config
+from kitefeed.protocol.secret import Secret
+
+
+def alerted(alerts: Alerts) -> list[str]:
+    """The settings that name somebody to tell."""
+    names = ("urls", "urls_file", "webhook", "command", "heartbeat_url")
+    return [name for name in names if getattr(alerts, name) not in ("", [], Secret(""))]
 
 
 class Service(NamedTuple):
@@ -36,6 +43,12 @@ SERVICES: dict[str, Service] = {
             "serves Kite's WebSocket and market-data REST to programs written for Kite",
             "kite_endpoint.listen",
             lambda config: config.kite_endpoint.listen if config.kite_endpoint else "",
+        ),
+        Service(
+            "notifier",
+            "tells people of trouble, and a dead man's switch that all is well",
+            "alerts",
+            lambda config: ", ".join(alerted(config.alerts)),
         ),
     )
 }

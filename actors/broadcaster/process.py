@@ -137,6 +137,7 @@ class Shell:
                 "too_many_frames": self._ingest.refused,
                 "readers_cut": self._cutter.count,
                 "callers_cut": 0 if self._tcp is None else self._tcp.refused,
+                "writes_failing": int(self._file.is_failing),
             },
         )
 

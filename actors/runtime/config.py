@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from kitefeed.actors.runtime import calendar_file, directories
 from kitefeed.actors.runtime.kite_target import ApiKey, Kite
+from kitefeed.actors.runtime.secrets import Secret, remember
 from kitefeed.actors.runtime.toml_file import digest, read
 from kitefeed.protocol import keys, location
 from kitefeed.protocol import messages as m
@@ -87,6 +88,33 @@ class KiteEndpoint(_Table, frozen=True):
     key: str = ""
 
 
+class Alerts(_Table, frozen=True):
+    """Who is told of trouble. urls: of apprise. urls_file: a file of mode 0600 with more of them.
+    command: is run with the code as its last argument and the text on its standard input.
+    heartbeat_url: is asked for once a minute while all is well."""
+
+    urls: Annotated[list[Secret], Meta(max_length=20)] = []
+    urls_file: str = ""
+    webhook: Secret = Secret("")
+    command: Annotated[list[str], Meta(max_length=50)] = []
+    heartbeat_url: Secret = Secret("")
+    remind_min: Annotated[int, Meta(ge=15, le=1440)] = 15
+    at_night: bool = False
+
+    def problem(self) -> str:
+        """As `Kite.problem`; it repeats no URL, because they hold tokens."""
+        for n, url in enumerate(self.urls):
+            if "://" not in url.reveal():
+                return f"alerts.urls[{n}]: write a URL of apprise, such as ntfy://TOPIC"
+        for name in ("webhook", "heartbeat_url"):
+            url = getattr(self, name).reveal()
+            if url and not re.fullmatch(r"https?://[^\s/]\S*", url):
+                return f"alerts.{name}: write a URL that starts with https://"
+        if self.command and not self.command[0]:
+            return "alerts.command[0]: write the program to run, such as /usr/local/bin/page-me"
+        return ""
+
+
 class Config(_Table, frozen=True):
     """Everything a user can set. Paths are resolved by `Settings`, never read from here."""
 
@@ -99,6 +127,7 @@ class Config(_Table, frozen=True):
     market: Market = Market()
     gateway: Gateway = Gateway()
     kite_endpoint: KiteEndpoint | None = None
+    alerts: Alerts = Alerts()
     backoff_s: Annotated[list[Seconds], Meta(min_length=1, max_length=20)] = msgspec.field(
         default_factory=lambda: [5, 15, 30, 60]
     )
@@ -152,6 +181,12 @@ class Settings(msgspec.Struct, frozen=True):
     def keys_path(self) -> Path:
         """The directory of the tcp feed's keys."""
         return self._path(self.config.feed.keys, self.state_dir / "keys")
+
+    @property
+    def alert_urls_path(self) -> Path | None:
+        """The file with more URLs for alerts, if one is named."""
+        own = self.config.alerts.urls_file
+        return self._path(own, Path()) if own else None
 
     @property
     def tcp_feed(self) -> m.TcpFeed | None:
@@ -246,13 +281,20 @@ def fallback(named: str | Path | None = None) -> Settings:
 def parse(data: dict[str, Any], path: Path) -> Config:
     """`data` as a Config. Raises ConfigError naming file, key, and the nearest valid name."""
     try:
-        config = msgspec.convert(data, Config)
+        config = msgspec.convert(data, Config, dec_hook=_secret)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {_explain(str(error), data)}") from None
-    problem = config.kite.problem()
+    problem = config.kite.problem() or config.alerts.problem()
     if problem:
         raise ConfigError(f"{path}: {problem}")
     return config
+
+
+def _secret(kind: type, value: Any) -> Secret:
+    """The one kind of setting that TOML does not have."""
+    if kind is not Secret or not isinstance(value, str):
+        raise ValueError("Expected a text")
+    return remember(Secret(value))
 
 
 def _explain(message: str, data: dict[str, Any]) -> str:
@@ -261,7 +303,8 @@ def _explain(message: str, data: dict[str, Any]) -> str:
     place = where.strip("`").removeprefix("$").removeprefix(".")
     unknown = re.search(r"unknown field `(.+)`", reason)
     if not unknown:
-        shown = _value_at(data, place)
+        # An alert's URL holds a token.
+        shown = None if place.startswith("alerts.") else _value_at(data, place)
         given = f" (is {shown!r})" if shown is not None else ""
         return f"{place or 'top level'}: {_in_words(reason, place)}{given}"
     name = unknown.group(1)

@@ -267,6 +267,7 @@ class Shell:
             "bad_messages": self.bad_messages,
             "too_many_frames": self._bus.refused + self._control.refused,
             "strangers": self.strangers,
+            "writes_failing": int(self._file.is_failing),
             **self._machine.counters,
         }
 

@@ -72,6 +72,7 @@ def examine() -> Iterator[Finding]:
     yield daemon.processes(report)
     yield daemon.duplicates(settings)
     yield daemon.instrument_list(settings)
+    yield daemon.alerts(settings)
     if report is not None:
         yield daemon.headline(report)
         yield daemon.lag(report)

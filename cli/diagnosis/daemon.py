@@ -14,6 +14,8 @@ from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.errors import KitefeedError
 from kitefeed.protocol.exits import Exit
 from kitefeed.protocol.topology import Role
+from kitefeed.services.notifier.record import record_of
+from kitefeed.services.table import alerted
 
 READ_S = 3.0  # an index ticks about once a second
 LAG_WARN_MS = 250.0
@@ -47,6 +49,23 @@ def instrument_list(settings: Settings) -> Finding:
     if days > LIST_DAYS_WARN:
         return warning(name, text, "it is fetched once a day while the daemon runs: is it running?")
     return ok(name, text)
+
+
+def alerts(settings: Settings) -> Finding:
+    """Whether those who are to be told of trouble were reached by the last alert."""
+    name = "alerts"
+    if not alerted(settings.config.alerts):
+        return skipped(name, "nobody is told of trouble: [alerts] names nobody")
+    try:
+        record = record_of(settings)
+    except (OSError, ValueError):
+        return warning(name, "nobody was told of anything yet", "`kitefeed alerts test`")
+    failing = [f"{to}: {state.problem}" for to, state in record.targets.items() if state.problem]
+    if failing:
+        return wrong(name, "; ".join(failing), "`kitefeed alerts test` once it is corrected",
+                     Exit.UNAVAILABLE)  # fmt: skip
+    told = sum(state.delivered for state in record.targets.values())
+    return ok(name, f"the last ones arrived, {told} since the notifier was started")
 
 
 def duplicates(settings: Settings) -> Finding:

@@ -28,7 +28,8 @@ def test_the_example_holds_every_setting_with_its_default() -> None:
     text = EXAMPLE.read_text()
     assert config.parse(tomllib.loads(text), EXAMPLE) == Config()
     for struct in (
-        Config, config.Kite, config.Session, config.Standby, config.Feed, config.Market
+        Config, config.Kite, config.Session, config.Standby, config.Feed, config.Market,
+        config.Gateway, config.Alerts,
     ):  # fmt: skip
         for field in msgspec.structs.fields(struct):
             assert field.name in text, field.name
@@ -198,3 +199,27 @@ def test_a_wrong_value_is_refused_in_words_that_say_what_to_write(
         config.load(path)
     assert remedy in str(caught.value)
     assert "regex" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'urls = ["hunter2-secret"]', 'urls = "tgram://hunter2-secret"', "urls = [5]",
+        'webhook = "ftp://hunter2-secret"', 'heartbeat_url = "hunter2-secret"',
+        'webhook = "https://"', 'webhook = ["https://hunter2-secret"]', 'command = [""]',
+        'command = "page-me hunter2-secret"', "remind_min = 14", "urlz = ['tgram://hunter2-secret']",
+    ],
+)  # fmt: skip
+def test_a_wrong_alert_is_refused_by_its_setting_and_its_url_is_not_repeated(
+    tmp_path: Path, line: str
+) -> None:
+    sentence = refusal(tmp_path, f"[alerts]\n{line}\n")
+    assert f"alerts.{line.partition(' ')[0]}" in sentence
+    assert "hunter2" not in sentence
+
+
+def test_the_urls_of_alerts_are_secrets(tmp_path: Path) -> None:
+    line = 'urls = ["tgram://hunter2/1"]\nwebhook = "https://x.example/hunter2"\n'
+    settings = config.load(write(tmp_path, f"[alerts]\n{line}"))
+    assert "hunter2" not in repr(settings)
+    assert settings.config.alerts.urls[0].reveal() == "tgram://hunter2/1"

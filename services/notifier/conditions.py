@@ -1,0 +1,197 @@
+"""What is wrong now, by the code under which somebody is told. Pure: facts in, conditions out."""
+
+from datetime import datetime, time
+from typing import NamedTuple
+
+from kitefeed.actors.policy.market import NSE, READY_AT, Market, to_ist
+from kitefeed.client.status import Status
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.kite.ticks import EXCHANGE_NAMES
+from kitefeed.services.notifier.alerts import Code
+
+S = 1_000_000_000
+FREE_MB_MIN = 50  # an instrument list has 30, and is written beside the old one
+# From here on readiness is looked at, so that what lacks for GRACE_READY_NS is told at READY_AT.
+GRACE_READY_NS = 30 * S
+READY_FROM = time(READY_AT.hour, READY_AT.minute - 1, 60 - GRACE_READY_NS // S)
+FETCHING_NS = 600 * S  # a list is fetched again after 5, 15, 30, then every 60 s
+# The headlines of a feed that is as it should be, and those of one that gives fresh prices.
+WELL = ("live", "rest", "closed", "paused")
+FED = ("live", "rest")
+# Conditions that end together, when prices are fresh again.
+OUTAGES = (Code.LOGIN, Code.REST, Code.NO_ENTITLEMENT, Code.LOST)
+_SEGMENTS = {name: segment for segment, name in EXCHANGE_NAMES.items()}
+
+
+class Facts(NamedTuple):
+    """One look at the daemon.
+
+    status: the feed as any program reads it. is_heard: the sources of its shards are alive.
+    report: None when the supervisor does not answer. free_mb: of state_dir; None when unknown.
+    """
+
+    status: Status
+    is_heard: bool
+    report: m.StatusReport | None
+    free_mb: float | None = None
+
+
+class Condition(NamedTuple):
+    """what: in a sentence. grace_ns: how long it must last before somebody is told. since_utc_ns:
+    when it began, where the daemon says so. todo: see `compose`."""
+
+    what: str
+    grace_ns: int
+    since_utc_ns: int | None = None
+    todo: str | None = None
+
+
+def segments_of(report: m.StatusReport | None) -> frozenset[int]:
+    """Those of what is wanted; NSE stands for "the market" when nothing is."""
+    named = report.market if report is not None else {}
+    return frozenset(_SEGMENTS[name] for name in named if name in _SEGMENTS) or frozenset((NSE,))
+
+
+def is_well(facts: Facts) -> bool:
+    """Whether data arrives wherever it should, and somebody decides."""
+    feed = facts.status.feed
+    is_fed = facts.is_heard if feed in FED else feed in WELL
+    return is_fed and facts.report is not None
+
+
+def find(
+    facts: Facts, market: Market, segments: frozenset[int], utc_ns: int
+) -> dict[Code, Condition]:
+    """What is wrong, for the segments that are wanted."""
+    found = dict(_of_feed(facts))
+    report = facts.report
+    if warning := market.warning(utc_ns):
+        found[Code.CALENDAR] = Condition(warning, 60 * S)
+    if report is not None and (doubt := _of_list(report.instrument_list)):
+        found[Code.LIST] = doubt
+    if full := _of_disk(facts):
+        found[Code.DISK] = Condition(full, 30 * S)
+    opens = _soon_open(market, segments, utc_ns)
+    if opens is not None and (missing := _missing(facts, utc_ns)):
+        found[Code.NOT_READY] = _not_ready(missing, opens)
+    return found
+
+
+# --- the feed -----------------------------------------------------------------------------------
+
+
+def _of_feed(facts: Facts) -> list[tuple[Code, Condition]]:
+    """At most one: the headline is one word."""
+    status, report = facts.status, facts.report
+    since = status.since_utc_ns or None
+    if status.feed == "login_required":
+        return [(Code.LOGIN, Condition(_sentence(status.reason), 5 * S, since))]
+    if status.feed == "no_entitlement":
+        return [(Code.NO_ENTITLEMENT, Condition(_sentence(status.reason), 5 * S, since))]
+    if status.feed in FED and status.session in ("refused", "absent"):
+        what = (
+            "Kite refuses the session, but its socket still streams: prices are fresh, and are "
+            "lost at the next reconnect."
+        )
+        return [(Code.LOGIN, Condition(what, 30 * S))]
+    if status.feed == "rest" and status.override != "rest":
+        return [(Code.REST, Condition(_sentence(status.reason), 30 * S, since))]
+    if lost := _lost(facts):
+        return [(Code.LOST, Condition(lost, 30 * S))]
+    if report is None:
+        what = "The daemon's supervisor does not answer: what happens next is decided by nobody."
+        return [(Code.LOST, Condition(what, 60 * S))]
+    return []
+
+
+def _lost(facts: Facts) -> str:
+    status, report = facts.status, facts.report
+    if status.feed == "lost":
+        return "The daemon is silent: it has gone, or hangs. No price is fresh."
+    if status.feed == "misconfigured":
+        return f"The configuration cannot be used: {status.reason}"
+    if status.feed == "stale" and not (report and not report.subscriptions.wanted):
+        return f"The market is open and no price is fresh: {status.reason}."
+    if status.feed in FED and not facts.is_heard:
+        return "The market is open, and the source of prices is silent."
+    return ""
+
+
+# --- beside it ----------------------------------------------------------------------------------
+
+
+def _of_list(known: m.ListStatus) -> Condition | None:
+    if known.outcome == "doubted":
+        what = f"A new instrument list is not believed, that of {known.day_ist} stays in use"
+        return Condition(f"{what}: {known.detail}.", 60 * S)
+    if known.outcome == "failed":
+        have = f"that of {known.day_ist} stays in use" if known.rows else "there is none"
+        what = f"The instrument list could not be had, {have}: {known.detail}."
+        return Condition(what, FETCHING_NS, todo="Nothing: it is fetched again by itself.")
+    return None
+
+
+def _of_disk(facts: Facts) -> str:
+    actors = facts.report.actors if facts.report is not None else []
+    failing = [actor.role for actor in actors if actor.counters.get("writes_failing")]
+    if failing:
+        return f"What must survive a restart cannot be written, by: {', '.join(failing)}."
+    if facts.free_mb is not None and facts.free_mb < FREE_MB_MIN:
+        return f"{facts.free_mb:.0f} MB are free in state_dir; {FREE_MB_MIN} are needed."
+    return ""
+
+
+# --- before the open ----------------------------------------------------------------------------
+
+
+def _soon_open(market: Market, segments: frozenset[int], utc_ns: int) -> datetime | None:
+    """When the market opens today, from READY_AT on and while all of it is closed."""
+    if to_ist(utc_ns).time() < READY_FROM or market.is_any_open(segments, utc_ns):
+        return None
+    return market.opens_today(segments, utc_ns)
+
+
+def _missing(facts: Facts, utc_ns: int) -> list[str]:
+    """What lacks for the open, the session first."""
+    status, report = facts.status, facts.report
+    if status.feed == "lost" or report is None:
+        return ["a daemon that answers"]
+    if status.feed in ("misconfigured", "paused"):
+        return [status.reason]
+    found = []
+    if report.session != "valid":
+        found.append(f"a valid session (it is {report.session})")
+    counts = report.subscriptions
+    if report.session == "valid" and counts.wanted and not _has_sockets(report):
+        found.append("a socket to Kite")
+    if not counts.wanted:
+        found.append("instruments: none is wanted")
+    if counts.refused:
+        found.append(f"{len(counts.refused)} instruments, such as {min(counts.refused)}")
+    today = to_ist(utc_ns).date().isoformat()
+    if report.instrument_list.day_ist < today:
+        of = report.instrument_list.day_ist
+        found.append(f"today's instrument list{f' (that of {of} is in use)' if of else ''}")
+    down = [actor.role for actor in report.actors if actor.state != "up"]
+    if down:
+        found.append(f"processes: {', '.join(down)}")
+    if disk := _of_disk(facts):
+        found.append(f"room on the disk ({disk.rstrip('.')})")
+    return found
+
+
+def _has_sockets(report: m.StatusReport) -> bool:
+    states = [shard.state for shard in report.shards]
+    return bool(states) and all(state in ("priming", "live") for state in states)
+
+
+def _not_ready(missing: list[str], opens: datetime) -> Condition:
+    what = f"The market opens at {opens:%H:%M} IST. Missing: {'; '.join(missing)}."
+    needs_login = missing[0].startswith("a valid session")
+    todo = "Log in: {login}" if needs_login else "On the host: `kitefeed doctor`. {page}"
+    return Condition(what, GRACE_READY_NS, todo=todo)
+
+
+def _sentence(text: str) -> str:
+    """A reason as a sentence of its own."""
+    return f"{text[:1].upper()}{text[1:]}."
