@@ -36,6 +36,7 @@ class App:
     user_id: str
     user_name: str
     access_token: str | None = field(default=None, repr=False)
+    refresh_token: str = field(default="", repr=False)
     logins: int = 0
     request_tokens: dict[str, int] = field(default_factory=dict, repr=False)  # token: expiry ns
     quotes: RateLimit = field(default_factory=lambda: RateLimit(QUOTES_PER_S))
@@ -46,8 +47,11 @@ class App:
 class Accounts:
     """The apps of this simulator, numbered from 1. Each starts with a live session."""
 
-    def __init__(self, seed: int, count: int, *, is_limited: bool = True) -> None:
+    def __init__(
+        self, seed: int, count: int, *, is_limited: bool = True, has_refresh: bool = False
+    ) -> None:
         self._seed = seed
+        self._has_refresh = has_refresh
         self.apps = [self._new_app(number) for number in range(1, count + 1)]
         self._by_key = {app.api_key: app for app in self.apps}
         for app in self.apps:
@@ -88,7 +92,19 @@ class Accounts:
         """A new access token; the one before it is dead from now on."""
         app.logins += 1
         app.access_token = self._secret(32, _MIXED, "access_token", app.number, app.logins)
+        if self._has_refresh:
+            app.refresh_token = self._secret(32, _MIXED, "refresh_token", app.number, app.logins)
         return app.access_token
+
+    def renew(self, api_key: str, refresh_token: str, checksum: str) -> App | Refusal:
+        """The app with its next session, or why not. A refresh token outlives its session."""
+        app = self._by_key.get(api_key)
+        if app is None or checksum != wanted_checksum(api_key, refresh_token, app.api_secret):
+            return Refusal.CHECKSUM
+        if not refresh_token or refresh_token != app.refresh_token:
+            return Refusal.REQUEST_TOKEN
+        self.login(app)
+        return app
 
     def expire(self, app: App) -> None:
         app.access_token = None

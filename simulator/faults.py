@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 STATUS_DEFAULT = 403
 SLOW_S_MAX = 600.0
+CLOCK_S_MAX = 86_400
 MESSAGES_MAX = 1_000
 
 
@@ -27,6 +28,8 @@ class Fault(StrEnum):
     REST_DOWN = "rest_down"  # REST connections end without an answer
     REST_SLOW = "rest_slow"  # REST answers after so many seconds
     NO_ENTITLEMENT = "no_entitlement"  # a plan without market data: profile fine, quotes not
+    NOT_ENABLED = "not_enabled"  # logins are refused: the user is none of the app's
+    CLOCK = "clock"  # the `Date` of REST answers is so many seconds ahead; may be negative
     LIST = "list"  # the instrument list is cut, short, odd, or lacks something
     MARKET = "market"  # open or closed
     LOSE_SUBSCRIBE = "lose_subscribe"  # the next so many subscribe messages never arrive
@@ -109,6 +112,12 @@ def _seconds(fault: Fault, text: str) -> str:
     return text
 
 
+def _clock(fault: Fault, text: str) -> str:
+    if not (text.isascii() and text.removeprefix("-").isdigit() and abs(int(text)) <= CLOCK_S_MAX):
+        raise FaultError(f"{fault} takes whole seconds, at most {CLOCK_S_MAX}, not {text!r}")
+    return text
+
+
 def _token(fault: Fault, text: str) -> str:
     if not (text.isascii() and text.isdigit()):
         raise FaultError(f"{fault} takes the token of an instrument, not {text!r}")
@@ -152,6 +161,8 @@ _ARGUMENTS: dict[Fault, Callable[[Fault, str], str]] = {
     Fault.REST_DOWN: _none,
     Fault.REST_SLOW: _seconds,
     Fault.NO_ENTITLEMENT: _none,
+    Fault.NOT_ENABLED: _none,
+    Fault.CLOCK: _clock,
     Fault.LIST: _list,
     Fault.MARKET: _market,
     Fault.LOSE_SUBSCRIBE: _messages,

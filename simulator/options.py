@@ -19,6 +19,7 @@ class Options:
     market: str = "open"
     tick_hz: float = 2.0
     limits: str = "kite"
+    refresh_tokens: str = "no"
     redirect_url: str = REDIRECT_URL
 
 
@@ -50,5 +51,8 @@ OPTIONS = (
     Option("market", "Whether prices move at the start.", choices=("open", "closed")),
     Option("tick_hz", "Most ticks per second of one instrument.", 0.01, 100),
     Option("limits", "Rate limits of REST; none for a test suite.", choices=("kite", "none")),
+    Option(
+        "refresh_tokens", "Whether a login gets one; individuals get none.", choices=("no", "yes")
+    ),
     Option("redirect_url", "Where the login page sends the browser."),
 )

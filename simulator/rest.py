@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from email.utils import formatdate
 from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import web
@@ -72,10 +73,23 @@ class Rest:
             request.transport.abort()
             return web.Response()
         await asyncio.sleep(float(self._world.faults.argument(Fault.REST_SLOW, number) or 0))
+        return self._dated(await self._answer(request, handler, number), number)
+
+    async def _answer(
+        self, request: web.Request, handler: Handler, number: int | None
+    ) -> web.StreamResponse:
         status = self._world.faults.argument(Fault.REST_STATUS, number)
         if status is not None:
             return error_response(RestError(int(status)))
         return await guarded(request, handler)
+
+    def _dated(self, response: web.StreamResponse, number: int | None) -> web.StreamResponse:
+        """By the clock of this Kite, which may be another than the host's."""
+        ahead_s = int(self._world.faults.argument(Fault.CLOCK, number) or 0)
+        if ahead_s and not response.prepared:
+            at_s = self._world.wall_ns() // NS_PER_S + ahead_s
+            response.headers["Date"] = formatdate(at_s, usegmt=True)
+        return response
 
     # --- sessions ---
 
@@ -97,9 +111,17 @@ class Rest:
             form.get(name, "") for name in ("api_key", "request_token", "checksum")
         )
         now_ns = self._world.wall_ns()
-        match self._world.accounts.exchange(key, token, checksum, now_ns):
-            case App() as app:
-                return success(_session(app, now_ns))
+        found = self._world.accounts.exchange(key, token, checksum, now_ns)
+        return self._logged_in(key, found, now_ns)
+
+    def _logged_in(self, key: str, found: App | Refusal, now_ns: int) -> web.Response:
+        """A login's answer, or why it is refused."""
+        app = self._world.accounts.by_key(key)
+        if app and self._world.faults.stands(Fault.NOT_ENABLED, app.number):
+            raise RestError(403, "PermissionException", "The user is not enabled for the app.")
+        match found:
+            case App():
+                return success(_session(found, now_ns))
             case Refusal.CHECKSUM:
                 raise RestError(403, "TokenException", "Invalid `checksum`.")
             case Refusal.REQUEST_TOKEN:
@@ -116,8 +138,13 @@ class Rest:
         return success(True)
 
     async def refresh_session(self, request: web.Request) -> web.Response:
-        """Refused: individuals get no refresh token."""
-        raise RestError(403, "TokenException", "Token is invalid or has expired.")
+        """Refused where logins get no refresh token, as those of individuals."""
+        form = await form_of(request)
+        key, token, checksum = (
+            form.get(name, "") for name in ("api_key", "refresh_token", "checksum")
+        )
+        found = self._world.accounts.renew(key, token, checksum)
+        return self._logged_in(key, found, self._world.wall_ns())
 
     def authorised(self, request: web.Request) -> App:
         """Whose live token this is; RestError for any other."""
@@ -184,4 +211,5 @@ class Rest:
 
 def _session(app: App, now_ns: int) -> dict[str, object]:
     user = shapes.profile(app.user_id, app.user_name)
-    return shapes.session(user, app.api_key, app.access_token or "", now_ns // NS_PER_S)
+    answer = shapes.session(user, app.api_key, app.access_token or "", now_ns // NS_PER_S)
+    return {**answer, "refresh_token": app.refresh_token}

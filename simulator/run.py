@@ -46,6 +46,7 @@ async def _run(options: Options) -> None:
         market_open=options.market == "open",
         tick_hz=options.tick_hz,
         limits=options.limits,
+        refresh_tokens=options.refresh_tokens,
         redirect_url=options.redirect_url,
     )
     await simulator.start()

@@ -49,6 +49,7 @@ class Simulator:
         market_open: bool = True,
         tick_hz: float = 2.0,
         limits: str = "kite",
+        refresh_tokens: str = "no",
         redirect_url: str = REDIRECT_URL,
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -57,7 +58,9 @@ class Simulator:
         self._host, self._port = host, port
         self._runner: web.AppRunner | None = None
         self._pulse: asyncio.Task[None] | None = None
-        self.accounts = Accounts(seed, apps, is_limited=limits == "kite")
+        self.accounts = Accounts(
+            seed, apps, is_limited=limits == "kite", has_refresh=refresh_tokens == "yes"
+        )
         self.market = Market(listings, seed, tick_hz=tick_hz, is_open=market_open)
         self.faults = Faults()
         self.stats = Stats()

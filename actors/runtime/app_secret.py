@@ -10,7 +10,7 @@ from kitefeed.actors.runtime.config import Settings
 from kitefeed.actors.runtime.secrets import remember
 from kitefeed.actors.runtime.whole_file import write_atomically
 from kitefeed.protocol import private_files
-from kitefeed.protocol.errors import ConfigError
+from kitefeed.protocol.errors import ConfigError, TryLater
 from kitefeed.protocol.location import SECRET_VARIABLE, secret_from_environment
 from kitefeed.protocol.secret import Secret
 
@@ -24,8 +24,11 @@ class _Record(msgspec.Struct):
     api_secret: str
 
 
-def path_of(settings: Settings) -> Path:
-    return settings.state_dir / FILE_NAME
+def path_of(settings: Settings, api_key: str) -> Path:
+    """The file for this app's; that of the standby's is beside that of the first."""
+    if api_key == settings.config.kite.api_key:
+        return settings.state_dir / FILE_NAME
+    return settings.state_dir / f"api_secret.{api_key}.json"
 
 
 def find(settings: Settings, api_key: str) -> Secret | None:
@@ -33,12 +36,12 @@ def find(settings: Settings, api_key: str) -> Secret | None:
     nowhere. Raises ConfigError for a file that others can read, or that is damaged."""
     given = secret_from_environment(SECRET_VARIABLE) or _from_keyring(api_key)
     if given is None:
-        given = _from_file(path_of(settings), api_key)
+        given = _from_file(path_of(settings, api_key), api_key)
     return remember(Secret(given)) if given else None
 
 
 def keep(settings: Settings, api_key: str, secret: Secret) -> str:
-    """Stores it; returns where."""
+    """Stores it; returns where. Raises TryLater when the disk refuses."""
     if _has_keyring():
         import keyring
 
@@ -48,12 +51,20 @@ def keep(settings: Settings, api_key: str, secret: Secret) -> str:
             pass
         else:
             return "the system's keyring"
-    keep_in_file(path_of(settings), api_key, secret)
-    return str(path_of(settings))
+    path = path_of(settings, api_key)
+    keep_in_file(path, api_key, secret)
+    return str(path)
 
 
 def keep_in_file(path: Path, api_key: str, secret: Secret) -> None:
-    write_atomically(path, msgspec.json.encode(_Record(api_key, secret.reveal())))
+    """Raises TryLater when the disk refuses."""
+    try:
+        write_atomically(path, msgspec.json.encode(_Record(api_key, secret.reveal())))
+    except OSError as error:
+        raise TryLater(
+            f"{path} cannot be written ({error.strerror or error}): make room there or correct its "
+            "mode, then keep the secret once more"
+        ) from None
 
 
 def _has_keyring() -> bool:

@@ -71,6 +71,13 @@ class Gateway(_Table, frozen=True):
 
     listen: Listen = "127.0.0.1:8787"
 
+    @property
+    def url(self) -> str:
+        """Its root as a browser on this host asks for it; "" when it is off."""
+        address, _, port = self.listen.rpartition(":")
+        here = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(address, address)  # noqa: S104
+        return f"http://{here}:{port}" if self.listen else ""
+
 
 class KiteEndpoint(_Table, frozen=True):
     """Kite's WebSocket and REST for programs written for Kite; off without this table.

@@ -12,7 +12,9 @@ def fingerprint_of(api_key: str, access_token: Secret) -> str:
 
 
 _known: set[str] = set()
-_IN_URL = re.compile(r"((?:access_token|request_token|api_secret|enctoken)=)[^&\s'\"]+")
+_IN_URL = re.compile(
+    r"((?:access_token|request_token|refresh_token|api_secret|enctoken)=)[^&\s'\"]+"
+)
 
 
 def remember(secret: Secret) -> Secret:

@@ -5,7 +5,8 @@ Format (JSON, mode 0600, at most 4 KiB), also for other programs that share the 
     {"version": 1, "api_key": "…", "access_token": "…",
      "user_id": "AB1234", "user_name": "…", "login_time": "2026-11-23 08:31:02"}
 
-`api_key` and `access_token` are required. It is replaced atomically, never rewritten in place. A
+`api_key` and `access_token` are required; `refresh_token` is there for
+apps that Kite gives one. It is replaced atomically, never rewritten in place. A
 file that somebody else could read is refused: its token can trade.
 """
 
@@ -33,6 +34,7 @@ class Session(msgspec.Struct, frozen=True):
     user_id: str | None = None
     user_name: str | None = None
     login_time: str | None = None
+    refresh_token: Secret | None = None  # individuals get none
 
     @property
     def fingerprint(self) -> str:
@@ -50,6 +52,7 @@ class _Record(msgspec.Struct, omit_defaults=True):
     user_id: str | None = None
     user_name: str | None = None
     login_time: str | None = None
+    refresh_token: str | None = None
 
 
 def parse(text: str, api_key: str) -> Session:
@@ -69,8 +72,14 @@ def parse(text: str, api_key: str) -> Session:
     key = record.api_key or api_key
     if not key:
         raise NoApiKey("it names no api_key, and neither does the configuration: set kite.api_key")
-    secret = remember(Secret(token))
-    return Session(key, secret, record.user_id, record.user_name, record.login_time)
+    return Session(
+        key,
+        remember(Secret(token)),
+        record.user_id,
+        record.user_name,
+        record.login_time,
+        remember(Secret(record.refresh_token)) if record.refresh_token else None,
+    )
 
 
 def read(path: Path, api_key: str = "") -> Session | None:
@@ -104,6 +113,8 @@ def write(path: Path, session: Session) -> None:
         "user_name": session.user_name,
         "login_time": session.login_time,
     }
+    if session.refresh_token is not None:
+        record["refresh_token"] = session.refresh_token.reveal()
     clear_leftovers(path)  # each would hold a token
     try:
         write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())

@@ -134,7 +134,7 @@ class Desk:
         state = self._supervisor.state
         if source == "websocket" and state.session.word in ("refused", "absent"):
             why = "Kite refuses the session" if state.session.word == "refused" else "no session"
-            return m.Refused("forbidden", f"{why}: `kitefeed login --paste`, then this again")
+            return m.Refused("forbidden", f"{why}: `kitefeed login`, then this again")
         if source in ("auto", "websocket", "rest", "paused"):
             self._feed(Operate(source))  # type: ignore[arg-type]
         return m.Done(f"source is {source} now, and stays so over restarts: `kitefeed status`")

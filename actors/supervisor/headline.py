@@ -19,7 +19,7 @@ from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import FeedState
 from kitefeed.protocol.topology import Role
 
-LOGIN = "`kitefeed login --paste`, or `kitefeed session set`"
+LOGIN = "`kitefeed login`, or `kitefeed session set`"
 CROWDED = "Kite refuses a further socket (429): another program holds sockets of this key"
 UNPROVEN = (
     "connected, but nothing ticks that always does while the market is open, so nothing proves "

@@ -142,4 +142,4 @@ def _next_step(path: Path, redirect_url: str) -> str:
     ]
     if live_holders(location.runtime_dir(path)):
         lines.append("A daemon runs with the old one: `kitefeed down` first.")
-    return "\n".join([*lines, "Next: `kitefeed login --paste`, then `kitefeed up`."])
+    return "\n".join([*lines, "Next: `kitefeed login`, then `kitefeed up`."])

@@ -66,7 +66,7 @@ def show(is_standby: bool) -> None:
     sessions = session_file.available(settings, slot)
     if not sessions:
         path = path_of(settings, is_standby)
-        raise LoginNeeded(f"There is no session in {path}: `kitefeed login --paste`")
+        raise LoginNeeded(f"There is no session in {path}: `kitefeed login`")
     known = {} if is_standby else _known()
     found = []
     for path, api_key in session_file.candidates(settings, slot):

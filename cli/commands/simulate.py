@@ -93,6 +93,8 @@ def fault(name: str, argument: str | None, app: int | None, url: str | None) -> 
     rest_down            REST connections end without an answer
     rest_slow SECONDS    REST answers late
     no_entitlement       a plan without market data
+    not_enabled          logins are refused: the user is none of the app's
+    clock SECONDS        the time that REST answers bear is so far ahead
     lose_subscribe [N]   the next N subscribe messages never arrive (1)
     lose_unsubscribe [N] the same of those that end a subscription
     lose_mode [N]        and of those that set a mode

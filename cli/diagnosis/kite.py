@@ -163,7 +163,7 @@ def session(settings: Settings, report: m.StatusReport | None) -> list[Finding]:
     except KitefeedError as error:
         return [of_error("session", error)]
     if found is None:
-        return [wrong("session", "there is none", "`kitefeed login --paste`", Exit.LOGIN)]
+        return [wrong("session", "there is none", "`kitefeed login`", Exit.LOGIN)]
     if report is not None:
         return _as_told(report)
     return _as_asked(settings, found)
@@ -172,7 +172,7 @@ def session(settings: Settings, report: m.StatusReport | None) -> list[Finding]:
 def _as_told(report: m.StatusReport) -> list[Finding]:
     text = f"{report.session}, says the daemon"
     if report.session == "refused":
-        return [wrong("session", text, "`kitefeed login --paste`", Exit.LOGIN)]
+        return [wrong("session", text, "`kitefeed login`", Exit.LOGIN)]
     found = [warning("session", text, "Kite has not confirmed it: see the lines above")]
     if report.session == "valid":
         found = [ok("session", text)]
@@ -192,7 +192,7 @@ def _as_asked(settings: Settings, found: session_file.Session) -> list[Finding]:
     except RestError as error:
         if error.fault is RestFault.TOKEN:
             return [wrong("session", f"Kite refuses it ({error.detail})",
-                          "`kitefeed login --paste`", Exit.LOGIN)]  # fmt: skip
+                          "`kitefeed login`", Exit.LOGIN)]  # fmt: skip
         return [warning("session", f"Kite cannot be asked ({error.detail})", "see REST above")]
     told = [ok("session", f"valid, of {profile.user_name}")]
     try:

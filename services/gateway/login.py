@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import secrets
+from pathlib import Path
 
 from kitefeed.actors.runtime import app_secret, kite_login, session_file
 from kitefeed.actors.runtime.config import Settings
+from kitefeed.actors.runtime.session_file import Session
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import BadInput, ConfigError, LoginNeeded
 from kitefeed.protocol.kite.session import request_token_from_redirect
@@ -16,17 +18,22 @@ STATE_NS = 600_000_000_000  # a person types a password and a code meanwhile
 log = logging.getLogger("gateway")
 
 
+class NotBegun(LoginNeeded):
+    """A redirect that belongs to no login that is under way here."""
+
+
 class Logins:
     """Logins that are under way, each by the `state` that Kite hands back: a redirect that nobody
-    here has asked for is refused."""
+    here has asked for is refused.
 
-    def __init__(self, settings: Settings) -> None:
+    api_key, path: of the session that they make; by default the first one's.
+    """
+
+    def __init__(self, settings: Settings, api_key: str = "", path: Path | None = None) -> None:
         self._settings = settings
+        self.api_key = api_key or settings.config.kite.api_key
+        self._path = path or settings.session_path
         self._begun: dict[str, tuple[int, Secret]] = {}
-
-    @property
-    def api_key(self) -> str:
-        return self._settings.config.kite.api_key
 
     def has_secret(self) -> bool:
         try:
@@ -51,15 +58,15 @@ class Logins:
         self._begun[state] = (boot_ns(), secret)
         return kite_login.link(self._settings.config.kite, self.api_key, state)
 
-    async def finish(self, query: str, state: str) -> str:
-        """What Kite sent the browser back with, into the session file; returns whose session it is.
+    async def finish(self, query: str, state: str) -> Session:
+        """What Kite sent the browser back with, into the session file; returns the session.
 
         Raises LoginNeeded or BadInput when it is refused, Unavailable when Kite does not answer.
         """
         self._forget_old()
         begun = self._begun.pop(state, None)
         if begun is None:
-            raise LoginNeeded(
+            raise NotBegun(
                 "This login was not begun here, or longer than ten minutes ago: log in once more"
             )
         try:
@@ -73,9 +80,9 @@ class Logins:
             Secret(request_token),
             begun[1],
         )
-        session_file.write(self._settings.session_path, session)
+        session_file.write(self._path, session)
         log.info("a login by the page: session=%s user=%s", session.fingerprint, session.user_id)
-        return session.user_name or session.user_id or self.api_key
+        return session
 
     def _forget_old(self) -> None:
         oldest_ns = boot_ns() - STATE_NS

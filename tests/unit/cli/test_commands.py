@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kitefeed.actors.runtime import config, instruments_db, kite_login, session_file
+from kitefeed.actors.runtime import config, instruments_db, session_file
 from kitefeed.actors.runtime.config import Kite
 from kitefeed.actors.runtime.locks import Holder
 from kitefeed.cli import session_store
@@ -149,9 +149,12 @@ def test_a_session_file_others_can_read_is_refused(
     assert TOKEN in path.read_text()
 
 
-def test_login_names_the_one_way_there_is(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["login"]) == Exit.BAD_INPUT
-    assert "--paste" in capsys.readouterr().err
+def test_a_login_without_a_secret_or_anybody_to_ask_changes_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    give(monkeypatch, "")
+    assert main(["login", "--no-browser"]) == Exit.BAD_INPUT
+    assert "API secret was expected" in capsys.readouterr().err
 
 
 def test_a_failed_redirect_is_refused_without_its_token(
@@ -445,14 +448,3 @@ def test_a_configuration_that_is_not_in_force_yet_is_told(home: Path) -> None:
     assert "cannot be used" in status.configuration(read)[0]
     path.unlink()
     assert "cannot be used" in status.configuration(read)[0]
-
-
-@pytest.mark.parametrize(
-    ("said", "remedy"),
-    [
-        ("Invalid `checksum`.", "the api secret is not that of this app"),
-        ("Token is invalid or has expired.", "open the link"),
-    ],
-)
-def test_a_refused_login_names_the_remedy_that_helps(said: str, remedy: str) -> None:
-    assert remedy in str(kite_login.refusal(said, 403))

@@ -54,7 +54,7 @@ def test_by_options_alone_it_makes_the_directory_and_a_file_with_every_setting(
     said = capsys.readouterr().out
     assert str(path) in said
     assert url in said
-    assert "kitefeed login --paste" in said
+    assert "kitefeed login" in said
 
 
 def test_without_a_terminal_it_names_the_option_that_is_needed(
