@@ -16,6 +16,9 @@ from kitefeed.protocol.errors import ConfigError
 CONFIG_VARIABLE = "KITEFEED_CONFIG"
 SECRET_VARIABLE = "KITEFEED_API_SECRET"  # for `kitefeed login`, and for nobody else
 SUPERVISORD_VARIABLE = "KITEFEED_SUPERVISORD"
+SETTING_PREFIX = "KITEFEED_"  # KITEFEED_KITE__API_KEY is the setting kite.api_key
+SECRET_FILE_VARIABLE = "KITEFEED_API_SECRET_FILE"
+SECRET_FILE_BYTES_MAX = 1_024
 CONFIG_NAME = "kitefeed.toml"
 HOME_NAME = ".kitefeed"
 
@@ -84,8 +87,31 @@ def supervisord_pid() -> int | None:
 
 
 def secret_from_environment(name: str) -> str | None:
-    """A secret that the user chose to pass by environment, or None when unset or empty."""
-    return os.environ.get(name) or None
+    """A secret that the user chose to pass by environment, or in a file that `<name>_FILE` names,
+    as containers give it; None when there is neither. Raises ConfigError for a file that cannot be
+    read."""
+    value = os.environ.get(name)
+    if value:
+        return value
+    named = os.environ.get(f"{name}_FILE")
+    if not named:
+        return None
+    try:
+        with open(named, "rb") as file:
+            text = file.read(SECRET_FILE_BYTES_MAX).decode().strip()
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(f"${name}_FILE: {named} cannot be read; name a text file") from None
+    return text or None
+
+
+def settings_from_environment() -> dict[str, str]:
+    """Settings by environment: `KITEFEED_KITE__API_KEY=abc` as `{"kite.api_key": "abc"}`."""
+    others = {CONFIG_VARIABLE, SECRET_VARIABLE, SECRET_FILE_VARIABLE, SUPERVISORD_VARIABLE}
+    return {
+        name.removeprefix(SETTING_PREFIX).lower().replace("__", "."): value
+        for name, value in os.environ.items()
+        if name.startswith(SETTING_PREFIX) and name not in others
+    }
 
 
 def runtime_dir(config: Path | None) -> Path:

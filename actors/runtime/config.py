@@ -5,6 +5,8 @@ Secrets are not in it: sessions live in 0600 files, the API secret in $KITEFEED_
 
 import difflib
 import re
+import tomllib
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -219,7 +221,7 @@ def load(named: str | Path | None = None) -> Settings:
             "or name yours with --config"
         )
     digests = {str(path): digest(path)}  # before it is read: a change in between is told, too
-    config = parse(read(path), path)
+    config = parse(overlaid(read(path), location.settings_from_environment()), path)
     runtime_dir, state_dir = location.runtime_dir(path), location.state_dir(path)
     settings = Settings(config, path, runtime_dir, state_dir, digests)
     if not has_room(settings.runtime_dir):
@@ -283,6 +285,50 @@ def fallback(named: str | Path | None = None) -> Settings:
     """Defaults in the right directories, for actors that must report a broken configuration."""
     path = location.find_config(named)
     return Settings(Config(), path, location.runtime_dir(path), location.state_dir(path))
+
+
+def overlaid(data: dict[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
+    """`data` with the settings of the environment, by their dotted names, before those of the file.
+
+    A value is written as in TOML; a text needs no quotes. Raises ConfigError for a name that is no
+    setting, and for the directories: a command without that variable would not find the daemon.
+    """
+    for place, text in given.items():
+        variable = f"${location.SETTING_PREFIX}{place.upper().replace('.', '__')}"
+        if place in ("runtime_dir", "state_dir"):
+            raise ConfigError(f"{variable}: has to stand in the file, where every command sees it")
+        *tables, name = place.split(".")
+        try:
+            known = _keys_of(".".join(tables))
+        except StopIteration:
+            known = []
+        if name not in known:
+            near = difflib.get_close_matches(name, known or _keys_of(""), n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"{variable}: {place} is not a setting{hint}")
+        table = data
+        for part in tables:
+            table = table.setdefault(part, {})
+        table[name] = _value_of(text, _type_of(place))
+    return data
+
+
+def _value_of(text: str, kind: Any) -> object:
+    """A text where the setting takes one, else what TOML makes of it."""
+    try:
+        return msgspec.convert(text, kind)
+    except msgspec.ValidationError:
+        pass
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # refused with the rest, by its place
+
+
+def _type_of(place: str) -> Any:
+    table, _, name = place.rpartition(".")
+    fields = msgspec.structs.fields(_table_of(table))
+    return next(field.type for field in fields if field.name == name)
 
 
 def parse(data: dict[str, Any], path: Path) -> Config:

@@ -1,0 +1,66 @@
+"""Settings, and the app's secret, by environment."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kitefeed.actors.runtime import config
+from kitefeed.protocol import location
+from kitefeed.protocol.errors import ConfigError
+
+
+def loaded(tmp_path: Path, text: str = "") -> config.Config:
+    path = tmp_path / "kitefeed.toml"
+    path.write_text(text)
+    return config.load(path).config
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "read"),
+    [
+        ("KITEFEED_KITE__API_KEY", "12345", lambda c: c.kite.api_key == "12345"),
+        ("KITEFEED_INSTRUMENTS", '["NSE:INFY"]', lambda c: c.instruments == ["NSE:INFY"]),
+        ("KITEFEED_MODE", "ltp", lambda c: c.mode == "ltp"),
+        ("KITEFEED_GATEWAY__LISTEN", "", lambda c: c.gateway.listen == ""),
+        ("KITEFEED_KITE__SOCKETS_MAX", "2", lambda c: c.kite.sockets_max == 2),
+        ("KITEFEED_FEED__TCP_ORDERS", "true", lambda c: c.feed.tcp_orders is True),
+        ("KITEFEED_SESSION__STANDBY__API_KEY", "k2", lambda c: c.session.standby.api_key == "k2"),
+    ],
+)
+def test_every_setting_may_come_by_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, read: Any
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert read(loaded(tmp_path, 'mode = "full"\n[kite]\napi_key = "other"\n'))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("KITEFEED_KITE__API_KEI", "k", "did you mean 'api_key'"),
+        ("KITEFEED_NOSUCH__THING", "k", "KITEFEED_NOSUCH__THING"),
+        ("KITEFEED_KITE__SOCKETS_MAX", "many", "kite.sockets_max"),
+        ("KITEFEED_RUNTIME_DIR", "/tmp/x", "in the file"),  # noqa: S108
+    ],
+)
+def test_a_bad_one_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as error:
+        loaded(tmp_path)
+    assert said in str(error.value)
+
+
+def test_a_secret_may_lie_in_a_file_that_the_environment_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(location.SECRET_VARIABLE, raising=False)
+    file = tmp_path / "secret"
+    file.write_text("s3cret\n")
+    monkeypatch.setenv(location.SECRET_FILE_VARIABLE, str(file))
+    assert location.secret_from_environment(location.SECRET_VARIABLE) == "s3cret"
+    file.unlink()
+    with pytest.raises(ConfigError, match="cannot be read"):
+        location.secret_from_environment(location.SECRET_VARIABLE)
