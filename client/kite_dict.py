@@ -5,7 +5,15 @@ from typing import Any
 
 from kitefeed.client.tick import Tick
 from kitefeed.protocol.feed import Source
-from kitefeed.protocol.kite.ticks import DEPTH_LEVELS, FULL, LTP, TickBody, is_index, iter_depth
+from kitefeed.protocol.kite.ticks import (
+    DEPTH_LEVELS,
+    FULL,
+    LTP,
+    MODE_NAMES,
+    TickBody,
+    is_index,
+    iter_depth,
+)
 
 
 def to_dict(tick: Tick, *, kite: bool = False) -> dict[str, Any]:
@@ -13,21 +21,25 @@ def to_dict(tick: Tick, *, kite: bool = False) -> dict[str, Any]:
     return kite_dict(tick) if kite else tick.to_dict()
 
 
-def kite_dict(tick: Tick) -> dict[str, Any]:
-    """The same keys and values, field for field, as version 5.2.2 makes of the same packet: prices
+def kite_dict(tick: Tick, mode: int = FULL) -> dict[str, Any]:
+    """`mode`: the program's own, where others may have asked for a higher one: what that one has
+    more is left out.
+
+    The same keys and values, field for field, as version 5.2.2 makes of the same packet: prices
     in rupees, times local and naive, as that client has them. Two things differ: a price below zero
     is negative, where that client reads 42,949,672.96 minus it; and what Kite's REST API does not
     tell (`tick.origin` is rest) is None.
     """
     raw = tick.raw
+    mode = min(mode, raw.mode)
     divisor, is_tradable = raw.divisor, not is_index(raw.instrument_token)
     made: dict[str, Any] = {
         "tradable": is_tradable,
-        "mode": tick.mode,
+        "mode": MODE_NAMES[mode],
         "instrument_token": raw.instrument_token,
         "last_price": raw.last_price / divisor,
     }
-    if raw.mode == LTP:
+    if mode == LTP:
         return made
     # By the packet, as that client does, and not by the token.
     is_whole = raw.last_traded_quantity is not None
@@ -40,7 +52,7 @@ def kite_dict(tick: Tick) -> dict[str, Any]:
     ohlc = made["ohlc"] = tick.ohlc._asdict()
     last, close = made["last_price"], ohlc["close"]
     made["change"] = (last - close) * 100 / close if close else 0
-    if raw.mode == FULL:
+    if mode == FULL:
         if raw.depth is not None:
             made["last_trade_time"] = _local(tick, raw.last_trade_time)
             made["oi"] = raw.oi

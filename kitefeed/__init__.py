@@ -10,17 +10,22 @@ which all pass through here, do not load the client.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kitefeed.actors.runtime.shared_kite import SharedKite
     from kitefeed.client.feed import Feed, Status
     from kitefeed.client.feed_async import AsyncFeed
     from kitefeed.client.kite_dict import to_dict
+    from kitefeed.client.kite_ticker import KiteTicker
     from kitefeed.client.tick import Depth, Level, Ohlc, Staleness, Tick
     from kitefeed.protocol.errors import (
         BadInput,
         ConfigError,
         KitefeedError,
+        LoginNeeded,
         TryLater,
         Unavailable,
     )
@@ -37,8 +42,10 @@ __all__ = [
     "Depth",
     "Feed",
     "Heartbeat",
+    "KiteTicker",
     "KitefeedError",
     "Level",
+    "LoginNeeded",
     "Ohlc",
     "Staleness",
     "Status",
@@ -46,6 +53,7 @@ __all__ = [
     "TryLater",
     "Unavailable",
     "__version__",
+    "kite",
     "to_dict",
 ]
 
@@ -54,9 +62,10 @@ _PLACES = {
     "Feed": "kitefeed.client.feed",
     "Status": "kitefeed.client.feed",
     "to_dict": "kitefeed.client.kite_dict",
+    "KiteTicker": "kitefeed.client.kite_ticker",
     **dict.fromkeys(("Depth", "Level", "Ohlc", "Staleness", "Tick"), "kitefeed.client.tick"),
     **dict.fromkeys(
-        ("BadInput", "ConfigError", "KitefeedError", "TryLater", "Unavailable"),
+        ("BadInput", "ConfigError", "KitefeedError", "LoginNeeded", "TryLater", "Unavailable"),
         "kitefeed.protocol.errors",
     ),
     "Heartbeat": "kitefeed.protocol.feed",
@@ -70,3 +79,20 @@ def __getattr__(name: str) -> object:
     value: object = getattr(import_module(_PLACES[name]), name)
     globals()[name] = value
     return value
+
+
+def kite(config: "str | Path | None" = None, **options: Any) -> "SharedKite":
+    """Kite's official `KiteConnect` for orders and history, with the session that the daemon of
+    this host uses (`config`: of another than the configuration in force). It follows every login by
+    itself, and raises LoginNeeded, which is a TokenException too, while one is needed. `options`
+    are those of KiteConnect.
+
+    Raises ImportError without the extra `daemon`, ConfigError without a configuration.
+    """
+    try:
+        from kitefeed.actors.runtime.shared_kite import SharedKite
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"kite() needs {error.name}, which is not installed: pip install 'kitefeed[daemon]'"
+        ) from None
+    return SharedKite(config, **options)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from kitefeed.client.tick import Tick
+from kitefeed.client.trouble import Policy, may_pass
 from kitefeed.kite_server import profile as shapes
 from kitefeed.kite_server.answers import InputError, RestError, success
 from kitefeed.kite_server.market_data import LAST_PRICES_MAX, QUOTES_MAX, dump_response
@@ -14,7 +15,6 @@ from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE, TickBody
 from kitefeed.services.kite_endpoint.doors import Doors
 from kitefeed.services.kite_endpoint.market import Market
 from kitefeed.services.kite_endpoint.names import DayNames
-from kitefeed.services.kite_endpoint.trouble import Policy, may_pass
 
 NAMED_MAX = 10
 NO_ORDERS = "kitefeed places no orders and reads no accounts: ask Kite itself, with its own token."

@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import WSCloseCode, web
 
 from kitefeed.client.tick import Tick
+from kitefeed.client.trouble import Policy, Trouble, may_pass
 from kitefeed.kite_server.connection import Connection
 from kitefeed.kite_server.stream import Handshake, Stream, push
 from kitefeed.protocol.clock import boot_ns, utc_ns
@@ -23,7 +24,6 @@ from kitefeed.protocol.kite.ticks import TickBody
 from kitefeed.services.kite_endpoint.doors import REFUSED, Doors
 from kitefeed.services.kite_endpoint.fan import Fan
 from kitefeed.services.kite_endpoint.market import Market
-from kitefeed.services.kite_endpoint.trouble import Policy, Trouble, may_pass
 
 CUT_S = 2.0
 NAMED_MAX = 20  # instruments in one sentence

@@ -11,7 +11,7 @@ from kitefeed import AsyncFeed, Feed, Status, Tick
 def test_every_public_name_can_be_imported_and_is_listed() -> None:
     for name in kitefeed.__all__:
         assert getattr(kitefeed, name) is not None
-    assert set(kitefeed._PLACES) | {"__version__"} == set(kitefeed.__all__)
+    assert set(kitefeed._PLACES) | {"__version__", "kite"} == set(kitefeed.__all__)
     assert kitefeed.__all__ == sorted(kitefeed.__all__)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kitefeed.services.kite_endpoint.trouble import PATIENCE_NS, Policy, Trouble, may_pass
+from kitefeed.client.trouble import PATIENCE_NS, Policy, Trouble, may_pass
 
 S = 1_000_000_000
 
