@@ -3,10 +3,13 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
 from typing import Any
 
 from kitefeed.actors.runtime import process
 from kitefeed.actors.runtime.process import Main, Runtime
+from kitefeed.client.feed_async import AsyncFeed
+from kitefeed.protocol.errors import Unavailable
 from kitefeed.services.table import SERVICES
 
 
@@ -33,6 +36,16 @@ async def chores(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def opened(feed: AsyncFeed, config: Path | None) -> None:
+    """Opens `feed` of the daemon of `config`, however much later that one starts. Another feed
+    waits for it, because one that gave up waiting cannot be opened again."""
+    while True:
+        with contextlib.suppress(Unavailable):
+            async with AsyncFeed([], config=config):
+                break
+    await feed.__aenter__()
 
 
 def fail(task: asyncio.Future[None]) -> None:

@@ -1,7 +1,6 @@
 """gateway: health, metrics and values over HTTP, for people and programs on this host."""
 
 import asyncio
-import contextlib
 import sys
 
 from aiohttp import web
@@ -9,7 +8,6 @@ from aiohttp import web
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.actors.runtime.pulse import to_next_s
 from kitefeed.client.feed_async import AsyncFeed
-from kitefeed.protocol.errors import Unavailable
 from kitefeed.services import life
 from kitefeed.services.gateway.history import History
 from kitefeed.services.gateway.readers import Readers
@@ -41,7 +39,7 @@ async def live(runtime: Runtime) -> None:
     await runner.setup()
     try:
         async with (
-            life.chores(_open(feed), _look(gateway, readers)),
+            life.chores(life.opened(feed, settings.source), _look(gateway, readers)),
             listening(runtime, runner, listen, "gateway.listen"),
         ):
             await runtime.stopped.wait()
@@ -57,13 +55,6 @@ async def _look(gateway: Gateway, readers: Readers) -> None:
         await asyncio.sleep(to_next_s(loop.time()))
         gateway.look()
         readers.sweep()
-
-
-async def _open(feed: AsyncFeed) -> None:
-    while True:
-        with contextlib.suppress(Unavailable):
-            await feed.__aenter__()
-            return
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ from kitefeed.client.feed_async import AsyncFeed
 from kitefeed.client.status import Status
 from kitefeed.client.tick import Tick
 from kitefeed.protocol.clock import boot_ns
-from kitefeed.protocol.errors import Unavailable
 from kitefeed.protocol.kite.text import BrokerMessage, OrderUpdate
 from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE
 from kitefeed.protocol.messages import Mode
+from kitefeed.services.life import opened
 
 SETTLE_S = 0.05  # a program subscribes, and sets a mode in its next message
 BATCH_MAX = 1_000  # ticks passed on at once
@@ -29,6 +29,7 @@ class Market:
     """One reader for all programs. `want` and `ask` say what is wanted; `run` follows them."""
 
     def __init__(self, config: Path | None, name: str) -> None:
+        self._config = config
         self._feed = AsyncFeed([], config=config, name=name)
         self._streamed: Mapping[str, int] = {}  # what programs subscribed to, and in which mode
         self._asked: dict[str, tuple[int, int]] = {}  # by REST: until when, in which mode
@@ -66,10 +67,7 @@ class Market:
         """Reads for ever; the daemon may start later than we do. Ticks go to `deliver`, order
         updates and the broker's messages to `say`, and why instruments cannot be streamed to
         `refuse`."""
-        while True:
-            with contextlib.suppress(Unavailable):
-                await self._feed.__aenter__()
-                break
+        await opened(self._feed, self._config)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._read(deliver))
             group.create_task(self._follow(refuse))

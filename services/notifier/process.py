@@ -20,6 +20,7 @@ from kitefeed.client.feed_async import AsyncFeed
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.errors import ConfigError, Unavailable
+from kitefeed.protocol.exits import Exit
 from kitefeed.protocol.feed import DECODE_ERRORS
 from kitefeed.protocol.sockets import request
 from kitefeed.protocol.topology import CONTROL, endpoint
@@ -50,16 +51,29 @@ async def live(runtime: Runtime) -> None:
     targets = await _targets(runtime)
     if targets is None:
         return
-    # A pattern that fits nothing: only the feed's words are read.
-    feed = AsyncFeed("NONE:-*", config=settings.source, name=NAME)
+    # It reads the feed's words alone.
+    feed = AsyncFeed([], config=settings.source, name=NAME)
     notifier = Notifier(settings, feed, targets)
+    _warn_of_modes(settings)
     log.info("ready, tells: %s", ", ".join(targets) or "the dead man's switch alone")
     try:
-        async with life.chores(_open(feed), notifier.watch()):
+        async with life.chores(life.opened(feed, settings.source), notifier.watch()):
             await runtime.stopped.wait()
-        await notifier.end()
+        if runtime.exit_code is Exit.OK:  # else it is no orderly end
+            await notifier.end()
     finally:
         feed.close()
+
+
+def _warn_of_modes(settings: Settings) -> None:
+    """URLs hold tokens; a configuration without them may be read by anybody."""
+    alerts, path = settings.config.alerts, settings.source
+    urls = [*alerts.urls, alerts.webhook, alerts.heartbeat_url]
+    if path is not None and any(url.reveal() for url in urls) and path.stat().st_mode & 0o077:
+        log.warning(
+            "%s holds URLs of alerts, and others can read it: `chmod 600 %s`, or put them into "
+            "alerts.urls_file", path, path,
+        )  # fmt: skip
 
 
 async def _targets(runtime: Runtime) -> dict[str, Deliver] | None:
@@ -75,13 +89,6 @@ async def _targets(runtime: Runtime) -> dict[str, Deliver] | None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(runtime.stopped.wait(), TARGETS_AGAIN_S)
     return None
-
-
-async def _open(feed: AsyncFeed) -> None:
-    while True:
-        with contextlib.suppress(Unavailable):
-            await feed.__aenter__()
-            return
 
 
 class Notifier:

@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -120,3 +122,30 @@ def test_a_service_that_is_switched_off_ends_and_stays_ended() -> None:
         rig.start()
         assert rig.pid_of("gateway") == 0
         assert "gateway" not in rig.output()
+
+
+@pytest.mark.parametrize("service", ["gateway", "notifier", "kite_endpoint"])
+def test_a_service_waits_for_a_daemon_that_starts_much_later(service: str) -> None:
+    port = free_port()
+    tables = (
+        f'[alerts]\ncommand = ["true"]\n[kite_endpoint]\nlisten = "127.0.0.1:{free_port()}"\n'
+        'password = "any"\n'
+    )
+    with Rig(gateway=f"127.0.0.1:{port}", tables=tables) as rig:
+        log = rig.root / "service.log"
+        with log.open("wb") as file:
+            alone = subprocess.Popen(
+                [sys.executable, "-m", "kitefeed.cli", "service", service],
+                env=rig.env, stdout=file, stderr=file,
+            )  # fmt: skip
+        try:
+            eventually(lambda: " ready" in log.read_text(), 20)
+            with pytest.raises(subprocess.TimeoutExpired):
+                alone.wait(7)  # longer than a feed waits for its daemon
+            rig.start()
+            if service == "gateway":
+                Gateway(rig, port).until("/health", 200, 20)
+            assert " ERROR " not in log.read_text()
+        finally:
+            alone.terminate()
+            alone.wait(10)
