@@ -9,6 +9,7 @@ import msgspec
 from kitefeed.client.status import Status
 from kitefeed.protocol.feed import Heartbeat
 from kitefeed.protocol.messages import Outage, StatusReport
+from kitefeed.services.freshness import is_fed
 
 # The headlines, and the words of `/health/websocket` for them.
 _STATUS_OF = {
@@ -66,10 +67,10 @@ class WebsocketHealth(msgspec.Struct, frozen=True):
 
 def judge(status: Status, heartbeat: Heartbeat | None) -> Health:
     """`status`: the feed as a program reads it now; "lost" without a recent heartbeat."""
-    is_fed = status.feed in ("live", "rest") and heartbeat is not None and _is_fed(heartbeat)
+    is_live = status.feed in ("live", "rest") and heartbeat is not None and is_fed(heartbeat)
     age_s = status.heartbeat_age_s
     return Health(
-        is_healthy=is_fed or status.feed == "closed",
+        is_healthy=is_live or status.feed == "closed",
         feed=status.feed,
         source=status.source,
         session=status.session,
@@ -80,15 +81,6 @@ def judge(status: Status, heartbeat: Heartbeat | None) -> Health:
         consecutive_403=status.consecutive_403,
         user_id=status.user_id,
     )
-
-
-def _is_fed(heartbeat: Heartbeat) -> bool:
-    """Whether every source is alive, and no open segment is held stale because the index that
-    should always tick is silent."""
-    held = (each.segment for shard in heartbeat.shards for each in shard.segments
-            if not each.fresh_since_ns)  # fmt: skip
-    is_held = any(segment not in heartbeat.closed_segments for segment in held)
-    return not is_held and all(shard.is_alive for shard in heartbeat.shards)
 
 
 def in_full(health: Health, report: StatusReport | None) -> FullHealth:

@@ -29,7 +29,7 @@ class Code(StrEnum):
 
 
 class Kind(NamedTuple):
-    """One code. todo: the next thing to do, in which {page} and {login} are replaced.
+    """One code. todo: the next thing to do, in which {login} is replaced.
 
     wakes: whether somebody loses prices by sleeping on. remind_ns: how long after a message the
     next one of the same condition may come; None for never.
@@ -45,13 +45,13 @@ KINDS: dict[Code, Kind] = {
     Code.LOGIN: Kind("Kite wants a login", "Log in: {login}", wakes=True, remind_ns=0),
     Code.REST: Kind(
         "Prices are polled, not streamed",
-        "Nothing: the stream is tried again by itself. Values may be some seconds old: {page}",
+        "Nothing: the stream is tried again by itself. Values may be some seconds old.",
     ),
-    Code.RECOVERED: Kind("Over", "Nothing. {page}"),
+    Code.RECOVERED: Kind("Over", "Nothing."),
     Code.NOT_READY: Kind("Not ready for the open", "Log in: {login}", wakes=True, remind_ns=0),
     Code.NO_ENTITLEMENT: Kind(
         "The app's plan has no market data",
-        f"Take a plan with market data at {DEVELOPERS}, then `kitefeed retry`. {{page}}",
+        f"Take a plan with market data at {DEVELOPERS}, then `kitefeed retry`.",
         wakes=True,
         remind_ns=0,
     ),
@@ -74,7 +74,7 @@ KINDS: dict[Code, Kind] = {
     ),
     Code.LOST: Kind(
         "No fresh prices",
-        "On the host: `kitefeed doctor` says what is wrong. {page}",
+        "On the host: `kitefeed doctor` says what is wrong.",
         wakes=True,
         remind_ns=0,
     ),
@@ -82,7 +82,7 @@ KINDS: dict[Code, Kind] = {
         "Alerts stop",
         "Nothing, if you stopped it; else `kitefeed up`. Until then nobody is told of anything.",
     ),
-    Code.TEST: Kind("A test", "Nothing: alerts arrive here. {page}"),
+    Code.TEST: Kind("A test", "Nothing: alerts arrive here."),
 }
 
 
@@ -115,10 +115,12 @@ def compose(
     has lasted, in a reminder."""
     kind = KINDS[code]
     do = todo or kind.todo
-    page = links.page and f"{links.page}/"
-    link = links.login if links.page and "{login}" in do else page
-    do = do.format(login=links.login, page=page).strip()
-    lines = [what, f"Next: {do}"]
+    is_login = "{login}" in do
+    lines = [what, f"Next: {do.replace('{login}', links.login)}"]
+    link = ""
+    if links.page:
+        link = links.login if is_login else f"{links.page}/"
+        lines += [] if is_login else [f"See: {link}"]
     if not kind.wakes:
         lines.append(QUIET)
     again = f", still after {again}" if again else ""

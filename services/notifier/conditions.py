@@ -26,7 +26,7 @@ _SEGMENTS = {name: segment for segment, name in EXCHANGE_NAMES.items()}
 class Facts(NamedTuple):
     """One look at the daemon.
 
-    status: the feed as any program reads it. is_heard: the sources of its shards are alive.
+    status: the feed as any program reads it. is_heard: see `is_fed` of its heartbeat.
     report: None when the supervisor does not answer. free_mb: of state_dir; None when unknown.
     """
 
@@ -113,7 +113,10 @@ def _lost(facts: Facts) -> str:
     if status.feed == "stale" and not (report and not report.subscriptions.wanted):
         return f"The market is open and no price is fresh: {status.reason}."
     if status.feed in FED and not facts.is_heard:
-        return "The market is open, and the source of prices is silent."
+        return (
+            "The market is open, and of a part of it no price is fresh: a source, or an index that "
+            "always ticks, is silent."
+        )
     return ""
 
 
@@ -188,7 +191,7 @@ def _has_sockets(report: m.StatusReport) -> bool:
 def _not_ready(missing: list[str], opens: datetime) -> Condition:
     what = f"The market opens at {opens:%H:%M} IST. Missing: {'; '.join(missing)}."
     needs_login = missing[0].startswith("a valid session")
-    todo = "Log in: {login}" if needs_login else "On the host: `kitefeed doctor`. {page}"
+    todo = "Log in: {login}" if needs_login else "On the host: `kitefeed doctor`."
     return Condition(what, GRACE_READY_NS, todo=todo)
 
 

@@ -25,10 +25,11 @@ from kitefeed.protocol.feed import DECODE_ERRORS
 from kitefeed.protocol.sockets import request
 from kitefeed.protocol.topology import CONTROL, endpoint
 from kitefeed.services import life
+from kitefeed.services.freshness import is_fed
 from kitefeed.services.notifier.alerts import MINUTE_NS, Alert
 from kitefeed.services.notifier.conditions import Facts
 from kitefeed.services.notifier.machine import Beat, Machine, Rules, Send
-from kitefeed.services.notifier.outbox import Outbox, Try
+from kitefeed.services.notifier.outbox import Outbox, TargetState, Try
 from kitefeed.services.notifier.record import FILE_BYTES_MAX, Record, decode, path_of
 from kitefeed.services.notifier.targets import Deliver, heartbeat, links_of, targets_of
 
@@ -101,6 +102,7 @@ class Notifier:
         self._targets = targets
         self._control = endpoint(settings.runtime_dir, CONTROL)
         self._heartbeat_url = alerts.heartbeat_url
+        self._switch = TargetState()
         self._outbox = Outbox(list(targets))
         self._file = StateFile(path_of(settings), "alerts that were told", FILE_BYTES_MAX, log)
         known = self._file.read(decode) or Record()
@@ -153,7 +155,7 @@ class Notifier:
             self._report = await asyncio.to_thread(self._ask)
             self._free_mb = self._measure_disk()
         status, heard = self._feed.status, self._feed.heartbeat
-        is_heard = all(shard.is_alive for shard in heard.shards) if heard else False
+        is_heard = heard is not None and is_fed(heard)
         return Facts(status, is_heard, self._report, self._free_mb)
 
     def _ask(self) -> m.StatusReport | None:
@@ -188,7 +190,8 @@ class Notifier:
 
     async def _beat(self) -> None:
         if self._heartbeat_url.reveal():
-            self._say("heartbeat_url", await heartbeat(self._heartbeat_url))
+            self._switch.problem = await heartbeat(self._heartbeat_url)
+            self._say("heartbeat_url", self._switch.problem)
 
     def _say(self, target: str, problem: str) -> None:
         """One line when a target begins to fail, one when it is over."""
@@ -209,7 +212,8 @@ class Notifier:
         task.add_done_callback(life.fail)
 
     def _record(self) -> bytes:
-        return msgspec.json.encode(Record(self._machine.memory, self._outbox.states))
+        states = {**self._outbox.states, "heartbeat_url": self._switch}
+        return msgspec.json.encode(Record(self._machine.memory, states))
 
     def _save(self, data: bytes) -> None:
         if data != self._written and self._file.write(data):

@@ -387,6 +387,9 @@ def test_every_alert_says_what_to_do_next_and_what_should_wake_nobody_says_so() 
             alert = compose(code, "What happened.", links, 0)
             assert "\nNext: " in alert.text
             assert "{" not in alert.text
+            assert alert.link.startswith(links.page)
+            assert alert.link in alert.text
+            assert bool(alert.link) is bool(links.page)
             assert ("wake nobody" in alert.text) is not kind.wakes
             assert code in alert.title
             assert "box" in alert.title
