@@ -62,11 +62,7 @@ def targets_of(settings: Settings) -> dict[str, Deliver]:
 
 
 def links_of(settings: Settings) -> Links:
-    """Where a person goes; a gateway that listens everywhere is met on this host, too."""
     listen = settings.config.gateway.listen
-    for everywhere, here in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):
-        if listen.startswith(everywhere):
-            listen = listen.replace(everywhere, here, 1)
     return Links(f"http://{listen}" if listen else "", socket.gethostname())
 
 
