@@ -336,7 +336,7 @@ PLANTS: dict[str, list[Plant]] = {
     "what lay in a buffer is news": [(Liveness, "frame", _trusting)],
     "what is read late came just now": [(Link, "_look", nothing)],
     "what comes after a silence was just sent": [(link_state, "ARRIVING_NS", HOUR_NS)],
-    "a cached packet is news": [(Asked, "is_first", lambda self, token, mode: False)],
+    "a cached packet is news": [(Asked, "is_first", lambda self, token, mode, body: False)],
     "the quote bucket leaks": [(poller, "SPACING_NS", 3 * S // 10)],
     "a polled value is stamped with its arrival": [(Sweep, "values", _at_answer)],
     "no answer is a refusal": [(TokenValidator, "_give_up", _accusing)],

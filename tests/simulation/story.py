@@ -144,6 +144,19 @@ class Story:
             self._one_thing(knocks)
             if self.basket.has_commodities:
                 self._evening()
+        elif self.basket.has_commodities:
+            self._past_the_close()
+
+    def _past_the_close(self) -> None:
+        """The sockets are left alone until equities have closed, while commodities trade on: so the
+        last prices of equities came as ticks, and no first packet of a new socket followed."""
+        world = self.world
+        equity, commodity = world.exchange.floors
+        ends_ns = at_ist(self.day, 16, 2)
+        if world.true_utc_ns < equity.ends_ns <= ends_ns and commodity.is_trading(ends_ns):
+            self._until(16, 2)
+            world.alert(ALERT_S)
+            self.wait(ALERT_S)
 
     def _evening(self) -> None:
         for _ in range(2):
