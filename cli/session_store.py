@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from kitefeed.actors.policy.market import TOKEN_FLUSH
+from kitefeed.actors.policy.market import FLUSH_FROM, TOKEN_FLUSH
 from kitefeed.actors.runtime import session_file
 from kitefeed.actors.runtime.config import Settings
 from kitefeed.actors.runtime.session_file import Session
@@ -15,7 +15,6 @@ from kitefeed.cli.output import IST
 from kitefeed.protocol.errors import ConfigError, LoginNeeded
 from kitefeed.protocol.kite.rest import RestFault
 
-FLUSH_LASTS = timedelta(minutes=90)  # before TOKEN_FLUSH; nobody knows the minute
 CHECK_S = 5.0  # per connect and wait; a person waits for it
 
 standby_option = click.option("--standby", "is_standby", is_flag=True, help="The standby session.")
@@ -97,7 +96,7 @@ def lifetime(found: Session, now_utc_s: float) -> str:
     logged_in = f"logged in {began:%a %d %b %H:%M}, {output.age((now - began).total_seconds())} ago"
     until = datetime.combine(began.date(), TOKEN_FLUSH, IST)
     until += timedelta(days=1) * (until <= began)
-    beginning = until - FLUSH_LASTS
+    beginning = datetime.combine(until.date(), FLUSH_FROM, IST)  # nobody knows the minute
     if now >= until:
         return f"{logged_in}; Kite ended it by {until:%a %H:%M} IST"
     if now >= beginning:

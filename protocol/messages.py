@@ -702,6 +702,7 @@ class StatusReport(msgspec.Struct):
     instrument_list: ListStatus = msgspec.field(default_factory=ListStatus)
     held: list[HeldStatus] = []
     sessions: list[SessionStatus] = []  # primary, the newest file first
+    elsewhere_utc_s: float | None = None  # somebody else ended the session: it was no flush
 
 
 class Status(Message, frozen=True):

@@ -45,6 +45,12 @@ SERVICES: dict[str, Service] = {
             lambda config: config.kite_endpoint.listen if config.kite_endpoint else "",
         ),
         Service(
+            "login",
+            "renews the session by the clock, or by a command of the user's",
+            "login.at",
+            lambda config: config.login.at or "elsewhere" * (config.session.elsewhere == "command"),
+        ),
+        Service(
             "notifier",
             "tells people of trouble, and a dead man's switch that all is well",
             "alerts",

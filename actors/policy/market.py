@@ -15,8 +15,10 @@ from kitefeed.actors.policy.calendar import SEGMENTS, Calendar, PhaseWord
 from kitefeed.protocol.kite.ticks import EXCHANGE_NAMES
 
 READY_AT = time(8, 45)  # session, instruments and socket are looked at before the open
-TOKEN_FLUSH = time(7, 30)  # Kite kills tokens between 06:00 and 07:30 IST; after it, none is left
+# Kite kills tokens between these two, IST; after it, none is left.
+FLUSH_FROM, TOKEN_FLUSH = time(6), time(7, 30)
 CHECKS = (time(6, 5), time(7, 35), READY_AT)  # the session is validated at these, besides the rest
+FLUSH_MINUTES = (CHECKS[1].hour - FLUSH_FROM.hour) * 60 + CHECKS[1].minute
 NSE = 1  # the segment that stands for "the market" when nothing is wanted
 MINUTE_NS = 60_000_000_000
 # Exchanges publish a year's holidays in the December before it.
@@ -121,6 +123,13 @@ class Market:
 def last_flush_utc_ns(utc_ns: int) -> int:
     """When the last daily token flush was over: a token seen valid since then is today's."""
     return last_utc_ns(utc_ns, TOKEN_FLUSH)
+
+
+def is_flush_between(since_utc_ns: int, until_utc_ns: int) -> bool:
+    """Whether a daily token flush was under way at any moment from the one time to the other. It
+    counts until the check after it (`CHECKS`): Kite's clock is not ours."""
+    began_utc_ns = last_utc_ns(until_utc_ns, FLUSH_FROM)
+    return since_utc_ns < began_utc_ns + FLUSH_MINUTES * MINUTE_NS
 
 
 def last_utc_ns(utc_ns: int, at: time) -> int:

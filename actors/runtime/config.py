@@ -4,7 +4,9 @@ Secrets are not in it: sessions live in 0600 files, the API secret in $KITEFEED_
 """
 
 import difflib
+import os
 import re
+import shlex
 import tomllib
 from collections.abc import Mapping
 from ipaddress import ip_address
@@ -42,10 +44,12 @@ class Standby(_Table, frozen=True):
 
 
 class Session(_Table, frozen=True):
-    """file: where kitefeed keeps the session. watch: a token file that another program writes."""
+    """file: where kitefeed keeps the session. watch: a token file that another program writes.
+    elsewhere: what is done when somebody else logged in, which ends the session."""
 
     file: str = ""
     watch: str = ""
+    elsewhere: Literal["wait", "alert", "command"] = "alert"
     standby: Standby | None = None
 
 
@@ -97,6 +101,30 @@ class KiteEndpoint(_Table, frozen=True):
     key: str = ""
 
 
+class Login(_Table, frozen=True):
+    """Logging in by the clock. at: IST, off when empty. command: prints a request token or an
+    access token; for who has no refresh token."""
+
+    at: Annotated[str, Meta(pattern=r"^(([01]\d|2[0-3]):[0-5]\d)?\Z")] = ""
+    command: Annotated[str, Meta(max_length=2_000)] = ""
+    timeout_s: Annotated[float, Meta(ge=1, le=600)] = 60
+
+    @property
+    def words(self) -> list[str]:
+        """The command as a program and its arguments; no shell takes it."""
+        return [os.path.expanduser(word) for word in shlex.split(self.command)]
+
+    def problem(self, elsewhere: str) -> str:
+        """As `Kite.problem`."""
+        try:
+            words = self.words
+        except ValueError as error:
+            return f"login.command: cannot be taken apart ({error}); write it as for a shell"
+        if elsewhere == "command" and not words:
+            return 'session.elsewhere: is "command", and there is none; write login.command'
+        return ""
+
+
 class Alerts(_Table, frozen=True):
     """Who is told of trouble. urls: of apprise. urls_file: a file of mode 0600 with more of them.
     command: is run with the code as its last argument and the text on its standard input.
@@ -136,6 +164,7 @@ class Config(_Table, frozen=True):
     market: Market = Market()
     gateway: Gateway = Gateway()
     kite_endpoint: KiteEndpoint | None = None
+    login: Login = Login()
     alerts: Alerts = Alerts()
     backoff_s: Annotated[list[Seconds], Meta(min_length=1, max_length=20)] = msgspec.field(
         default_factory=lambda: [5, 15, 30, 60]
@@ -337,7 +366,11 @@ def parse(data: dict[str, Any], path: Path) -> Config:
         config = msgspec.convert(data, Config, dec_hook=_secret)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {_explain(str(error), data)}") from None
-    problem = config.kite.problem() or config.alerts.problem()
+    problem = (
+        config.kite.problem()
+        or config.alerts.problem()
+        or config.login.problem(config.session.elsewhere)
+    )
     if problem:
         raise ConfigError(f"{path}: {problem}")
     return config
@@ -377,6 +410,7 @@ _FORMS = {
     "redirect_url": "write the URL that is registered for the app, with http:// or https://",
     "ws_url": "write a URL that starts with wss://",
     "rest_prefix": "write a path, such as /oms, without a slash at its end",
+    "at": "write a time of the day in India as HH:MM, such as 08:00",
     "listen": "write ADDRESS:PORT with an address of this host, such as 127.0.0.1:8787",
     "tcp": "write tcp://ADDRESS:PORT with an address of this host, such as tcp://127.0.0.1:5556",
 }

@@ -63,6 +63,7 @@ OPEN_STATES = (LinkState.PRIMING, LinkState.LIVE)
 
 Cause = Literal["", "session", "socket", "network", "limit", "entitlement"]
 SessionWord = Literal["absent", "unknown", "valid", "refused", "unverified"]
+Elsewhere = Literal["wait", "alert", "command"]  # what is done when somebody else logged in
 Override = Literal["auto", "websocket", "rest", "paused"]
 GrantSource = Literal["websocket", "rest", "none"]
 
@@ -121,6 +122,10 @@ class SessionFacts:
     next_check_ns: int = 0
     valid_utc_ns: int = 0
     valid_fingerprint: str = ""
+    # A session that was good was refused, and no flush lay between: when, and when it was last
+    # seen good. 0 for neither.
+    elsewhere_utc_ns: int = 0
+    good_until_utc_ns: int = 0
     user_id: str | None = None
     user_name: str | None = None
     detail: str = ""

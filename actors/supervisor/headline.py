@@ -5,7 +5,7 @@ Both are derived from the facts after every step, so nothing can be said twice.
 """
 
 from kitefeed.actors.policy import market
-from kitefeed.actors.supervisor import held, rest
+from kitefeed.actors.supervisor import held, rest, session
 from kitefeed.actors.supervisor.facts import (
     LOSSES_TOLERATED,
     POLL_PERIOD_NS,
@@ -143,7 +143,8 @@ def _live_reason(s: State) -> str:
         return held.sentence(s) or "streaming"
     if s.session.fingerprint not in _logins(s):
         return "streaming with the session before; the new login is refused: log in again"
-    return "streaming, but Kite refuses the session: log in before the next reconnect"
+    why = session.elsewhere(s.session) or "Kite refuses the session"
+    return f"streaming, but {why}: log in before the next reconnect"
 
 
 def _logins(s: State) -> set[str]:
@@ -162,7 +163,19 @@ def _login_reason(s: State) -> str:
         return s.session.problem
     if s.session.word == "absent":
         return f"there is no session: {LOGIN}"
-    return f"{_part(s)}Kite refuses the session (expired, or another login replaced it): {LOGIN}"
+    why = session.elsewhere(s.session) or (
+        "Kite refuses the session (expired, or another login replaced it)"
+    )
+    return f"{_part(s)}{why}: {_what_now(s)}"
+
+
+def _what_now(s: State) -> str:
+    """What happens when a session has ended, as `session.elsewhere` says."""
+    if s.session.elsewhere_utc_ns and s.elsewhere == "wait":
+        return f"waiting for a new session; else {LOGIN}"
+    if s.session.elsewhere_utc_ns and s.elsewhere == "command":
+        return f"login.command is asked for a new one; else {LOGIN}"
+    return LOGIN
 
 
 def _rest_reason(s: State) -> str:
@@ -264,9 +277,10 @@ def _session_conditions(s: State) -> dict[str, str]:
     elif word in ("unknown", "unverified"):
         found.update({k: "" for k in ("login_required", "new_login_refused") if k in s.conditions})
     elif word == "refused" and fingerprint in _logins(s):
+        why = session.elsewhere(s.session)
         found["session_refused"] = (
-            "Kite refuses the session while its socket still streams: log in before the next "
-            f"reconnect: {LOGIN}"
+            f"Kite refuses the session while its socket still streams{f' ({why})' if why else ''}: "
+            f"log in before the next reconnect: {_what_now(s)}"
         )
     is_other = fingerprint not in {s.login_fingerprint, *_logins(s)}
     if word == "refused" and is_other:
@@ -297,6 +311,7 @@ def _say_conditions(s: State) -> None:
         if key not in s.conditions:
             s.conditions[key] = s.now_ns
             is_mild = key in ("session_refused", "calendar", "instruments", "held")
+            is_mild |= s.is_waiting_elsewhere and key == "login_required"
             s.order(Say("warning" if is_mild else "error", f"{text} condition={key}"))
     for key in [key for key in s.conditions if key not in found]:
         since_ns = s.conditions.pop(key)

@@ -35,6 +35,7 @@ from kitefeed.actors.supervisor.facts import (
     ActorUp,
     Clock,
     Command,
+    Elsewhere,
     Instruments,
     Ladders,
     Operate,
@@ -78,12 +79,14 @@ class Supervisor:
         jitter: Callable[[], float],
         misconfigured: str | None = None,
         capacity: Capacity = WHOLE_KEY,
+        elsewhere: Elsewhere = "alert",
     ) -> None:
         ladders = Ladders(Ladder(backoff_s), Ladder(NETWORK_LADDER_S), Ladder(backoff_s))
         self.state = State(
             now_ns, utc_ns, market, ladders, persisted, jitter, misconfigured, capacity
         )
         self.state.settled_ns = now_ns + SETTLE_NS
+        self.state.elsewhere = elsewhere
         self.counters: Counter[str] = Counter(dict.fromkeys((*_COUNTED.values(), "logins"), 0))
 
     @property

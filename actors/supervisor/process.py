@@ -70,6 +70,7 @@ class Shell:
             jitter=random.random,
             misconfigured=runtime.misconfigured,
             capacity=capacity,
+            elsewhere=config.session.elsewhere,
         )
         self._subscriptions = Subscriptions(
             config.instruments, config.canaries, config.mode, persisted.subscriptions, capacity,

@@ -70,6 +70,7 @@ def status(
         tcp_feed=tcp_feed,
         instrument_list=msgspec.structs.replace(s.list, kept=dict(subscriptions.kept)),
         held=held.status(s),
+        elsewhere_utc_s=s.session.elsewhere_utc_ns / 1e9 or None,
     )
 
 

@@ -75,6 +75,7 @@ def _replace(s: State, facts: SessionFacts, fingerprint: str | None) -> None:
     facts.request_id = facts.request_until_ns = facts.next_check_ns = 0
     facts.detail = ""
     facts.user_id = facts.user_name = None
+    facts.elsewhere_utc_ns = facts.good_until_utc_ns = 0
     if fingerprint:
         facts.next_check_ns = s.now_ns
 
@@ -117,7 +118,9 @@ def _conclude(s: State, facts: SessionFacts, verdict: m.Verdict, detail: str) ->
     if verdict == "valid" and facts.fingerprint:
         facts.valid_fingerprint, facts.valid_utc_ns = facts.fingerprint, s.utc_ns
         facts.refused.pop(facts.fingerprint, None)
+        facts.elsewhere_utc_ns = facts.good_until_utc_ns = 0
     elif verdict == "refused":
+        _note_elsewhere(s, facts)
         facts.refused[facts.fingerprint or ""] = detail
         if facts.valid_fingerprint == facts.fingerprint:
             facts.valid_utc_ns = 0
@@ -127,6 +130,24 @@ def _conclude(s: State, facts: SessionFacts, verdict: m.Verdict, detail: str) ->
         elif verdict == "refused":
             _forget_valid(s, facts)
         s.verdict_news = verdict
+
+
+def _note_elsewhere(s: State, facts: SessionFacts) -> None:
+    """Kite ends a session at its daily flush; at any other time somebody else did."""
+    was_good = facts.valid_utc_ns and facts.valid_fingerprint == facts.fingerprint
+    if was_good and not market.is_flush_between(facts.valid_utc_ns, s.utc_ns):
+        facts.elsewhere_utc_ns, facts.good_until_utc_ns = s.utc_ns, facts.valid_utc_ns
+
+
+def elsewhere(facts: SessionFacts) -> str:
+    """That somebody else ended the session, and when; "" when nobody did."""
+    if not facts.elsewhere_utc_ns:
+        return ""
+    good, ended = map(market.to_ist, (facts.good_until_utc_ns, facts.elsewhere_utc_ns))
+    return (
+        "somebody else logged in with this app, or logged out at Kite: the session was good at "
+        f"{good:%H:%M:%S} and refused at {ended:%H:%M:%S} IST, which is no time of Kite's flush"
+    )
 
 
 def _remember_valid(s: State, facts: SessionFacts) -> None:

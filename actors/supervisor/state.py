@@ -7,6 +7,7 @@ from kitefeed.actors.supervisor.facts import (
     OBSERVED_OPEN_NS,
     Command,
     Dial,
+    Elsewhere,
     Ladders,
     Override,
     Persist,
@@ -74,6 +75,7 @@ class State:
         self.trading_segments: frozenset[int] = frozenset()
         self.actors_up: set[Role] = set()
         self.consecutive_403 = 0
+        self.elsewhere: Elsewhere = "alert"
         self.is_socket_refusal = False  # the refusals are the socket's alone: the session is good
         self.has_no_entitlement = False
         self.started_ns = now_ns
@@ -108,6 +110,11 @@ class State:
 
     def say(self, text: str) -> None:
         self.commands.append(Say("info", text))
+
+    @property
+    def is_waiting_elsewhere(self) -> bool:
+        """Somebody else logged in, and the user wants to be left in peace about it."""
+        return self.elsewhere == "wait" and self.session.elsewhere_utc_ns > 0
 
     # --- time -------------------------------------------------------------------------------
 

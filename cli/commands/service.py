@@ -17,7 +17,7 @@ LIVED_S_MIN = 5.0
 @click.command(hidden=True)
 @click.argument("name", type=click.Choice(list(SERVICES)), metavar="NAME")
 def service(name: str) -> int:
-    """Run one service: gateway, kite_endpoint, notifier.
+    """Run one service: gateway, kite_endpoint, login, notifier.
 
     supervisord starts these; by hand only to look at one of them.
     """

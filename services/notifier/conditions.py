@@ -14,6 +14,7 @@ FREE_MB_MIN = 50  # an instrument list has 30, and is written beside the old one
 # From here on readiness is looked at, so that what lacks for GRACE_READY_NS is told at READY_AT.
 GRACE_READY_NS = 30 * S
 READY_FROM = time(READY_AT.hour, READY_AT.minute - 1, 60 - GRACE_READY_NS // S)
+ELSEWHERE_NS = 900 * S  # so long a login elsewhere may be somebody's own, who comes back
 FETCHING_NS = 600 * S  # a list is fetched again after 5, 15, 30, then every 60 s
 # The headlines of a feed that is as it should be, and those of one that gives fresh prices.
 WELL = ("live", "rest", "closed", "paused")
@@ -28,12 +29,14 @@ class Facts(NamedTuple):
 
     status: the feed as any program reads it. is_heard: see `is_fed` of its heartbeat.
     report: None when the supervisor does not answer. free_mb: of state_dir; None when unknown.
+    waits_elsewhere: who logs in elsewhere brings the session back, as `session.elsewhere` says.
     """
 
     status: Status
     is_heard: bool
     report: m.StatusReport | None
     free_mb: float | None = None
+    waits_elsewhere: bool = False
 
 
 class Condition(NamedTuple):
@@ -85,7 +88,8 @@ def _of_feed(facts: Facts) -> list[tuple[Code, Condition]]:
     status, report = facts.status, facts.report
     since = status.since_utc_ns or None
     if status.feed == "login_required":
-        return [(Code.LOGIN, Condition(_sentence(status.reason), 5 * S, since))]
+        grace_ns = ELSEWHERE_NS if _is_elsewhere(facts) else 5 * S
+        return [(Code.LOGIN, Condition(_sentence(status.reason), grace_ns, since))]
     if status.feed == "no_entitlement":
         return [(Code.NO_ENTITLEMENT, Condition(_sentence(status.reason), 5 * S, since))]
     if status.feed in FED and status.session in ("refused", "absent"):
@@ -93,7 +97,7 @@ def _of_feed(facts: Facts) -> list[tuple[Code, Condition]]:
             "Kite refuses the session, but its socket still streams: prices are fresh, and are "
             "lost at the next reconnect."
         )
-        return [(Code.LOGIN, Condition(what, 30 * S))]
+        return [(Code.LOGIN, Condition(what, ELSEWHERE_NS if _is_elsewhere(facts) else 30 * S))]
     if status.feed == "rest" and status.override != "rest":
         return [(Code.REST, Condition(_sentence(status.reason), 30 * S, since))]
     if lost := _lost(facts):
@@ -102,6 +106,11 @@ def _of_feed(facts: Facts) -> list[tuple[Code, Condition]]:
         what = "The daemon's supervisor does not answer: what happens next is decided by nobody."
         return [(Code.LOST, Condition(what, 60 * S))]
     return []
+
+
+def _is_elsewhere(facts: Facts) -> bool:
+    report = facts.report
+    return facts.waits_elsewhere and report is not None and report.elsewhere_utc_s is not None
 
 
 def _lost(facts: Facts) -> str:

@@ -156,7 +156,8 @@ class Notifier:
             self._free_mb = self._measure_disk()
         status, heard = self._feed.status, self._feed.heartbeat
         is_heard = heard is not None and is_fed(heard)
-        return Facts(status, is_heard, self._report, self._free_mb)
+        waits = self._settings.config.session.elsewhere == "wait"
+        return Facts(status, is_heard, self._report, self._free_mb, waits)
 
     def _ask(self) -> m.StatusReport | None:
         """What `kitefeed status` shows; None when the supervisor does not answer."""

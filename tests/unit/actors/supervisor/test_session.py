@@ -1,9 +1,13 @@
 """Sessions that are replaced, refused or without data while something else is under way."""
 
+from datetime import datetime
 from pathlib import Path
 
-from kitefeed.actors.supervisor import report
-from kitefeed.actors.supervisor.facts import LinkState, Operate, RetryNow
+import pytest
+
+from kitefeed.actors.policy.market import IST
+from kitefeed.actors.supervisor import report, session
+from kitefeed.actors.supervisor.facts import Clock, Elsewhere, LinkState, Operate, RetryNow
 from kitefeed.actors.supervisor.roster import Roster
 from kitefeed.actors.supervisor.shards import Capacity
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
@@ -393,3 +397,67 @@ def test_each_session_is_reported_with_what_kite_made_of_it() -> None:
         ("first", "valid", True),
         ("older", "unknown", False),
     ]
+
+
+# --- who ended it -------------------------------------------------------------------------------
+
+
+def ended(*, good: str, refused: str, rule: Elsewhere = "alert") -> Bench:
+    """A session seen good at the one time (November 2026, IST), and refused at the other."""
+    begin, end = (datetime.fromisoformat(f"2026-11-{at}").replace(tzinfo=IST)
+                  for at in (good, refused))  # fmt: skip
+    bench = Bench(at=begin)
+    bench.machine.state.elsewhere = rule
+    bench.up()
+    bench.login()
+    bench.validate("valid")
+    bench.step_clock((end - begin).total_seconds() - 1)
+    bench.feed(Clock(bench.utc_ns))
+    bench.feed(RetryNow())
+    bench.wait(1)
+    session.refused_elsewhere(bench.machine.state, "first", "Token is invalid")
+    bench.feed(Clock(bench.utc_ns))
+    return bench
+
+
+@pytest.mark.parametrize(
+    ("good", "refused"),
+    [("23 09:20", "23 11:05"), ("23 07:40", "23 23:00"), ("23 16:00", "24 05:30")],
+)
+def test_a_session_that_dies_between_two_flushes_was_ended_by_somebody_else(
+    good: str, refused: str
+) -> None:
+    reason = ended(good=good, refused=refused).state.reason
+    assert "somebody else logged in" in reason
+    assert f"good at {good[3:]}" in reason
+    assert f"refused at {refused[3:]}" in reason
+
+
+@pytest.mark.parametrize(
+    ("good", "refused"),
+    [("23 09:20", "24 06:10"), ("23 16:00", "24 09:00"), ("23 06:30", "23 07:20"),
+     ("23 07:31", "23 07:34"), ("23 06:30", "23 12:00"), ("20 12:00", "23 05:00")],
+)  # fmt: skip
+def test_a_session_that_kites_flush_may_have_ended_is_blamed_on_nobody(
+    good: str, refused: str
+) -> None:
+    reason = ended(good=good, refused=refused).state.reason
+    assert "somebody else" not in reason
+    assert "expired" in reason
+
+
+def test_who_waits_for_the_other_program_has_a_warning_and_no_error() -> None:
+    waiting = ended(good="23 09:20", refused="23 11:05", rule="wait")
+    assert not any("login_required" in text for text in waiting.errors())
+    assert "waiting for a new session" in waiting.state.reason
+    alerted = ended(good="23 09:20", refused="23 11:05")
+    assert any("login_required" in text for text in alerted.errors())
+
+
+def test_the_next_login_ends_what_is_said_of_somebody_else() -> None:
+    bench = ended(good="23 09:20", refused="23 11:05")
+    assert bench.machine.state.session.elsewhere_utc_ns
+    bench.login("second")
+    assert not bench.machine.state.session.elsewhere_utc_ns
+    bench.validate("refused")
+    assert "somebody else" not in bench.state.reason
