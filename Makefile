@@ -10,7 +10,7 @@ WORKERS ?= 4
 # Hundreds of processes are started: without bytecode each of them would compile all modules anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-browser check bench faults soak simulate-days format clean
+.PHONY: demo test test-browser pictures check bench faults soak simulate-days format clean
 
 demo: $(STAMP)  ## live prices, a broken session, and the way back, narrated
 	@$(BIN)/kitefeed demo $(ARGS)
@@ -28,6 +28,9 @@ ifeq ($(BROWSER),)
 else
 	BROWSER=$(BROWSER) $(BIN)/python -m pytest -m browser tests/browser $(ARGS)
 endif
+
+pictures: $(VENV)/.browser  ## the pictures of README and docs, from a demo that runs
+	BROWSER=$(BROWSER) $(BIN)/python -m tests.browser.pictures
 
 check: $(STAMP)  ## format, lint, strict types
 	$(BIN)/ruff format --check .

@@ -1,7 +1,7 @@
 """What the demo shows: a live table on a terminal, plain lines anywhere else."""
 
 import sys
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
@@ -10,6 +10,9 @@ from kitefeed.cli.demo_story import Scene
 from kitefeed.cli.price_table import price_table
 from kitefeed.cli.prices import Row
 from kitefeed.protocol.messages import StatusReport
+
+if TYPE_CHECKING:
+    from rich.console import Group
 
 SHOWN_IN_LINE = 4  # instruments; more would wrap
 PRICES_EVERY = 8  # updates of half a second: a line of prices each 4 s
@@ -101,13 +104,15 @@ class TableScreen:
         self._scene = Group(head, reason, price_table(scene.rows))
         self._draw()
 
-    def _draw(self) -> None:
+    def drawn(self) -> "Group":
         from rich.console import Group
         from rich.text import Text
 
         page = Text.assemble("in a browser: ", (self._page, f"underline link {self._page}"))
-        told = Text(f"\n{self._sentence}", style="bold")
-        self._live.update(Group(self._scene, page, told), refresh=True)
+        return Group(self._scene, page, Text(f"\n{self._sentence}", style="bold"))
+
+    def _draw(self) -> None:
+        self._live.update(self.drawn(), refresh=True)
 
     def close(self) -> None:
         self._live.stop()

@@ -1,39 +1,53 @@
-"""The course of a price while the gateway read it: one point a minute, for a sparkline. Pure."""
+"""The course of a price while the gateway read it, for a sparkline. Pure."""
 
-from collections import deque
-
-POINTS_MAX = 900  # minutes: the longest session, of commodities, has 870
+POINTS_MAX = 300
+STEP_S = 5  # between points, at first: a line in its first minutes is one, too
 INSTRUMENTS_MAX = 2_000
-MINUTE_S = 60
 
 Point = tuple[int, float]
-"""A minute (UTC epoch seconds at its beginning) and the last price in it."""
+"""When a step began (UTC epoch seconds), and the last price in it."""
 
 
 class History:
-    """Points of a day; those of the day before go when the first of a new one comes."""
+    """Courses of a day; that of the day before ends when the first price of a new one comes."""
 
     def __init__(self) -> None:
-        self._points: dict[str, deque[Point]] = {}
+        self._courses: dict[str, _Course] = {}
 
     def note(self, instrument: str, price: float, utc_s: float) -> None:
-        points = self._points.get(instrument)
-        if points is None:
-            if len(self._points) >= INSTRUMENTS_MAX:
-                del self._points[next(iter(self._points))]
-            points = self._points[instrument] = deque(maxlen=POINTS_MAX)
-        minute = int(utc_s) // MINUTE_S * MINUTE_S
-        if points and _day(points[-1][0]) != _day(minute):
-            points.clear()
-        if points and points[-1][0] == minute:
-            points[-1] = (minute, price)
-        else:
-            points.append((minute, price))
+        course = self._courses.get(instrument)
+        if course is None or course.day != _day(utc_s):
+            if course is None and len(self._courses) >= INSTRUMENTS_MAX:
+                del self._courses[next(iter(self._courses))]
+            course = self._courses[instrument] = _Course(_day(utc_s))
+        course.note(price, utc_s)
 
     def points(self, instrument: str) -> list[Point]:
-        return list(self._points.get(instrument, ()))
+        course = self._courses.get(instrument)
+        return course.points if course else []
 
 
-def _day(utc_s: int) -> int:
+class _Course:
+    """Points a step apart. When there are too many the step is doubled, so that they always are of
+    the whole day."""
+
+    def __init__(self, day: int) -> None:
+        self.day = day
+        self.points: list[Point] = []
+        self._step_s = STEP_S
+
+    def note(self, price: float, utc_s: float) -> None:
+        point = (int(utc_s) // self._step_s * self._step_s, price)
+        if self.points and self.points[-1][0] >= point[0]:
+            self.points[-1] = (self.points[-1][0], price)
+            return
+        self.points.append(point)
+        if len(self.points) > POINTS_MAX:
+            self._step_s *= 2
+            last_of_each = {at // self._step_s * self._step_s: price for at, price in self.points}
+            self.points = list(last_of_each.items())
+
+
+def _day(utc_s: float) -> int:
     """In India, which is 5:30 ahead."""
-    return (utc_s + 19_800) // 86_400
+    return (int(utc_s) + 19_800) // 86_400

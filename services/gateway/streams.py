@@ -58,7 +58,7 @@ class EventNews(msgspec.Struct, tag="events", tag_field="type"):
 
 
 class HistoryNews(msgspec.Struct, tag="history", tag_field="type"):
-    """The course of the day, a point a minute, of instruments that were subscribed to just now."""
+    """The course of the day (`history.py`) of instruments that were subscribed to just now."""
 
     history: dict[str, list[Point]]
 

@@ -2,81 +2,21 @@
 
 import os
 import signal
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api", reason="`make test-browser` installs it")
+pytest.importorskip("playwright.sync_api", reason="`make test-browser` installs it")
 
-from axe_playwright_python.sync_playwright import Axe  # noqa: E402
-from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: E402
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
 
-from tests.integration.rig import INSTRUMENTS, Rig  # noqa: E402
-from tests.integration.test_gateway import free_port  # noqa: E402
+from tests.browser.house import LIVE_MS, House, MockedStream, end_session, marks, opened
+from tests.integration.rig import INSTRUMENTS
+from tests.support import eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes, pytest.mark.timeout(180)]
-LIVE_MS = 30_000
 PAGE_BYTES_MAX = 60_000
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as tools:
-        # As root Chromium has no sandbox of its own.
-        found = tools.chromium.launch(
-            executable_path=os.environ.get("BROWSER") or None, args=["--no-sandbox"]
-        )
-        yield found
-        found.close()
-
-
-class House:
-    """A daemon with a gateway, whose simulated Kite redirects to the page."""
-
-    def __init__(self, rig: Rig, port: int) -> None:
-        self.rig = rig
-        self.url = f"http://127.0.0.1:{port}/"
-
-
-@pytest.fixture(scope="module")
-def house() -> Iterator[House]:
-    port = free_port()
-    redirect = f"http://127.0.0.1:{port}/login/redirect"
-    with Rig(
-        gateway=f"127.0.0.1:{port}",
-        kite=f'redirect_url = "{redirect}"',
-        simulator_options=("--redirect-url", redirect),
-    ) as rig:
-        rig.start()
-        yield House(rig, port)
-
-
-@pytest.fixture
-def page(house: House, browser: Browser) -> Iterator[Page]:
-    """At the page, which is live; nothing that the browser complains about is forgiven."""
-    house.rig.simulator.fault("clear")
-    house.rig.until("live", 40)
-    context = browser.new_context()
-    found = context.new_page()
-    complaints: list[str] = []
-    found.on("pageerror", lambda error: complaints.append(str(error)))
-    found.on("console", lambda line: line.type == "error" and complaints.append(line.text))
-    found.goto(house.url)
-    expect(found.locator("#word")).to_have_text("LIVE", timeout=LIVE_MS)
-    yield found
-    context.close()
-    # A refused login is an answer of 403, which the browser notes.
-    assert [line for line in complaints if "status of 403" not in line] == []
-
-
-def end_session(house: House) -> None:
-    house.rig.simulator.post("fault", {"name": "kill", "app": 1})
-    house.rig.simulator.fault("drop_ws", "1000")
-
-
-def marks(page: Page) -> set[str]:
-    return set(page.locator("#rows .mark").all_inner_texts())
 
 
 def test_the_watchlist_shows_what_is_configured_and_live(page: Page) -> None:
@@ -118,6 +58,44 @@ def test_a_wrong_secret_is_told_and_changes_nothing(house: House, page: Page) ->
     page.click("text=Back to kitefeed")
     expect(page.locator("#word")).to_have_text("LOGIN NEEDED", timeout=10_000)
     house.rig.log_in(house.rig.simulator.login())
+
+
+def test_a_page_outlives_its_gateway_and_tells_and_logs_in_as_before(
+    house: House, page: Page
+) -> None:
+    page.evaluate("window.sameDocument = true")
+    before = house.rig.pid_of("gateway")
+    os.kill(before, signal.SIGKILL)
+    eventually(lambda: house.rig.pid_of("gateway") not in (0, before), 15)
+    expect(page.locator("#word")).to_have_text("LIVE", timeout=LIVE_MS)
+    end_session(house)
+    expect(page.locator(".toast").last).to_contain_text("Login needed", timeout=15_000)
+    page.click("#login")
+    page.fill("#secret-text", house.rig.simulator.ready["api_secret"])
+    assert page.evaluate("window.sameDocument") is True
+    page.click("#secret button.primary")
+    expect(page.locator("#word")).to_have_text("LIVE", timeout=LIVE_MS)
+
+
+def test_a_dead_token_on_a_live_stream_stays_live_and_offers_a_login(
+    house: House, browser: Browser
+) -> None:
+    health = {"is_healthy": True, "feed": "live", "source": "websocket", "session": "valid",
+              "reason": "streaming", "retry_in_s": None, "user_id": "AB1234"}  # fmt: skip
+    with opened(browser) as page:
+        stream = MockedStream(page, house.url)
+
+        def told(session: str, sentence: str) -> bool:
+            stream.say("feed", health=health | {"session": session})
+            stream.pulse()
+            return sentence in page.locator("#next").inner_text()
+
+        eventually(lambda: told("valid", "Logged in as"), 10, every_s=0.2)
+        expect(page.locator("#word")).to_have_text("LIVE")
+        expect(page.locator("#login")).to_be_hidden()
+        eventually(lambda: told("refused", "log in before"), 10, every_s=0.2)
+        expect(page.locator("#word")).to_have_text("LIVE")
+        expect(page.locator("#login")).to_be_visible()
 
 
 def test_a_redirect_that_nobody_asked_for_is_refused(house: House, page: Page) -> None:
@@ -175,7 +153,7 @@ def test_pausing_asks_first_and_says_what_will_happen(house: House, page: Page) 
 @pytest.mark.parametrize("width", [390, 1200])
 def test_axe_finds_nothing_serious(house: House, browser: Browser, scheme: Any, width: int) -> None:
     house.rig.simulator.fault("clear")
-    house.rig.until("live", 40)
+    house.until("live")
     context = browser.new_context(
         color_scheme=scheme, viewport={"width": width, "height": 900}, bypass_csp=True
     )

@@ -4,20 +4,21 @@ import * as words from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const given = JSON.parse($("given").textContent);
-const EVENTS_SHOWN = 100, TOASTS_MAX = 3, TOAST_MS = 12000, STATUS_MS = 2000, LOOK_MS = 250;
+const EVENTS_SHOWN = 100, SEEN_MAX = 1000, TOASTS_MAX = 3, TOAST_MS = 12000, STATUS_MS = 2000, LOOK_MS = 250;
 
 let health = given.health, healthAt = performance.now();
-let report = null, lastFreshMs = 0, lastEvent = 0, knowsEvents = false;
+let report = null, lastFreshMs = 0, knowsEvents = false;
+const seen = new Set(); // events; a gateway that was restarted numbers its own from 1 again
 const hasSecret = given.has_secret;
 const connection = new Connection(heard);
 const list = new Watchlist($("rows"), $("empty"), given.instruments, (names) => connection.want(names));
 $("version").textContent = given.version;
-$("redirect").textContent = given.redirect_url;
+for (const place of document.querySelectorAll(".redirect")) place.textContent = given.redirect_url;
 
 function heard(message) {
   switch (message.type) {
     case "feed": health = message.health; healthAt = performance.now(); break;
-    case "quotes": list.quotes(message.quotes); break;
+    case "quotes": return list.quotes(message.quotes);
     case "history": list.history(message.history); break;
     case "events": message.events.forEach((event) => happened(event, knowsEvents)); knowsEvents = true; break;
     case "refused": list.refused(message.refused); if (message.refused[""]) problem(message.refused[""]); break;
@@ -35,7 +36,8 @@ function look() {
   const told = words.verdict(shown, {
     silent,
     nextOpen: report?.next_open ? Date.parse(report.next_open) : 0,
-    lastFreshMs,
+    lastFreshMs: lastFreshMs || list.newestMs,
+    nowMs,
     heartbeatAge: connection.heartbeatAge === null ? null : connection.heartbeatAge + (performance.now() - connection.pulseAt) / 1000,
   });
   const lost = told.word === "LOST";
@@ -44,12 +46,22 @@ function look() {
   set("word", told.word);
   set("reason", told.reason);
   set("next", told.next);
-  $("login").hidden = lost || health.feed !== "login_required";
+  const isFirst = !lost && (!given.has_api_key || health.session === "absent");
+  $("first").hidden = !isFirst;
+  $("login").hidden = lost || isFirst || !["absent", "refused"].includes(health.session);
   set("pause", health.feed === "paused" ? "Go on" : "Pause");
   set("clock", silent ? "--:--:--" : words.timeOf(nowMs));
   document.title = `${told.word} · kitefeed`;
   list.age(!lost, health.feed === "closed", nowMs);
 }
+
+$("step-app").classList.toggle("done", given.has_api_key);
+$("step-key").classList.toggle("done", given.has_api_key);
+$("first-login").disabled = !given.has_api_key;
+$("copy").onclick = async () => {
+  await navigator.clipboard.writeText(given.redirect_url);
+  set("copy", "Copied");
+};
 
 function set(id, text) {
   const element = $(id);
@@ -62,8 +74,11 @@ document.addEventListener("visibilitychange", look);
 // --- what happened ----------------------------------------------------------------------------
 
 function happened(event, isNews) {
-  if (event.number <= lastEvent) return;
-  lastEvent = event.number;
+  const key = `${event.number} ${event.at_utc_s}`;
+  if (seen.has(key)) return;
+  if (!seen.size) $("events").replaceChildren();
+  seen.add(key);
+  if (seen.size > SEEN_MAX) seen.delete(seen.values().next().value);
   const lasted = event.lasted_s === null ? "" : ` (after ${words.span(event.lasted_s)})`;
   const item = document.createElement("li");
   const time = document.createElement("time");
@@ -147,10 +162,14 @@ status();
 
 // --- buttons ----------------------------------------------------------------------------------
 
-async function post(path, body) {
+async function post(path, body, isFirst = true) {
   const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json", "X-Kitefeed-Page": given.page_token }, body: JSON.stringify(body) });
   const text = await answer.text();
-  if (answer.status === 403) throw new Error("This page is older than the gateway: load it again.");
+  if (answer.status === 403 && isFirst) { // the gateway was restarted since, and gives another token to its page
+    const page = new DOMParser().parseFromString(await (await fetch("/")).text(), "text/html");
+    given.page_token = JSON.parse(page.getElementById("given").textContent).page_token;
+    return post(path, body, false);
+  }
   if (!answer.ok) throw new Error(text.trim());
   return text;
 }
@@ -184,7 +203,7 @@ $("source").onchange = async (event) => {
   else status();
 };
 
-$("login").onclick = () => (hasSecret ? login({}) : askSecret());
+$("login").onclick = $("first-login").onclick = () => (hasSecret ? login({}) : askSecret());
 
 async function login(body) {
   try {

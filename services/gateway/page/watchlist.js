@@ -3,7 +3,7 @@
 import * as words from "./words.js";
 
 const KEY = "kitefeed.watchlist";
-const POINTS_MAX = 900;
+const POINTS_MAX = 300, STEP_S = 5; // as the gateway: points 5 s apart, twice that when there are too many
 
 export class Watchlist {
   constructor(body, empty, first, changed) {
@@ -12,6 +12,7 @@ export class Watchlist {
     this.changed = changed; // called with the names when they change
     this.rows = new Map();
     this.names = [];
+    this.looked = [false, false, 0]; // what `age` was told last
     for (const name of stored() ?? first) this.add(name, false);
     this.show();
   }
@@ -44,18 +45,31 @@ export class Watchlist {
   show(isNews) {
     for (const name of this.names) this.body.append(this.rows.get(name).element);
     this.empty.hidden = this.names.length > 0;
+    this.body.parentElement.hidden = !this.empty.hidden;
     if (isNews) store(this.names);
     this.changed(this.names);
   }
 
-  quotes(list) { for (const quote of list) this.rows.get(quote.instrument)?.take(quote); }
+  // When the newest value was received, by the server's clock; 0 while there is none.
+  get newestMs() { return Math.max(0, ...[...this.rows.values()].map((row) => row.receivedMs)); }
+
+  quotes(list) {
+    for (const quote of list) {
+      const row = this.rows.get(quote.instrument);
+      row?.take(quote);
+      row?.age(...this.looked);
+    }
+  }
 
   history(courses) { for (const [name, points] of Object.entries(courses)) this.rows.get(name)?.draw(points); }
 
   refused(reasons) { for (const [name, reason] of Object.entries(reasons)) this.rows.get(name)?.refuse(reason); }
 
   // `trusted`: the server was heard just now, and so was the daemon.
-  age(trusted, isClosed, nowMs) { for (const row of this.rows.values()) row.age(trusted, isClosed, nowMs); }
+  age(...looked) {
+    this.looked = looked;
+    for (const row of this.rows.values()) row.age(...looked);
+  }
 }
 
 class Row {
@@ -63,6 +77,8 @@ class Row {
     this.name = name;
     this.quote = null;
     this.points = [];
+    this.step = STEP_S;
+    this.receivedMs = 0;
     const row = (this.element = document.createElement("tr"));
     row.dataset.fresh = "none";
     const colon = name.indexOf(":");
@@ -105,14 +121,22 @@ class Row {
 
   draw(points) {
     this.points = points;
+    this.step = points.reduce((least, [at], next) => Math.min(least, next ? at - points[next - 1][0] : Infinity), Infinity);
+    this.step = Math.max(STEP_S, Number.isFinite(this.step) ? this.step : STEP_S);
     this.line();
   }
 
   note(nowMs) {
-    const minute = Math.floor(nowMs / 60000) * 60, last = this.points.at(-1);
-    if (last && last[0] === minute) last[1] = this.quote.last_price;
-    else this.points.push([minute, this.quote.last_price]);
-    if (this.points.length > POINTS_MAX) this.points.shift();
+    const at = Math.floor(nowMs / 1000 / this.step) * this.step, last = this.points.at(-1);
+    if (last && last[0] >= at) {
+      last[1] = this.quote.last_price; // drawn with the next point: drawing is what a page costs
+      return;
+    }
+    this.points.push([at, this.quote.last_price]);
+    if (this.points.length > POINTS_MAX) {
+      this.step *= 2;
+      this.points = this.points.filter(([at], next) => this.points[next + 1] === undefined || Math.floor(at / this.step) !== Math.floor(this.points[next + 1][0] / this.step));
+    }
     this.line();
   }
 
@@ -132,9 +156,12 @@ class Row {
       return;
     }
     const seconds = quote.age_s + (performance.now() - quote.at) / 1000;
-    this.old.textContent = words.span(seconds);
+    this.receivedMs = quote.receivedMs ??= nowMs - seconds * 1000;
+    const age = words.age(seconds);
+    if (this.old.textContent !== age) this.old.textContent = age;
     const fresh = trusted && quote.fresh;
-    this.element.dataset.fresh = fresh ? "yes" : trusted && isClosed ? "closed" : "no";
+    const kind = fresh ? "yes" : trusted && isClosed ? "closed" : "no";
+    if (this.element.dataset.fresh !== kind) this.element.dataset.fresh = kind;
     if (fresh) this.say(quote.source === "rest" ? "rest" : "live", quote.source === "rest" ? "polled" : "live");
     else if (trusted && isClosed) this.say("calm", "last of session");
     else this.say("bad", "not live");
@@ -143,8 +170,8 @@ class Row {
 
   say(tone, text, title = "") {
     if (this.mark.textContent !== text) this.mark.textContent = text;
-    this.mark.className = `mark ${tone}`;
-    this.mark.title = title;
+    if (this.mark.className !== `mark ${tone}`) this.mark.className = `mark ${tone}`;
+    if (this.mark.title !== title) this.mark.title = title;
   }
 }
 

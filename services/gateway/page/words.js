@@ -3,7 +3,7 @@ const zone = "Asia/Kolkata";
 const clock = new Intl.DateTimeFormat("en-GB", { timeZone: zone, hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const short = new Intl.DateTimeFormat("en-GB", { timeZone: zone, hour: "2-digit", minute: "2-digit" });
 const day = new Intl.DateTimeFormat("en-GB", { timeZone: zone, weekday: "short", hour: "2-digit", minute: "2-digit" });
-const prices = {};
+const prices = {}, HALF_DAY_MS = 43_200_000;
 
 export const timeOf = (ms) => clock.format(ms);
 export const minuteOf = (ms) => short.format(ms);
@@ -28,22 +28,28 @@ export function span(seconds) {
   return `${Math.floor(seconds / 3600)} h ${String(Math.round((seconds % 3600) / 60)).padStart(2, "0")}`;
 }
 
+// Whole seconds: a tenth is nobody's, and each change of fifty rows costs.
+export const age = (seconds) => (seconds < 10 ? `${Math.round(Math.max(0, seconds))} s` : span(seconds));
+
 // Without the commands for a terminal that a reason ends with: the page has buttons.
 export const forPeople = (text) => text.replace(/[:;,]? ?`.*$/, "");
 
 // What the badge says. `health`: the server's; `age`: how long ago it was said, in seconds.
-export function verdict(health, { silent, nextOpen, lastFreshMs, heartbeatAge }) {
+export function verdict(health, { silent, nextOpen, lastFreshMs, nowMs, heartbeatAge }) {
   if (silent) return { tone: "bad", word: "LOST", reason: "This page hears nothing from kitefeed: no price here can be trusted.", next: "It connects again by itself." };
   if (health.feed === "lost" || heartbeatAge === null || heartbeatAge > 2.5) {
     return { tone: "bad", word: "LOST", reason: "The daemon is silent: no price here can be trusted.", next: "Start it with `kitefeed up`; this page waits." };
   }
   const retry = health.retry_in_s === null ? "" : `Next attempt in ${span(health.retry_in_s)}.`;
-  const known = lastFreshMs ? `, ${minuteOf(lastFreshMs)}` : "";
+  const known = lastFreshMs ? `, ${(nowMs - lastFreshMs > HALF_DAY_MS ? dayOf : minuteOf)(lastFreshMs)}` : "";
   switch (health.feed) {
-    case "live": return { tone: health.is_healthy ? "live" : "rest", word: health.is_healthy ? "LIVE" : "DOUBTFUL", reason: health.is_healthy ? "Prices stream from Kite." : `Kite's stream is being checked: ${health.reason}.`, next: "" };
-    case "rest": return { tone: "rest", word: "REST, polled", reason: `Kite's stream cannot be used, so prices are asked for one by one: ${forPeople(health.reason)}.`, next: retry };
-    case "login_required": return { tone: "bad", word: "LOGIN NEEDED", reason: `${sentence(health.reason)} ${health.source === "rest" ? "A second session polls prices meanwhile." : "Prices below are the last known."}`, next: `Log in, and prices are live within seconds. ${retry}` };
-    case "closed": return { tone: "calm", word: nextOpen ? `CLOSED until ${dayOf(nextOpen)}` : "CLOSED", reason: "The market is closed. Prices are the last of the session.", next: "" };
+    case "live": return { tone: health.is_healthy ? "live" : "rest", word: health.is_healthy ? "LIVE" : "DOUBTFUL", reason: health.is_healthy ? "Prices stream from Kite." : `Kite's stream is being checked: ${health.reason}.`, next: health.session === "refused" ? "Kite refuses the session by now: log in before the next reconnect." : health.user_id ? `Logged in as ${health.user_id}.` : "" };
+    case "rest": {
+      const [, every, why] = /polled every ([\d.]+ s): (.*)/.exec(health.reason) ?? [, "", health.reason];
+      return { tone: "rest", word: every ? `REST, every ${every}` : "REST, polled", reason: `Prices are asked for by turns, as there is no stream: ${forPeople(why)}.`, next: retry };
+    }
+    case "login_required": return { tone: "bad", word: "LOGIN NEEDED", reason: `${sentence(health.reason)} ${{ rest: "A second session polls prices meanwhile.", cache: "Prices below are the last known." }[health.source] ?? ""}`, next: `Log in, and prices are live within seconds. ${retry}` };
+    case "closed": return { tone: "calm", word: nextOpen ? `CLOSED until ${dayOf(nextOpen)}` : "CLOSED", reason: "The market is closed. Prices are the last of the session.", next: ["absent", "refused"].includes(health.session) ? "Log in before it opens: best after 07:30, as Kite may end sessions until then." : "" };
     case "paused": return { tone: "calm", word: "PAUSED", reason: "Somebody paused kitefeed: Kite is asked for nothing.", next: "“Go on” resumes it." };
     case "no_entitlement": return { tone: "bad", word: "NO MARKET DATA", reason: "The app's plan has no market data. See developers.kite.trade.", next: retry };
     case "misconfigured": return { tone: "bad", word: "MISCONFIGURED", reason: sentence(health.reason), next: "It goes on by itself once the file is repaired." };

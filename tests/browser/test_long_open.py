@@ -1,0 +1,141 @@
+"""A page that is left open: with everything subscribed, over a night, through a suspended host."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("playwright.sync_api", reason="`make test-browser` installs it")
+
+from playwright.sync_api import Browser, CDPSession, Page, expect
+
+from tests.browser.house import LIVE_MS, House, MockedStream, opened
+from tests.integration.rig import INSTRUMENTS
+from tests.integration.test_nine_thousand import LISTED, MANY
+
+pytestmark = [pytest.mark.browser, pytest.mark.processes, pytest.mark.timeout(240)]
+SHOWN = 50
+MEASURED_S = 15
+# A core's part that a shown page may take: the promise is 5 %, on a host that does nothing else.
+CORE_MAX = 0.10
+HEAP_GROWTH_MAX = 500_000  # bytes
+NODES_GROWTH_MAX = 200
+ROUND_MS = 10_000  # of the mocked clock, from one price to the next
+NIGHT_ROUNDS = 2_000
+
+
+def cpu_s(browser: Browser) -> dict[str, float]:
+    """Seconds of a core by kind of process, of the whole browser."""
+    session = browser.new_browser_cdp_session()
+    found: dict[str, float] = {}
+    for process in session.send("SystemInfo.getProcessInfo")["processInfo"]:
+        found[process["type"]] = found.get(process["type"], 0.0) + process["cpuTime"]
+    session.detach()
+    return found
+
+
+@pytest.fixture(scope="module")
+def full_house() -> Iterator[House]:
+    """As much as one app key can stream."""
+    options = ("--instruments", str(LISTED), "--tick-hz", "0.4")  # a simulator that keeps up
+    found = House(instruments=MANY, simulator_options=options)
+    with found.rig:
+        found.rig.start()
+        found.until("live")
+        yield found
+
+
+def test_fifty_of_nine_thousand_cost_a_small_part_of_a_core(
+    full_house: House, browser: Browser
+) -> None:
+    with opened(browser) as page:
+        page.goto(full_house.url)
+        expect(page.locator("#rows tr[data-fresh=yes]")).to_have_count(SHOWN, timeout=LIVE_MS)
+        before, began_s = cpu_s(browser), time.monotonic()
+        page.wait_for_timeout(MEASURED_S * 1000)
+        took_s, after = time.monotonic() - began_s, cpu_s(browser)
+        parts = {kind: (after[kind] - before.get(kind, 0.0)) / took_s for kind in after}
+        print("parts of a core:", {kind: f"{part:.1%}" for kind, part in sorted(parts.items())})
+        assert parts["renderer"] < CORE_MAX
+        expect(page.locator("#rows tr[data-fresh=yes]")).to_have_count(SHOWN)
+
+
+def test_a_tab_that_slept_for_a_night_says_so_first_and_is_live_again(
+    house: House, browser: Browser
+) -> None:
+    house.until("live")
+    with opened(browser) as page:
+        page.clock.install()
+        page.goto(house.url)
+        expect(page.locator("#rows tr[data-fresh=yes]")).to_have_count(
+            len(INSTRUMENTS), timeout=LIVE_MS
+        )
+        page.evaluate(
+            """() => {
+                window.said = [];
+                new MutationObserver(() => window.said.push({
+                    word: document.getElementById("word").textContent,
+                    fresh: document.querySelectorAll("#rows tr[data-fresh=yes]").length,
+                })).observe(document.getElementById("word"), { childList: true, subtree: true });
+            }"""
+        )
+        page.clock.fast_forward("09:00:00")
+        expect(page.locator("#rows tr[data-fresh=yes]")).to_have_count(
+            len(INSTRUMENTS), timeout=LIVE_MS
+        )
+        expect(page.locator("#word")).to_have_text("LIVE", timeout=LIVE_MS)
+        said = page.evaluate("window.said")
+        assert said[0] == {"word": "LOST", "fresh": 0}
+        assert said[-1]["word"] == "LIVE"
+
+
+class Night:
+    """Hours of a page in seconds."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self._stream = MockedStream(page, url)
+        self._round = 0
+        self._cdp: CDPSession = page.context.new_cdp_session(page)
+
+    def pass_by(self) -> None:
+        """Prices, switches of the source, and four lost connections."""
+        for number in range(NIGHT_ROUNDS):
+            self._round += 1
+            self._stream.utc_ms += ROUND_MS
+            self._stream.pulse()
+            self._stream.say("quotes", quotes=[self._quote(name) for name in INSTRUMENTS])
+            if number % 50 == 0:
+                self._stream.say("events", events=[self._event()])
+            if number % (NIGHT_ROUNDS // 4) == 0:
+                self._stream.lose_connection()
+
+    def _quote(self, name: str) -> dict[str, object]:
+        price = 1500 + self._round % 97 / 10
+        return {"instrument": name, "last_price": price, "decimals": 2, "change": 0.1,
+                "source": "websocket", "age_s": 0.1, "fresh": True}  # fmt: skip
+
+    def _event(self) -> dict[str, object]:
+        return {"number": self._round, "at_utc_s": self._stream.utc_ms / 1000, "feed": "live",
+                "source": "websocket", "text": "Switch", "lasted_s": 1.0}  # fmt: skip
+
+    def kept(self) -> tuple[int, int, int]:
+        """Bytes of the heap, nodes and listeners, after what is garbage has gone."""
+        self._cdp.send("HeapProfiler.collectGarbage")
+        counters = self._cdp.send("Memory.getDOMCounters")
+        used = self._cdp.send("Runtime.getHeapUsage")["usedSize"]
+        return int(used), counters["nodes"], counters["jsEventListeners"]
+
+
+def test_a_second_night_takes_no_more_memory_than_the_first(house: House, browser: Browser) -> None:
+    with opened(browser) as page:
+        night = Night(page, house.url)
+        expect(page.locator("#rows tr")).to_have_count(len(INSTRUMENTS))
+        night.pass_by()
+        first = night.kept()
+        night.pass_by()
+        second = night.kept()
+        print("heap bytes, nodes, listeners:", first, second)
+        expect(page.locator("#rows .price").first).to_contain_text("1,5")
+        assert second[0] - first[0] < HEAP_GROWTH_MAX
+        assert second[1] - first[1] < NODES_GROWTH_MAX
+        assert second[2] - first[2] < NODES_GROWTH_MAX
