@@ -8,7 +8,15 @@ import msgspec
 
 from kitefeed.actors.runtime import memory
 from kitefeed.protocol.exits import Exit
-from kitefeed.services.notifier.targets import ApprisePost
+
+
+class ApprisePost(msgspec.Struct):
+    """What this process is given."""
+
+    url: str
+    title: str
+    text: str
+    wakes: bool
 
 
 def main() -> int:

@@ -19,6 +19,7 @@ from kitefeed.protocol.errors import ConfigError
 from kitefeed.protocol.exits import Exit
 from kitefeed.protocol.secret import Secret
 from kitefeed.services.notifier.alerts import Alert, Links
+from kitefeed.services.notifier.by_apprise import ApprisePost
 
 DELIVER_S = 15.0
 FILE_BYTES_MAX = 65_536
@@ -33,15 +34,6 @@ _PROBLEMS: dict[int, str] = {
 
 Deliver = Callable[[Alert], Awaitable[str]]
 """Tells one target; returns the problem, empty when there was none."""
-
-
-class ApprisePost(msgspec.Struct):
-    """What the process that speaks for apprise is given, on its standard input."""
-
-    url: str
-    title: str
-    text: str
-    wakes: bool
 
 
 def targets_of(settings: Settings) -> dict[str, Deliver]:
