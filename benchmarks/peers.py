@@ -45,6 +45,12 @@ EACH = _ours("each", "a message for each tick")
 ALL = _ours("all", "everything")
 EAGER = _ours("eager", "everything, every field read")
 EACH_EAGER = _ours("each-eager", "a message for each tick, every field read")
+KITE_TICKER = Peer(
+    "kiteticker",
+    "kitefeed, KiteTicker, every field read",
+    _python("read_kite_ticker"),
+    is_ours=True,
+)
 OFFICIAL = Peer("pykiteconnect", "pykiteconnect", _python("read_official"))
 JS = Peer(
     "kiteconnectjs",
@@ -55,7 +61,7 @@ JS = Peer(
 
 BARE = Peer("bare", "bare chain", _python("bare_chain"))
 
-KNOWN = {peer.key: peer for peer in (OFFICIAL, EACH, ALL, EAGER, EACH_EAGER, BARE, JS)}
+KNOWN = {peer.key: peer for peer in (OFFICIAL, EACH, ALL, EAGER, EACH_EAGER, KITE_TICKER, BARE, JS)}
 DEFAULT = tuple(key for key in KNOWN if key != EACH_EAGER.key)
 
 

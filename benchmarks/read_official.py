@@ -56,11 +56,15 @@ class Reader:
 
 
 def main() -> None:
+    read(Reader)
+
+
+def read(kind: type[Reader]) -> None:
     given = reading.spec()
-    reader = Reader(given)
+    reader = kind(given)
     reader.start()
     if not reader.ready.wait(30):
-        raise RuntimeError("the official client did not get its first packets")
+        raise RuntimeError("not every instrument sent its first packet")
     reader.give_up_ns = time.monotonic_ns() + reading.FIRST_NS
     reading.say({"ready": True})
     while not reader.done.wait(0.5) and time.monotonic_ns() < reader.give_up_ns:

@@ -10,10 +10,11 @@ from kitefeed.protocol.kite.ticks import (
     FULL,
     LTP,
     MODE_NAMES,
-    TickBody,
     is_index,
     iter_depth,
 )
+
+_REST = int(Source.REST)  # as an enum it costs as much as a price
 
 
 def to_dict(tick: Tick, *, kite: bool = False) -> dict[str, Any]:
@@ -33,46 +34,47 @@ def kite_dict(tick: Tick, mode: int = FULL) -> dict[str, Any]:
     raw = tick.raw
     mode = min(mode, raw.mode)
     divisor, is_tradable = raw.divisor, not is_index(raw.instrument_token)
+    last_price = raw.last_price / divisor
     made: dict[str, Any] = {
         "tradable": is_tradable,
         "mode": MODE_NAMES[mode],
         "instrument_token": raw.instrument_token,
-        "last_price": raw.last_price / divisor,
+        "last_price": last_price,
     }
     if mode == LTP:
         return made
+    is_polled = tick.arrival.source_code == _REST
     # By the packet, as that client does, and not by the token.
-    is_whole = raw.last_traded_quantity is not None
-    if is_whole or (is_tradable and tick.source_code == Source.REST):
+    if raw.last_traded_quantity is not None or (is_tradable and is_polled):
+        average = raw.average_traded_price
         made["last_traded_quantity"] = raw.last_traded_quantity
-        made["average_traded_price"] = tick.average_traded_price
+        made["average_traded_price"] = None if average is None else average / divisor
         made["volume_traded"] = raw.volume_traded
         made["total_buy_quantity"] = raw.total_buy_quantity
         made["total_sell_quantity"] = raw.total_sell_quantity
-    ohlc = made["ohlc"] = tick.ohlc._asdict()
-    last, close = made["last_price"], ohlc["close"]
-    made["change"] = (last - close) * 100 / close if close else 0
+    made["ohlc"] = {
+        "open": None if raw.open is None else raw.open / divisor,
+        "high": None if raw.high is None else raw.high / divisor,
+        "low": None if raw.low is None else raw.low / divisor,
+        "close": None if raw.close is None else raw.close / divisor,
+    }
+    close = raw.close / divisor if raw.close else 0
+    made["change"] = (last_price - close) * 100 / close if close else 0
     if mode == FULL:
         if raw.depth is not None:
-            made["last_trade_time"] = _local(tick, raw.last_trade_time)
+            levels = [
+                {"quantity": quantity, "price": price / divisor, "orders": orders}
+                for quantity, price, orders in iter_depth(raw.depth)
+            ]
+            made["last_trade_time"] = _local(raw.last_trade_time, is_polled)
             made["oi"] = raw.oi
             made["oi_day_high"] = raw.oi_day_high
             made["oi_day_low"] = raw.oi_day_low
-            made["depth"] = _depth(raw, raw.depth)
-        made["exchange_timestamp"] = _local(tick, raw.exchange_timestamp)
+            made["depth"] = {"buy": levels[:DEPTH_LEVELS], "sell": levels[DEPTH_LEVELS:]}
+        made["exchange_timestamp"] = _local(raw.exchange_timestamp, is_polled)
     return made
 
 
-def _depth(raw: TickBody, depth: bytes) -> dict[str, list[dict[str, Any]]]:
-    levels = [
-        {"quantity": quantity, "price": price / raw.divisor, "orders": orders}
-        for quantity, price, orders in iter_depth(depth)
-    ]
-    return {"buy": levels[:DEPTH_LEVELS], "sell": levels[DEPTH_LEVELS:]}
-
-
-def _local(tick: Tick, utc_s: int | None) -> datetime | None:
+def _local(utc_s: int | None, is_polled: bool) -> datetime | None:
     """A packet's time of zero, which is None in a body, is 1970 there."""
-    if utc_s is None and tick.source_code == Source.REST:
-        return None
-    return datetime.fromtimestamp(utc_s or 0)
+    return None if utc_s is None and is_polled else datetime.fromtimestamp(utc_s or 0)
