@@ -19,7 +19,7 @@ MEASURED_S = 15
 # A core's part that a shown page may take: the promise is 5 %, on a host that does nothing else.
 CORE_MAX = 0.10
 HEAP_GROWTH_MAX = 500_000  # bytes
-NODES_GROWTH_MAX = 200
+NODES_GROWTH_MAX = 600  # toasts that a timer still holds; a node a price would be 10,000
 ROUND_MS = 10_000  # of the mocked clock, from one price to the next
 NIGHT_ROUNDS = 2_000
 
