@@ -71,6 +71,11 @@ class _Stream(Feed):
             lambda: view.has_next or bool(view.orders) or None, deadline_after(timeout_s), ENOUGH
         )
 
+    def arrived(self) -> tuple[list[dict[str, object]], list[Tick]]:
+        """What `wait` found: orders, and ticks, at most so many."""
+        orders = self._view.orders
+        return [orders.popleft() for _ in range(len(orders))], self._more(BATCH_MAX)
+
 
 class KiteTicker:
     """The official client's arguments, attributes, methods and callbacks; `ws`, their first
@@ -403,7 +408,8 @@ class _Run:
             self._look(feed.status, now_ns)
         while self.sentences:
             self._ticker._tell_error(0, self.sentences.popleft())
-        for order in feed.orders(0):
+        orders, ticks = feed.arrived()
+        for order in orders:
             self._order(order)
         again = []
         with suppress(IndexError):
@@ -412,7 +418,7 @@ class _Run:
                 if tick is not None:
                     wants.given.pop(tick.instrument_token, None)
                     again.append(tick)
-        ticks = again + feed.next_batch(0, BATCH_MAX)
+        ticks = again + ticks
         if self._is_closed and self._withheld:
             ticks = [*self._withheld.values(), *ticks]
             self._withheld = {}
