@@ -233,6 +233,8 @@ def test_the_official_javascript_client_lives_through_it_too(endpoint: Endpoint)
 
 
 def test_order_updates_reach_every_program_as_kites_own_frames(endpoint: Endpoint) -> None:
+    session = endpoint.rig.simulator.login()
+    endpoint.rig.log_in(session)
     endpoint.rig.until("live", 30)
     with endpoint.python([INFY]) as bot, endpoint.python([NIFTY]) as other:
         eventually(lambda: bot.of("ticks") and other.of("ticks"), 15)
@@ -241,9 +243,7 @@ def test_order_updates_reach_every_program_as_kites_own_frames(endpoint: Endpoin
             f"{ready['rest']}/orders/regular",
             data=b"exchange=NSE&tradingsymbol=INFY&transaction_type=BUY&quantity=1&product=CNC"
             b"&order_type=MARKET&validity=DAY",
-            headers={
-                "Authorization": f"token {ready['api_key']}:{endpoint.rig.simulator.tokens[-1]}"
-            },
+            headers={"Authorization": f"token {ready['api_key']}:{session['access_token']}"},
         )
         with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
             order_id = json.loads(answer.read())["data"]["order_id"]

@@ -63,7 +63,8 @@ def _sleeps_badly(story: Story, *, is_noticed: bool) -> None:
         assert story.has_said({"login_required": 1})
     assert story.feed.status.feed == "closed"
     assert story.is_cached()
-    assert story.feed["NSE:INFY"].age_s > story.now_s - died_s
+    # A packet that was on its way may have come a moment after.
+    assert story.feed["NSE:INFY"].age_s > story.now_s - died_s - 0.5
     assert (story.calls(QUOTE), story.handshakes(403)) == ([], [])
 
 
