@@ -222,7 +222,8 @@ class Canaries:
         self, token: int, outcome: Literal["same", "moved", "lacking"], now_ns: int
     ) -> None:
         """A quote of `token` says the same as the stream, or another price; of one that quotes lack
-        nobody can say whether the stream or the instrument is dead."""
+        nobody can say whether the stream or the instrument is dead. One that moves while others
+        tick is frozen, as may be all that is like it: it holds its segment on."""
         if outcome == "same" and now_ns - self._news_ns >= SILENT_NS:  # else its ticks prove it
             self._vouched_ns = now_ns + VOUCHED_NS
         canary = self._all.get(token)
@@ -231,6 +232,6 @@ class Canaries:
                 self._segments[segment_of(token)].vouched_ns = now_ns + VOUCHED_NS
             if outcome == "lacking":
                 canary.is_excused = True
-            elif canary.pace.word == "presumed":
+            elif canary.pace.word == "presumed" and not (outcome == "moved" and canary.is_excused):
                 canary.pace.word = "slow"
         self._judge(now_ns)

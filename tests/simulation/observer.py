@@ -246,9 +246,14 @@ class Observer:
 
     def _is_unseen(self, tick: Tick) -> bool:
         """Of a mute socket on which nothing is always active at this hour: perhaps it is quiet. Its
-        end shows within the time by which a source that sends nothing is no longer believed."""
+        end shows within the time by which a source that sends nothing is no longer believed. Or it
+        is frozen, and nothing like it on its socket is always active."""
+        world, token = self.world, tick.raw.instrument_token
         link = LinkId(tick.arrival.shard, tick.arrival.epoch)
-        return self.world.now_ns - self._unseen_ns.get(link, -HEARD_NS) < HEARD_NS
+        socket = world.kite.sockets.get(link)
+        if socket is not None and world.is_frozen(token) and not world.is_held(socket, token):
+            return True
+        return world.now_ns - self._unseen_ns.get(link, -HEARD_NS) < HEARD_NS
 
     def _check_origin(self, tick: Tick, age_ns: int) -> None:
         """Of this life of the broadcaster: from a source that it was told to let through."""
@@ -327,8 +332,10 @@ class Observer:
             since_ns = self._epochs_ns.setdefault(shard.link.epoch, now_ns)
             is_old = shard.is_streaming and now_ns - since_ns > BELIEVED_AFTER_NS
             if is_old and socket is not None and not socket.fault:
-                open_keys = {i.key for i in shard.instruments if world.is_open_hours(i.token)}
-                keys = open_keys & reader.keys
+                keys = reader.keys & {
+                    i.key for i in shard.instruments
+                    if world.is_open_hours(i.token) and not world.is_held(socket, i.token)
+                }  # fmt: skip
                 if world.is_in_doubt(shard):
                     continue
                 new = self._new_keys(reader, keys)

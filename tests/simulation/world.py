@@ -218,12 +218,25 @@ class World:
 
     def is_open_hours(self, token: int) -> bool:
         """Trading for a while, and the calendar knows it; and streamed."""
-        thawed_ns = self.kite.thawed_ns.get(token, 0)
-        if token in self.kite.frozen or self.true_utc_ns - thawed_ns < THAWED_NS:
+        if self.is_frozen(token):
             return False
         moments = (self.true_utc_ns - seconds * S for seconds in (0, 8, 16))
         is_known = self.centre.machine.state.market.is_open(segment_of(token), self.utc_ns)
         return is_known and all(map(self.exchange.floor_of(token).is_trading, moments))
+
+    def is_frozen(self, token: int) -> bool:
+        """In the stream alone, or just now."""
+        thawed_ns = self.kite.thawed_ns.get(token, -THAWED_NS)
+        return token in self.kite.frozen or self.true_utc_ns - thawed_ns < THAWED_NS
+
+    def is_held(self, socket: Socket, token: int) -> bool:
+        """Whether an always-active one of its segment is frozen on its socket, and so ought to hold
+        it: the silence of any other proves nothing, nor does one on another socket."""
+        segment = segment_of(token)
+        frozen = (t for t in socket.modes if segment_of(t) == segment and self.is_frozen(t))
+        return self.calendar.is_trading(segment, self.utc_ns) and any(
+            map(self.basket.is_canary, frozen)
+        )
 
     def _canaries(self, tokens: Iterable[int], utc_ns: int) -> list[int]:
         """Those of which the calendar says that they tick at that time; not those that are slow, or

@@ -202,16 +202,33 @@ def test_an_index_that_never_ticks_holds_itself_until_a_quote_or_its_time_tells(
     assert trading.held_segments == []
 
 
-def test_an_index_that_never_ticked_and_whose_quote_says_otherwise_is_stale_by_itself(
+def test_an_index_that_never_ticked_and_whose_quote_says_otherwise_is_stale_until_it_ticks(
     trading: Trading,
 ) -> None:
     trading.open(NIFTY, INFY)
     (doubt,) = trading.run(11, infy=(INFY, 0.5))
     (ended,) = batches(trading.stage.tell(m.DoubtSettled(0, 1, doubt.token, "moved")))
     assert [(i.topic, i.flags) for i in ended.items] == [(b"tick/NSE:NIFTY 50", Flag.STALE)]
+    segment = m.Held(0, 1, "segment", (NIFTY.token,), INDICES)
+    assert trading.held == (segment, m.Held(0, 1, "itself", (NIFTY.token,)))
+    trading.run(PRESUMED_NS / S, infy=(INFY, 0.5))
     assert trading.held == (m.Held(0, 1, "itself", (NIFTY.token,)),)
     trading.run(2, nifty=(NIFTY, 1), infy=(INFY, 0.5))
     assert trading.held == ()
+
+
+def test_a_quote_that_says_otherwise_is_no_excuse_for_what_is_silent_like_it(
+    trading: Trading,
+) -> None:
+    """A new ticker meets an index segment that stands still in the stream alone."""
+    bank = msgspec.structs.replace(BANK, is_canary=False)
+    trading.open(NIFTY, bank, INFY)
+    (doubt,) = trading.run(11, infy=(INFY, 0.5))
+    trading.stage.tell(m.DoubtSettled(0, 1, doubt.token, "moved"))
+    trading.run(30, infy=(INFY, 0.5))
+    assert trading.held_segments == [INDICES]
+    trading.run(3, nifty=(NIFTY, 1), bank=(bank, 1), infy=(INFY, 0.5))
+    assert trading.held_segments == []
 
 
 def test_a_verdict_about_what_has_ticked_since_changes_nothing(trading: Trading) -> None:
