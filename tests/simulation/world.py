@@ -19,6 +19,7 @@ from kitefeed.actors.policy.market import Market
 from kitefeed.actors.runtime import calendar_file
 from kitefeed.actors.supervisor.facts import Clock, LinkState, Send, Shard
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
+from kitefeed.actors.ticker.canaries import SILENT_NS
 from kitefeed.actors.ticker.link_state import BEAT_NS
 from kitefeed.actors.ticker.machine import LinkId
 from kitefeed.protocol import messages as m
@@ -336,6 +337,10 @@ class World:
         for running in self.ticker.machine._open.values():
             running.liveness.last_frame_ns = self.now_ns  # a heartbeat a second came all the while
             running._beat_due_ns = self.now_ns
+            for token, canary in running.liveness.canaries._all.items():
+                # Between two ticks of such it would have been seen to pause.
+                is_long = self.now_ns - canary.ticked_ns >= SILENT_NS
+                canary.is_silent |= is_long and PERIODS_NS[token] > SILENT_NS
         for socket in list(self.kite.sockets.values()):
             if socket.is_open:
                 self._stream(socket.link)
