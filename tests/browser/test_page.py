@@ -54,7 +54,9 @@ def test_a_wrong_secret_is_told_and_changes_nothing(house: House, page: Page) ->
     page.click("#login")
     page.fill("#secret-text", "wrong")
     page.click("#secret button.primary")
-    expect(page.locator("main")).to_contain_text("not that of this app", timeout=10_000)
+    expect(page.locator("main")).to_contain_text(
+        "secret is not that of this api_key", timeout=10_000
+    )
     page.click("text=Back to kitefeed")
     expect(page.locator("#word")).to_have_text("LOGIN NEEDED", timeout=10_000)
     house.rig.log_in(house.rig.simulator.login())
