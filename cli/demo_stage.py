@@ -75,6 +75,7 @@ class Stage:
         self._account = self._start_simulator()
         path = self.directory / "kitefeed.toml"
         path.write_text(self._configuration(), "utf-8")
+        environment.forget_settings()
         environment.name_config(path)
         self._write_session(self._account)
         self._keep_secret(self._account)

@@ -42,6 +42,12 @@ def temporary_directory_is(path: Path) -> dict[str, str]:
     return {**os.environ, "TMPDIR": str(path)}
 
 
+def forget_settings() -> None:
+    """For a daemon of its own, such as the demo's: what the user has set is for his."""
+    for place in location.settings_from_environment():
+        os.environ.pop(location.variable_of(place), None)
+
+
 def supervisord_rpc() -> Any:
     """The supervisord that started this process; it named its socket in the environment."""
     # Imported here: it is needed once in a long while.

@@ -114,6 +114,11 @@ def settings_from_environment() -> dict[str, str]:
     }
 
 
+def variable_of(place: str) -> str:
+    """`KITEFEED_KITE__API_KEY` of `kite.api_key`."""
+    return SETTING_PREFIX + place.upper().replace(".", "__")
+
+
 def runtime_dir(config: Path | None) -> Path:
     """The directory of the sockets, as `config` says it, else the default.
 

@@ -323,7 +323,7 @@ def overlaid(data: dict[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
     setting, and for the directories: a command without that variable would not find the daemon.
     """
     for place, text in given.items():
-        variable = f"${location.SETTING_PREFIX}{place.upper().replace('.', '__')}"
+        variable = f"${location.variable_of(place)}"
         if place in ("runtime_dir", "state_dir"):
             raise ConfigError(f"{variable}: has to stand in the file, where every command sees it")
         *tables, name = place.split(".")

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from kitefeed.actors.runtime import config
+from kitefeed.cli import environment
 from kitefeed.protocol import location
 from kitefeed.protocol.errors import ConfigError
 
@@ -64,3 +65,13 @@ def test_a_secret_may_lie_in_a_file_that_the_environment_names(
     file.unlink()
     with pytest.raises(ConfigError, match="cannot be read"):
         location.secret_from_environment(location.SECRET_VARIABLE)
+
+
+def test_the_demo_is_not_set_by_what_the_user_has_set_for_his_daemon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KITEFEED_KITE__API_KEY", "mine")
+    monkeypatch.setenv("KITEFEED_MODE", "ltp")
+    environment.forget_settings()
+    assert loaded(tmp_path).mode == "full"
+    assert loaded(tmp_path).kite.api_key == ""
