@@ -14,6 +14,7 @@ from kitefeed.actors.runtime import locks
 from kitefeed.actors.runtime.config import INSTRUMENTS_MAX
 from kitefeed.actors.ticker.websocket_frames import binary_messages
 from kitefeed.client.kite_dict import kite_dict
+from kitefeed.client.tick import NOBODY, Arrival
 from kitefeed.protocol import feed, topics, topology
 from kitefeed.protocol.kite.repack import repack_frame as repack
 from kitefeed.protocol.kite.ticks import TickBody
@@ -32,8 +33,8 @@ def read(bodies: list[bytes]) -> list[TickBody]:
 
 def materialise(bodies: list[TickBody]) -> list[dict[str, Any]]:
     """What a program pays on top that reads every field of every tick."""
-    nowhere: Any = None
-    return [official_dict(Tick("", body, 0, 0, nowhere)) for body in bodies]
+    arrival = Arrival(_GEN, _SHARD, _EPOCH, int(feed.Source.WEBSOCKET), _NOW_NS, 0, 0, NOBODY, 0)
+    return [official_dict(Tick("", body, 0, 0, arrival)) for body in bodies]
 
 
 # --- what is written around the bodies ----------------------------------------------------------

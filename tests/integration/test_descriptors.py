@@ -125,7 +125,8 @@ def is_fresh(feed: Feed) -> bool:
 
 
 def is_said(doorstep: Doorstep, times: int, sentence: str) -> None:
-    eventually(lambda: doorstep.output().count(sentence) == times, 15)
+    # Room may come and go while a crowd comes and goes: then it is said again, and was true.
+    eventually(lambda: doorstep.output().count(sentence) >= times, 60)
 
 
 @pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)

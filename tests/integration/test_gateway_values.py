@@ -84,7 +84,9 @@ def samples(gateway: Gateway) -> dict[tuple[str, ...], float]:
 
 def test_metrics_are_read_by_the_parser_of_prometheus(gateway: Gateway) -> None:
     # The actors' counters come with their beats, once a second.
-    eventually(lambda: samples(gateway).get(("kitefeed_ticks_total",), 0) > 0, 5)
+    eventually(lambda: samples(gateway).get(("kitefeed_ticks_total",), 0) > 0, 15)
+    # It looks once a second whether all is fresh.
+    eventually(lambda: ("kitefeed_last_fresh_timestamp_seconds",) in samples(gateway), 15)
     found = samples(gateway)
     assert found["kitefeed_healthy",] == 1
     assert found["kitefeed_feed", "live"] == 1
