@@ -47,13 +47,13 @@ class Room:
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
         self._spare = os.open(os.devnull, os.O_RDONLY)
-        self._is_full = False
+        self.is_full = False  # from the first that was not let in until `look` says otherwise
 
     def has(self, kept: int) -> bool:
         """Whether `kept` descriptors are free."""
         is_there = self._are_free(kept)
-        if not is_there and not self._is_full:
-            self._is_full = True
+        if not is_there and not self.is_full:
+            self.is_full = True
             limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
             self._log.error(
                 "no room for more connections: fewer than %d of %d descriptors are left; those "
@@ -64,8 +64,8 @@ class Room:
 
     def look(self) -> None:
         """To be called once a second: says when it is over."""
-        if self._is_full and self._are_free(KEPT_OF_PROGRAMS + OVER):
-            self._is_full = False
+        if self.is_full and self._are_free(KEPT_OF_PROGRAMS + OVER):
+            self.is_full = False
             self._log.info("there is room for connections again condition=descriptors")
 
     def close(self) -> None:

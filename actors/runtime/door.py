@@ -55,6 +55,8 @@ class Door:
     def look(self) -> None:
         """To be called once a second. Makes the socket file again when it was deleted (by a cleaner
         of temporary files): those who are connected go on, but nobody else could reach us."""
+        if self._room.is_full:
+            self._clear()  # nobody else may come who would make us look
         if self._path.exists():
             return
         try:

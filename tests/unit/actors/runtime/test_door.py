@@ -72,6 +72,7 @@ class RoomThatIsTold:
 
     def __init__(self) -> None:
         self.is_free = True
+        self.is_full = False
 
     def has(self, kept: int) -> bool:
         assert kept == KEPT_OF_PROGRAMS
@@ -170,6 +171,31 @@ def test_a_listener_whose_connections_have_ended_is_taken_back(
             await eventually_async(lambda topic=topic: b"\0" + topic in doorway.heard, 5)
         await eventually_async(lambda: descriptors() <= before + 10, 5)
         await doorway.reads(stays, b"stays")
+
+    run(directory, story)
+
+
+def test_listeners_are_taken_back_when_all_have_gone_and_nobody_else_comes(
+    directory: Path,
+) -> None:
+    async def story(doorway: Doorway, room: RoomThatIsTold) -> None:
+        before = descriptors()
+        topics = [b"t%d." % number for number in range(20)]
+        for topic in topics:
+            doorway.reader(topic)
+            await doorway.has_heard(topic)
+        room.is_full = True
+        while doorway.readers:
+            doorway.readers.pop().close(0)
+        for topic in topics:
+            await eventually_async(lambda topic=topic: b"\0" + topic in doorway.heard, 5)
+        assert descriptors() >= before + len(topics)  # a listener each
+
+        def has_become_free() -> bool:
+            doorway.door.look()
+            return descriptors() <= before + 4
+
+        await eventually_async(has_become_free, 5)
 
     run(directory, story)
 
