@@ -10,13 +10,25 @@ WORKERS ?= 4
 # Hundreds of processes are started: without bytecode each of them would compile all modules anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-browser pictures check bench faults soak simulate-days format clean
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-pythons test-browser pictures check bench faults soak simulate-days format clean
+
+help:  ## these lines
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do printf '  %-14s %s\n' "$$name" "$$what"; done
 
 demo: $(STAMP)  ## live prices, a broken session, and the way back, narrated
 	@$(BIN)/kitefeed demo $(ARGS)
 
 test: $(STAMP)  ## the whole test suite
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+PYTHONS ?= $(foreach minor,11 12 13 14,$(shell command -v python3.$(minor)))
+test-pythons:  ## the whole test suite on each Python 3.11 to 3.14 that is here, or on PYTHONS="PATH PATH"
+	@for each in $(PYTHONS); do \
+	  version=$$($$each -c 'import sys; print("%d.%d" % sys.version_info[:2])') || exit 1; \
+	  echo "Python $$version ($$each)"; \
+	  $(MAKE) --no-print-directory test PYTHON=$$each VENV=.venv-$$version || exit 1; \
+	done
 
 BROWSER ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 test-browser: $(VENV)/.browser  ## the page in a real Chromium
@@ -62,7 +74,7 @@ format: $(STAMP)  ## rewrite files the way `make check` wants them
 	$(BIN)/ruff check --fix .
 
 clean:  ## remove everything the targets above made
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/.browser: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \

@@ -234,6 +234,3 @@ def test_what_the_runbook_says_to_type_and_to_follow_exists() -> None:
     assert typed - {"on", "is"} <= COMMANDS.keys()
     for anchor in re.findall(r"\]\(#([\w-]+)\)", RUNBOOK):
         assert anchor in anchors(), anchor
-    readme = (ROOT / "README.md").read_text("utf-8").lower()
-    for anchor in re.findall(r"README\.md#([\w-]+)\)", RUNBOOK):
-        assert f"# {anchor.replace('-', ' ')}\n" in readme, anchor

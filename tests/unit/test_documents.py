@@ -1,9 +1,15 @@
-"""Links in the documents lead somewhere."""
+"""Links in the documents lead somewhere, and nothing that can be set or typed is missing."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
+import msgspec
 import pytest
+
+from kitefeed.actors.runtime.config import Config
+from kitefeed.cli.main import SUMMARIES
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
@@ -26,3 +32,38 @@ def test_links_and_pictures_of_a_document_lead_somewhere(document: Path) -> None
         if not target.exists() or (anchor and anchor not in anchors(target)):
             dead.append(link)
     assert dead == []
+
+
+def test_the_readme_is_a_page_that_one_reads() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 130
+
+
+def settings(table: type[msgspec.Struct], before: str = "") -> Iterator[str]:
+    """The dotted names of all of them."""
+    for field in msgspec.structs.fields(table):
+        name = f"{before}{field.name}"
+        tables = [
+            each for each in (field.type, *get_args(field.type))
+            if isinstance(each, type) and issubclass(each, msgspec.Struct)
+        ]  # fmt: skip
+        if not tables:
+            yield name
+        for each in tables:
+            yield from settings(each, f"{name}.")
+
+
+def test_every_setting_is_explained() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`([^`]+)`", row[0])}
+    for row in rows:  # a whole table in one row names its settings in the text
+        (first,) = re.findall(r"`([^`]+)`", row[0])[:1]
+        named |= {f"{first}.{name}" for name in re.findall(r"`(\w+)`", row[-1])}
+    assert set(settings(Config)) - named == set()
+
+
+def test_every_command_is_explained() -> None:
+    page = (ROOT / "docs" / "commands.md").read_text("utf-8")
+    rows = "\n".join(line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `"))
+    named = {name.split()[0] for name in re.findall(r"`([^`]+)`", rows)}
+    assert SUMMARIES.keys() - named == set()

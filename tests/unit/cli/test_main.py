@@ -19,7 +19,7 @@ from kitefeed.protocol.errors import (
 )
 from kitefeed.protocol.exits import MEANING, Exit
 
-README = Path(__file__).parents[3] / "README.md"
+PAGE = Path(__file__).parents[3] / "docs" / "commands.md"
 
 
 def lazily(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
@@ -107,7 +107,7 @@ def test_a_command_does_not_load_what_it_does_not_need() -> None:
 
 
 def test_the_readme_lists_every_exit_code_with_its_meaning() -> None:
-    rows = dict(re.findall(r"^\| (\d+) \| (.+) \|$", README.read_text("utf-8"), re.MULTILINE))
+    rows = dict(re.findall(r"^\| (\d+) \| (.+) \|$", PAGE.read_text("utf-8"), re.MULTILINE))
     assert rows == {str(int(code)): text for code, text in MEANING.items()} | {
         "130": "ended by Ctrl-C"
     }
