@@ -34,10 +34,10 @@ COMMANDS = {
     "instruments": "kitefeed.cli.commands.instruments:instruments",
     "market": "kitefeed.cli.commands.market:market",
     "keys": "kitefeed.cli.commands.keys:keys",
+    "service": "kitefeed.cli.commands.service:service",
     "demo": "kitefeed.cli.commands.demo:demo",
     "simulate": "kitefeed.cli.commands.simulate:simulate",
     "actor": "kitefeed.cli.commands.actor:actor",
-    "service": "kitefeed.cli.commands.service:service",
     "supervisord-listener": "kitefeed.cli.commands.listener:listener",
 }
 
@@ -63,6 +63,7 @@ SUMMARIES = {
     "instruments": "Look up instruments.",
     "market": "Show the sessions of today, or of DATE (2026-11-24),...",
     "keys": "Make the keys of the tcp feed: the daemon's own, and...",
+    "service": "Have systemd run the daemon, also when you are not...",
     "demo": "Show live prices of a simulated Kite, break the...",
     "simulate": "Run Kite on this machine: REST and WebSocket on one...",
 }

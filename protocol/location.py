@@ -86,6 +86,19 @@ def supervisord_pid() -> int | None:
     return int(value) if value.isdecimal() else None
 
 
+def service_manager() -> str:
+    """Where systemd wants to be told how the daemon is (sd_notify(3)); "" when nobody does."""
+    return os.environ.get("NOTIFY_SOCKET", "")
+
+
+def user_units() -> Path:
+    """Where systemd looks for what this user wants run. Raises ConfigError for a user without a
+    home directory."""
+    named = os.environ.get("XDG_CONFIG_HOME", "")
+    base = Path(named) if os.path.isabs(named) else home().parent / ".config"
+    return base / "systemd/user"
+
+
 def secret_from_environment(name: str) -> str | None:
     """A secret that the user chose to pass by environment, or in a file that `<name>_FILE` names,
     as containers give it; None when there is neither. Raises ConfigError for a file that cannot be

@@ -34,7 +34,7 @@ SERVICES: dict[str, Service] = {
     for service in (
         Service(
             "gateway",
-            "serves health, metrics and values over HTTP on this host",
+            "serves the page, health, metrics and values over HTTP",
             "gateway.listen",
             lambda config: config.gateway.listen,
         ),

@@ -1,8 +1,8 @@
 """The watchdog that supervisord runs beside the programs (`[eventlistener:watchdog]`).
 
 Two things supervisord cannot see for itself: that the supervisor actor hangs (nobody else would
-kill it), and that a program it gave up may work again by now. Stdout carries supervisord's event
-protocol and nothing else; what is to be read goes to stderr.
+kill it), and that a program it gave up may work again by now. And it tells systemd how the daemon
+is. Stdout carries supervisord's event protocol and nothing else; what is to be read goes to stderr.
 """
 
 import os
@@ -14,30 +14,43 @@ from typing import TextIO
 
 import click
 
-from kitefeed.actors.runtime import locks
+from kitefeed.actors.runtime import config, locks
 from kitefeed.cli import environment
 from kitefeed.cli.control import runtime_dir
+from kitefeed.cli.service_manager import Health, ServiceManager
+from kitefeed.protocol import location
+from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
-from kitefeed.protocol.topology import Role
+from kitefeed.protocol.errors import ConfigError, Unavailable
+from kitefeed.protocol.feed import DECODE_ERRORS
+from kitefeed.protocol.topology import CONTROL, Role, endpoint
 
 TICKS_UNTOUCHED_MAX = 2  # of 5 s each: a loop that did not turn for 10 s is hung
 REVIVE_AFTER_NS = 60_000_000_000  # after FATAL; long enough not to fill a log, short for a person
+ANSWER_S = 1.0  # the supervisor answers from memory
 
 Start = Callable[[str], None]
 """Asks supervisord to start `group:name`. Raises OSError or xmlrpc's Fault."""
 
 
 class Watchdog:
-    """Fed with supervisord's events. `parent_pid`: the supervisord whose programs are ours."""
+    """Fed with supervisord's events. `parent_pid`: the supervisord whose programs are ours.
+    `health`: tells the service manager, every 5 s."""
 
     def __init__(
-        self, directory: Path, parent_pid: int, start: Start, say: Callable[[str], None]
+        self,
+        directory: Path,
+        parent_pid: int,
+        start: Start,
+        say: Callable[[str], None],
+        health: Health,
     ) -> None:
         self._lock = locks.path_of(directory, Role.SUPERVISOR)
         self._directory = directory
         self._parent_pid = parent_pid
         self._start = start
         self._say = say
+        self._health = health
         self._seen: tuple[int, int] | None = None  # the supervisor's pid, its lock's mtime
         self._ticks_untouched = 0
         self._due_ns: dict[str, int] = {}
@@ -49,6 +62,7 @@ class Watchdog:
         else:
             self._look_at_supervisor()
             self._revive(now_ns)
+            self._health.look()
 
     def _note_fatal(self, name: str, now_ns: int) -> None:
         self._due_ns[name] = now_ns + REVIVE_AFTER_NS
@@ -87,7 +101,11 @@ class Watchdog:
 @click.command("supervisord-listener", hidden=True)
 def listener() -> None:
     """Speak supervisord's event protocol on stdin and stdout; started by supervisor.conf."""
-    serve(Watchdog(runtime_dir(), os.getppid(), _start_by_rpc, _say), sys.stdin, sys.stdout)
+    directory = runtime_dir()
+    manager = ServiceManager(location.service_manager())
+    health = Health(manager, lambda: _status(directory), _is_configuration_usable)
+    watchdog = Watchdog(directory, os.getppid(), _start_by_rpc, _say, health)
+    serve(watchdog, sys.stdin, sys.stdout)
 
 
 def serve(watchdog: Watchdog, source: TextIO, sink: TextIO) -> None:
@@ -112,6 +130,27 @@ def _pairs(text: str) -> dict[str, str]:
 
 def _start_by_rpc(name: str) -> None:
     environment.supervisord_rpc().supervisor.startProcess(name, False)
+
+
+def _status(directory: Path) -> m.StatusReport | None:
+    # Imported here: without a service manager that asks, the watchdog does without ZeroMQ.
+    from kitefeed.protocol.sockets import request
+
+    try:
+        reply = request(endpoint(directory, CONTROL), m.GetStatus(), timeout_s=ANSWER_S, tries=1)
+    except (Unavailable, *DECODE_ERRORS):
+        return None
+    return reply.report if isinstance(reply, m.Status) else None
+
+
+def _is_configuration_usable() -> bool:
+    """An actor that waits for a usable one does not beat; `kitefeed up` would end with 78, and
+    systemd would not start it again."""
+    try:
+        config.load_for_daemon()
+    except ConfigError:
+        return False
+    return True
 
 
 def _say(sentence: str) -> None:

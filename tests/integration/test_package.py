@@ -85,7 +85,10 @@ def test_the_wheel_holds_the_package_and_no_plain_names(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.split("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} == {"kitefeed"}
-    files = ("py.typed", "supervisor.conf", "kitefeed.example.toml", "client/feed.py")
+    files = (
+        "py.typed", "supervisor.conf", "kitefeed.example.toml", "kitefeed.service",
+        "client/feed.py",
+    )  # fmt: skip
     for data in (*files, "actors/policy/calendar.toml"):
         assert f"kitefeed/{data}" in names
 

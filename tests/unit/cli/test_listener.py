@@ -7,8 +7,10 @@ import pytest
 
 from kitefeed.actors.runtime import locks
 from kitefeed.cli.commands.listener import REVIVE_AFTER_NS, Watchdog, serve
+from kitefeed.cli.service_manager import Health, ServiceManager
 from kitefeed.protocol.topology import Role
 
+NOBODY_ASKS = Health(ServiceManager(""), lambda: None, lambda: True)
 FATAL = {"processname": "ticker", "groupname": "kitefeed"}
 
 
@@ -33,7 +35,7 @@ def supervisord() -> Supervisord:
 
 @pytest.fixture
 def watchdog(tmp_path: Path, supervisord: Supervisord) -> Watchdog:
-    return Watchdog(tmp_path, os.getppid(), supervisord.start, supervisord.said.append)
+    return Watchdog(tmp_path, os.getppid(), supervisord.start, supervisord.said.append, NOBODY_ASKS)
 
 
 @pytest.fixture
@@ -101,7 +103,9 @@ def test_a_supervisor_that_touches_its_lock_is_left_alone(
 def test_a_supervisor_of_another_supervisord_is_left_alone(
     tmp_path: Path, killed: list[tuple[int, int]], supervisord: Supervisord
 ) -> None:
-    watchdog = Watchdog(tmp_path, os.getppid() + 1, supervisord.start, supervisord.said.append)
+    watchdog = Watchdog(
+        tmp_path, os.getppid() + 1, supervisord.start, supervisord.said.append, NOBODY_ASKS
+    )
     lock = locks.RoleLock(tmp_path, Role.SUPERVISOR, "boot")
     tick(watchdog, 5)
     assert killed == []
