@@ -40,8 +40,11 @@ class Feed(Reader):
     endpoint, control: ZeroMQ addresses; by default those of the daemon that `config` (or the
     configuration in force) describes. With `endpoint` alone, instruments are not asked for
     upstream except by subscribing. keys: the file that `kitefeed keys --client NAME` made, for a
-    `tcp://` endpoint. on_status is called with a Status when headline or source
-    change, while the program waits for ticks.
+    `tcp://` endpoint.
+    on_status, on_order, on_notice: called with a Status when headline or source change, with each
+    order update, each Notice; while the program waits for this feed, one after the other, in the
+    thread that waits. They may be set later, too (`feed.on_order = ...`). What they raise is logged
+    (`kitefeed`), and ends nothing.
     per_second: 1, 2, 5 or 10: the latest tick of each instrument, at most so often; for screens.
     max_age_s: a reader that is further behind than this skips to the latest (`skipped`,
     `reconnects`); None: every tick that can be had, however old. name: as `kitefeed top` shows this
@@ -180,7 +183,7 @@ class Feed(Reader):
                     taken = self._drain(enough=enough)
                     if self._socket.closed:
                         return None
-                    is_telling_due = self._on_status is not None and self._is_telling_due()
+                    is_telling_due = self._callbacks.has_any and self._is_telling_due()
                     if not is_telling_due:
                         found = find()
                         if found is not None:
@@ -200,7 +203,7 @@ class Feed(Reader):
                         self._tell_missing()
                     watch.sleep(wait_s)
                 else:
-                    self._tell_status()
+                    self._tell()
         finally:
             if is_asleep:
                 with self._lock:

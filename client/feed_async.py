@@ -8,12 +8,15 @@ async with AsyncFeed("NSE:INFY", "NSE:NIFTY 50") as feed:
 
 import asyncio
 import contextlib
+import inspect
+import logging
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
+from kitefeed.client.callbacks import FAILED, Call
 from kitefeed.client.reader import WAIT_S_MAX, Reader, deadline_after, taker
 from kitefeed.client.tick import Tick
 from kitefeed.client.wants import Asked
@@ -26,6 +29,8 @@ T = TypeVar("T")
 READ_MAX = 256  # messages per turn of the loop, ~2 ms, so that the program's other tasks get theirs
 TICKS_PER_TURN = 100  # given out in a row before the other tasks get a turn
 
+log = logging.getLogger("kitefeed")
+
 __all__ = ["AsyncFeed"]
 
 
@@ -35,8 +40,11 @@ class AsyncFeed(Reader):
     methods are awaited. Any number of tasks of that loop may use it; each tick goes to one of them,
     to the one that has waited longest. What is not awaited may be called in any thread.
 
-    It reads while the loop runs, also while nobody waits. on_status is called by the loop.
+    It reads while the loop runs, also while nobody waits. Callbacks are called by the loop, one
+    after the other; those that are `async def` are awaited, and none is called meanwhile.
     """
+
+    _may_await = True
 
     def _start(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -47,6 +55,7 @@ class AsyncFeed(Reader):
         self._given = 0
         self._turnstile = asyncio.Lock()  # the first that came is the first to get the next tick
         self._queued = 0  # tasks at it
+        self._awaited: asyncio.Task[None] | None = None  # a callback that is an `async def`
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -192,8 +201,25 @@ class AsyncFeed(Reader):
         if not self._socket.closed:
             self._drain(READ_MAX)
             if self._is_begun:
-                self._tell_status()
+                self._tell()
                 self._tell_missing()
+
+    def _tell(self) -> None:
+        if not self._callbacks.has_any or self._awaited is not None:
+            return
+        while self._awaited is None and (call := self._next_call()) is not None:
+            result = call.make()
+            if inspect.isawaitable(result):
+                self._awaited = asyncio.ensure_future(self._finish(call, result))
+
+    async def _finish(self, call: Call, result: Awaitable[object]) -> None:
+        try:
+            await result
+        except Exception:  # whatever the program raises
+            log.exception(FAILED, call.name)
+        finally:
+            self._awaited = None
+            self._look_again()
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         """Notices silence: that the daemon is lost, that a snapshot is due."""

@@ -18,6 +18,7 @@ from typing import TypeVar
 import zmq
 
 from kitefeed.client import forked
+from kitefeed.client.callbacks import Call, Callbacks, OnNotice, OnOrder, OnStatus
 from kitefeed.client.reports import Reporter
 from kitefeed.client.status import Status
 from kitefeed.client.tick import Staleness, Tick
@@ -33,7 +34,9 @@ from kitefeed.protocol.keys import ClientKeys, read_client
 from kitefeed.protocol.sockets import connect_feed, has_message
 from kitefeed.protocol.topics import (
     HEARTBEAT_TOPIC,
+    NOTICE,
     NUL,
+    ORDER,
     STATE_TOPIC,
     presence,
     snapshot_request,
@@ -52,6 +55,7 @@ REFRESH_NS = 30_000_000_000  # a quiet topic's last message may be lost without 
 MISSING_NS = 10_000_000_000  # Kite sends the last price of what is subscribed, in a second or two
 MISSING_NAMED_MAX = 20
 _TCP = "tcp://"
+_FAMILIES = {"on_order": ORDER, "on_notice": NOTICE}
 _NOBLOCK = int(zmq.NOBLOCK)  # as an enum it costs 0.2 us a message
 
 
@@ -67,6 +71,7 @@ class Reader:
     """
 
     _reporter: Reporter | None = None
+    _may_await = False  # whether callbacks may be coroutine functions
 
     def __init__(
         self,
@@ -80,7 +85,9 @@ class Reader:
         per_second: int | None = None,
         max_age_s: float | None = MAX_AGE_S,
         name: str | None = None,
-        on_status: Callable[[Status], None] | None = None,
+        on_status: OnStatus | None = None,
+        on_order: OnOrder | None = None,
+        on_notice: OnNotice | None = None,
     ) -> None:
         self._asked = flat(instruments)
         names = [str(one) if isinstance(one, str) else f"TOKEN:{one}" for one in self._asked]
@@ -92,8 +99,10 @@ class Reader:
             control = control or topology.endpoint(directory, topology.CONTROL)
         self.endpoint = endpoint
         self._upstream = Upstream(control)
-        self._on_status = on_status
-        self._told: tuple[str, str] | None = None
+        self._callbacks = Callbacks(may_await=self._may_await)
+        given = {"on_status": on_status, "on_order": on_order, "on_notice": on_notice}
+        for each, function in given.items():
+            self._callbacks.set(each, function)
         self._telling = threading.Lock()  # so that two threads never tell in the wrong order
         self._lock = threading.RLock()  # a signal handler may come in the midst of a call
         self._is_reading = False
@@ -104,7 +113,8 @@ class Reader:
         self._is_remote = endpoint.startswith(_TCP)
         self._view = self._new_view()
         self._missing_due_ns = 0  # when instruments of which nothing came are told; 0 for never
-        self._families: list[bytes] = []  # of events that the program reads
+        # Of events that the program reads.
+        self._families = [family for each, family in _FAMILIES.items() if given[each] is not None]
         self._requests: list[bytes] = []
         self._requested_ns = 0
         self._patience_ns = RESYNC_NS  # with the last request; doubled by each that got no answer
@@ -221,7 +231,7 @@ class Reader:
 
     @property
     def heartbeat(self) -> Heartbeat | None:
-        """The daemon's last heartbeat, as docs/wire-format.md describes it."""
+        """The daemon's last heartbeat (docs/wire-format.md); None before the first."""
         self._drain()
         return self._view.heartbeat
 
@@ -443,8 +453,45 @@ class Reader:
         self._view.reopened()
         self._ask()
 
+    # --- telling ------------------------------------------------------------------------------
+
+    @property
+    def on_status(self) -> OnStatus | None:
+        """Called with a Status when headline or source change, and once in the beginning; None: it
+        is not told."""
+        return self._callbacks.on_status
+
+    @on_status.setter
+    def on_status(self, function: OnStatus | None) -> None:
+        self._call_back("on_status", function)
+
+    @property
+    def on_order(self) -> OnOrder | None:
+        """Called with each order update, as `orders` gives them; None: they are kept for that."""
+        return self._callbacks.on_order
+
+    @on_order.setter
+    def on_order(self, function: OnOrder | None) -> None:
+        self._call_back("on_order", function)
+
+    @property
+    def on_notice(self) -> OnNotice | None:
+        """Called with each Notice, as `notices` gives them; None: they are kept for that."""
+        return self._callbacks.on_notice
+
+    @on_notice.setter
+    def on_notice(self, function: OnNotice | None) -> None:
+        self._call_back("on_notice", function)
+
+    def _call_back(self, name: str, function: Callable[..., object] | None) -> None:
+        with self._lock:
+            self._callbacks.set(name, function)
+            if function is not None and name in _FAMILIES:
+                self._hear(_FAMILIES[name])
+            self._took_in()  # there may be something to tell it now
+
     def _is_telling_due(self) -> bool:
-        """Whether `_tell_status` has something to tell. Called with the lock."""
+        """Whether `_tell` has something to tell. Called with the lock."""
         # A thread that is telling now looks again afterwards.
         return not self._telling.locked() and self._has_news()
 
@@ -453,19 +500,20 @@ class Reader:
             return False
         if self._view.is_lost(boot_ns()):
             self._drain()  # a heartbeat may wait behind ticks that nobody has taken yet
-        return not self._socket.closed and self._told != _news_of(self._view.status(boot_ns()))
+        return not self._socket.closed and self._callbacks.has_news(self._view, boot_ns())
 
-    def _tell_status(self) -> None:
-        """Calls `on_status` if there is news; never with the lock, which other threads need."""
-        if self._on_status is None or not self._telling.acquire(blocking=False):
+    def _next_call(self) -> Call | None:
+        with self._lock:
+            return self._callbacks.take(self._view, boot_ns()) if self._has_news() else None
+
+    def _tell(self) -> None:
+        """Calls the program's functions while there is news; never with the lock, which other
+        threads need."""
+        if not self._telling.acquire(blocking=False):
             return
         try:
-            with self._lock:
-                if not self._has_news():
-                    return
-                status = self._view.status(boot_ns())
-                self._told = _news_of(status)
-            self._on_status(status)
+            while (call := self._next_call()) is not None:
+                call.make()
         finally:
             self._telling.release()
 
@@ -499,11 +547,6 @@ class Reader:
         self._view.losses.expect([asked.removesuffix(NUL) for asked in self._requests])
         for new in self._requests:
             self._subscribe(new)
-
-
-def _news_of(status: Status) -> tuple[str, str]:
-    """What of it `on_status` is called for."""
-    return status.feed, status.source
 
 
 def _keys_for(endpoint: str, named: str | os.PathLike[str] | None) -> ClientKeys | None:

@@ -1,8 +1,18 @@
 """The feed in words, as a program reads it."""
 
+from typing import Literal, cast
+
 import msgspec
 
 from kitefeed.protocol.feed import FeedState, Heartbeat
+
+FeedWord = Literal[
+    "misconfigured", "paused", "closed", "login_required", "no_entitlement", "live", "rest",
+    "stale", "lost",  # no heartbeat: the daemon has gone, or hangs
+]  # fmt: skip
+StatusSource = Literal["websocket", "rest", "cache", "none"]
+SessionWord = Literal["absent", "unknown", "valid", "refused", "unverified"]
+OverrideWord = Literal["auto", "websocket", "rest", "paused"]
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -23,11 +33,11 @@ class Status(msgspec.Struct, frozen=True):
     heartbeat_age_s: seconds since the last heartbeat was sent, None before the first.
     """
 
-    feed: str
-    source: str
-    session: str
+    feed: FeedWord
+    source: StatusSource
+    session: SessionWord
     reason: str
-    override: str = "auto"
+    override: OverrideWord = "auto"
     epoch: int = 0
     since_utc_ns: int = 0
     retry_in_s: float | None = None
@@ -48,13 +58,14 @@ def status_of(
     epochs: list[int],
     is_lost: bool,
 ) -> Status:
-    """`age_ns`: of the heartbeat; `epochs`: of its shards; `is_lost`: it is too old."""
+    """`age_ns`: of the heartbeat; `epochs`: of its shards; `is_lost`: it is too old. Words are
+    passed on as they came: a newer daemon may know more of them."""
     return Status(
-        feed="lost" if is_lost else state.feed,
-        source="cache" if is_lost else state.source,
-        session="unknown" if is_lost else state.session,
+        feed="lost" if is_lost else cast(FeedWord, state.feed),
+        source="cache" if is_lost else cast(StatusSource, state.source),
+        session="unknown" if is_lost else cast(SessionWord, state.session),
         reason="the daemon is silent" if is_lost else state.reason,
-        override=state.override,
+        override=cast(OverrideWord, state.override),
         epoch=max(epochs, default=state.epoch),
         since_utc_ns=state.since_utc_ns,
         retry_in_s=state.retry_in_s,

@@ -13,11 +13,12 @@ import msgspec
 
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.feed import Flag, Source
-from kitefeed.protocol.kite.ticks import DEPTH_LEVELS, MODE_NAMES, TickBody, iter_depth
+from kitefeed.protocol.kite.ticks import DEPTH_LEVELS, FULL, LTP, QUOTE, TickBody, iter_depth
 
 # India has no daylight saving; zoneinfo would need a database that bare hosts lack.
 IST = timezone(timedelta(hours=5, minutes=30), "IST")
 
+ModeWord = Literal["ltp", "quote", "full", "unknown"]  # unknown: of a newer daemon
 SourceWord = Literal["websocket", "rest", "cache"]
 Origin = Literal["websocket", "rest", "none"]
 Staleness = Literal[
@@ -33,6 +34,7 @@ Staleness = Literal[
     "paused", "login_required", "no_entitlement", "misconfigured",  # as the headline says
     "no_feed",  # the feed it came from was closed, or it was pickled
 ]  # fmt: skip
+_MODES: dict[int, ModeWord] = {LTP: "ltp", QUOTE: "quote", FULL: "full"}
 _ORIGINS: dict[int, Origin] = {Source.WEBSOCKET: "websocket", Source.REST: "rest"}
 
 
@@ -213,9 +215,9 @@ class Tick(msgspec.Struct, frozen=True, eq=False, gc=False):
         return self.raw.instrument_token
 
     @property
-    def mode(self) -> str:
-        """ltp, quote or full."""
-        return MODE_NAMES.get(self.raw.mode, "unknown")
+    def mode(self) -> ModeWord:
+        """How much of it came: the highest mode that anybody asks for."""
+        return _MODES.get(self.raw.mode, "unknown")
 
     # --- prices -------------------------------------------------------------------------------
 

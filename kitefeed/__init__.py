@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         TryLater,
         Unavailable,
     )
-    from kitefeed.protocol.feed import Heartbeat
+    from kitefeed.protocol.feed import Heartbeat, Notice
     from kitefeed.protocol.messages import Answer
 
 __version__ = "0.1.0"
@@ -46,6 +46,7 @@ __all__ = [
     "KitefeedError",
     "Level",
     "LoginNeeded",
+    "Notice",
     "Ohlc",
     "Staleness",
     "Status",
@@ -68,7 +69,7 @@ _PLACES = {
         ("BadInput", "ConfigError", "KitefeedError", "LoginNeeded", "TryLater", "Unavailable"),
         "kitefeed.protocol.errors",
     ),
-    "Heartbeat": "kitefeed.protocol.feed",
+    **dict.fromkeys(("Heartbeat", "Notice"), "kitefeed.protocol.feed"),
     "Answer": "kitefeed.protocol.messages",
 }
 

@@ -1,17 +1,18 @@
 """Order updates and notices, read by a feed."""
 
 import asyncio
+import logging
 from collections.abc import Iterator
 
 import msgspec
 import pytest
 
-from kitefeed import AsyncFeed
+from kitefeed import AsyncFeed, BadInput, Feed, Status
 from kitefeed.client.view import EVENTS_MAX
 from kitefeed.protocol import feed as f
 from kitefeed.protocol.feed import Item, Notice, OrderUpdate
 from tests.integration.broadcaster_kit import FakeSource, Stage, item
-from tests.support import eventually
+from tests.support import eventually, eventually_async
 
 pytestmark = pytest.mark.processes
 
@@ -105,3 +106,119 @@ def test_an_async_feed_reads_them_beside_its_ticks(stage: Stage) -> None:
             assert await ended is None
 
     asyncio.run(main())
+
+
+# --- callbacks ------------------------------------------------------------------------------------
+
+
+def number_of(told: dict[str, object]) -> int:
+    return int(str(told["order_id"]))
+
+
+def test_callbacks_are_told_orders_and_notices_in_order_while_the_program_waits_for_ticks(
+    stage: Stage,
+) -> None:
+    source = live(stage)
+    orders: list[int] = []
+    notices: list[str] = []
+    with Feed(
+        INFY, endpoint=stage.feed_endpoint, on_order=lambda told: orders.append(number_of(told))
+    ) as feed:
+        feed.on_notice = lambda told: notices.append(told.text)
+        eventually(lambda: source.send([order(0, "OPEN"), notice("a")]) or feed.next(0.1) or (
+            orders and notices), 10)  # fmt: skip
+        del orders[:], notices[:]
+        source.send([order(number, "OPEN") for number in range(1, 50)])
+        source.send([notice("b")])
+        eventually(lambda: feed.next(0.05) or (notices[-1:] == ["b"] and 49 in orders), 5)
+        assert [number for number in orders if number] == [*range(1, 50)]
+        feed.on_order = None  # from now on they are kept for who iterates
+        source.send([order(50, "OPEN")])
+        assert number_of(next(feed.orders(5))) == 50
+
+
+def test_a_callback_that_raises_is_logged_and_costs_nothing_else(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = live(stage)
+    orders: list[int] = []
+
+    def fail(told: dict[str, object]) -> None:
+        orders.append(number_of(told))
+        raise ValueError("the program's own mistake")
+
+    def fail_too(status: Status) -> None:
+        raise ValueError("another one")
+
+    with Feed(INFY, endpoint=stage.feed_endpoint, on_order=fail, on_status=fail_too) as feed:
+        with caplog.at_level(logging.ERROR, "kitefeed"):
+            eventually(lambda: source.send([order(1, "OPEN")]) or feed.next(0.1) or orders, 10)
+            source.send([order(2, "OPEN")])
+            eventually(lambda: feed.next(0.05) or 2 in orders, 5)
+        source.send([item(INFY, 3)])
+        eventually(lambda: feed.next(1) and feed[INFY].raw.last_price == 3, 5)
+    said = [record.getMessage() for record in caplog.records]
+    assert "on_order of the program failed" in said
+    assert "on_status of the program failed" in said
+
+
+def test_what_can_be_no_callback_is_refused_and_nothing_is_opened(stage: Stage) -> None:
+    async def told(order: dict[str, object]) -> None: ...
+
+    with pytest.raises(BadInput, match="on_order is an `async def`, and only an AsyncFeed"):
+        Feed(INFY, endpoint="ipc:///nowhere/feed.sock", on_order=told)
+    with pytest.raises(BadInput, match="on_notice=5 cannot be called"):
+        AsyncFeed(INFY, endpoint="ipc:///nowhere/feed.sock", on_notice=5)  # type: ignore[arg-type]
+
+
+def test_a_callback_may_close_its_feed_and_is_told_nothing_more(stage: Stage) -> None:
+    source = live(stage)
+    told: list[int] = []
+    feed = stage.feed(INFY)
+
+    def leave(order: dict[str, object]) -> None:
+        told.append(number_of(order))
+        feed.close()
+
+    feed.on_order = leave
+    source.send([item(INFY, 2)])
+
+    def is_closed() -> bool:
+        source.send([order(number, "OPEN") for number in range(9)])
+        return feed.next(0.1) is None and bool(told)
+
+    eventually(is_closed, 10)
+    assert len(told) == 1
+
+
+def test_an_async_feed_calls_its_callbacks_though_no_task_waits_and_awaits_them_in_order(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = live(stage)
+    told: list[int] = []
+    notices: list[str] = []
+    inside = 0
+
+    async def slowly(order: dict[str, object]) -> None:
+        nonlocal inside
+        inside += 1
+        assert inside == 1  # one after the other
+        await asyncio.sleep(0.001)
+        told.append(number_of(order))
+        inside -= 1
+        if number_of(order) == 3:
+            raise ValueError("the program's own mistake")
+
+    async def main() -> None:
+        async with AsyncFeed(INFY, endpoint=stage.feed_endpoint, on_order=slowly) as feed:
+            feed.on_notice = lambda notice: notices.append(notice.text)
+            await eventually_async(
+                lambda: source.send([order(0, "OPEN"), notice("a")]) or (told and notices), 10
+            )
+            source.send([order(number, "OPEN") for number in range(1, 20)])
+            await eventually_async(lambda: 19 in told, 5)
+
+    with caplog.at_level(logging.ERROR, "kitefeed"):
+        asyncio.run(main())
+    assert [number for number in told if number] == [*range(1, 20)]
+    assert [r.getMessage() for r in caplog.records] == ["on_order of the program failed"]
