@@ -1,6 +1,8 @@
 """A tick as the dictionary that Kite's official Python client gives to `on_ticks`. Pure."""
 
+import struct
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from kitefeed.client.tick import Tick
@@ -10,11 +12,16 @@ from kitefeed.protocol.kite.ticks import (
     FULL,
     LTP,
     MODE_NAMES,
+    TickBody,
     is_index,
     iter_depth,
 )
 
 _REST = int(Source.REST)  # as an enum it costs as much as a price
+_DEPTH = struct.Struct(">" + "IiH2x" * 2 * DEPTH_LEVELS).unpack
+# Ticks of one second share it, and making one costs as much as a whole level. Naive local times
+# are the official client's, so a program that changes its time zone sees them change a little late.
+_local_time = lru_cache(maxsize=4096)(datetime.fromtimestamp)
 
 
 def to_dict(tick: Tick, *, kite: bool = False) -> dict[str, Any]:
@@ -32,6 +39,12 @@ def kite_dict(tick: Tick, mode: int = FULL) -> dict[str, Any]:
     tell (`tick.origin` is rest) is None.
     """
     raw = tick.raw
+    is_polled = tick.arrival.source_code == _REST
+    if mode == FULL == raw.mode and not is_polled and raw.depth is not None:
+        try:
+            return _full(raw, raw.depth)
+        except TypeError:  # a price is missing, which no packet of Kite's lacks
+            pass
     mode = min(mode, raw.mode)
     divisor, is_tradable = raw.divisor, not is_index(raw.instrument_token)
     last_price = raw.last_price / divisor
@@ -43,7 +56,6 @@ def kite_dict(tick: Tick, mode: int = FULL) -> dict[str, Any]:
     }
     if mode == LTP:
         return made
-    is_polled = tick.arrival.source_code == _REST
     # By the packet, as that client does, and not by the token.
     if raw.last_traded_quantity is not None or (is_tradable and is_polled):
         average = raw.average_traded_price
@@ -75,6 +87,54 @@ def kite_dict(tick: Tick, mode: int = FULL) -> dict[str, Any]:
     return made
 
 
+def _full(raw: TickBody, depth: bytes) -> dict[str, Any]:
+    """`kite_dict` of a full packet of a tradable: nearly all of a program's work, so nothing in it
+    is looped over or made twice. Raises TypeError where a price is None."""
+    d = raw.divisor
+    (q0, p0, n0, q1, p1, n1, q2, p2, n2, q3, p3, n3, q4, p4, n4,
+     q5, p5, n5, q6, p6, n6, q7, p7, n7, q8, p8, n8, q9, p9, n9) = _DEPTH(depth)  # fmt: skip
+    last_price, close = raw.last_price / d, raw.close / d  # type: ignore[operator]
+    return {
+        "tradable": not is_index(raw.instrument_token),
+        "mode": "full",
+        "instrument_token": raw.instrument_token,
+        "last_price": last_price,
+        "last_traded_quantity": raw.last_traded_quantity,
+        "average_traded_price": raw.average_traded_price / d,  # type: ignore[operator]
+        "volume_traded": raw.volume_traded,
+        "total_buy_quantity": raw.total_buy_quantity,
+        "total_sell_quantity": raw.total_sell_quantity,
+        "ohlc": {
+            "open": raw.open / d,  # type: ignore[operator]
+            "high": raw.high / d,  # type: ignore[operator]
+            "low": raw.low / d,  # type: ignore[operator]
+            "close": close,
+        },
+        "change": (last_price - close) * 100 / close if close else 0,
+        "last_trade_time": _local_time(raw.last_trade_time or 0),
+        "oi": raw.oi,
+        "oi_day_high": raw.oi_day_high,
+        "oi_day_low": raw.oi_day_low,
+        "depth": {
+            "buy": [
+                {"quantity": q0, "price": p0 / d, "orders": n0},
+                {"quantity": q1, "price": p1 / d, "orders": n1},
+                {"quantity": q2, "price": p2 / d, "orders": n2},
+                {"quantity": q3, "price": p3 / d, "orders": n3},
+                {"quantity": q4, "price": p4 / d, "orders": n4},
+            ],
+            "sell": [
+                {"quantity": q5, "price": p5 / d, "orders": n5},
+                {"quantity": q6, "price": p6 / d, "orders": n6},
+                {"quantity": q7, "price": p7 / d, "orders": n7},
+                {"quantity": q8, "price": p8 / d, "orders": n8},
+                {"quantity": q9, "price": p9 / d, "orders": n9},
+            ],
+        },
+        "exchange_timestamp": _local_time(raw.exchange_timestamp or 0),
+    }
+
+
 def _local(utc_s: int | None, is_polled: bool) -> datetime | None:
     """A packet's time of zero, which is None in a body, is 1970 there."""
-    return None if utc_s is None and is_polled else datetime.fromtimestamp(utc_s or 0)
+    return None if utc_s is None and is_polled else _local_time(utc_s or 0)

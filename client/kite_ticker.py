@@ -446,15 +446,14 @@ class _Run:
             self._ticker._call("on_message", _frame(ticks, wants.modes), True)
         if self._ticker.on_ticks is None:
             return
-        given = []
+        mode_of, last_given, given = wants.modes.get, wants.given, []
         for tick in ticks:
-            raw = tick.raw
-            mode = wants.modes.get(raw.instrument_token, FULL)
+            mode = mode_of(tick.raw.instrument_token, FULL)
             made = kite_dict(tick, mode)
-            if mode < raw.mode:  # others ask for more: what changed may not be in it
-                if wants.given.get(raw.instrument_token) == made:
+            if mode < tick.raw.mode:  # others ask for more: what changed may not be in it
+                if last_given.get(tick.raw.instrument_token) == made:
                     continue
-                wants.given[raw.instrument_token] = made
+                last_given[tick.raw.instrument_token] = made
             given.append(made)
         if given:
             self._ticker._call("on_ticks", given)
@@ -462,7 +461,7 @@ class _Run:
     def _passed(self, ticks: list[Tick], modes: Mapping[int, int]) -> list[Tick]:
         """Those that the program wants, and that may be taken for live. Ticks that came together
         have one source, so it is asked for once."""
-        passed = []
+        passed, withheld = [], self._withheld
         arrival, flags, may = None, 0, False
         for tick in ticks:
             token = tick.raw.instrument_token
@@ -471,11 +470,12 @@ class _Run:
             if tick.arrival is not arrival or tick.flags != flags:
                 arrival, flags = tick.arrival, tick.flags
                 may = may_pass(self._policy, tick.source, self._is_closed)
-            if may:
-                self._withheld.pop(token, None)
-                passed.append(tick)
-            else:
-                self._withheld[token] = tick
+            if not may:
+                withheld[token] = tick
+                continue
+            if withheld:
+                withheld.pop(token, None)
+            passed.append(tick)
         return passed
 
 

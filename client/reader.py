@@ -116,6 +116,7 @@ class Reader:
         # Of events that the program reads.
         self._families = [family for each, family in _FAMILIES.items() if given[each] is not None]
         self._requests: list[bytes] = []
+        self._leaving: list[bytes] = []  # subscriptions that others have taken the place of
         self._requested_ns = 0
         self._patience_ns = RESYNC_NS  # with the last request; doubled by each that got no answer
         self._reopened_ns = 0
@@ -275,6 +276,8 @@ class Reader:
 
     def _begun(self) -> None:
         self._is_begun = True
+        with self._lock:
+            self._choose_pipe()
         if self._is_remote:
             self._missing_due_ns = boot_ns() + MISSING_NS
 
@@ -324,6 +327,8 @@ class Reader:
             for subscription in new:
                 self._subscribe(subscription)
             self._unsubscribe(old)
+            if new and self._wants.is_chunked:  # the broadcaster repeats nothing by itself there
+                self._request_snapshot()
             self._changed()
 
     def unsubscribe(self, *instruments: Asked) -> None:
@@ -360,7 +365,31 @@ class Reader:
             self._reporter.instruments = len(self._wants.modes)
         if self._is_remote:
             self._missing_due_ns = boot_ns() + MISSING_NS
+        self._choose_pipe()
         self._took_in()
+
+    def _choose_pipe(self) -> None:
+        """Whether each tick comes in a message of its own, or all of them in few. For a moment they
+        come by both, so that nothing falls between: see `_leave_pipe`."""
+        heartbeat = self._view.heartbeat
+        if self._is_remote or heartbeat is None or self._socket.closed or self._leaving:
+            return
+        new, self._leaving = self._wants.read_chunks(heartbeat.values)
+        if new:
+            self._view.is_doubled = True
+            self._view.begin_chunks()
+            self._socket.setsockopt(zmq.RCVHWM, self._wants.queued_max)
+            for subscription in new:
+                self._subscribe(subscription)
+            self._request_snapshot()
+
+    def _leave_pipe(self) -> None:
+        """When the snapshot has come that was asked for behind the new subscriptions, they work.
+        Before, ZeroMQ would throw away what is on its way by the old ones."""
+        if self._view.losses.is_answered:
+            self._unsubscribe(self._leaving)
+            self._leaving = []
+            self._view.is_doubled = False
 
     # --- the socket ---------------------------------------------------------------------------
 
@@ -429,6 +458,8 @@ class Reader:
         if self._view.has_late or now_ns >= self._skip_due_ns:
             self._skip_due_ns = now_ns + LOOK_NS
             self._view.skip_old(now_ns)
+        if self._leaving:
+            self._leave_pipe()
         self._maybe_resync(now_ns)
         self._look_due_ns = 0 if self._view.is_catching_up else now_ns + LOOK_NS
         if self._reporter is not None:
@@ -450,6 +481,7 @@ class Reader:
         self._socket.close(0)
         self._socket = connect_feed(self.endpoint, self._keys, self._wants.queued_max)
         self._requests.clear()
+        self._leaving = []
         self._view.reopened()
         self._ask()
 
@@ -531,6 +563,8 @@ class Reader:
         age_ns = now_ns - self._requested_ns
         view = self._view
         is_due = view.losses.is_incomplete or view.is_catching_up
+        if age_ns > REFRESH_NS:
+            self._choose_pipe()  # others may have wanted more, or less, since
         if age_ns > REFRESH_NS or (is_due and age_ns > self._resync_after_ns):
             self._request_snapshot()
 

@@ -7,7 +7,7 @@ It numbers losses, drops repetitions, and judges: a value is fresh only while a 
 from collections import deque
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from itertools import repeat
+from itertools import compress
 
 import msgspec
 
@@ -86,6 +86,7 @@ class View:
         self.losses = Losses()
         # The past was left behind on purpose: until a snapshot has come, nothing is given out.
         self.is_catching_up = False
+        self.is_doubled = False  # ticks come by `ticks/all` and one by one, for a moment
         self.behind_ns = 0  # how old the last message was when it was read
         self.lag_ns = 0  # the most by which the program was behind; whoever reads it sets it to 0
         self._late_ns = int((MAX_AGE_S if max_age_s is None else max_age_s) * 1e9)
@@ -118,13 +119,12 @@ class View:
                 arrival = self._arrival_of(tick, now_ns, utc_ns)
                 if arrival is not None:
                     self.ticks += 1
-                    one = (topic, tick.seq, tick.flags, body, tick.body)
-                    self._apply_ticks((one,), arrival)
+                    known = self._topics.get(topic) or self._topic(topic)
+                    if known.is_wanted:
+                        one = (known, tick.seq, tick.flags, body, tick.body)
+                        self._apply_ticks((one,), arrival)
             elif topic == TICKS_TOPIC:
-                chunk = f.decode_chunk_message(array)
-                bodies = [*map(f.decode_body, chunk.body.bodies)]
-                if self._admits(chunk, utc_ns):
-                    self._apply_chunk(chunk, bodies, now_ns, utc_ns)
+                self._apply_chunk(f.decode_chunk_message(array), now_ns, utc_ns)
             else:
                 message = f.decode_feed_message(array)
                 if self._admits(message, utc_ns):
@@ -222,7 +222,8 @@ class View:
         self.reconnects += 1
         self.behind_ns = 0
         self._skew_ns = _UNKNOWN_NS if self._is_remote else 0
-        self._topic(TICKS_TOPIC).seq = 0
+        self.begin_chunks()
+        self.is_doubled = False
         self.is_catching_up = True
         self.losses.note()
 
@@ -300,39 +301,43 @@ class View:
             self._judge, self.losses.count,
         )  # fmt: skip
 
-    def _apply_chunk(
-        self, message: f.ChunkMessage, bodies: list[f.ReceivedBody], now_ns: int, utc_ns: int
-    ) -> None:
+    def _apply_chunk(self, message: f.ChunkMessage, now_ns: int, utc_ns: int) -> None:
         """Ticks of all instruments, numbered by their own topics: what the chunk's own number
-        tells is only that something is missing."""
+        tells is only that something is missing. What is not wanted is not decoded."""
         body = message.body
-        count = len(body.topics)
-        if not count == len(body.seqs) == len(body.bodies) == len(body.flags or body.seqs):
+        encoded, seqs, flags = body.bodies, body.seqs, body.flags or [0] * len(body.seqs)
+        find = self._topics.get
+        topics = [find(name) or self._topic(name) for name in body.topics]
+        if not len(topics) == len(seqs) == len(encoded) == len(flags):
             self.bad_messages += 1
+            return
+        if self._wanted is not None:
+            wanted = [topic.is_wanted for topic in topics]
+            topics, seqs = [*compress(topics, wanted)], [*compress(seqs, wanted)]
+            encoded, flags = [*compress(encoded, wanted)], [*compress(flags, wanted)]
+        bodies = [*map(f.decode_body, encoded)]
+        if not self._admits(message, utc_ns):
             return
         chunks = self._topic(TICKS_TOPIC)
         if chunks.seq and message.seq > chunks.seq + 1:
             self.losses.note()
         chunks.seq = message.seq
-        self.ticks += count
-        arrival = self._arrival(message, now_ns, utc_ns)
-        flags, copies = body.flags or repeat(0), map(bytes, body.bodies)
-        ticks = zip(body.topics, body.seqs, flags, bodies, copies, strict=False)
-        self._apply_ticks(ticks, arrival)
+        self.ticks += len(topics)
+        if topics:
+            arrival = self._arrival(message, now_ns, utc_ns)
+            ticks = zip(topics, seqs, flags, bodies, map(bytes, encoded), strict=True)
+            self._apply_ticks(ticks, arrival)
 
     def _apply_ticks(
         self,
-        ticks: Iterable[tuple[bytes, int, int, TickBody, bytes | msgspec.Raw]],
+        ticks: Iterable[tuple[Topic, int, int, TickBody, bytes | msgspec.Raw]],
         arrival: Arrival,
     ) -> None:
         """The hot loop of every reader: topic, seq, flags and body, as an object and as it came, of
-        ticks that came together."""
-        find, arrived = self._topics.get, self.arrived
+        wanted ticks that came together."""
+        arrived = self.arrived
         take, waiting, taken = arrived.append, len(arrived), 0
-        for name, seq, flags, body, encoded in ticks:
-            topic = find(name) or self._topic(name)
-            if not topic.is_wanted:
-                continue
+        for topic, seq, flags, body, encoded in ticks:
             if seq == topic.seq + 1:  # as nearly always
                 topic.seq = seq
             elif not self._is_new(topic, seq, flags):
@@ -359,6 +364,10 @@ class View:
             if name.startswith(_TICKS):
                 self.values.add(topic)
         return topic
+
+    def begin_chunks(self) -> None:
+        """`ticks/all` is subscribed to from now on: its messages are numbered from anywhere."""
+        self._topic(TICKS_TOPIC).seq = 0
 
     def want(self, topics: Iterable[bytes]) -> None:
         """The ticks of these topics (no NUL) matter from now on."""
@@ -388,7 +397,7 @@ class View:
             return not (last and flags & _CACHED)
         if last:
             if seq <= last:
-                self.duplicates += not flags & _SEEN
+                self.duplicates += not flags & _SEEN and not self.is_doubled
                 return False
             if seq > last + 1 and self.is_catching_up:
                 self.skipped += seq - last - 1

@@ -15,10 +15,14 @@ from kitefeed.protocol.topics import (
     last_head,
     mode_request,
     tick_topic,
+    want_request,
 )
 from kitefeed.protocol.topology import CHUNKS_QUEUED_MAX, FEED
 
 SINGLE_REQUESTS_MAX = 8  # up to here one snapshot per instrument, above it one for all
+# From so many instruments on that are no less than this part of all that stream, a reader takes all
+# ticks together and picks out its own: to pass one over costs a twentieth of a message for each.
+CHUNKED_MIN, CHUNKED_SHARE = 64, 8
 ANY = "*"
 WRITE = "write EXCHANGE:SYMBOL, as NSE:INFY, or Kite's token, as 408065"
 
@@ -46,6 +50,7 @@ class Wants:
     patterns such as `NSE:NIFTY*`: they read what streams already, and ask for nothing. No names at
     all: everything that streams; an empty list of names: nothing yet.
     per_second: the latest of each, at most so often; None for every tick.
+    is_chunked: the instruments are picked out of `ticks/all`, see `read_chunks`.
 
     Raises BadInput for what cannot be a name; the daemon knows which exist.
     """
@@ -63,6 +68,7 @@ class Wants:
         self.modes = {checked(name): mode for name in asked if not name.endswith(ANY)}
         self.prefixes = tuple(_prefix(name) for name in asked if name.endswith(ANY))
         self.is_all = is_all
+        self.is_chunked = False
         if mode is not None and not self.modes and (self.prefixes or is_all):
             raise BadInput(f"mode={mode!r} asks for something: name the instruments it is for")
         if per_second is not None and per_second not in LAST_RATES:
@@ -83,19 +89,22 @@ class Wants:
     @property
     def queued_max(self) -> int:
         """How many messages may wait for it at its end: chunks are a hundred times as large."""
-        is_chunked = self.is_all and self._all.startswith(TICKS_TOPIC)
+        is_chunked = self.is_chunked or (self.is_all and self._all.startswith(TICKS_TOPIC))
         return CHUNKS_QUEUED_MAX if is_chunked else FEED.peer_hwm
 
     # --- what to subscribe to -----------------------------------------------------------------
 
     def subscriptions(self) -> list[bytes]:
         """For the live ticks, and for the mode they shall have."""
-        modes = [mode_request(mode, tick_topic(name)) for name, mode in self.modes.items() if mode]
-        return [*([self._all] if self.is_all else self._live()), *modes]
+        live = [self._all] if self.is_all or self.is_chunked else self._live()
+        own = (each for name in self.modes for each in self._of(name))
+        return [*dict.fromkeys([*live, *own])]
 
     def snapshot_prefixes(self) -> list[bytes]:
         """What to ask the last values of."""
-        live = [self._head] if self.is_all else self._live()
+        if self.is_all or self.is_chunked:
+            return [self._head]
+        live = self._live()
         return live if len(live) <= SINGLE_REQUESTS_MAX else [self._head]
 
     def topic(self, name: str) -> bytes:
@@ -106,24 +115,27 @@ class Wants:
         exact = [self.topic(name) + NUL for name in self.modes]
         return [*exact, *(self._head + prefix.encode() for prefix in self.prefixes)]
 
+    def _of(self, name: str) -> list[bytes]:
+        """For one instrument."""
+        mode = self.modes[name]
+        if self.is_chunked:
+            return [want_request(mode or "", tick_topic(name))]
+        live = self.topic(name) + NUL
+        return [live, mode_request(mode, tick_topic(name))] if mode else [live]
+
     # --- changes ------------------------------------------------------------------------------
 
     def add(self, names: Iterable[str], mode: Mode | None) -> tuple[list[bytes], list[bytes]]:
         """From now on these, too, or in another mode: what to subscribe to for that, and what no
         more. mode None: that of the others for new ones, unchanged for those that are read."""
-        new, old = [], []
-        default, asked = self.mode, mode
+        new: list[bytes] = []
+        old: list[bytes] = []
         for name in names:
-            mode = asked or self.modes.get(name, default)
-            if name not in self.modes:
-                new.append(self.topic(name) + NUL)
-            elif self.modes[name] == mode:
-                continue
-            elif before := self.modes[name]:
-                old.append(mode_request(before, tick_topic(name)))
-            self.modes[name] = mode
-            if mode:
-                new.append(mode_request(mode, tick_topic(name)))
+            before = self._of(name) if name in self.modes else []
+            self.modes[name] = mode or self.modes.get(name, self.mode)
+            after = self._of(name)
+            new += [each for each in after if each not in before]
+            old += [each for each in before if each not in after]
         return new, old
 
     def drop(self, names: Iterable[str]) -> list[bytes]:
@@ -131,10 +143,23 @@ class Wants:
         old = []
         for name in names:
             if name in self.modes:
-                old.append(self.topic(name) + NUL)
-                if mode := self.modes.pop(name):
-                    old.append(mode_request(mode, tick_topic(name)))
+                old += self._of(name)
+                del self.modes[name]
         return old
+
+    def read_chunks(self, streaming: int) -> tuple[list[bytes], list[bytes]]:
+        """Decides anew whether to read all ticks together, of `streaming` instruments, and pick out
+        those that are wanted: what to subscribe to for that, and what no more."""
+        count = len(self.modes)
+        # Once begun it goes on with half as many, so that it never changes to and fro.
+        enough = max(CHUNKED_MIN, streaming / CHUNKED_SHARE) / (2 if self.is_chunked else 1)
+        is_possible = not self.is_all and self._per_second is None
+        if (is_possible and count >= enough) == self.is_chunked:
+            return [], []
+        before = self.subscriptions()
+        self.is_chunked = not self.is_chunked
+        after = self.subscriptions()
+        return after, before
 
 
 def checked_mode(mode: Mode | None) -> Mode | None:

@@ -26,6 +26,7 @@ HEARTBEAT_TOPIC = b"hb/feed"
 SNAPSHOT = b"~snap!"
 PRESENCE = b"~client!"
 MODE = b"~mode!"
+WANT = b"~want!"
 
 SUBSCRIPTION_BYTES_MAX = 256  # longest topic or prefix that is looked at; longer ones are ignored
 
@@ -94,11 +95,26 @@ def mode_request(mode: str, topic: bytes) -> bytes:
 
 def parse_mode_request(subscription: bytes) -> tuple[str, bytes] | None:
     """Mode and topic (no NUL) of a mode request, or None if `subscription` is not one."""
-    if not subscription.startswith(MODE):
+    return _mode_and_topic(MODE, subscription)
+
+
+def _mode_and_topic(family: bytes, subscription: bytes) -> tuple[str, bytes] | None:
+    if not subscription.startswith(family):
         return None
-    mode, _, topic = subscription[len(MODE) :].partition(b"!")
+    mode, _, topic = subscription[len(family) :].partition(b"!")
     is_exact = topic.startswith(TICK) and topic.endswith(NUL)
     return (mode.decode(errors="replace"), topic[:-1]) if is_exact else None
+
+
+def want_request(mode: str, topic: bytes) -> bytes:
+    """What a reader of `ticks/all` subscribes to so that the instrument of `topic` (no NUL) streams
+    at least in this mode, "" for the configured one; nothing is ever published there."""
+    return WANT + mode.encode() + b"!" + topic + NUL
+
+
+def parse_want_request(subscription: bytes) -> tuple[str, bytes] | None:
+    """Mode and topic (no NUL) of what a reader of `ticks/all` wants, or None if it is not that."""
+    return _mode_and_topic(WANT, subscription)
 
 
 def presence(nonce: str) -> bytes:

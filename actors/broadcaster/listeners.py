@@ -12,7 +12,9 @@ from kitefeed.protocol.topics import (
     SUBSCRIPTION_BYTES_MAX,
     TICK,
     TICKS_TOPIC,
+    WANT,
     parse_mode_request,
+    parse_want_request,
     tick_of,
 )
 
@@ -32,8 +34,8 @@ class Listeners:
 
     def __init__(self) -> None:
         self.wanted_topics: dict[bytes, int] = {}
-        # The same with those who want the latest ticks only, in the order first wanted: upstream
-        # it makes no difference.
+        # The same with those who want the latest ticks only, or read all and want this one, in the
+        # order first wanted: upstream it makes no difference.
         self._upstream: dict[bytes, int] = {}
         self.ignored = 0
         self._counts: dict[bytes, int] = {}
@@ -87,7 +89,12 @@ class Listeners:
                 _step(self.wanted_topics, topic, step)
             self._count_topic(topic, step)
         elif subscription.startswith(MODE):
-            self._count_mode(subscription, step)
+            self._count_mode(parse_mode_request(subscription), step)
+        elif subscription.startswith(WANT):
+            wish = parse_want_request(subscription)
+            if wish is not None:
+                self._count_topic(wish[1], step)
+                self._count_mode(wish, step)
         elif is_change and subscription.startswith(PRESENCE):
             self._presences += step
         elif is_change and (subscription.startswith(TICK) or TICK.startswith(subscription)):
@@ -102,8 +109,8 @@ class Listeners:
         if key is not None:
             self._keys[topic] = key
 
-    def _count_mode(self, subscription: bytes, step: int) -> None:
-        name, topic = parse_mode_request(subscription) or ("", b"")
+    def _count_mode(self, wish: tuple[str, bytes] | None, step: int) -> None:
+        name, topic = wish or ("", b"")
         for mode in _MODES:
             if mode == name:
                 _step(self._modes.setdefault(topic, {}), mode, step)
@@ -143,7 +150,7 @@ class Listeners:
         """How many programs listen: exact when all use the Feed client, which announces itself; a
         plain subscriber is seen only through what it shares with others, so at least this many."""
         if self._widest is None:
-            private = (PRESENCE, SNAPSHOT, MODE)
+            private = (PRESENCE, SNAPSHOT, MODE, WANT)
             counts = (n for s, n in self._counts.items() if not s.startswith(private))
             self._widest = max(counts, default=0)
         return max(self._presences, self._widest)

@@ -3,7 +3,7 @@
 from kitefeed.actors.broadcaster.events import Tell
 from kitefeed.actors.broadcaster.listeners import Listeners, exact_topic
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.topics import MODE
+from kitefeed.protocol.topics import MODE, WANT
 
 LISTENERS_DELAY_NS = 50_000_000  # a program subscribes to its instruments in one burst
 LISTENERS_DELAY_NS_MAX = 250_000_000  # of programs that come and go without a pause
@@ -21,7 +21,7 @@ class Wishes:
 
     def note(self, subscription: bytes, now_ns: int) -> None:
         """Somebody has subscribed to this, or does no more."""
-        if not subscription.startswith(MODE) and exact_topic(subscription) is None:
+        if not subscription.startswith((MODE, WANT)) and exact_topic(subscription) is None:
             return
         if self.due_ns is None:
             self._since_ns = now_ns

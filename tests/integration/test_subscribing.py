@@ -3,14 +3,16 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from itertools import count
 
 import pytest
 
 from kitefeed import AsyncFeed, BadInput, Feed
+from kitefeed.client.wants import CHUNKED_MIN
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.topology import CONTROL, endpoint
-from tests.integration.broadcaster_kit import Stage, item
+from tests.integration.broadcaster_kit import FakeSupervisor, Stage, item
 from tests.support import eventually, eventually_async
 
 pytestmark = pytest.mark.processes
@@ -154,3 +156,54 @@ def test_an_async_feed_does_the_same(stage: Stage) -> None:
             assert await feed.next_batch(0.3) == []
 
     asyncio.run(main())
+
+
+def test_many_instruments_come_by_few_messages_and_nothing_is_missed_when_that_begins_or_ends(
+    stage: Stage,
+) -> None:
+    stage.up()
+    supervisor, source = stage.live()
+    names = [f"NSE:X{number}" for number in range(CHUNKED_MIN)]
+    everything = ["NSE:OTHER", *names]
+    read: dict[str, list[int]] = {name: [] for name in everything}
+    prices = count(1)
+    stopped = threading.Event()
+
+    def send() -> None:
+        while not stopped.wait(0.003):
+            price = next(prices)
+            source.send([item(name, price, 1_000 + n) for n, name in enumerate(everything)])
+
+    def reads_on(feed: Feed) -> None:
+        """Until each of its instruments has ticked ten times more."""
+        due = {name: len(read[name]) + 10 for name in feed.instruments}
+        while any(len(read[name]) < least for name, least in due.items()):
+            for tick in feed.next_batch(5):
+                read[tick.instrument].append(tick.raw.last_price)
+
+    feed = stage.asking_feed(names[1:])
+    sending = threading.Thread(target=send)
+    sending.start()
+    try:
+        reads_on(feed)
+        assert not feed._wants.is_chunked
+        feed.subscribe(names[0], mode="full")
+        assert feed._wants.is_chunked
+        reads_on(feed)
+        eventually(lambda: told_of(supervisor) == (set(names), {names[0]: "full"}), 5)
+        feed.unsubscribe(names[CHUNKED_MIN // 2 - 1 :])
+        assert not feed._wants.is_chunked
+        reads_on(feed)
+    finally:
+        stopped.set()
+        sending.join()
+    assert read["NSE:OTHER"] == []
+    for name in names:
+        assert read[name] == [*range(read[name][0], read[name][-1] + 1)], name
+    assert (feed.gaps, feed.duplicates, feed.skipped, feed.bad_messages) == (0, 0, 0, 0)
+
+
+def told_of(supervisor: FakeSupervisor) -> tuple[set[str], dict[str, m.Mode]]:
+    told = supervisor.last(m.ListenersWant)
+    assert isinstance(told, m.ListenersWant)
+    return set(told.keys), told.modes

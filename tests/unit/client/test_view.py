@@ -416,6 +416,50 @@ def test_a_chunk_with_one_damaged_body_changes_nothing(reader: Reader) -> None:
     assert sorted(reader.view.values) == ["A:B", "A:C"]
 
 
+def test_of_a_chunk_only_what_is_wanted_is_decoded_and_counted() -> None:
+    reader = Reader(frozenset({"A:B"}))
+    topics, foreign = [b"tick/A:C", b"tick/A:B"], [1, 3, 100, "never looked at"]
+    reader.apply(
+        f.feed_frame(
+            TICKS_TOPIC, reader.message([topics, [9, 4], [foreign, [1, 3, 100, 5]], [0, 1]])
+        )
+    )
+    view = reader.view
+    (tick,) = view.arrived
+    assert (tick.instrument, tick.seq, tick.flags, tick.raw.last_price) == ("A:B", 4, 1, 5)
+    assert (view.ticks, view.bad_messages, [*view.values]) == (1, 0, ["A:B"])
+    view.want([b"tick/A:C"])
+    chunk = [topics, [10, 5], [[2, 3, 100, 7], [1, 3, 100, 6]], []]
+    reader.apply(f.feed_frame(TICKS_TOPIC, reader.message(chunk, seq=2)))
+    assert [(t.instrument, t.raw.last_price) for t in view.arrived][1:] == [("A:C", 7), ("A:B", 6)]
+
+
+def test_chunks_that_begin_anew_are_numbered_from_anywhere(reader: Reader) -> None:
+    def chunk(seq: int, own: int) -> None:
+        body = [[b"tick/A:B"], [own], [[1, 3, 100, 5]], []]
+        reader.apply(f.feed_frame(TICKS_TOPIC, reader.message(body, seq=seq)))
+
+    chunk(7, 1)
+    reader.view.begin_chunks()
+    chunk(30, 2)
+    assert reader.view.losses.count == 0
+    chunk(32, 3)
+    assert reader.view.losses.count == 1
+
+
+def test_ticks_that_come_by_two_subscriptions_for_a_moment_are_no_duplicates(
+    reader: Reader,
+) -> None:
+    view = reader.view
+    view.is_doubled = True
+    reader.tick(seq=1)
+    reader.tick(seq=1)
+    assert (view.duplicates, len(view.arrived)) == (0, 1)
+    view.is_doubled = False
+    reader.tick(seq=1)
+    assert (view.duplicates, len(view.arrived)) == (1, 1)
+
+
 def test_a_value_read_again_is_the_same_but_a_tick_that_was_followed_is_not_the_last(
     reader: Reader,
 ) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from kitefeed.client.wants import SINGLE_REQUESTS_MAX, Wants, flat
+from kitefeed.client.wants import CHUNKED_MIN, CHUNKED_SHARE, SINGLE_REQUESTS_MAX, Wants, flat
 from kitefeed.protocol.errors import BadInput
 
 INFY = "NSE:INFY"
@@ -100,3 +100,40 @@ def test_instruments_are_named_by_names_tokens_and_lists_of_both() -> None:
 def test_what_is_neither_name_nor_token_is_bad_input_that_says_what_to_write(odd: object) -> None:
     with pytest.raises(BadInput, match="write EXCHANGE:SYMBOL, as NSE:INFY, or Kite's token"):
         flat([odd])
+
+
+def test_many_instruments_of_those_that_stream_are_picked_out_of_all_ticks() -> None:
+    names = [f"NSE:X{number}" for number in range(CHUNKED_MIN)]
+    wants = Wants([*names[1:], "NFO:NIFTY*"], "full")
+    single = wants.subscriptions()
+    assert wants.read_chunks(CHUNKED_MIN) == ([], [])  # too few
+    wants.add(names[:1], None)
+    assert wants.read_chunks(CHUNKED_MIN * CHUNKED_SHARE + 1) == ([], [])  # of too many
+    new, old = wants.read_chunks(CHUNKED_MIN * CHUNKED_SHARE)
+    assert new[0] == b"ticks/all\0"
+    assert set(new[1:]) == {f"~want!full!tick/{name}\0".encode() for name in names}
+    assert set(old) > set(single)
+    assert wants.subscriptions() == new
+    assert wants.snapshot_prefixes() == [b"tick/"]
+    assert wants.queued_max == Wants([], is_all=True).queued_max
+
+    lower = b"~want!ltp!tick/NSE:X0\0"
+    assert wants.add(names[:1], "ltp") == ([lower], [b"~want!full!tick/NSE:X0\0"])
+    assert wants.drop(names[:1]) == [lower]
+    # Once begun, it goes on with half as many.
+    assert wants.read_chunks(CHUNKED_MIN * CHUNKED_SHARE) == ([], [])
+    new, old = wants.read_chunks(CHUNKED_MIN * CHUNKED_SHARE * 3)
+    assert b"tick/NSE:X1\0" in new
+    assert b"ticks/all\0" in old
+    assert wants.subscriptions() == new
+
+
+def test_all_that_streams_and_the_latest_only_are_read_as_ever() -> None:
+    names = [f"NSE:X{number}" for number in range(CHUNKED_MIN)]
+    assert Wants([], is_all=True).read_chunks(10) == ([], [])
+    assert Wants(names, per_second=1).read_chunks(10) == ([], [])
+
+
+def test_the_configured_mode_is_wanted_by_no_name() -> None:
+    wants = Wants([f"NSE:X{number}" for number in range(CHUNKED_MIN)])
+    assert wants.read_chunks(10)[0][1] == b"~want!!tick/NSE:X0\0"

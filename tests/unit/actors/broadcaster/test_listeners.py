@@ -3,7 +3,7 @@ import pytest
 from kitefeed.actors.broadcaster import listeners
 from kitefeed.actors.broadcaster.listeners import Listeners
 from kitefeed.protocol.messages import LIST_MAX, ListenersWant, seal
-from kitefeed.protocol.topics import mode_request, tick_topic
+from kitefeed.protocol.topics import mode_request, tick_topic, want_request
 from kitefeed.protocol.topology import BUS
 
 INFY, TCS = b"tick/NSE:INFY\0", b"tick/NSE:TCS\0"
@@ -139,3 +139,30 @@ def test_the_longest_list_fits_into_one_message() -> None:
     told = made.want()
     assert len(told.keys) == len(told.modes) == len(told.also_plain) == LIST_MAX
     assert len(seal(told)) < BUS.message_bytes_max
+
+
+def test_who_reads_all_ticks_may_want_one_in_a_mode_without_a_message_for_each() -> None:
+    topic = tick_topic("NSE:INFY")
+    made = listeners_of(b"ticks/all\0", want_request("full", topic), want_request("", topic))
+    assert made.want() == ListenersWant(("NSE:INFY",), {"NSE:INFY": "full"}, ("NSE:INFY",))
+    assert made.wanted_topics == {}
+    assert made.prefixes == ()
+    assert made.subscribers == 1
+    made.remove(want_request("", topic))
+    assert made.want() == ListenersWant(("NSE:INFY",), {"NSE:INFY": "full"})
+    made.add(INFY)  # which wants the configured mode
+    assert made.want() == ListenersWant(("NSE:INFY",), {"NSE:INFY": "full"}, ("NSE:INFY",))
+    made.remove(want_request("full", topic))
+    assert made.want() == ListenersWant(("NSE:INFY",))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [b"~want!", b"~want!full", b"~want!full!tick/NSE:TCS", b"~want!full!order/1\0",
+     b"~want!full!tick/TCS\0"],
+)  # fmt: skip
+def test_a_wish_for_what_is_no_instrument_is_none(odd: bytes) -> None:
+    made = listeners_of(INFY, odd)
+    assert made.want() == ListenersWant(("NSE:INFY",))
+    made.remove(odd)
+    assert made.want() == ListenersWant(("NSE:INFY",))

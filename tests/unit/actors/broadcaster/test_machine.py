@@ -21,6 +21,7 @@ from kitefeed.protocol.topics import (
     presence,
     snapshot_request,
     tick_topic,
+    want_request,
 )
 from tests.unit.actors.broadcaster.world import BODY, GEN, INFY, TCS, S, World
 
@@ -416,6 +417,12 @@ def test_a_change_of_mode_alone_is_told(world: World) -> None:
     world.subscribe(mode_request("full", INFY))
     world.run(S)
     assert world.told[1:] == [m.ListenersWant(("NSE:INFY",), {"NSE:INFY": "full"})]
+
+
+def test_what_a_reader_of_all_ticks_wants_is_told(world: World) -> None:
+    world.subscribe(want_request("ltp", INFY))
+    world.run(S)
+    assert world.told[-1] == m.ListenersWant(("NSE:INFY",), {"NSE:INFY": "ltp"})
 
 
 def test_subscribers_are_the_clients_that_announce_themselves_or_the_widest_topic(
