@@ -27,7 +27,7 @@ from kitefeed.client.kite_subscriptions import Subscriptions
 from kitefeed.client.reader import ENOUGH, deadline_after
 from kitefeed.client.status import Status
 from kitefeed.client.tick import Tick
-from kitefeed.client.trouble import Trouble, may_pass
+from kitefeed.client.trouble import Trouble, judged
 from kitefeed.protocol import location, topology
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import BadInput, KitefeedError
@@ -459,17 +459,12 @@ class _Run:
             self._ticker._call("on_ticks", given)
 
     def _passed(self, ticks: list[Tick], modes: Mapping[int, int]) -> list[Tick]:
-        """Those that the program wants, and that may be taken for live. Ticks that came together
-        have one source, so it is asked for once."""
+        """Those that the program wants, and that may be taken for live."""
         passed, withheld = [], self._withheld
-        arrival, flags, may = None, 0, False
-        for tick in ticks:
+        for tick, may in judged(self._policy, ticks, self._is_closed):
             token = tick.raw.instrument_token
             if token not in modes:
                 continue
-            if tick.arrival is not arrival or tick.flags != flags:
-                arrival, flags = tick.arrival, tick.flags
-                may = may_pass(self._policy, tick.source, self._is_closed)
             if not may:
                 withheld[token] = tick
                 continue

@@ -4,7 +4,10 @@ An official client cannot see how old a price is. So it is sent none that is not
 sentence instead: one when the trouble begins, one when it is over.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Literal
+
+from kitefeed.client.tick import Arrival, Tick
 
 # A new login, or a socket that is replaced, is over sooner, and not worth a word.
 PATIENCE_NS = 2_000_000_000
@@ -60,3 +63,15 @@ def may_pass(policy: Policy, source: str, is_closed: bool) -> bool:
     if source == "cache":
         return is_closed
     return source == "websocket" or policy == "hold"
+
+
+def judged(policy: Policy, ticks: Iterable[Tick], is_closed: bool) -> Iterator[tuple[Tick, bool]]:
+    """Each of these, and whether `may_pass` it. Ticks that came together have one source, so it is
+    asked for once."""
+    arrival: Arrival | None = None
+    flags, may = 0, False
+    for tick in ticks:
+        if tick.arrival is not arrival or tick.flags != flags:
+            arrival, flags = tick.arrival, tick.flags
+            may = may_pass(policy, tick.source, is_closed)
+        yield tick, may

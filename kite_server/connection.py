@@ -16,6 +16,19 @@ PACKETS_PER_FRAME = 200  # about what a busy socket of Kite carries
 UNREAD_BYTES_MAX = 4 * 1024 * 1024
 
 
+def binary_message(payload: bytes) -> bytes:
+    """A server's WebSocket message (RFC 6455, 5.2), the same bytes for all whom it is sent to:
+    nothing is masked or compressed in this direction."""
+    count = len(payload)
+    if count < 126:
+        head = bytes((0x82, count))
+    elif count < 1 << 16:
+        head = b"\x82\x7e" + count.to_bytes(2, "big")
+    else:
+        head = b"\x82\x7f" + count.to_bytes(8, "big")
+    return head + payload
+
+
 class Connection:
     """Nothing here waits for the peer: what it does not read is buffered, then it is cut off.
 
@@ -50,9 +63,10 @@ class Connection:
             await self.send_text(server_message(ServerError(error)))
         await self.send_packets(packets, now_ns)
 
-    async def send_frame(self, frame: bytes) -> None:
-        """A binary frame that is made already."""
-        await self.send(WSMsgType.BINARY, frame)
+    async def pass_on(self, message: bytes) -> None:
+        """What `binary_message` made, as it is."""
+        if await self._can_send():
+            self._transport.write(message)
 
     async def send_text(self, text: bytes) -> None:
         await self.send(WSMsgType.TEXT, text)
@@ -64,12 +78,16 @@ class Connection:
             await self.send(WSMsgType.BINARY, frame)
 
     async def send(self, kind: WSMsgType, payload: bytes) -> None:
+        if await self._can_send():
+            await self._ws.send_frame(payload, kind)
+
+    async def _can_send(self) -> bool:
         if not self.is_open or self._ws.closed or self._transport.is_closing():
-            return
+            return False
         if self._transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
             await self.cut_off()
-            return
-        await self._ws.send_frame(payload, kind)
+            return False
+        return True
 
     async def pong(self, payload: bytes) -> None:
         """The answer to a ping. Never sent unasked: it arms a dead-man's check of KiteTicker,

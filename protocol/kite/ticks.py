@@ -242,12 +242,19 @@ def encode_frame(bodies: Iterable[TickBody]) -> bytes:
 
 def frame_of_packets(packets: Sequence[bytes]) -> bytes:
     """One binary frame of packets that are already encoded (or deliberately damaged)."""
-    if len(packets) > FRAME_PACKETS_MAX:
-        raise ValueError(f"a frame holds at most {FRAME_PACKETS_MAX} packets, not {len(packets)}")
-    parts = [_U16.pack(len(packets))]
-    for packet in packets:
-        parts += (_U16.pack(len(packet)), packet)
-    return b"".join(parts)
+    return frame_of_parts([*map(part_of_frame, packets)])
+
+
+def part_of_frame(packet: bytes) -> bytes:
+    """A packet as it stands in a frame, behind its length."""
+    return _U16.pack(len(packet)) + packet
+
+
+def frame_of_parts(parts: Sequence[bytes]) -> bytes:
+    """One binary frame of what `part_of_frame` made. ValueError above 65 535 of them."""
+    if len(parts) > FRAME_PACKETS_MAX:
+        raise ValueError(f"a frame holds at most {FRAME_PACKETS_MAX} packets, not {len(parts)}")
+    return b"".join((_U16.pack(len(parts)), *parts))
 
 
 def unpack_depth(depth: bytes) -> tuple[list[DepthLevel], list[DepthLevel]]:

@@ -1,10 +1,12 @@
 """Ticks of the feed as Kite's frames, made once for all sockets that want the same. Pure.
 
 A full packet begins with the packet of each lower mode (of an index, too), so one is encoded for a
-tick, whatever the modes of those who read it, and cut to the length that a mode has.
+tick, whatever the modes of those who read it, and cut to the length that a mode has: a column of
+packets for each mode. A socket costs no more than to pick its own out of that.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import compress
 from typing import Generic, TypeVar
 
 from kitefeed.protocol.kite.ticks import (
@@ -13,8 +15,9 @@ from kitefeed.protocol.kite.ticks import (
     QUOTE,
     TickBody,
     encode_packet,
-    frame_of_packets,
+    frame_of_parts,
     is_index,
+    part_of_frame,
 )
 
 PACKETS_PER_FRAME = 200  # about what a busy socket of Kite carries
@@ -29,6 +32,16 @@ def packet_bytes(token: int, mode: int) -> int:
     return (_INDEX_LENGTHS if is_index(token) else _LENGTHS)[mode]
 
 
+class _Group(Generic[Socket]):
+    """Sockets that want the same, and what that is: by mode, the tokens."""
+
+    def __init__(self, modes: Mapping[int, int]) -> None:
+        self.sockets: list[Socket] = []
+        self.tokens: dict[int, set[int]] = {}
+        for token, mode in modes.items():
+            self.tokens.setdefault(mode, set()).add(token)
+
+
 class Fan(Generic[Socket]):
     """Which sockets want what, and what they were sent last.
 
@@ -37,7 +50,7 @@ class Fan(Generic[Socket]):
     """
 
     def __init__(self) -> None:
-        self._groups: dict[frozenset[tuple[int, int]], tuple[dict[int, int], list[Socket]]] = {}
+        self._groups: dict[frozenset[tuple[int, int]], _Group[Socket]] = {}
         self._group_of: dict[Socket, frozenset[tuple[int, int]]] = {}
         self._last: dict[int, bytes] = {}  # token: its last packet, in the mode it came in
 
@@ -48,39 +61,45 @@ class Fan(Generic[Socket]):
             return
         key = frozenset(modes.items())
         self._group_of[socket] = key
-        self._groups.setdefault(key, (dict(modes), []))[1].append(socket)
+        if key not in self._groups:
+            self._groups[key] = _Group(modes)
+        self._groups[key].sockets.append(socket)
 
     def _leave(self, socket: Socket) -> None:
         key = self._group_of.pop(socket, None)
         if key is None:
             return
-        sockets = self._groups[key][1]
+        sockets = self._groups[key].sockets
         sockets.remove(socket)
         if not sockets:
             del self._groups[key]
 
     def frames(self, ticks: Iterable[TickBody]) -> Iterator[tuple[list[Socket], bytes]]:
         """Who is to be sent what because of these ticks, the newest of each instrument last."""
-        changed: dict[int, tuple[bytes, bytes]] = {}
-        for body in ticks:
-            packet = encode_packet(body)
-            token = body.instrument_token
-            before = changed[token][0] if token in changed else self._last.get(token, b"")
-            self._last[token] = packet
-            changed[token] = (before, packet)
-        for modes, sockets in self._groups.values():
-            packets = list(_due(changed, modes))
-            for start in range(0, len(packets), PACKETS_PER_FRAME):
-                yield sockets, frame_of_packets(packets[start : start + PACKETS_PER_FRAME])
+        newest = {body.instrument_token: body for body in ticks}
+        packets = {token: encode_packet(body) for token, body in newest.items()}
+        columns = {
+            mode: self._column(packets, mode)
+            for mode in {mode for group in self._groups.values() for mode in group.tokens}
+        }
+        self._last.update(packets)
+        for group in self._groups.values():
+            parts: list[bytes] = []
+            for mode, wanted in group.tokens.items():
+                tokens, ready = columns[mode]
+                parts += compress(ready, map(wanted.__contains__, tokens))
+            for start in range(0, len(parts), PACKETS_PER_FRAME):
+                yield group.sockets, frame_of_parts(parts[start : start + PACKETS_PER_FRAME])
 
-
-def _due(changed: Mapping[int, tuple[bytes, bytes]], modes: Mapping[int, int]) -> Iterator[bytes]:
-    for token in changed if len(changed) < len(modes) else modes:
-        mode = modes.get(token)
-        if mode is None or token not in changed:
-            continue
-        before, packet = changed[token]
-        length = packet_bytes(token, mode)
-        # Cut, never filled up: what the feed does not have yet must not read as zero.
-        if packet[:length] != before[:length]:
-            yield packet[:length]
+    def _column(self, packets: Mapping[int, bytes], mode: int) -> tuple[list[int], list[bytes]]:
+        """Whose packets of this mode say something new, and these as they stand in a frame."""
+        tokens, ready = [], []
+        last = self._last.get
+        for token, packet in packets.items():
+            length = packet_bytes(token, mode)
+            # Cut, never filled up: what the feed does not have yet must not read as zero.
+            cut = packet[:length]
+            if cut != last(token, b"")[:length]:
+                tokens.append(token)
+                ready.append(part_of_frame(cut))
+        return tokens, ready

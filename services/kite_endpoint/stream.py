@@ -9,8 +9,8 @@ import msgspec
 from aiohttp import WSCloseCode, web
 
 from kitefeed.client.tick import Tick
-from kitefeed.client.trouble import Policy, Trouble, may_pass
-from kitefeed.kite_server.connection import Connection
+from kitefeed.client.trouble import Policy, Trouble, judged, may_pass
+from kitefeed.kite_server.connection import Connection, binary_message
 from kitefeed.kite_server.stream import Handshake, Stream, push
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.kite.text import (
@@ -193,10 +193,12 @@ class EndpointStream(Stream[EndpointConnection]):
 
     async def feed(self, ticks: Iterable[Tick]) -> None:
         """Passes on what may be passed, to all who want it."""
-        bodies = [tick.raw for tick in ticks if self._may_pass(tick)]
+        is_closed = self._market.status.feed == "closed"
+        bodies = [tick.raw for tick, may in judged(self._policy, ticks, is_closed) if may]
         for sockets, frame in self._fan.frames(bodies):
+            message = binary_message(frame)
             for connection in list(sockets):
-                await connection.send_frame(frame)
+                await connection.pass_on(message)
 
     async def say(self, message: OrderUpdate | BrokerMessage) -> None:
         """What Kite says of the account, to every program, as Kite does."""

@@ -13,6 +13,10 @@ class Transport:
     def __init__(self, unread: int) -> None:
         self.unread = unread
         self.is_aborted = False
+        self.written: list[bytes] = []
+
+    def write(self, message: bytes) -> None:
+        self.written.append(message)
 
     def set_write_buffer_limits(self, high: int) -> None:
         assert high > UNREAD_BYTES_MAX
@@ -56,20 +60,22 @@ def connection(unread: int) -> tuple[EndpointConnection, Socket, Transport]:
 
 def test_one_that_keeps_up_is_sent_everything() -> None:
     made, socket, transport = connection(0)
-    asyncio.run(made.send_frame(b"frame"))
-    assert (socket.sent, transport.is_aborted) == ([b"frame"], False)
+    asyncio.run(made.pass_on(b"message"))
+    assert (transport.written, transport.is_aborted) == ([b"message"], False)
+    asyncio.run(made.tell("why"))
+    assert socket.sent == [b'{"type":"error","data":"why"}']
 
 
 def test_one_that_never_reads_is_cut_off_with_a_code_and_a_reason() -> None:
     async def story() -> tuple[Socket, Transport]:
         made, socket, transport = connection(UNREAD_BYTES_MAX + 1)
         for _ in range(3):
-            await made.send_frame(b"frame")
+            await made.pass_on(b"message")
             await asyncio.sleep(0)
         await asyncio.sleep(0)
         return socket, transport
 
     socket, transport = asyncio.run(story())
-    assert socket.sent == []
+    assert transport.written == []
     assert socket.said == [(1008, b"too slow")]
     assert transport.is_aborted
