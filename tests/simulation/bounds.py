@@ -143,9 +143,10 @@ class Bounds:
                 require(now_ns - since_ns <= PROVEN_NS, "a socket that streams is live soon")
 
     def _may_be_live(self, s: State, shard: Shard) -> bool:
-        link = shard.link
+        link, lacking = shard.link, self.world.kite.lacking
         is_priming = link.state is LinkState.PRIMING and link.is_subscribed
-        return is_priming and s.has_hours(shard) and bool(shard.instruments)
+        is_told = all(i.token != lacking for i in shard.instruments)  # quotes have all of it
+        return is_priming and s.has_hours(shard) and bool(shard.instruments) and is_told
 
     def _check_polls(self, s: State, steady_ns: int) -> None:
         """Where quotes are polled and Kite answers, there are fresh values."""

@@ -54,6 +54,7 @@ IDLE_SEEN_NS = 25 * S
 QUIET_NS = 10 * S
 QUIET_SEEN_NS = 55 * S  # without any of them a quote is asked after ten seconds, and after thirty
 QUIET_AGAIN_NS = 30 * S  # about another: what trades in an auction proves nothing
+MISSED_NS = 900 * S  # what moves more seldom is not waited for: its socket may say nothing all day
 UNSETTLED = (LinkState.CONNECTING, LinkState.CLASSIFYING, LinkState.PREFLIGHT)
 
 
@@ -272,6 +273,8 @@ class World:
             return 0
         periods_ns = [PERIODS_NS[token] for token in filter(self.is_open_hours, socket.modes)]
         first_ns = min(periods_ns)  # before it, nothing was missed
+        if first_ns > MISSED_NS:
+            return 0
         lively = sum(period_ns <= QUIET_NS for period_ns in periods_ns)
         others = min(len(socket.modes) - lively, len(socket.modes) - 1)
         return first_ns + QUIET_SEEN_NS + others * QUIET_AGAIN_NS
