@@ -16,8 +16,7 @@ from tests.integration.test_nine_thousand import LISTED, MANY
 pytestmark = [pytest.mark.browser, pytest.mark.processes, pytest.mark.timeout(240)]
 SHOWN = 50
 MEASURED_S = 15
-# A core's part that a shown page may take: the promise is 5 %, on a host that does nothing else.
-CORE_MAX = 0.10
+CORE_MAX = 0.05  # a core's part that a page may take while it is looked at
 HEAP_GROWTH_MAX = 500_000  # bytes
 NODES_GROWTH_MAX = 600  # toasts that a timer still holds; a node a price would be 10,000
 ROUND_MS = 10_000  # of the mocked clock, from one price to the next

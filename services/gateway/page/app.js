@@ -4,10 +4,10 @@ import * as words from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const given = JSON.parse($("given").textContent);
-const EVENTS_SHOWN = 100, SEEN_MAX = 1000, TOASTS_MAX = 3, TOAST_MS = 12000, STATUS_MS = 2000, LOOK_MS = 250;
+const EVENTS_SHOWN = 100, SEEN_MAX = 1000, TOASTS_MAX = 3, TOAST_MS = 12000, STATUS_MS = 2000, LOOK_MS = 250, REDRAW_MS = 1200, GATHER_MS = 40;
 
 let health = given.health, healthAt = performance.now();
-let report = null, lastFreshMs = 0, knowsEvents = false;
+let report = null, lastFreshMs = 0, knowsEvents = false, drawn = { at: -Infinity }, gathering = 0;
 const seen = new Set(); // events; a gateway that was restarted numbers its own from 1 again
 const hasSecret = given.has_secret;
 const connection = new Connection(heard);
@@ -18,18 +18,27 @@ for (const place of document.querySelectorAll(".redirect")) place.textContent = 
 function heard(message) {
   switch (message.type) {
     case "feed": health = message.health; healthAt = performance.now(); break;
-    case "quotes": return list.quotes(message.quotes);
+    case "quotes": list.quotes(message.quotes); break;
     case "history": list.history(message.history); break;
     case "events": message.events.forEach((event) => happened(event, knowsEvents)); knowsEvents = true; break;
     case "refused": list.refused(message.refused); if (message.refused[""]) problem(message.refused[""]); break;
   }
-  look();
+  gathering ||= setTimeout(draw, GATHER_MS);
 }
 
-// --- the truth, four times a second -----------------------------------------------------------
+// --- the truth --------------------------------------------------------------------------------
 
+// What the server says is noted, and drawn at once for all that came together: a frame of fifty rows
+// is what a page costs. That nothing comes any more is looked for four times a second.
 function look() {
   connection.look();
+  if (connection.isTrusted !== drawn.trusted || performance.now() - drawn.at > REDRAW_MS) draw();
+}
+
+function draw() {
+  clearTimeout(gathering);
+  gathering = 0;
+  drawn = { at: performance.now(), trusted: connection.isTrusted };
   const silent = connection.isSilent, nowMs = connection.nowMs;
   const gone = (performance.now() - healthAt) / 1000;
   const shown = { ...health, retry_in_s: health.retry_in_s === null ? null : Math.max(0, health.retry_in_s - gone) };
@@ -38,7 +47,7 @@ function look() {
     nextOpen: report?.next_open ? Date.parse(report.next_open) : 0,
     lastFreshMs: lastFreshMs || list.newestMs,
     nowMs,
-    heartbeatAge: connection.heartbeatAge === null ? null : connection.heartbeatAge + (performance.now() - connection.pulseAt) / 1000,
+    heartbeatAge: connection.heartbeatAgeS,
   });
   const lost = told.word === "LOST";
   if (!lost && health.is_healthy) lastFreshMs = nowMs;
@@ -52,7 +61,8 @@ function look() {
   set("pause", health.feed === "paused" ? "Go on" : "Pause");
   set("clock", silent ? "--:--:--" : words.timeOf(nowMs));
   document.title = `${told.word} · kitefeed`;
-  list.age(!lost, health.feed === "closed", nowMs);
+  list.draw(!lost, health.feed === "closed", nowMs);
+  if (report) drawReport(report);
 }
 
 $("step-app").classList.toggle("done", given.has_api_key);
@@ -69,7 +79,7 @@ function set(id, text) {
 }
 
 setInterval(look, LOOK_MS);
-document.addEventListener("visibilitychange", look);
+document.addEventListener("visibilitychange", draw);
 
 // --- what happened ----------------------------------------------------------------------------
 
@@ -120,41 +130,45 @@ async function status() {
     const answer = await fetch("/api/status");
     if (!answer.ok) return;
     report = await answer.json();
-  } catch { return; }
+  } catch { /* the badge tells */ }
+}
+
+function drawReport(report) {
   $("source").value = ["websocket", "rest"].includes(report.override) ? report.override : "auto";
   const programs = report.readers.filter((reader) => reader.name !== "gateway"); // that is this page
   fill("readers", programs.map((reader) => [reader.name, reader.ticks_per_s.toFixed(0), words.span(reader.lag_ms / 1000), String(reader.gaps + reader.skipped + reader.overrun)]), "No program has reported itself.");
-  const actors = report.actors.map((actor) => {
+  replace("actors", report.actors.map((actor) => [actor.role.replaceAll("_", " "), actor.state]), ([role, state]) => {
     const item = document.createElement("li");
-    item.className = `mark ${actor.state === "up" ? "live" : "bad"}`;
-    item.textContent = `${actor.role.replaceAll("_", " ")}: ${actor.state}`;
+    item.className = `mark ${state === "up" ? "live" : "bad"}`;
+    item.textContent = `${role}: ${state}`;
     return item;
   });
-  $("actors").replaceChildren(...actors);
   const outage = report.last_outage;
   set("outage", outage?.restored_utc_s ? `Last outage: ${outage.condition.replaceAll("_", " ")} at ${words.timeOf(outage.detected_utc_s * 1000)}, ${words.span(outage.restored_utc_s - outage.detected_utc_s)} long${outage.login_utc_s ? `; live ${words.span(outage.restored_utc_s - outage.login_utc_s)} after the login` : ""}.` : "");
 }
 
 function fill(id, rows, none) {
-  const made = rows.map((cells) => {
+  replace(id, rows.length ? rows : [[none]], (cells) => {
     const row = document.createElement("tr");
     cells.forEach((text, at) => {
       const cell = document.createElement("td");
       if (at) cell.className = "number";
+      if (!rows.length) cell.colSpan = 4, cell.className = "quiet";
       cell.textContent = text;
       row.append(cell);
     });
     return row;
   });
-  if (!made.length) {
-    const row = document.createElement("tr"), cell = document.createElement("td");
-    cell.colSpan = 4;
-    cell.className = "quiet";
-    cell.textContent = none;
-    row.append(cell);
-    made.push(row);
-  }
-  $(id).replaceChildren(...made);
+}
+
+const shown = {};
+
+// The children of an element, made anew only when what they show has changed.
+function replace(id, items, make) {
+  const now = JSON.stringify(items);
+  if (shown[id] === now) return;
+  shown[id] = now;
+  $(id).replaceChildren(...items.map(make));
 }
 
 setInterval(status, STATUS_MS);
@@ -292,4 +306,4 @@ $("add").onsubmit = (event) => {
   if (name) choose(name);
 };
 
-look();
+draw();

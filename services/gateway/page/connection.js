@@ -3,6 +3,7 @@
 // Ages are counted on this machine's steady clock from what the server said when it sent: a tab that
 // was frozen finds, at its first step, that nothing was heard for too long.
 export const SILENT_MS = 2500; // a pulse comes each second; the page looks four times a second
+export const HEART_OLD_S = 2.5;
 const AGAIN_MS = [250, 500, 1000, 2000];
 
 export class Connection {
@@ -49,6 +50,12 @@ export class Connection {
   }
 
   get isSilent() { return performance.now() - this.pulseAt > SILENT_MS; }
+
+  // How old the daemon's last heartbeat is by now, in seconds; null when none was heard.
+  get heartbeatAgeS() { return this.heartbeatAge === null ? null : this.heartbeatAge + (performance.now() - this.pulseAt) / 1000; }
+
+  // Whether what was said last may still be believed.
+  get isTrusted() { return !this.isSilent && this.heartbeatAge !== null && this.heartbeatAgeS <= HEART_OLD_S; }
 
   // The server's clock now, in milliseconds since 1970.
   get nowMs() { return this.serverMs + (performance.now() - Math.max(0, this.pulseAt)); }

@@ -12,7 +12,6 @@ export class Watchlist {
     this.changed = changed; // called with the names when they change
     this.rows = new Map();
     this.names = [];
-    this.looked = [false, false, 0]; // what `age` was told last
     for (const name of stored() ?? first) this.add(name, false);
     this.show();
   }
@@ -54,21 +53,16 @@ export class Watchlist {
   get newestMs() { return Math.max(0, ...[...this.rows.values()].map((row) => row.receivedMs)); }
 
   quotes(list) {
-    for (const quote of list) {
-      const row = this.rows.get(quote.instrument);
-      row?.take(quote);
-      row?.age(...this.looked);
-    }
+    for (const quote of list) this.rows.get(quote.instrument)?.take(quote);
   }
 
-  history(courses) { for (const [name, points] of Object.entries(courses)) this.rows.get(name)?.draw(points); }
+  history(courses) { for (const [name, points] of Object.entries(courses)) this.rows.get(name)?.recall(points); }
 
   refused(reasons) { for (const [name, reason] of Object.entries(reasons)) this.rows.get(name)?.refuse(reason); }
 
   // `trusted`: the server was heard just now, and so was the daemon.
-  age(...looked) {
-    this.looked = looked;
-    for (const row of this.rows.values()) row.age(...looked);
+  draw(trusted, isClosed, nowMs) {
+    for (const row of this.rows.values()) row.draw(trusted, isClosed, nowMs);
   }
 }
 
@@ -110,16 +104,13 @@ class Row {
   take(quote) {
     this.quote = { ...quote, at: performance.now() };
     this.reason = "";
-    this.price.textContent = words.price(quote.last_price, quote.decimals);
-    this.change.textContent = words.change(quote.change);
-    this.change.className = `number change ${quote.change > 0 ? "up" : quote.change < 0 ? "down" : ""}`;
   }
 
   refuse(reason) {
     this.reason = reason;
   }
 
-  draw(points) {
+  recall(points) {
     this.points = points;
     this.step = points.reduce((least, [at], next) => Math.min(least, next ? at - points[next - 1][0] : Infinity), Infinity);
     this.step = Math.max(STEP_S, Number.isFinite(this.step) ? this.step : STEP_S);
@@ -149,7 +140,7 @@ class Row {
     this.spark.setAttribute("aria-label", `since ${words.minuteOf(first * 1000)}: from ${words.price(low, decimals)} to ${words.price(high, decimals)}`);
   }
 
-  age(trusted, isClosed, nowMs) {
+  draw(trusted, isClosed, nowMs) {
     const quote = this.quote;
     if (!quote) {
       this.say(this.reason ? "bad" : "calm", this.reason ? "not streamed" : "waiting", this.reason);
@@ -157,8 +148,8 @@ class Row {
     }
     const seconds = quote.age_s + (performance.now() - quote.at) / 1000;
     this.receivedMs = quote.receivedMs ??= nowMs - seconds * 1000;
-    const age = words.age(seconds);
-    if (this.old.textContent !== age) this.old.textContent = age;
+    write(this.old, words.age(seconds));
+    if (quote !== this.shown) this.show(quote);
     const fresh = trusted && quote.fresh;
     const kind = fresh ? "yes" : trusted && isClosed ? "closed" : "no";
     if (this.element.dataset.fresh !== kind) this.element.dataset.fresh = kind;
@@ -168,11 +159,25 @@ class Row {
     if (fresh && quote !== this.noted) { this.noted = quote; this.note(nowMs); }
   }
 
+  show(quote) {
+    this.shown = quote;
+    write(this.price, words.price(quote.last_price, quote.decimals));
+    write(this.change, words.change(quote.change));
+    const kind = `number change ${quote.change > 0 ? "up" : quote.change < 0 ? "down" : ""}`;
+    if (this.change.className !== kind) this.change.className = kind;
+  }
+
   say(tone, text, title = "") {
-    if (this.mark.textContent !== text) this.mark.textContent = text;
+    write(this.mark, text);
     if (this.mark.className !== `mark ${tone}`) this.mark.className = `mark ${tone}`;
     if (this.mark.title !== title) this.mark.title = title;
   }
+}
+
+// Into the text that is there: a new node for each price is what a page would pay most for.
+function write(element, text) {
+  const node = element.firstChild;
+  if (node.nodeValue !== text) node.nodeValue = text;
 }
 
 function stored() {

@@ -1,4 +1,6 @@
 // Numbers, times and the state of the feed in words.
+import { HEART_OLD_S } from "./connection.js";
+
 const zone = "Asia/Kolkata";
 const clock = new Intl.DateTimeFormat("en-GB", { timeZone: zone, hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const short = new Intl.DateTimeFormat("en-GB", { timeZone: zone, hour: "2-digit", minute: "2-digit" });
@@ -37,7 +39,7 @@ export const forPeople = (text) => text.replace(/[:;,]? ?`.*$/, "");
 // What the badge says. `health`: the server's; `age`: how long ago it was said, in seconds.
 export function verdict(health, { silent, nextOpen, lastFreshMs, nowMs, heartbeatAge }) {
   if (silent) return { tone: "bad", word: "LOST", reason: "This page hears nothing from kitefeed: no price here can be trusted.", next: "It connects again by itself." };
-  if (health.feed === "lost" || heartbeatAge === null || heartbeatAge > 2.5) {
+  if (health.feed === "lost" || heartbeatAge === null || heartbeatAge > HEART_OLD_S) {
     return { tone: "bad", word: "LOST", reason: "The daemon is silent: no price here can be trusted.", next: "Start it with `kitefeed up`; this page waits." };
   }
   const retry = health.retry_in_s === null ? "" : `Next attempt in ${span(health.retry_in_s)}.`;
