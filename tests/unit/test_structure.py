@@ -16,7 +16,45 @@ FOLDERS = ("protocol", "client", "actors", "services", "cli", "kite_server", "si
 ACTORS = (
     "supervisor", "broadcaster", "ticker", "rest_poller", "token_validator", "auth_watcher",
 )  # fmt: skip
-PURE = {"zmq", "asyncio", "time", "random", "os", "logging", "threading"}
+# Decides, and is given what it decides about; so does every `machine.py`.
+DECIDING = (
+    "kitefeed.actors", "kitefeed.client",
+    "kitefeed.services.notifier.alerts", "kitefeed.services.notifier.conditions",
+)  # fmt: skip
+# But here clocks, files, sockets, threads and logs are touched.
+SHELLS = (
+    "kitefeed.actors.runtime",
+    *(f"kitefeed.actors.{actor}.process" for actor in ACTORS),
+    "kitefeed.actors.broadcaster.cutter",
+    "kitefeed.actors.broadcaster.tcp_feed",
+    "kitefeed.actors.rest_poller.dump",
+    "kitefeed.actors.supervisor.names",  # catches what the instrument list raises
+    "kitefeed.actors.supervisor.report",  # asks for the own pid
+    "kitefeed.actors.ticker.kite_socket",
+    "kitefeed.actors.ticker.reactor",
+    "kitefeed.actors.ticker.tls",
+    "kitefeed.client.callbacks",
+    "kitefeed.client.feed",
+    "kitefeed.client.feed_async",
+    "kitefeed.client.forked",
+    "kitefeed.client.kite_subscriptions",
+    "kitefeed.client.kite_ticker",
+    "kitefeed.client.reader",
+    "kitefeed.client.reports",
+    "kitefeed.client.tick",  # reads the clock for who asks for an age without a time
+    "kitefeed.client.upstream",
+    "kitefeed.client.watch",
+)
+# What the rest may import: values, and what computes with them.
+VALUES = (
+    "collections", "contextlib", "dataclasses", "datetime", "decimal", "difflib", "enum",
+    "functools", "hashlib", "itertools", "math", "numbers", "re", "struct", "tomllib", "typing",
+    "msgspec",
+    "kitefeed.protocol.errors", "kitefeed.protocol.feed", "kitefeed.protocol.kite",
+    "kitefeed.protocol.messages", "kitefeed.protocol.topics", "kitefeed.protocol.topology",
+    "kitefeed.client.tick",
+)  # fmt: skip
+ACTS = {"open", "print", "input", "breakpoint", "exec", "eval", "compile", "__import__"}
 
 
 class Module(NamedTuple):
@@ -188,15 +226,43 @@ def test_nothing_that_is_shipped_imports_the_benchmarks_or_the_tests() -> None:
     assert offenders("kitefeed", ("benchmarks", "tests")) == []
 
 
-def test_machines_are_pure() -> None:
+def pure_modules() -> list[Module]:
+    return [
+        module
+        for module in modules()
+        if module.path.name == "machine.py" or any(belongs(module.name, each) for each in DECIDING)
+        if not any(belongs(module.name, shell) for shell in SHELLS)
+        if module.path.name != "__init__.py"
+    ]
+
+
+def test_what_decides_imports_nothing_that_acts() -> None:
+    """An allow-list: a clock, a file or a log that nobody thought of is none of these either."""
+    pure = tuple(module.name for module in pure_modules())
     found = [
         f"{module.name} imports {name}"
-        for module in modules()
-        if module.path.name == "machine.py"
+        for module in pure_modules()
         for name in imports(module)
-        if name.split(".")[0] in PURE or belongs(name, "kitefeed.actors.runtime")
+        if not any(belongs(name, allowed) for allowed in (*VALUES, *pure))
     ]
     assert found == []
+
+
+def test_what_decides_calls_nothing_that_acts() -> None:
+    found = [
+        f"{module.name} calls {call.func.id}"
+        for module in pure_modules()
+        for call in calls(module)
+        if isinstance(call.func, ast.Name) and call.func.id in ACTS
+    ]
+    assert found == []
+
+
+def test_every_shell_is_there_and_machines_are_none() -> None:
+    names = {module.name for module in modules()}
+    assert [shell for shell in SHELLS if shell not in names] == []
+    machines = {module.name for module in modules() if module.path.name == "machine.py"}
+    assert machines <= {module.name for module in pure_modules()}
 
 
 def test_imports_are_absolute_through_the_package_name() -> None:
