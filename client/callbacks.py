@@ -4,9 +4,11 @@ for what the program does in them.
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import NamedTuple
 
+from kitefeed.client.gaps import GapReason
 from kitefeed.client.status import Status
 from kitefeed.client.view import View
 from kitefeed.protocol.errors import BadInput
@@ -15,6 +17,7 @@ from kitefeed.protocol.feed import Notice
 OnStatus = Callable[[Status], object]
 OnOrder = Callable[[dict[str, object]], object]
 OnNotice = Callable[[Notice], object]
+OnGap = Callable[[datetime, datetime | None, Mapping[str, int], GapReason, bool], object]
 
 FAILED = "%s of the program failed"
 log = logging.getLogger("kitefeed")
@@ -25,12 +28,12 @@ class Call(NamedTuple):
 
     name: str
     function: Callable[..., object]
-    news: object
+    news: tuple[object, ...]
 
     def make(self) -> object:
         """What the function returned. A program's mistake costs it that call, never the feed."""
         try:
-            return self.function(self.news)
+            return self.function(*self.news)
         except Exception:  # whatever the program raises
             log.exception(FAILED, self.name)
             return None
@@ -46,6 +49,7 @@ class Callbacks:
         self.on_status: OnStatus | None = None
         self.on_order: OnOrder | None = None
         self.on_notice: OnNotice | None = None
+        self.on_gap: OnGap | None = None
         self.has_any = False
         self._told: tuple[str, str] | None = None
 
@@ -56,11 +60,13 @@ class Callbacks:
         if inspect.iscoroutinefunction(function) and not self._may_await:
             raise BadInput(f"{name} is an `async def`, and only an AsyncFeed can await it")
         setattr(self, name, function)
-        functions = (self.on_status, self.on_order, self.on_notice)
+        functions = (self.on_status, self.on_order, self.on_notice, self.on_gap)
         self.has_any = any(one is not None for one in functions)
 
     def has_news(self, view: View, now_ns: int) -> bool:
         """Whether `take` would give something."""
+        if self.on_gap is not None and view.holes.has_news:
+            return True
         if self.on_order is not None and view.orders:
             return True
         if self.on_notice is not None and view.notices:
@@ -69,15 +75,17 @@ class Callbacks:
 
     def take(self, view: View, now_ns: int) -> Call | None:
         """What is to be told next; it counts as told from here on."""
+        if self.on_gap is not None and (gap := view.holes.take()) is not None:
+            return Call("on_gap", self.on_gap, gap)
         if self.on_status is not None:
             status = view.status(now_ns)
             if self._told != _words_of(status):
                 self._told = _words_of(status)
-                return Call("on_status", self.on_status, status)
+                return Call("on_status", self.on_status, (status,))
         if self.on_order is not None and view.orders:
-            return Call("on_order", self.on_order, view.orders.popleft())
+            return Call("on_order", self.on_order, (view.orders.popleft(),))
         if self.on_notice is not None and view.notices:
-            return Call("on_notice", self.on_notice, view.notices.popleft())
+            return Call("on_notice", self.on_notice, (view.notices.popleft(),))
         return None
 
 

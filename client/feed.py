@@ -23,7 +23,6 @@ from kitefeed.client.watch import Watch
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.feed import Notice
-from kitefeed.protocol.sockets import has_message
 from kitefeed.protocol.topics import NOTICE, ORDER
 
 T = TypeVar("T")
@@ -42,9 +41,10 @@ class Feed(Reader):
     upstream except by subscribing. keys: the file that `kitefeed keys --client NAME` made, for a
     `tcp://` endpoint.
     on_status, on_order, on_notice: called with a Status when headline or source change, with each
-    order update, each Notice; while the program waits for this feed, one after the other, in the
-    thread that waits. They may be set later, too (`feed.on_order = ...`). What they raise is logged
-    (`kitefeed`), and ends nothing.
+    order update, each Notice; on_gap with the fields of `kitefeed.Gap` when ticks are missing, or
+    about to be, and when that is healed. They are called while the program waits for this feed, one
+    after the other, in the thread that waits, and may be set later, too (`feed.on_order = ...`).
+    What they raise is logged (`kitefeed`), and ends nothing.
     per_second: 1, 2, 5 or 10: the latest tick of each instrument, at most so often; for screens.
     max_age_s: a reader that is further behind than this skips to the latest (`skipped`,
     `reconnects`); None: every tick that can be had, however old. name: as `kitefeed top` shows this
@@ -91,6 +91,7 @@ class Feed(Reader):
         # As nearly always while a batch is given out; `close` leaves nothing there.
         if view.arrived and boot_ns() < self._look_due_ns and (tick := view.take()) is not None:
             return tick
+        view.is_iterated = True
         return self._wait_for(view.take, deadline_after(timeout_s), ENOUGH)
 
     def wait_for(self, instrument: str, timeout_s: float | None = None) -> Tick | None:
@@ -176,7 +177,8 @@ class Feed(Reader):
                         is_asleep = False
                         watch.leave()
                         # One message nearly always; the rest is taken in when it has been given out
-                        if self._take_one() and boot_ns() < self._look_due_ns:
+                        is_one = self._take_one() and not self._view.holes.has_news
+                        if is_one and boot_ns() < self._look_due_ns:
                             found = find()
                             if found is not None:
                                 return found
@@ -194,7 +196,7 @@ class Feed(Reader):
                         if watch.is_taken:
                             watch.follow(wait_s)
                             continue
-                        if (taken or self._is_touched) and has_message(self._socket):
+                        if (taken or self._is_touched) and self._has_more:
                             continue
                         self._is_touched = False
                         is_asleep = watch.is_taken = True

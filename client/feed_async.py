@@ -77,8 +77,11 @@ class AsyncFeed(Reader):
             self._given = 0
             await asyncio.sleep(0)
         view = self._view
+        view.is_iterated = True
         if not view.has_next or boot_ns() >= self._look_due_ns:
             self._drain()
+            if view.holes.has_news:
+                self._tell()  # before the ticks that come after it
         if not self._queued and (tick := view.take()) is not None:
             return tick
         return await self._next_in_turn(deadline_ns)

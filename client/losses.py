@@ -87,20 +87,23 @@ class Losses:
         before, self._full_queues = self._full_queues, full_queues
         self._is_queue_doubted |= before not in (None, full_queues)
 
-    def drained(self, messages: int, now_ns: int) -> None:
-        """Told after `messages` were taken in at once, which began at boot time `now_ns`. A queue
-        that was full since the last heartbeat was ours only if that many waited for us."""
+    def drained(self, messages: int, now_ns: int) -> bool:
+        """Told after `messages` were taken in at once, which began at boot time `now_ns`; True when
+        something may have been lost. A queue that was full since the last heartbeat was ours only
+        if that many waited for us."""
         before = self._read
         self._read += messages
         if messages >= BACKLOG_MESSAGES:
             self._worst_ns = max(self._worst_ns, BACKLOG_NS)
         if not self._had_heartbeat:
-            return
-        if self._is_queue_doubted and self._had_full_queue(now_ns):
+            return False
+        is_lossy = self._is_queue_doubted and self._had_full_queue(now_ns)
+        if is_lossy:
             self.note()
         self._had_heartbeat = self._is_queue_doubted = False
         self._worst_before_ns, self._worst_ns = self._worst_ns, 0
         self._reads.append((now_ns, before))
+        return is_lossy
 
     def _had_full_queue(self, now_ns: int) -> bool:
         worst_ns = max(self._worst_ns, self._worst_before_ns)

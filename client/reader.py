@@ -11,6 +11,7 @@ import secrets
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +19,7 @@ from typing import TypeVar
 import zmq
 
 from kitefeed.client import forked
-from kitefeed.client.callbacks import Call, Callbacks, OnNotice, OnOrder, OnStatus
+from kitefeed.client.callbacks import Call, Callbacks, OnGap, OnNotice, OnOrder, OnStatus
 from kitefeed.client.reports import Reporter
 from kitefeed.client.status import Status
 from kitefeed.client.tick import Staleness, Tick
@@ -88,6 +89,7 @@ class Reader:
         on_status: OnStatus | None = None,
         on_order: OnOrder | None = None,
         on_notice: OnNotice | None = None,
+        on_gap: OnGap | None = None,
     ) -> None:
         self._asked = flat(instruments)
         names = [str(one) if isinstance(one, str) else f"TOKEN:{one}" for one in self._asked]
@@ -100,7 +102,9 @@ class Reader:
         self.endpoint = endpoint
         self._upstream = Upstream(control)
         self._callbacks = Callbacks(may_await=self._may_await)
-        given = {"on_status": on_status, "on_order": on_order, "on_notice": on_notice}
+        given = {
+            "on_status": on_status, "on_order": on_order, "on_notice": on_notice, "on_gap": on_gap,
+        }  # fmt: skip
         for each, function in given.items():
             self._callbacks.set(each, function)
         self._telling = threading.Lock()  # so that two threads never tell in the wrong order
@@ -112,6 +116,8 @@ class Reader:
         self._max_age_s = max_age_s
         self._is_remote = endpoint.startswith(_TCP)
         self._view = self._new_view()
+        # Messages that were received and not looked into: see `_lay_up`.
+        self._unread: deque[bytes] = deque()
         self._missing_due_ns = 0  # when instruments of which nothing came are told; 0 for never
         # Of events that the program reads.
         self._families = [family for each, family in _FAMILIES.items() if given[each] is not None]
@@ -240,6 +246,7 @@ class Reader:
         """Ends all waiting and iterating, in every thread. May be called twice."""
         with self._lock:
             self._view.arrived.clear()  # nothing more is given out
+            self._unread.clear()
             self._socket.close(0)
             if self._reporter is not None:
                 self._reporter.close()
@@ -248,7 +255,9 @@ class Reader:
 
     def _new_view(self) -> View:
         wanted = None if self._wants.is_all else frozenset(self.instruments)
-        return View(self, wanted, self._wants.prefixes, self._max_age_s, self._is_remote)
+        view = View(self, wanted, self._wants.prefixes, self._max_age_s, self._is_remote)
+        view.holes.is_wanted = self._callbacks.on_gap is not None
+        return view
 
     @property
     def _has_tokens(self) -> bool:
@@ -440,17 +449,26 @@ class Reader:
     def _read_pending(self, limit: int, enough: int) -> int:
         now_ns, now_utc_ns = boot_ns(), utc_ns()
         taken = 0
+        view, arrived, apply = self._view, self._view.arrived, self._view.apply
+        while self._unread and taken < limit and (len(arrived) < enough or view.is_catching_up):
+            apply(self._unread.popleft(), now_ns, now_utc_ns)
+            taken += 1
         # Asked first: an exception for nothing costs as much as two messages.
-        if has_message(self._socket):
-            receive, apply = self._socket.recv, self._view.apply
-            view, arrived = self._view, self._view.arrived
+        if not self._unread and has_message(self._socket):
+            receive = self._socket.recv
             try:
                 while taken < limit and (len(arrived) < enough or view.is_catching_up):
                     apply(receive(_NOBLOCK), now_ns, now_utc_ns)
                     taken += 1
             except zmq.Again:
                 pass
-        self._view.losses.drained(taken, now_ns)
+        if view.losses.drained(taken, now_ns):
+            view.doubt(now_utc_ns)
+        if view.holes.is_wanted:
+            if len(arrived) >= enough:
+                self._lay_up()
+            share = max(view.fullness(now_ns), len(self._unread) / self._wants.queued_max)
+            view.holes.filled(share, now_utc_ns)
         if self._view.is_behind and now_ns - self._reopened_ns > self._resync_after_ns:
             self._reopened_ns = now_ns
             self._reopen()
@@ -461,14 +479,29 @@ class Reader:
         if self._leaving:
             self._leave_pipe()
         self._maybe_resync(now_ns)
-        self._look_due_ns = 0 if self._view.is_catching_up else now_ns + LOOK_NS
+        # What is missing is told before the ticks that come after it.
+        is_look_due = view.is_catching_up or view.holes.has_news
+        self._look_due_ns = 0 if is_look_due else now_ns + LOOK_NS
         if self._reporter is not None:
             self._reporter.turn(self._view, now_ns)
         return taken
 
+    def _lay_up(self) -> None:
+        """Takes what waits in the socket's queue into one of the reader's own: ZeroMQ tells nobody
+        how much waits in its queues, so only thus a program can be warned before they are full."""
+        receive, unread = self._socket.recv, self._unread
+        with suppress(zmq.Again):
+            while len(unread) < self._wants.queued_max:
+                unread.append(receive(_NOBLOCK))
+
+    @property
+    def _has_more(self) -> bool:
+        """Whether `_drain` would find a message now."""
+        return bool(self._unread) or has_message(self._socket)
+
     def _take_one(self) -> bool:
         """The next message, if there is one; as `_drain`, at a fraction of its cost."""
-        if not self._may_read():
+        if self._unread or not self._may_read():
             return False
         try:
             self._view.apply(self._socket.recv(_NOBLOCK), boot_ns(), utc_ns())
@@ -480,6 +513,7 @@ class Reader:
         """Leaves behind what waits in this connection, and begins with the last values."""
         self._socket.close(0)
         self._socket = connect_feed(self.endpoint, self._keys, self._wants.queued_max)
+        self._unread.clear()
         self._requests.clear()
         self._leaving = []
         self._view.reopened()
@@ -515,9 +549,20 @@ class Reader:
     def on_notice(self, function: OnNotice | None) -> None:
         self._call_back("on_notice", function)
 
+    @property
+    def on_gap(self) -> OnGap | None:
+        """Called with `(start, end, instruments, reason, healed)`, as `kitefeed.Gap` explains them,
+        when ticks are missing or about to be lost, and when that is healed; None: nobody is."""
+        return self._callbacks.on_gap
+
+    @on_gap.setter
+    def on_gap(self, function: OnGap | None) -> None:
+        self._call_back("on_gap", function)
+
     def _call_back(self, name: str, function: Callable[..., object] | None) -> None:
         with self._lock:
             self._callbacks.set(name, function)
+            self._view.holes.is_wanted = self._callbacks.on_gap is not None
             if function is not None and name in _FAMILIES:
                 self._hear(_FAMILIES[name])
             self._took_in()  # there may be something to tell it now

@@ -4,7 +4,7 @@ They are kept as they came, encoded: a decoded tick is twenty objects, and freei
 that was last touched thousands of ticks ago costs more than decoding the new one.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -38,6 +38,10 @@ class LastTicks(Mapping[str, Tick]):
     def add(self, topic: Topic) -> None:
         """The values of this topic are those of its key from here on."""
         self._topics[topic.key] = topic
+
+    def topics(self) -> Iterable[Topic]:
+        """Of all that is read, also where no value has come."""
+        return self._topics.values()
 
     def is_last(self, tick: Tick) -> bool:
         """Whether nothing newer of its instrument has come."""

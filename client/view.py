@@ -4,13 +4,15 @@ It numbers losses, drops repetitions, and judges: a value is fresh only while a 
 *sent* lately says so of the source of exactly this value and of the time at which it came.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import compress
 
 import msgspec
 
+from kitefeed.client.breaks import Breaks
+from kitefeed.client.gaps import GapReason, Gaps
 from kitefeed.client.losses import Losses
 from kitefeed.client.status import Status, status_of
 from kitefeed.client.tick import Arrival, Judge, Staleness, Tick
@@ -69,7 +71,7 @@ class View:
         is_remote: bool = False,
     ) -> None:
         self.values = LastTicks()
-        self.arrived: deque[Tick] = deque(maxlen=PENDING_MAX)
+        self.arrived: deque[Tick] = deque()  # PENDING_MAX at most, see `_make_room`
         # Of those who asked for them; the oldest go first when nobody takes them.
         self.orders: deque[dict[str, object]] = deque(maxlen=EVENTS_MAX)
         self.notices: deque[f.Notice] = deque(maxlen=EVENTS_MAX)
@@ -84,6 +86,8 @@ class View:
         self.bad_messages = 0
         self.heartbeats = 0
         self.losses = Losses()
+        self.holes = Gaps()
+        self.is_iterated = False  # the program takes ticks, and not only values
         # The past was left behind on purpose: until a snapshot has come, nothing is given out.
         self.is_catching_up = False
         self.is_doubled = False  # ticks come by `ticks/all` and one by one, for a moment
@@ -105,6 +109,7 @@ class View:
         self.heartbeat: f.Heartbeat | None = None
         self._shards: dict[int, f.ShardHealth] = {}
         self._heard_ns = 0
+        self._breaks = Breaks(self.values, self.holes)
         self._to_boot_ns = 0  # from UTC as the last heartbeat has it to our boot time
 
     # --- frames in ----------------------------------------------------------------------------
@@ -147,6 +152,9 @@ class View:
         if message.gen != self.gen:
             # The broadcaster was restarted: numbers start anew. Its answer to our subscriptions,
             # which ZeroMQ repeats by itself, brings the values.
+            if self.gen:
+                since_ns = self._heard_utc_ns or message.t_pub_ns
+                self.holes.missed("restarted", {}, since_ns, message.t_pub_ns)
             self.gen = message.gen
             self._shards = {}  # its first heartbeat will tell of them
             self.losses.restarted()
@@ -159,21 +167,21 @@ class View:
             self._apply_snapshot(topic, message, now_ns, utc_ns)
         elif topic == HEARTBEAT_TOPIC:
             heartbeat = f.decode_heartbeat(message.body)
-            self._is_new(self._topic(topic), message.seq, message.flags)
+            self._is_new(self._topic(topic), message.seq, message.flags, message.t_pub_ns)
             self._apply_heartbeat(heartbeat, message.t_pub_ns, now_ns, utc_ns)
         elif topic.startswith(ORDER):
             order = f.decode_order(message.body)
-            if self._is_new(self._topic(topic), message.seq, message.flags):
+            if self._is_new(self._topic(topic), message.seq, message.flags, message.t_pub_ns):
                 self.overrun += len(self.orders) == EVENTS_MAX
                 self.orders.append(order.data)
         elif topic.startswith(NOTICE):
             notice = f.decode_notice(message.body)
-            if self._is_new(self._topic(topic), message.seq, message.flags):
+            if self._is_new(self._topic(topic), message.seq, message.flags, message.t_pub_ns):
                 self.overrun += len(self.notices) == EVENTS_MAX
                 self.notices.append(notice)
         elif topic == STATE_TOPIC:
             state = f.decode_state(message.body)
-            if self._is_new(self._topic(topic), message.seq, message.flags):
+            if self._is_new(self._topic(topic), message.seq, message.flags, message.t_pub_ns):
                 self._state = state
 
     def _apply_heartbeat(
@@ -182,7 +190,9 @@ class View:
         self.heartbeats += 1
         self.heartbeat = heartbeat
         self.losses.heard(heartbeat.full_queues)
-        self._shards = {health.shard: health for health in heartbeat.shards}
+        before, self._shards = self._shards, {health.shard: health for health in heartbeat.shards}
+        if self.holes.is_wanted:
+            self._breaks.heard(before, self._shards, self._heard_utc_ns, t_pub_ns)
         # A reader that was stopped finds old heartbeats in its queue: when they were sent counts.
         self._heard_ns = now_ns - max(0, utc_ns - t_pub_ns)
         self._to_boot_ns = self._heard_ns - t_pub_ns
@@ -205,6 +215,8 @@ class View:
     def _end_snapshot(self, topic: bytes, *, is_whole: bool) -> None:
         if self.losses.answered(topic, is_whole=is_whole):
             self.is_catching_up = False
+            if not self.losses.is_in_doubt:
+                self.holes.heal("lost", "skipped", "restarted")
 
     # --- the past -----------------------------------------------------------------------------
 
@@ -216,6 +228,24 @@ class View:
     @property
     def has_next(self) -> bool:
         return bool(self.arrived) and not self.is_catching_up
+
+    @property
+    def _heard_utc_ns(self) -> int:
+        """When the last heartbeat was sent, 0 before the first."""
+        return self._heard_ns - self._to_boot_ns
+
+    def fullness(self, now_ns: int) -> float:
+        """How much is used up of the room for ticks, or of the time after which older ones are
+        given up for newer ones: at 1 some are."""
+        share = len(self.arrived) / PENDING_MAX if self.is_iterated else 0.0
+        if self._may_skip and not self.is_catching_up:
+            late_ns = max(1, self._late_ns)
+            share = max(share, self.behind_ns / late_ns)
+            waited = (now_ns - self._oldest_ns(now_ns)) / late_ns if self.is_iterated else 0.0
+            # What is the newest of its instrument is never given up, however long it waits.
+            if waited > share and not all(map(self.values.is_last, list(self.arrived))):
+                share = waited
+        return share
 
     def reopened(self) -> None:
         """A new connection was made: what comes now was sent now."""
@@ -241,6 +271,25 @@ class View:
             kept = [tick for tick in waiting if self.values.is_last(tick)]
             self.skipped += len(waiting) - len(kept)
             arrived.extend(kept)
+            if self.holes.is_wanted and self.is_iterated:
+                self._pass_over("skipped", [t for t in waiting if not self.values.is_last(t)])
+
+    def _make_room(self) -> None:
+        """Gives up what waits longest for the program."""
+        gone = []
+        with suppress(IndexError):  # another thread takes them just now
+            while len(self.arrived) > PENDING_MAX:
+                gone.append(self.arrived.popleft())
+        self.overrun += len(gone)
+        if self.holes.is_wanted and self.is_iterated:
+            self._pass_over("overrun", gone)
+
+    def _pass_over(self, reason: GapReason, ticks: list[Tick]) -> None:
+        """These are not given out; the newest of each instrument are, or are held."""
+        if ticks:
+            times_ns = [tick.t_rx_ns for tick in ticks]
+            counts = Counter(tick.instrument for tick in ticks)
+            self.holes.passed(reason, counts, min(times_ns), max(times_ns))
 
     def _oldest_ns(self, now_ns: int) -> int:
         """When the tick came that waits longest for the program; now when none waits."""
@@ -321,6 +370,7 @@ class View:
         chunks = self._topic(TICKS_TOPIC)
         if chunks.seq and message.seq > chunks.seq + 1:
             self.losses.note()
+            self.holes.missed("lost", {}, message.t_rx_ns, message.t_rx_ns)
         chunks.seq = message.seq
         self.ticks += len(topics)
         if topics:
@@ -340,7 +390,7 @@ class View:
         for topic, seq, flags, body, encoded in ticks:
             if seq == topic.seq + 1:  # as nearly always
                 topic.seq = seq
-            elif not self._is_new(topic, seq, flags):
+            elif not self._is_new(topic, seq, flags, arrival.t_rx_ns):
                 continue
             elif arrival.losses != self.losses.count:  # it came after what it shows to be missing
                 arrival = msgspec.structs.replace(arrival, losses=self.losses.count)
@@ -352,7 +402,8 @@ class View:
             topic.flags, topic.body = flags, encoded
             take(Tick(topic.key, body, seq, flags, arrival))
             taken += 1
-        self.overrun += max(0, waiting + taken - PENDING_MAX)
+        if waiting + taken > PENDING_MAX:
+            self._make_room()
 
     def _topic(self, name: bytes) -> Topic:
         topic = self._topics.get(name)
@@ -390,8 +441,9 @@ class View:
         waiting = self._taken_out()
         self.arrived.extend(tick for tick in waiting if tick.instrument not in gone)
 
-    def _is_new(self, topic: Topic, seq: int, flags: int) -> bool:
-        """Whether this message is ahead of its topic; counts what is missing before it."""
+    def _is_new(self, topic: Topic, seq: int, flags: int, at_ns: int) -> bool:
+        """Whether this message, of UTC `at_ns`, is ahead of its topic; counts what is missing
+        before it."""
         last = topic.seq
         if seq == 0:  # uncounted: from disk, which never replaces what this gen published
             return not (last and flags & _CACHED)
@@ -401,11 +453,27 @@ class View:
                 return False
             if seq > last + 1 and self.is_catching_up:
                 self.skipped += seq - last - 1
+                self._miss("skipped", topic, seq - last - 1, at_ns)
             elif seq > last + 1:
                 self.gaps += seq - last - 1
                 self.losses.note()
+                self._miss("lost", topic, seq - last - 1, at_ns)
         topic.seq = seq
         return True
+
+    def _miss(self, reason: GapReason, topic: Topic, count: int, at_ns: int) -> None:
+        """So many messages of a topic, before one of `at_ns`. What is lost on another topic than
+        those of ticks shows that ticks may be."""
+        last = topic.arrival
+        if last is None:
+            self.holes.missed(reason, {}, at_ns, at_ns)
+        else:
+            self.holes.missed(reason, {topic.key: count}, last.t_rx_ns, at_ns)
+
+    def doubt(self, utc_ns: int) -> None:
+        """Something may have been lost that no number tells of: some queue was full since the last
+        heartbeat but one, and it may have been ours."""
+        self.holes.missed("lost", {}, self._heard_utc_ns - max(0, self.behind_ns), utc_ns)
 
     # --- judgement ----------------------------------------------------------------------------
 

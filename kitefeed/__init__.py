@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kitefeed.actors.runtime.shared_kite import SharedKite
     from kitefeed.client.feed import Feed, Status
     from kitefeed.client.feed_async import AsyncFeed
+    from kitefeed.client.gaps import Gap, GapReason
     from kitefeed.client.kite_dict import to_dict
     from kitefeed.client.kite_ticker import KiteTicker
     from kitefeed.client.tick import Depth, Level, Ohlc, Staleness, Tick
@@ -41,6 +42,8 @@ __all__ = [
     "ConfigError",
     "Depth",
     "Feed",
+    "Gap",
+    "GapReason",
     "Heartbeat",
     "KiteTicker",
     "KitefeedError",
@@ -62,6 +65,7 @@ _PLACES = {
     "AsyncFeed": "kitefeed.client.feed_async",
     "Feed": "kitefeed.client.feed",
     "Status": "kitefeed.client.feed",
+    **dict.fromkeys(("Gap", "GapReason"), "kitefeed.client.gaps"),
     "to_dict": "kitefeed.client.kite_dict",
     "KiteTicker": "kitefeed.client.kite_ticker",
     **dict.fromkeys(("Depth", "Level", "Ohlc", "Staleness", "Tick"), "kitefeed.client.tick"),
