@@ -20,6 +20,7 @@ import zmq
 
 from kitefeed.client import forked
 from kitefeed.client.callbacks import Call, Callbacks, OnGap, OnNotice, OnOrder, OnStatus
+from kitefeed.client.nats_endpoint import linked
 from kitefeed.client.reports import Reporter
 from kitefeed.client.status import Status
 from kitefeed.client.tick import Staleness, Tick
@@ -90,6 +91,8 @@ class Reader:
         on_order: OnOrder | None = None,
         on_notice: OnNotice | None = None,
         on_gap: OnGap | None = None,
+        credentials: str | os.PathLike[str] | None = None,
+        tls: bool | str | os.PathLike[str] = False,
     ) -> None:
         self._asked = flat(instruments)
         names = [str(one) if isinstance(one, str) else f"TOKEN:{one}" for one in self._asked]
@@ -114,7 +117,10 @@ class Reader:
         self._is_touched = False
         self._is_begun = False
         self._max_age_s = max_age_s
-        self._is_remote = endpoint.startswith(_TCP)
+        self._link = linked(endpoint, credentials, tls, name)
+        self._is_remote = endpoint.startswith(_TCP) or self._link is not None
+        if self._link is not None:
+            self._wants.read_singly()
         self._view = self._new_view()
         # Messages that were received and not looked into: see `_lay_up`.
         self._unread: deque[bytes] = deque()
@@ -130,7 +136,7 @@ class Reader:
         self._skip_due_ns = 0
         self._timeout_ns = int(timeout_s * 1e9)
         self._keys = _keys_for(endpoint, keys)
-        self._socket = connect_feed(endpoint, self._keys, self._wants.queued_max)
+        self._socket = self._connect()
         forked.note(self)
         if control and not self._is_remote:
             self._reporter = Reporter(control, name, len(self.instruments))
@@ -250,12 +256,16 @@ class Reader:
             self._socket.close(0)
             if self._reporter is not None:
                 self._reporter.close()
+            if self._link is not None:
+                self._link.close()
 
     # --- beginning ----------------------------------------------------------------------------
 
     def _new_view(self) -> View:
         wanted = None if self._wants.is_all else frozenset(self.instruments)
-        view = View(self, wanted, self._wants.prefixes, self._max_age_s, self._is_remote)
+        # Over NATS the clocks' difference is measured, not guessed from what comes.
+        is_guessed = self._is_remote and self._link is None
+        view = View(self, wanted, self._wants.prefixes, self._max_age_s, is_guessed)
         view.holes.is_wanted = self._callbacks.on_gap is not None
         return view
 
@@ -298,6 +308,8 @@ class Reader:
         return self._view.losses.is_answered
 
     def _silence(self) -> Unavailable:
+        if self._link is not None:
+            return Unavailable(f"Nothing comes from {self.endpoint}: {self._link.problem}")
         remedy = "start it with `kitefeed up`"
         if self.endpoint.startswith(_TCP):  # ZeroMQ tells a refused client nothing
             remedy += ", or ask there for a key: `kitefeed keys --client NAME`"
@@ -402,6 +414,14 @@ class Reader:
 
     # --- the socket ---------------------------------------------------------------------------
 
+    def _connect(self) -> "zmq.Socket[bytes]":
+        address = self.endpoint if self._link is None else self._link.address
+        return connect_feed(address, self._keys, self._wants.queued_max)
+
+    def _utc_ns(self, now_ns: int) -> int:
+        """The wall clock by which frames are judged: over NATS that of the daemon's host."""
+        return utc_ns() if self._link is None else self._link.utc_ns(now_ns)
+
     def _drain(self, limit: int = DRAIN_MAX, enough: int = PENDING_MAX + 1) -> int:
         """Takes in what is pending, until `enough` ticks wait for the program, and says how many
         messages that was; repairs what is missing. Never blocks. Who judges has to have all."""
@@ -447,7 +467,8 @@ class Reader:
         """Called, with the lock, when messages were taken in."""
 
     def _read_pending(self, limit: int, enough: int) -> int:
-        now_ns, now_utc_ns = boot_ns(), utc_ns()
+        now_ns = boot_ns()
+        now_utc_ns = self._utc_ns(now_ns)
         taken = 0
         view, arrived, apply = self._view, self._view.arrived, self._view.apply
         while self._unread and taken < limit and (len(arrived) < enough or view.is_catching_up):
@@ -504,7 +525,8 @@ class Reader:
         if self._unread or not self._may_read():
             return False
         try:
-            self._view.apply(self._socket.recv(_NOBLOCK), boot_ns(), utc_ns())
+            frame, now_ns = self._socket.recv(_NOBLOCK), boot_ns()
+            self._view.apply(frame, now_ns, self._utc_ns(now_ns))
         except zmq.Again:
             return False
         return True
@@ -512,7 +534,7 @@ class Reader:
     def _reopen(self) -> None:
         """Leaves behind what waits in this connection, and begins with the last values."""
         self._socket.close(0)
-        self._socket = connect_feed(self.endpoint, self._keys, self._wants.queued_max)
+        self._socket = self._connect()
         self._unread.clear()
         self._requests.clear()
         self._leaving = []

@@ -82,6 +82,10 @@ class Wants:
         """The same of these instruments."""
         return Wants(names, self.mode, self._per_second)
 
+    def read_singly(self) -> None:
+        """Where no chunks of all instruments are carried: a message for every tick."""
+        self._all = self._head
+
     @property
     def instruments(self) -> tuple[str, ...]:
         return tuple(self.modes)

@@ -302,6 +302,14 @@ def bind_tcp_feed(address: str, own: KeyPair) -> zmq.Socket[bytes]:
     return socket
 
 
+def inproc_feed(name: str) -> tuple[zmq.Socket[bytes], str]:
+    """A feed for one reader in this process, and its address."""
+    address = f"inproc://kitefeed-{name}"
+    socket = feed_socket()
+    _bind(socket, address)
+    return socket, address
+
+
 def bind_zap() -> zmq.Socket[bytes]:
     """Where libzmq asks this process whether a client may connect (`protocol.zap`)."""
     socket = _socket(zmq.REP, send_hwm=0, receive_hwm=0, bytes_max=-1)

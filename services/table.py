@@ -51,6 +51,12 @@ SERVICES: dict[str, Service] = {
             lambda config: config.login.at or "elsewhere" * (config.session.elsewhere == "command"),
         ),
         Service(
+            "nats_bridge",
+            "publishes the feed to NATS JetStream, for programs on other hosts",
+            "nats.servers",
+            lambda config: ", ".join(config.nats.servers) if config.nats else "",
+        ),
+        Service(
             "notifier",
             "tells people of trouble, and a dead man's switch that all is well",
             "alerts",

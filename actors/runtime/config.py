@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -24,6 +25,7 @@ from kitefeed.protocol import keys, location
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.errors import ConfigError
 from kitefeed.protocol.kite.limits import PER_SOCKET_MAX, SOCKETS_MAX
+from kitefeed.protocol.nats import PREFIX, PREFIX_PATTERN
 from kitefeed.protocol.topology import IPC_PATH_BYTES_MAX, has_room
 
 InstrumentName = Annotated[str, Meta(pattern=r"^[A-Z]{2,8}:\S.*$", max_length=80)]
@@ -101,6 +103,71 @@ class KiteEndpoint(_Table, frozen=True):
     key: str = ""
 
 
+class Nats(_Table, frozen=True):
+    """The feed on NATS JetStream; off without this table.
+
+    servers: `nats://HOST:PORT`, or `tls://`; all of one cluster. credentials: a file of mode 0600
+    of `nsc`; nkey: one with an nkey's seed. tls: true for the system's authorities, or a PEM file.
+    instruments: "all" that stream, or names and patterns of these. history_mb: the most that TICKS
+    may take on the server's disk. orders: whether order updates and notices are published.
+    """
+
+    servers: Annotated[
+        list[Annotated[str, Meta(pattern=r"^(nats|tls)://[^\s/@?#,]+\Z")]], Meta(min_length=1)
+    ] = msgspec.field(default_factory=lambda: ["nats://127.0.0.1:4222"])
+    credentials: str = ""
+    nkey: str = ""
+    tls: bool | str = False
+    prefix: Annotated[str, Meta(pattern=PREFIX_PATTERN, max_length=64)] = PREFIX
+    instruments: Literal["all"] | list[InstrumentName] = "all"
+    history_mb: Annotated[int, Meta(ge=16, le=1_048_576)] = 4_096
+    orders: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """The instruments that are named one by one: these shall stream."""
+        return [] if self.instruments == "all" else [n for n in self.instruments if n[-1] != "*"]
+
+    def wants(self, key: str) -> bool:
+        """Whether this instrument is published."""
+        if self.instruments == "all":
+            return True
+        return any(
+            key.startswith(each[:-1]) if each.endswith("*") else key == each
+            for each in self.instruments
+        )
+
+    def problem(self) -> str:
+        """As `Kite.problem`."""
+        if self.credentials and self.nkey:
+            return "nats.nkey: stands beside nats.credentials; write one of them"
+        for n, server in enumerate(self.servers):
+            try:
+                here = urlsplit(server).hostname or ""
+                is_good = urlsplit(server).port != 0 and bool(here)
+            except ValueError:
+                is_good = False
+            if not is_good:
+                return f"nats.servers[{n}]: {server} is no address; write nats://HOST:4222"
+            is_open = not (self.credentials or self.nkey)
+            if is_open and not _is_here(here):
+                return (
+                    f"nats.servers[{n}]: {server} is on another host, where anybody could read and "
+                    "write; name the file of a user's credentials, or nkey"
+                )
+        for n, each in enumerate([] if self.instruments == "all" else self.instruments):
+            if "*" in each[:-1]:
+                return f"nats.instruments[{n}]: a `*` may only stand last, as in NSE:NIFTY*"
+        return ""
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class Login(_Table, frozen=True):
     """Logging in by the clock. at: IST, off when empty. command: prints a request token or an
     access token; for who has no refresh token."""
@@ -164,6 +231,7 @@ class Config(_Table, frozen=True):
     market: Market = Market()
     gateway: Gateway = Gateway()
     kite_endpoint: KiteEndpoint | None = None
+    nats: Nats | None = None
     login: Login = Login()
     alerts: Alerts = Alerts()
     backoff_s: Annotated[list[Seconds], Meta(min_length=1, max_length=20)] = msgspec.field(
@@ -214,6 +282,19 @@ class Settings(msgspec.Struct, frozen=True):
         if endpoint is None or not endpoint.certificate:
             return None
         return self._path(endpoint.certificate, Path()), self._path(endpoint.key, Path())
+
+    @property
+    def nats_credentials_path(self) -> Path | None:
+        """The file by which the bridge proves itself to NATS, if one is named."""
+        nats = self.config.nats
+        own = (nats.credentials or nats.nkey) if nats else ""
+        return self._path(own, Path()) if own else None
+
+    @property
+    def nats_tls(self) -> bool | Path:
+        """As `nats.tls`."""
+        own = self.config.nats.tls if self.config.nats else False
+        return own if isinstance(own, bool) else self._path(own, Path())
 
     @property
     def keys_path(self) -> Path:
@@ -370,6 +451,7 @@ def parse(data: dict[str, Any], path: Path) -> Config:
         config.kite.problem()
         or config.alerts.problem()
         or config.login.problem(config.session.elsewhere)
+        or (config.nats.problem() if config.nats else "")
     )
     if problem:
         raise ConfigError(f"{path}: {problem}")
@@ -412,6 +494,8 @@ _FORMS = {
     "rest_prefix": "write a path, such as /oms, without a slash at its end",
     "at": "write a time of the day in India as HH:MM, such as 08:00",
     "listen": "write ADDRESS:PORT with an address of this host, such as 127.0.0.1:8787",
+    "servers": "write nats://HOST:PORT, such as nats://127.0.0.1:4222",
+    "prefix": "write words of letters, digits, - and _ with dots between, such as kite",
     "tcp": "write tcp://ADDRESS:PORT with an address of this host, such as tcp://127.0.0.1:5556",
 }
 

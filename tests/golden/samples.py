@@ -18,12 +18,14 @@ import msgspec
 from kitefeed import __version__
 from kitefeed.protocol import feed as f
 from kitefeed.protocol import messages as m
+from kitefeed.protocol import nats
 from kitefeed.protocol.kite.ticks import TickBody
 
 FILE = Path(__file__).with_name("samples.txt")
 DATA: tuple[type[msgspec.Struct], ...] = (
     f.Item, f.IngestBatch, f.FeedMessage, f.TickChunk, f.SnapshotEnd, f.SegmentHealth,
-    f.ShardHealth, f.Heartbeat, f.FeedState, f.OrderUpdate, f.Notice, TickBody,
+    f.ShardHealth, f.Heartbeat, f.FeedState, f.OrderUpdate, f.Notice, TickBody, nats.BridgeBeat,
+    nats.BridgeGap, nats.Lease,
 )  # fmt: skip
 CONTROL: tuple[type[msgspec.Struct], ...] = (
     *get_args(m.BusMessage), *get_args(m.ControlRequest), *get_args(m.ControlReply), m.Envelope,

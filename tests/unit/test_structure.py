@@ -19,6 +19,7 @@ ACTORS = (
 # Decides, and is given what it decides about; so does every `machine.py`.
 DECIDING = (
     "kitefeed.actors", "kitefeed.client",
+    "kitefeed.services.nats_bridge.lease",
     "kitefeed.services.notifier.alerts", "kitefeed.services.notifier.conditions",
 )  # fmt: skip
 # But here clocks, files, sockets, threads and logs are touched.
@@ -39,6 +40,10 @@ SHELLS = (
     "kitefeed.client.forked",
     "kitefeed.client.kite_subscriptions",
     "kitefeed.client.kite_ticker",
+    "kitefeed.client.nats_endpoint",
+    "kitefeed.client.nats_link",
+    "kitefeed.client.nats_store",
+    "kitefeed.client.nats_wire",
     "kitefeed.client.reader",
     "kitefeed.client.reports",
     "kitefeed.client.tick",  # reads the clock for who asks for an age without a time
@@ -51,7 +56,8 @@ VALUES = (
     "functools", "hashlib", "itertools", "math", "numbers", "re", "struct", "tomllib", "typing",
     "msgspec",
     "kitefeed.protocol.errors", "kitefeed.protocol.feed", "kitefeed.protocol.kite",
-    "kitefeed.protocol.messages", "kitefeed.protocol.topics", "kitefeed.protocol.topology",
+    "kitefeed.protocol.messages", "kitefeed.protocol.nats", "kitefeed.protocol.topics",
+    "kitefeed.protocol.topology",
     "kitefeed.client.tick",
 )  # fmt: skip
 ACTS = {"open", "print", "input", "breakpoint", "exec", "eval", "compile", "__import__"}

@@ -1,0 +1,398 @@
+"""The feed of a NATS server for one reader in this process: what `feed.sock` is on the daemon's
+host.
+
+A thread holds the connection to NATS and serves an `inproc` socket, on which it speaks as the
+broadcaster does: subscriptions, last values, heartbeats. So the reader, and what it judges, is the
+same as everywhere.
+"""
+
+import asyncio
+import contextlib
+import secrets
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+from kitefeed.client import nats_store, nats_wire
+from kitefeed.client.nats_belief import Belief, Clock
+from kitefeed.client.nats_values import again, answer_frames
+from kitefeed.client.nats_wire import Address, Login
+from kitefeed.protocol import feed as f
+from kitefeed.protocol import nats as wire
+from kitefeed.protocol.clock import boot_ns, utc_ns
+from kitefeed.protocol.errors import ConfigError, Unavailable
+from kitefeed.protocol.nats import LEASE_KEY, BridgeBeat, Subjects
+from kitefeed.protocol.sockets import Wire, inproc_feed
+from kitefeed.protocol.topics import (
+    NOTICE,
+    NUL,
+    ORDER,
+    SNAPSHOT,
+    TICK,
+    parse_snapshot_request,
+)
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
+
+AGAIN_S = 0.25  # between two attempts to connect
+CLOCK_S = 10.0  # between two measurements
+QUESTIONS = 3  # in each
+ANSWER_S = 1.0
+PROOF_S = 1.0  # how long the bridge may take until all that it sent is stored
+PROOF_LOOK_S = 0.03
+LAST_TRIES = 10
+SINGLES_MAX = 8  # instruments that are asked for one by one
+LINGER_S = 2.0  # what nobody wants is listened to so long: the reader may be connecting anew
+JOIN_S = 2.0
+# Of a connection, or of a question; and what an answer that cannot be read raises.
+ENDS: tuple[type[Exception], ...] = (ConfigError, *nats_wire.ends(), *f.DECODE_ERRORS)
+QUEUE_MESSAGES_MAX = 65_536  # of one subscription, in the library
+
+
+class Link:
+    """Made in any thread; `start` begins. `problem`: why there is no connection, empty while there
+    is one. `address`: what the reader connects to."""
+
+    def __init__(self, address: Address, login: Login, name: str) -> None:
+        self._servers = address.servers
+        self._login = login
+        self._name = name
+        self._subjects = Subjects(address.prefix)
+        self._socket, self.address = inproc_feed(secrets.token_hex(8))
+        self.problem = "not connected yet"
+        self.clock = Clock()
+        self._belief = Belief()
+        self._wanted: Counter[bytes] = Counter()
+        self._heard: dict[str, Subscription] = {}  # by subject
+        self._unwanted: dict[str, int] = {}  # of these, since when nobody wants them
+        self._answering: dict[bytes, asyncio.Task[None]] = {}
+        self._new: list[bytes] = []  # topics whose last value is to be sent
+        self._client: Client | None = None
+        self._wire: Wire
+        self._changed = asyncio.Event()
+        self._listening = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped = asyncio.Event()
+        self._thread = threading.Thread(target=self._live, name="kitefeed-nats", daemon=True)
+
+    def start(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the thread; may be called twice."""
+        loop = self._loop
+        if loop is None or not self._thread.is_alive():
+            return
+        with contextlib.suppress(RuntimeError):  # it ends just now
+            loop.call_soon_threadsafe(self._stopped.set)
+        self._thread.join(JOIN_S)
+
+    def utc_ns(self, now_ns: int) -> int:
+        """The wall clock of the daemon's host at our boot time `now_ns`; ours until it is known,
+        which is before the first frame."""
+        return self.clock.utc_ns(now_ns) if self.clock.is_known else utc_ns()
+
+    # --- the thread ---------------------------------------------------------------------------
+
+    def _live(self) -> None:
+        loop = self._loop
+        if loop is None:
+            return
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_until_complete(self._run())
+        finally:
+            loop.close()
+
+    async def _run(self) -> None:
+        self._wire = Wire(self._socket, self._on_subscription)
+        self._start(self._connect_for_ever())
+        await self._stopped.wait()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._wire.close()
+
+    async def _connect_for_ever(self) -> None:
+        for server in cycle(self._servers):
+            try:
+                await self._serve(server)
+            except ENDS as error:
+                self.problem = " ".join(str(error).split()) or type(error).__name__
+            self._cut()
+            await asyncio.sleep(AGAIN_S)
+
+    async def _serve(self, server: str) -> None:
+        """One connection, to its end. Raises what ends it."""
+        lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def on_lost(reason: str) -> None:
+            if not lost.done():
+                lost.set_result(reason)
+
+        client = await nats_wire.connect(server, self._login, self._name, on_lost, self._on_trouble)
+        try:
+            self._client = client
+            self._heard.clear()
+            self._unwanted.clear()
+            await client.subscribe(self._subjects.bridge, cb=self._on_beat)
+            await client.subscribe(self._subjects.heartbeat, cb=self._on_heartbeat)
+            await client.subscribe(self._subjects.state, cb=self._on_frame)
+            await self._see_lease(client)
+            self.problem = f"no bridge publishes {self._subjects.prefix}.* there"
+            await nats_wire.first_of(lost, self._listen_for_ever(), self._measure_for_ever())
+        finally:
+            self._client = None
+            self.problem = lost.result() if lost.done() else self.problem
+            await nats_wire.close(client)
+        raise Unavailable(f"{server}: {self.problem}")
+
+    def _cut(self) -> None:
+        """The connection has ended. Nothing is fresh from here on, and what comes next may come
+        after a gap."""
+        self._belief.cut()
+        silence = self._belief.silence(f"NATS: {self.problem}", self.utc_ns(boot_ns()))
+        if silence is not None:
+            self._wire.publish((silence,))
+
+    def _on_trouble(self, reason: str) -> None:
+        """The library dropped messages, because this program had no time; or may not subscribe."""
+        self.problem = reason
+        self._cut()
+        self._repeat_answers()
+
+    # --- what the reader wants ----------------------------------------------------------------
+
+    def _on_subscription(self, frames: list[bytes]) -> None:
+        is_new, topic = frames[0][:1] == b"\1", frames[0][1:]
+        self._wanted[topic] += 1 if is_new else -1
+        if self._wanted[topic] <= 0:
+            del self._wanted[topic]
+        if topic.startswith(SNAPSHOT):
+            if is_new:
+                self._answer(topic)
+            elif topic not in self._wanted and (task := self._answering.pop(topic, None)):
+                task.cancel()
+        elif is_new and topic.startswith(TICK) and topic.endswith(NUL):
+            self._new.append(topic)
+        self._changed.set()
+
+    async def _listen_for_ever(self) -> None:
+        """Follows with subscriptions at NATS what the reader wants."""
+        while True:
+            self._changed.clear()
+            await self._listen()
+            if self._new and self._belief.beat is not None and self.clock.is_known:
+                self._start(self._send_last(self._new))
+            self._new = []
+            await self._changed.wait()
+
+    async def _listen(self) -> None:
+        async with self._listening:
+            client, wanted = self._client, covering(self._subjects, self._wanted)
+            if client is None:
+                return
+            now_ns = boot_ns()
+            for subject in wanted - self._heard.keys():
+                self._heard[subject] = await client.subscribe(
+                    subject, cb=self._on_frame, pending_msgs_limit=QUEUE_MESSAGES_MAX
+                )
+            for subject in self._heard.keys() - wanted:
+                since_ns = self._unwanted.setdefault(subject, now_ns)
+                if now_ns - since_ns < LINGER_S * 1e9:
+                    asyncio.get_running_loop().call_later(LINGER_S, self._changed.set)
+                else:
+                    await self._heard.pop(subject).unsubscribe()
+            self._unwanted = {
+                subject: since_ns for subject, since_ns in self._unwanted.items()
+                if subject in self._heard and subject not in wanted
+            }  # fmt: skip
+
+    # --- frames -------------------------------------------------------------------------------
+
+    async def _on_frame(self, message: "Msg") -> None:
+        if self.clock.is_known and self._belief.admits(message.data):
+            self._wire.publish((message.data,))
+
+    async def _on_heartbeat(self, message: "Msg") -> None:
+        frame = message.data
+        if not self.clock.is_known or not self._belief.admits(frame):
+            return
+        _, array = f.split_frame(frame)
+        with contextlib.suppress(*f.DECODE_ERRORS):
+            self._wire.publish((self._belief.heartbeat(array, self._wire.full_queues),))
+
+    async def _on_beat(self, message: "Msg") -> None:
+        with contextlib.suppress(*f.DECODE_ERRORS):
+            beat = wire.decode_beat(message.data)
+            self._believe(beat)
+            if self.clock.contradicts(boot_ns(), beat.at_utc_ns):
+                self._start(self._measure())
+
+    def _believe(self, beat: BridgeBeat) -> None:
+        before = self._belief.beat
+        if not self._belief.hear(beat):
+            return
+        self.problem = ""
+        if before is not None and before.term != beat.term:
+            self.clock.forget()  # perhaps another host's
+            self._start(self._measure())
+        self._repeat_answers()
+
+    # --- the bridge, asked --------------------------------------------------------------------
+
+    async def _measure_for_ever(self) -> None:
+        while True:
+            await self._measure()
+            await asyncio.sleep(CLOCK_S if self.clock.is_known else AGAIN_S)
+
+    async def _measure(self) -> None:
+        for _ in range(QUESTIONS):
+            if await self._ask() is None:
+                return
+
+    async def _ask(self) -> BridgeBeat | None:
+        """What the bridge says now; with it its clock is measured. None without an answer."""
+        client = self._client
+        if client is None:
+            return None
+        asked_ns = boot_ns()
+        try:
+            answer = await client.request(self._subjects.ask, b"", ANSWER_S)
+            beat = wire.decode_beat(answer.data)
+        except ENDS:
+            return None
+        answered_ns = boot_ns()
+        self._believe(beat)
+        if beat.term != self._belief.term:
+            return None
+        is_first = not self.clock.is_known
+        self.clock.measured(asked_ns, answered_ns, beat.at_utc_ns)
+        if is_first:
+            self._repeat_answers()
+        return beat
+
+    async def _is_proven(self) -> bool:
+        """Whether LAST holds all that the bridge had sent by now, or will have in a moment: what it
+        sends later we hear."""
+        await self._listen()
+        first = beat = await self._ask()
+        deadline_ns = boot_ns() + int(PROOF_S * 1e9)
+        while first and beat and beat.bridge == first.bridge and beat.gen == first.gen:
+            if beat.is_whole and beat.stored >= first.sent:
+                return True
+            if boot_ns() > deadline_ns:
+                break
+            await asyncio.sleep(PROOF_LOOK_S)
+            beat = await self._ask()
+        return False
+
+    async def _see_lease(self, client: "Client") -> None:
+        """A bridge that was replaced while it was frozen is not believed, not even for a moment."""
+        bucket = self._subjects.lease_bucket
+        with contextlib.suppress(Unavailable, *f.DECODE_ERRORS):
+            found = await nats_store.newest(client, f"KV_{bucket}", f"$KV.{bucket}.{LEASE_KEY}")
+            if found is not None:
+                self._belief.leased(wire.decode_lease(found.data).term)
+
+    # --- last values --------------------------------------------------------------------------
+
+    def _repeat_answers(self) -> None:
+        """As ZeroMQ does after a new connection."""
+        for topic in self._wanted:
+            if topic.startswith(SNAPSHOT):
+                self._answer(topic)
+
+    def _answer(self, request: bytes) -> None:
+        """Begins to answer, from the beginning. Before a bridge is believed nothing can be said:
+        it is begun again then."""
+        if (task := self._answering.pop(request, None)) is not None:
+            task.cancel()
+        if self._belief.beat is not None and self.clock.is_known:
+            self._answering[request] = self._start(self._send_snapshot(request))
+
+    async def _send_snapshot(self, request: bytes) -> None:
+        prefix = parse_snapshot_request(request)
+        if prefix is None:
+            return
+        found, is_whole = await self._last_values([prefix], int(f.Flag.SNAPSHOT))
+        utc = self.utc_ns(boot_ns())
+        frames = answer_frames(request.removesuffix(NUL), found, self._belief.gen, utc, is_whole)
+        self._wire.publish(frames)
+
+    async def _send_last(self, topics: list[bytes]) -> None:
+        """The last values of what is subscribed to newly."""
+        for _ in range(LAST_TRIES):
+            found, is_whole = await self._last_values(topics, int(f.Flag.REPLAY))
+            self._wire.publish(found)
+            if is_whole:
+                return
+            await asyncio.sleep(PROOF_S)
+
+    async def _last_values(self, prefixes: list[bytes], flag: int) -> tuple[list[bytes], bool]:
+        """The frames of LAST whose topics begin so, and whether these are all, and the newest."""
+        is_proven, gen = await self._is_proven(), self._belief.gen
+        client, found = self._client, list[bytes]()
+        if client is None:
+            return [], False
+        try:
+            async for stored in self._stored(client, prefixes):
+                if stored.data.startswith(tuple(prefixes)):
+                    utc = self.utc_ns(boot_ns())
+                    found += again(stored.data, gen, utc, flag, is_proven=is_proven)
+        except ENDS as error:
+            self.problem = str(error)
+            is_proven = False
+        return found, is_proven and gen == self._belief.gen
+
+    async def _stored(
+        self, client: "Client", prefixes: list[bytes]
+    ) -> AsyncIterator[nats_store.Stored]:
+        stream = self._subjects.last_stream
+        exact = [each[:-1] for each in prefixes if each.endswith(NUL)]
+        if len(exact) == len(prefixes) <= SINGLES_MAX:
+            for topic in exact:
+                subject = self._subjects.of_topic(topic)
+                found = await nats_store.newest(client, stream, subject) if subject else None
+                if found is not None:
+                    yield found
+            return
+        for subject in sorted(covering(self._subjects, prefixes)):
+            async for found in nats_store.read(client, stream, subject):
+                yield found
+
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def covering(subjects: Subjects, topics: Iterable[bytes]) -> set[str]:
+    """The subjects that bring all these topics and beginnings of topics, none of them twice."""
+    found: set[str] = set()
+    for topic in topics:
+        if topic.startswith(TICK):
+            rest = topic[len(TICK) :]
+            exact, beginning = subjects.of_topic(topic[:-1]), subjects.of_keys(rest.decode())
+            found.add(exact if topic.endswith(NUL) else beginning)
+        elif topic.startswith(ORDER):
+            found.add(f"{subjects.orders}.>")
+        elif topic.startswith(NOTICE):
+            found.add(f"{subjects.notices}.>")
+    everything = f"{subjects.ticks}.>"
+    if everything in found:
+        return {each for each in found if not each.startswith(f"{subjects.ticks}.")} | {everything}
+    wide = {each[:-1] for each in found if each.endswith(".*")}
+    return {
+        each for each in found
+        if each.endswith("*") or each.rpartition(".")[0] + "." not in wide
+    }  # fmt: skip

@@ -1,0 +1,98 @@
+"""What JetStream keeps, asked for directly: no consumer is made for it, and nothing is left behind.
+Needs a server of 2.11 or later, whose answers come in batches."""
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from kitefeed.protocol.errors import Unavailable
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
+
+BATCH = 500
+WAIT_S = 2.0
+_STATUS, _SEQUENCE, _SUBJECT = "Status", "Nats-Sequence", "Nats-Subject"
+_PENDING = "Nats-Num-Pending"
+
+
+class Stored(NamedTuple):
+    """One message of a stream. `pending`: how many more match behind it, as of then."""
+
+    subject: str
+    seq: int
+    data: bytes
+    pending: int
+
+
+class Wanted(msgspec.Struct, omit_defaults=True):
+    """A request of the direct get API; NATS reads it as JSON."""
+
+    seq: int = 0
+    next_by_subj: str = ""
+    batch: int = 0
+    start_time: str = ""
+    last_by_subj: str = ""
+
+
+async def newest(client: "Client", stream: str, subject: str) -> Stored | None:
+    """The newest message of one subject; None when there is none. Raises Unavailable when the
+    stream does not answer."""
+    found = [one async for one in _ask(client, stream, Wanted(last_by_subj=subject))]
+    return found[0] if found else None
+
+
+async def read(
+    client: "Client", stream: str, subject: str, seq: int = 1, start_time: str = ""
+) -> AsyncIterator[Stored]:
+    """All messages that match `subject`, from this number, or from this time (RFC 3339), to the
+    newest, in order. Raises Unavailable when the stream does not answer."""
+    wanted = Wanted(seq, subject, BATCH, start_time)
+    if start_time:
+        wanted.seq = 0
+    while True:
+        last = None
+        async for last in _ask(client, stream, wanted):
+            yield last
+        if last is None or not last.pending:
+            return
+        wanted = Wanted(last.seq + 1, subject, BATCH)
+
+
+async def _ask(client: "Client", stream: str, wanted: Wanted) -> AsyncIterator[Stored]:
+    """The answers to one request."""
+    inbox = client.new_inbox()
+    answers = await client.subscribe(inbox)
+    try:
+        request = msgspec.json.encode(wanted)
+        await client.publish(f"$JS.API.DIRECT.GET.{stream}", request, reply=inbox)
+        while True:
+            try:
+                message = await answers.next_msg(WAIT_S)
+            except Exception as error:  # noqa: BLE001 - a timeout, a lost connection, of several kinds
+                raise Unavailable(f"stream {stream} does not answer: {error}") from None
+            found = _stored(stream, message)
+            if found is None:
+                return
+            yield found
+            if not wanted.batch:
+                return
+    finally:
+        if not client.is_closed:
+            await answers.unsubscribe()
+
+
+def _stored(stream: str, message: "Msg") -> Stored | None:
+    """None for the end of the answers, or for "there is none"."""
+    headers = message.headers or {}
+    status = headers.get(_STATUS, "")
+    if status in ("204", "404"):
+        return None
+    if status:
+        about = "there is none" if status == "503" else headers.get("Description", status)
+        raise Unavailable(f"stream {stream} does not answer: {about}")
+    return Stored(
+        headers[_SUBJECT], int(headers[_SEQUENCE]), message.data, int(headers.get(_PENDING, 0))
+    )

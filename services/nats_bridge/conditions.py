@@ -1,0 +1,19 @@
+"""One condition, one line: when it begins, and when it is over."""
+
+import logging
+
+
+class Conditions:
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._met: set[str] = set()
+
+    def met(self, name: str, sentence: str) -> None:
+        if name not in self._met:
+            self._met.add(name)
+            self._log.error("%s condition=%s", sentence, name)
+
+    def over(self, name: str) -> None:
+        if name in self._met:
+            self._met.discard(name)
+            self._log.info("it is over condition=%s", name)
