@@ -9,13 +9,14 @@ from datetime import datetime
 from typing import NamedTuple
 
 from kitefeed.client.gaps import GapReason
+from kitefeed.client.order import Order
 from kitefeed.client.status import Status
 from kitefeed.client.view import View
 from kitefeed.protocol.errors import BadInput
 from kitefeed.protocol.feed import Notice
 
 OnStatus = Callable[[Status], object]
-OnOrder = Callable[[dict[str, object]], object]
+OnOrder = Callable[[Order], object]
 OnNotice = Callable[[Notice], object]
 OnGap = Callable[[datetime, datetime | None, Mapping[str, int], GapReason, bool], object]
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self, TypeVar
 
+from kitefeed.client.order import Order
 from kitefeed.client.reader import ENOUGH, WAIT_S_MAX, Reader, deadline_after, taker
 from kitefeed.client.status import Status
 from kitefeed.client.tick import Tick
@@ -106,9 +107,11 @@ class Feed(Reader):
         first = self.next(timeout_s)
         return [] if first is None else [first, *self._more(max - 1)]
 
-    def orders(self, timeout_s: float | None = None) -> Iterator[dict[str, object]]:
+    def orders(self, timeout_s: float | None = None) -> Iterator[Order]:
         """Order updates of the account from now on, in order, as Kite sends them: its order object
-        (`order_id`, `status`, `filled_quantity`, ...). Each goes to one of those that iterate.
+        (`order_id`, `status`, `filled_quantity`, ...). What came while the daemon had no socket is
+        found in the order book after the reconnect: `order.source` is "rest" then. Each goes to one
+        of those that iterate.
 
         Ends with `close()`, or when none came within `timeout_s`. 1,000 are kept for who does not
         take them; `overrun` counts the rest. Over tcp they come only with `feed.tcp_orders`.

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from kitefeed.client.callbacks import FAILED, Call
+from kitefeed.client.order import Order
 from kitefeed.client.reader import WAIT_S_MAX, Reader, deadline_after, taker
 from kitefeed.client.tick import Tick
 from kitefeed.client.wants import Asked
@@ -118,7 +119,7 @@ class AsyncFeed(Reader):
         first = await self.next(timeout_s)
         return [] if first is None else [first, *self._more(max - 1)]
 
-    def orders(self, timeout_s: float | None = None) -> AsyncIterator[dict[str, object]]:
+    def orders(self, timeout_s: float | None = None) -> AsyncIterator[Order]:
         """`Feed.orders`, by `async for`."""
         self._hear(ORDER)
         return self._events(self._view.orders, timeout_s)

@@ -14,6 +14,7 @@ import msgspec
 from kitefeed.client.breaks import Breaks
 from kitefeed.client.gaps import GapReason, Gaps
 from kitefeed.client.losses import Losses
+from kitefeed.client.order import Order
 from kitefeed.client.status import Status, status_of
 from kitefeed.client.tick import Arrival, Judge, Staleness, Tick
 from kitefeed.client.values import LastTicks, Topic
@@ -73,7 +74,7 @@ class View:
         self.values = LastTicks()
         self.arrived: deque[Tick] = deque()  # PENDING_MAX at most, see `_make_room`
         # Of those who asked for them; the oldest go first when nobody takes them.
-        self.orders: deque[dict[str, object]] = deque(maxlen=EVENTS_MAX)
+        self.orders: deque[Order] = deque(maxlen=EVENTS_MAX)
         self.notices: deque[f.Notice] = deque(maxlen=EVENTS_MAX)
         self.gen = 0
         self.gaps = 0
@@ -173,7 +174,8 @@ class View:
             order = f.decode_order(message.body)
             if self._is_new(self._topic(topic), message.seq, message.flags, message.t_pub_ns):
                 self.overrun += len(self.orders) == EVENTS_MAX
-                self.orders.append(order.data)
+                is_rest = message.source == f.Source.REST
+                self.orders.append(Order(order.data, "rest" if is_rest else "websocket"))
         elif topic.startswith(NOTICE):
             notice = f.decode_notice(message.body)
             if self._is_new(self._topic(topic), message.seq, message.flags, message.t_pub_ns):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kitefeed.client.gaps import Gap, GapReason
     from kitefeed.client.kite_dict import to_dict
     from kitefeed.client.kite_ticker import KiteTicker
+    from kitefeed.client.order import Order
     from kitefeed.client.tick import Depth, Level, Ohlc, Staleness, Tick
     from kitefeed.protocol.errors import (
         BadInput,
@@ -51,6 +52,7 @@ __all__ = [
     "LoginNeeded",
     "Notice",
     "Ohlc",
+    "Order",
     "Staleness",
     "Status",
     "Tick",
@@ -68,6 +70,7 @@ _PLACES = {
     **dict.fromkeys(("Gap", "GapReason"), "kitefeed.client.gaps"),
     "to_dict": "kitefeed.client.kite_dict",
     "KiteTicker": "kitefeed.client.kite_ticker",
+    "Order": "kitefeed.client.order",
     **dict.fromkeys(("Depth", "Level", "Ohlc", "Staleness", "Tick"), "kitefeed.client.tick"),
     **dict.fromkeys(
         ("BadInput", "ConfigError", "KitefeedError", "LoginNeeded", "TryLater", "Unavailable"),

@@ -47,6 +47,15 @@ class Item(msgspec.Struct, array_like=True, gc=False):
     body: msgspec.Raw
 
 
+class OrderBook(msgspec.Struct, array_like=True, gc=False):
+    """Every order of the day of the account `user_id`, as Kite's order book has it. `reading`: of
+    the `ReadOrders` that asked for it."""
+
+    reading: int
+    user_id: str
+    orders: list[Item]
+
+
 class IngestBatch(msgspec.Struct, array_like=True, gc=False):
     """Everything decoded from one Kite frame or one REST answer, in order. One ZeroMQ frame.
 
@@ -58,6 +67,7 @@ class IngestBatch(msgspec.Struct, array_like=True, gc=False):
     tick of anything or by a quote; 0 where nothing is. `held_segments` (low bytes of tokens): their
     values are stale, because an always-active one of them is silent while others tick.
     `period_ns`: how often the source promises a fresh value; 0 for a stream.
+    `book`: the order book, asked for at `received_boot_ns`; with nothing else, and of no shard.
     """
 
     v: int
@@ -74,6 +84,7 @@ class IngestBatch(msgspec.Struct, array_like=True, gc=False):
     bodies: list[bytes] = []
     flags: list[int] = []
     held_segments: list[int] = []
+    book: OrderBook | None = None
 
 
 class FeedMessage(msgspec.Struct, array_like=True, gc=False):
@@ -211,7 +222,8 @@ class FeedState(msgspec.Struct):
 
 
 class OrderUpdate(msgspec.Struct):
-    """Body of `order/<order_id>`: Kite's order object as it came, undocumented fields included."""
+    """Body of `order/<order_id>`: Kite's order object as it came, undocumented fields included. The
+    `source` of its message tells whether Kite sent it, or its order book had it."""
 
     data: dict[str, object]
 

@@ -316,6 +316,23 @@ class Probed(Message, frozen=True):
     last_price: int = 0
 
 
+class ReadOrders(Message, frozen=True):
+    """supervisor -> rest_poller: updates of orders may have been missed, so read Kite's order book
+    and give it to the broadcaster. Tried until it is had; a later order replaces it. Said again
+    until `OrdersHealed` answers. reading: rises, over restarts too."""
+
+    reading: int
+    fingerprint: str
+
+
+class OrdersUnread(Message, frozen=True):
+    """A try failed. Of "network" and "rate" it is repeated; the other outcomes end the reading."""
+
+    reading: int
+    outcome: RestOutcome
+    detail: str = ""
+
+
 class FetchInstruments(Message, frozen=True):
     """supervisor -> rest_poller: Kite answers, so a fetch of the instrument dump that waits after a
     failure is tried now. is_ordered: the operator says so, and it is fetched in any case.
@@ -382,6 +399,15 @@ class Granted(Message, frozen=True):
     source: Literal["websocket", "rest", "none"]
 
 
+class OrdersHealed(Message, frozen=True):
+    """The order book has come, with so many orders; `missed` of them had an update that was never
+    published, and is now."""
+
+    reading: int
+    orders: int
+    missed: int
+
+
 class Announce(Message, frozen=True):
     """supervisor -> broadcaster: the picture to publish on `state/feed` and in heartbeats."""
 
@@ -430,7 +456,7 @@ BusMessage = (
     | StartPolling | StopPolling | Polled | Probe | Probed | FetchInstruments | InstrumentsOffered
     | InstrumentsLacking | InstrumentsFetched | InstrumentsReady
     | Grant | Granted | Announce | ListenersWant | Welcome | Challenge | BeatAck | Leave
-    | DoubtSettled
+    | DoubtSettled | ReadOrders | OrdersUnread | OrdersHealed
 )  # fmt: skip
 
 # Who may say what to the supervisor; anything else is counted and dropped.
@@ -443,9 +469,9 @@ SPEAKS: dict[Role, tuple[type[Message], ...]] = {
     ),
     Role.REST_POLLER: (
         *_COMMON, Polled, Probed, Confirmed, InstrumentsOffered, InstrumentsFetched,
-        InstrumentsReady,
+        InstrumentsReady, OrdersUnread,
     ),
-    Role.BROADCASTER: (*_COMMON, Granted, ListenersWant),
+    Role.BROADCASTER: (*_COMMON, Granted, ListenersWant, OrdersHealed),
 }  # fmt: skip
 
 

@@ -28,12 +28,23 @@ PRESENCE = b"~client!"
 MODE = b"~mode!"
 WANT = b"~want!"
 
+ORDER_ID_CHARS_MAX = 64
+NO_ORDER_ID = b"unknown"  # stands for an id that is none
+
 SUBSCRIPTION_BYTES_MAX = 256  # longest topic or prefix that is looked at; longer ones are ignored
 
 
 def tick_topic(key: str) -> bytes:
     """Topic of an instrument, without its NUL: `tick/NSE:INFY`."""
     return TICK + key.encode()
+
+
+def order_topic(order_id: object) -> bytes:
+    """Topic of an order, without its NUL: `order/261130000000001`. An id that is no plain word
+    would tear the frame apart."""
+    if isinstance(order_id, str) and order_id.isalnum() and order_id.isascii():
+        return ORDER + order_id[:ORDER_ID_CHARS_MAX].encode()
+    return ORDER + NO_ORDER_ID
 
 
 def last_topic(per_second: int, key: str) -> bytes:

@@ -95,7 +95,9 @@ class Control:
         return _json({"apps": [self._credentials(app) for app in self._world.accounts.apps]})
 
     async def order(self, request: web.Request) -> web.Response:
-        """A made-up order, its fields overridden by those of the body."""
+        """A made-up order, its fields overridden by those of the body; or one that was made up
+        before, by its `order_id`, that changes. It stands in the order book from then on, whether
+        or not there is a socket that is told."""
         body = await _object(request)
         app = self.app(body.get("app", 1))
         changes = {name: value for name, value in body.items() if name != "app"}
@@ -106,7 +108,7 @@ class Control:
         }
         variety = str(changes.get("variety", "regular"))
         book = self._world.exchange.book(app)
-        order = book.make_up(variety, form, self._world.wall_ns()).postback() | changes
+        order = book.make_up(variety, form, changes, self._world.wall_ns()).postback()
         count = await self._stream.push(app, server_message(OrderUpdate(order)))
         return _json({"order_id": order["order_id"], "sockets": count})
 

@@ -25,6 +25,7 @@ class Fault(StrEnum):
     MUTE = "mute"  # heartbeats go on, ticks do not, the market moves
     FREEZE = "freeze"  # one instrument ticks no more, and moves on
     REST_STATUS = "rest_status"  # every REST call answers this status
+    OMS_STATUS = "oms_status"  # orders and portfolio answer this status, all else is fine
     REST_DOWN = "rest_down"  # REST connections end without an answer
     REST_SLOW = "rest_slow"  # REST answers after so many seconds
     NO_ENTITLEMENT = "no_entitlement"  # a plan without market data: profile fine, quotes not
@@ -158,6 +159,7 @@ _ARGUMENTS: dict[Fault, Callable[[Fault, str], str]] = {
     Fault.MUTE: _none,
     Fault.FREEZE: _token,
     Fault.REST_STATUS: _status,
+    Fault.OMS_STATUS: _status,
     Fault.REST_DOWN: _none,
     Fault.REST_SLOW: _seconds,
     Fault.NO_ENTITLEMENT: _none,

@@ -76,13 +76,27 @@ class OrderBook:
         assert security is not None, "it is listed"  # noqa: S101
         return security
 
-    def make_up(self, variety: str, form: Mapping[str, str], now_ns: int) -> Order:
-        """An order that is in no book, complete at once. OrderError for a bad form."""
-        security = self._security(form, now_ns)
-        parsed = parse_form(variety, form, security)
-        order = Order(self._app, parsed, security, next(self._numbers), now_ns, lambda _: None)
-        order.exchange_ns = now_ns
-        order.fill(security.price / security.listing.divisor, now_ns)
+    def make_up(
+        self,
+        variety: str,
+        form: Mapping[str, str],
+        changes: Mapping[str, object],
+        now_ns: int,
+    ) -> Order:
+        """An order of which Kite says what `changes` say, complete where they say nothing; or other
+        changes of one that was made up before, by its `order_id`. It moves neither money nor
+        shares. OrderError for a bad form, and for an order that was placed."""
+        order = self.orders.get(str(changes.get("order_id")))
+        if order is None:
+            security = self._security(form, now_ns)
+            parsed = parse_form(variety, form, security)
+            order = Order(self._app, parsed, security, next(self._numbers), now_ns, lambda _: None)
+            order.exchange_ns = now_ns
+            order.fill(security.price / security.listing.divisor, now_ns)
+        elif not order.is_made_up:
+            raise OrderError(f"{order.order_id} was placed: modify or cancel it")
+        order.overrule(changes, now_ns)
+        self.orders[str(order.report()["order_id"])] = order
         return order
 
     def modify(self, variety: str, order_id: str, form: Mapping[str, str], now_ns: int) -> Order:

@@ -10,7 +10,7 @@ Every step is kept in the history; those of the second part are told on the sock
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -107,6 +107,8 @@ class Order:
         self.exchange_ns: int | None = None  # when the exchange first had it
         self.order_id = f"{_moment(now_ns):%y%m%d}{number:09d}"
         self.history: list[dict[str, object]] = []
+        self.is_made_up = False
+        self._overruled: dict[str, object] = {}
         self._tell = tell
         for status in (Status.RECEIVED, Status.VALIDATION):
             self._note(status)
@@ -155,11 +157,24 @@ class Order:
             self.status = Status.TRIGGER_PENDING if waits else Status.OPEN
         self._note(self.status)
 
+    def overrule(self, fields: Mapping[str, object], now_ns: int) -> None:
+        """From now on Kite says this of it, whatever it is."""
+        self.is_made_up = True
+        self.changed_ns = now_ns
+        self._overruled |= fields
+        self.history.append(self.report())
+
     def _note(self, status: Status) -> None:
         self.history.append(self.report() | {"status": status.value})
 
     def report(self) -> dict[str, object]:
-        """As in the list of orders."""
+        """As in the list of orders; there `UPDATE`, a word of the socket, is an open order."""
+        overruled = self._overruled
+        if overruled.get("status") == "UPDATE":
+            overruled = overruled | {"status": Status.OPEN.value}
+        return self._report() | overruled
+
+    def _report(self) -> dict[str, object]:
         form, listing = self.form, self.security.listing
         stamp, exchange = _text(self.changed_ns), _text(self.exchange_ns)
         return {
@@ -208,6 +223,7 @@ class Order:
             "app_id": 1000 + self.app.number,
             "checksum": hashlib.sha256(text.encode()).hexdigest(),
             **report,
+            **self._overruled,
         }
 
 

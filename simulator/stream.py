@@ -33,6 +33,8 @@ class SimulatedStream(Stream[SimulatedConnection]):
         self._world.stats.count_handshake(status, number, self._world.wall_ns())
         if status != 101 or app is None:
             return status
+        if not self.connections(app):  # what happened before was told to nobody, and is lost
+            self._world.exchange.book(app).outbox.clear()
         return SimulatedConnection(app, handshake.ws, handshake.transport, self._world)
 
     def _status(self, app: App | None, access_token: str) -> int:

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from kitefeed.kite_server.answers import InputError, RestError, form_of, success
 from kitefeed.simulator.accounts import App
+from kitefeed.simulator.faults import Fault
 from kitefeed.simulator.order_book import OrderBook
 from kitefeed.simulator.order_form import OrderError
 from kitefeed.simulator.stream import SimulatedStream
@@ -95,6 +96,9 @@ class Trading:
 
     def _allowed(self, request: web.Request) -> App:
         app = self._authorise(request)
+        status = self._world.faults.argument(Fault.OMS_STATUS, app.number)
+        if status is not None:
+            raise RestError(int(status))
         if not app.others.allow(self._world.wall_ns()):
             raise RestError(429)
         return app

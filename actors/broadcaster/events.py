@@ -65,4 +65,8 @@ class Save(NamedTuple):
     rows: list[Saved]
 
 
-Command = Publish | Tell | Save
+class SaveOrders(NamedTuple):
+    """Write what is known of the orders to disk, without blocking: it has changed."""
+
+
+Command = Publish | Tell | Save | SaveOrders

@@ -17,6 +17,7 @@ from kitefeed.actors.broadcaster.events import (
     Publish,
     Save,
     SaveFailed,
+    SaveOrders,
     Subscription,
     Tell,
     Told,
@@ -26,6 +27,7 @@ from kitefeed.actors.broadcaster.fence import Fence
 from kitefeed.actors.broadcaster.frames import Frames
 from kitefeed.actors.broadcaster.judge import judge
 from kitefeed.actors.broadcaster.listeners import Listeners, is_usable
+from kitefeed.actors.broadcaster.orders import Orders
 from kitefeed.actors.broadcaster.sequences import Sequences
 from kitefeed.actors.broadcaster.snapshots import Snapshots
 from kitefeed.actors.broadcaster.store import SOURCE_FLAGS, LastValues, Origin, Saved, Value
@@ -55,10 +57,16 @@ class Broadcaster:
     """`gen`: this life, higher than every one before. `misconfigured`: why there is no feed."""
 
     def __init__(
-        self, gen: int, now_ns: int, values: LastValues, misconfigured: str | None = None
+        self,
+        gen: int,
+        now_ns: int,
+        values: LastValues,
+        misconfigured: str | None = None,
+        orders: Orders | None = None,
     ) -> None:
         self.gen = gen
         self.values = values
+        self.orders = orders or Orders()
         self.fence = Fence()
         self.listeners = Listeners()
         self.published = 0
@@ -94,13 +102,12 @@ class Broadcaster:
     def handle(self, event: Event, now_ns: int) -> list[Command]:
         commands = self._handle(event, now_ns)
         self._death_due_ns = self.fence.next_death_ns(now_ns)
-        return commands
+        return [*commands, SaveOrders()] if self.orders.has_changed else commands
 
     def _handle(self, event: Event, now_ns: int) -> list[Command]:
         match event:
             case Ingest():
-                frames = self._ingest(event.frame, now_ns, event.utc_ns)
-                return [Publish(frames)] if frames else []
+                return self._ingest(event.frame, now_ns, event.utc_ns)
             case Subscription():
                 return self._on_subscription(event.frame, now_ns, event.utc_ns)
             case Turn():
@@ -143,13 +150,15 @@ class Broadcaster:
             "full_queues": self.full_queues,
             "bad_batches": self.bad_batches,
             "bad_items": self.bad_items,
+            "orders_missed": self.orders.missed,
+            "orders_repeated": self.orders.repeated,
             "values_refused": self.values.refused,
             "subscriptions_ignored": self.listeners.ignored,
         }
 
     # --- ingest: the hot path -----------------------------------------------------------------
 
-    def _ingest(self, frame: bytes, now_ns: int, utc_ns: int) -> list[bytes]:
+    def _ingest(self, frame: bytes, now_ns: int, utc_ns: int) -> list[Command]:
         try:
             batch = f.decode_batch(frame)
         except f.DECODE_ERRORS:
@@ -158,6 +167,8 @@ class Broadcaster:
         if batch.v != f.VERSION or not _is_even(batch):
             self.bad_batches += 1
             return []
+        if batch.book is not None:
+            return self._compare(batch, batch.book, now_ns, utc_ns)
         if not self.fence.admit(batch, now_ns):
             return []
         # A source that came to life is told before its values, so that they read fresh at once.
@@ -166,7 +177,20 @@ class Broadcaster:
             self._add_ticks(frames, batch, now_ns, utc_ns)
         elif batch.items:
             self._add_items(frames, batch, now_ns, utc_ns)
-        return frames
+        return [Publish(frames)] if frames else []
+
+    def _compare(
+        self, batch: IngestBatch, book: f.OrderBook, now_ns: int, utc_ns: int
+    ) -> list[Command]:
+        """Publishes what the order book has and Kite never sent."""
+        asked_ns = min(batch.received_boot_ns, now_ns)
+        missed = self.orders.compare(book, asked_ns, utc_ns)
+        writer = self._frames.of(Origin(0, 0, Source.REST, asked_ns), now_ns, utc_ns)
+        next_seq = self._sequences.next
+        frames = [writer.one(topic, next_seq(topic), 0, body) for topic, body in missed]
+        self.published += len(frames)
+        answer = Tell(m.OrdersHealed(book.reading, len(book.orders), len(missed)))
+        return [Publish(frames), answer] if frames else [answer]
 
     def _add_ticks(self, frames: list[bytes], batch: IngestBatch, now_ns: int, utc_ns: int) -> None:
         """The hot path: every tick is kept and numbered, and written for those who listen."""
@@ -229,13 +253,13 @@ class Broadcaster:
         for item in batch.items:
             if item.flags & STALE:
                 frames += self._end(item.topic, batch.shard, now_ns, utc_ns)
-            elif _is_passed_on(item):
+            elif not _is_passed_on(item):
+                self.bad_items += 1
+            elif item.topic.startswith(NOTICE) or self.orders.is_news(item, now_ns, utc_ns):
                 seq = self._sequences.next(item.topic)
                 flags = item.flags & SOURCE_FLAGS
                 frames.append(writer.one(item.topic, seq, flags, bytes(item.body)))
                 self.published += 1
-            else:
-                self.bad_items += 1
 
     def _end(self, topic: bytes, shard: int, now_ns: int, utc_ns: int) -> list[bytes]:
         """The source streams this instrument no more: its last value is sent again as stale, and

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
+from pathlib import Path
 
 import msgspec
 
 from kitefeed.actors.broadcaster import events as e
-from kitefeed.actors.broadcaster import store
+from kitefeed.actors.broadcaster import orders, store
 from kitefeed.actors.broadcaster.cutter import Cutter
 from kitefeed.actors.broadcaster.machine import Broadcaster
 from kitefeed.actors.broadcaster.tcp_feed import TcpFeed
@@ -25,6 +26,7 @@ from kitefeed.protocol.sockets import Wire, feed_socket, ingest_socket
 from kitefeed.protocol.topology import FEED, INGEST, Role
 
 FILE_NAME = "last_values.msgpack"
+SAVE_AGAIN_NS = 10_000_000_000  # after a write that failed
 SAVE_S_MAX = 1.5  # of the 2 s in which a stop must be over
 
 log = logging.getLogger("broadcaster")
@@ -40,7 +42,10 @@ class Shell:
         self._file = StateFile(path, "last values", store.FILE_BYTES_MAX, log)
         self._saving: asyncio.Future[bool] | None = None
         gen, values = _load(self._file)
-        self._machine = Broadcaster(gen, boot_ns(), values, runtime.misconfigured)
+        self._orders = OrdersFile(runtime.settings.state_dir, self._loop)
+        self._machine = Broadcaster(
+            gen, boot_ns(), values, runtime.misconfigured, self._orders.orders
+        )
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due_ns = 0
         directory = runtime.settings.runtime_dir
@@ -117,6 +122,8 @@ class Shell:
                 self._bus.send(command.message)
             case e.Save():
                 self._save(command.rows)
+            case e.SaveOrders():
+                self._orders.save()
 
     @property
     def _full_queues(self) -> int:
@@ -137,7 +144,7 @@ class Shell:
                 "too_many_frames": self._ingest.refused,
                 "readers_cut": self._cutter.count,
                 "callers_cut": 0 if self._tcp is None else self._tcp.refused,
-                "writes_failing": int(self._file.is_failing),
+                "writes_failing": int(self._file.is_failing or self._orders.is_failing),
             },
         )
 
@@ -175,12 +182,56 @@ class Shell:
         rows = self._machine.rows(boot_ns(), utc_ns())
         try:
             async with asyncio.timeout(SAVE_S_MAX):
+                await self._orders.saved()
                 await asyncio.gather(*pending, return_exceptions=True)
                 if rows:
                     data = store.encode_file(self._machine.gen, rows)
                     await asyncio.to_thread(self._file.write, data)
         except TimeoutError:
             log.warning("last values were not written within %s s", SAVE_S_MAX)
+
+
+class OrdersFile:
+    """Written at once when an update was published: who takes over must not publish it again."""
+
+    def __init__(self, state_dir: Path, loop: asyncio.AbstractEventLoop) -> None:
+        path = state_dir / orders.FILE_NAME
+        self._file = StateFile(path, "updates of orders", orders.FILE_BYTES_MAX, log)
+        self._loop = loop
+        self._saving: asyncio.Future[bool] | None = None
+        self._tried_ns = 0
+        self.orders = orders.Orders()
+        found = self._file.read(orders.decode_file)
+        if found is not None:
+            self.orders.load(found, utc_ns())
+
+    @property
+    def is_failing(self) -> bool:
+        return self._file.is_failing
+
+    def save(self) -> None:
+        """In a thread, one at a time; asked for again with the next event until it is done."""
+        if self._saving is not None and not self._saving.done():
+            return
+        if self.is_failing and boot_ns() - self._tried_ns < SAVE_AGAIN_NS:
+            return
+        self._tried_ns = boot_ns()
+        data = self.orders.encoded(utc_ns())
+        self._saving = self._loop.run_in_executor(None, self._file.write, data)
+        self._saving.add_done_callback(self._on_saved)
+
+    def _on_saved(self, saving: asyncio.Future[bool]) -> None:
+        if saving.cancelled() or not saving.result():
+            self.orders.has_changed = True
+        elif self.orders.has_changed:
+            self.save()
+
+    async def saved(self) -> None:
+        """The end: what is not written yet is."""
+        if self._saving is not None:
+            await asyncio.gather(self._saving, return_exceptions=True)
+        if self.orders.has_changed:
+            await asyncio.to_thread(self._file.write, self.orders.encoded(utc_ns()))
 
 
 def _load(file: StateFile) -> tuple[int, store.LastValues]:

@@ -3,7 +3,8 @@
 Probes go before polls; between any two requests lies `SPACING_NS`, one at a time. What a poll asks
 for is decided when it goes out (`turns`), for all shards that are polled with one session together;
 a refused session or plan parks the polling until a new epoch starts it again. The instrument dump
-(`dump_schedule`) is not behind this bucket: it is another route, without a session.
+(`dump_schedule`) and the order book (`order_book`) are not behind this bucket: Kite counts them
+apart.
 """
 
 from collections import Counter
@@ -20,6 +21,7 @@ from kitefeed.actors.rest_poller.dump_schedule import (
     Remark,
     TakeDump,
 )
+from kitefeed.actors.rest_poller.order_book import BookRead, BookReader, ReadBook
 from kitefeed.actors.rest_poller.sweep import SPACING_NS, Sweep
 from kitefeed.actors.rest_poller.turns import choose, round_requests
 from kitefeed.protocol import messages as m
@@ -67,8 +69,8 @@ class _InFlight(msgspec.Struct, frozen=True):
     company: int  # instruments in it
 
 
-Event = m.BusMessage | Answered | Welcomed | ClockRead | DumpEnded | Wake
-Command = Ask | FetchDump | TakeDump | Remark | IngestBatch | m.Message
+Event = m.BusMessage | Answered | BookRead | Welcomed | ClockRead | DumpEnded | Wake
+Command = Ask | ReadBook | FetchDump | TakeDump | Remark | IngestBatch | m.Message
 
 
 class RestPoller:
@@ -86,6 +88,7 @@ class RestPoller:
         self._is_trial = False  # the last poll was one; the next one is not, if others wait
         self._refused_in_row = 0
         self._dump = DumpSchedule()
+        self._book = BookReader()
         self.counters: Counter[str] = Counter(
             requests=0, values=0, absent=0, bad_values=0, odd_fields=0, failures=0
         )
@@ -106,18 +109,24 @@ class RestPoller:
     @property
     def deadline_ns(self) -> int | None:
         dues = [sweep.beat_due_ns for sweep in self._sweeps.values()]
-        dues += [self._dump.deadline_ns, self._next_request_ns()]
+        dues += [self._dump.deadline_ns, self._book.deadline_ns, self._next_request_ns()]
         return min((due for due in dues if due is not None), default=None)
 
     def handle(self, event: Event, now_ns: int) -> list[Command]:
         commands = self._handle(event, now_ns)
         commands += [batch for sweep in self._sweeps.values() for batch in sweep.beats(now_ns)]
+        commands += self._book.turn(now_ns)
         return [*commands, *self._give_up(now_ns), *self._ask_next(now_ns)]
 
     def _handle(self, event: Event, now_ns: int) -> list[Command]:
         match event:
             case Answered():
                 return self._answered(event, now_ns)
+            case BookRead():
+                return [*self._book.answered(event, now_ns)]
+            case m.ReadOrders():
+                self._book.order(event, now_ns)
+                return []
             case m.StartPolling():
                 return self._start(event, now_ns)
             case m.StopPolling():

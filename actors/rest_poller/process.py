@@ -15,6 +15,7 @@ from kitefeed.actors.rest_poller.dump_schedule import (
     TakeDump,
 )
 from kitefeed.actors.rest_poller.machine import Answered, Ask, Command, RestPoller, Welcomed
+from kitefeed.actors.rest_poller.order_book import BookRead, ReadBook
 from kitefeed.actors.runtime import process, session_file
 from kitefeed.actors.runtime.blocking import Blocking
 from kitefeed.actors.runtime.bus import Bus
@@ -32,6 +33,7 @@ from kitefeed.protocol.sockets import Wire, connect_ingest
 from kitefeed.protocol.topology import Role
 
 QUOTE_TIMEOUT_S = 4.0
+BOOK_TIMEOUT_S = 8.0
 THREADS_MAX = 3  # one works; a hung one is left behind
 CLOCK_S = 5.0  # how often the machine is told the time of day
 DUMP_WITHIN_S = 120.0
@@ -58,6 +60,7 @@ class Shell:
         self._machine = RestPoller()
         self._driver = Driver(self._machine, self._perform)
         self._threads = Blocking("quote", THREADS_MAX)
+        self._book_threads = Blocking("orders", THREADS_MAX)
         self._clients = Clients(runtime.settings)
         self._dump: asyncio.Task[None] | None = None
         self._dump_problem = ""
@@ -87,6 +90,8 @@ class Shell:
                 self._ingest.publish([encode(command)])
             case Ask():
                 self._ask(command)
+            case ReadBook():
+                self._read_book(command)
             case FetchDump():
                 self._dump = asyncio.ensure_future(self._fetch(command.day_ist))
                 self._dump.add_done_callback(_raise_bugs)
@@ -101,6 +106,11 @@ class Shell:
         if not self._threads.start(lambda: self._clients.quote(ask), self._driver.feed):
             detail = "earlier requests still hang"
             self._driver.feed(Answered(ask.request, "network", detail=detail))
+
+    def _read_book(self, wish: ReadBook) -> None:
+        if not self._book_threads.start(lambda: read_book(self._settings, wish), self._driver.feed):
+            detail = "earlier requests still hang"
+            self._driver.feed(BookRead(wish.request, "network", detail=detail))
 
     def _read_clock(self) -> None:
         read = ClockRead(utc_ns() / 1e9)
@@ -170,6 +180,20 @@ class Clients:
             return Answered(ask.request, error.fault.value, detail=error.detail)
         self._idle = (ask.fingerprint, rest)
         return Answered(ask.request, "ok", quotes)
+
+
+def read_book(settings: Settings, wish: ReadBook) -> BookRead:
+    """The order book of a session, and whose it is. Blocks; raises nothing."""
+    session = session_file.by_fingerprint(settings, wish.fingerprint)
+    if session is None:
+        return BookRead(wish.request, "network", detail="session changed")
+    rest = KiteRest(settings.config.kite, session, BOOK_TIMEOUT_S)
+    try:
+        orders = rest.orders()
+        user_id = session.user_id or rest.profile().user_id
+    except RestError as error:
+        return BookRead(wish.request, error.fault.value, detail=error.detail)
+    return BookRead(wish.request, "ok", user_id, orders)
 
 
 async def fetch_dump(settings: Settings, day_ist: str) -> DumpEnded:

@@ -131,6 +131,10 @@ class KiteRest:
         """
         return _guarded(lambda: _quotes(self._client.quote([str(token) for token in tokens])))
 
+    def orders(self) -> list[Mapping[str, object]]:
+        """All orders of the day, each as it stands. Raises RestError."""
+        return _guarded(lambda: [dict(order) for order in self._client.orders()])
+
 
 def _guarded(call: Callable[[], Answer]) -> Answer:
     try:

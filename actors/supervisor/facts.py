@@ -43,6 +43,7 @@ HELD_SAID_NS = 5 * S  # values that are held stale for so long are told in a lin
 # After a reconnect that changed nothing, another price in quotes, or no quote at all, is no reason
 # for the next sooner than this.
 FUTILE_AGAIN_NS = 300 * S
+BOOK_REPEAT_NS = 20 * S  # an order to read the order book that nobody has answered
 EMPTY_CLOSE_NS = 30 * S  # a socket without instruments; whoever wanted them may be restarting
 
 
@@ -160,6 +161,15 @@ class ProbeFacts:
     moved_due_ns: int = 0  # "moved" is believed then, unless a fresh tick came in between
     token: int = 0  # of the instrument that was last asked for
     last_price: int = 0  # of the quote, scaled; 0 when none was had
+
+
+@dataclass
+class BookFacts:
+    """The reading of the order book that is to be done; `order` None when none is."""
+
+    order: m.ReadOrders | None = None
+    sent_ns: int = 0
+    detail: str = ""  # why the last try failed
 
 
 @dataclass

@@ -5,7 +5,7 @@ Both are derived from the facts after every step, so nothing can be said twice.
 """
 
 from kitefeed.actors.policy import market
-from kitefeed.actors.supervisor import held, rest, session
+from kitefeed.actors.supervisor import held, order_book, rest, session
 from kitefeed.actors.supervisor.facts import (
     LOSSES_TOLERATED,
     POLL_PERIOD_NS,
@@ -255,6 +255,8 @@ def _conditions(s: State) -> dict[str, str]:
         )
     if sentence := held.lasting(s):
         found["held"] = sentence
+    if sentence := order_book.condition(s):
+        found["orders"] = sentence
     if s.dial.state is LinkState.WAITING and s.closed:
         found.update(_dial_conditions(s))
     elif not s.is_streaming:  # an attempt under way ends nothing yet

@@ -5,7 +5,7 @@ How one comes to be stands in `dial.py`; what a quote says about it in `doubt.py
 
 from collections.abc import Collection, Mapping
 
-from kitefeed.actors.supervisor import dial
+from kitefeed.actors.supervisor import dial, order_book
 from kitefeed.actors.supervisor.facts import (
     EMPTY_CLOSE_NS,
     REFRESH_GAP_NS,
@@ -29,6 +29,7 @@ def advance(s: State) -> None:
             shard.empty_since_ns = 0
         if 0 < refresh_due_ns(shard) <= s.now_ns:
             _subscribe(s, shard)
+            order_book.read(s, shard)
     if s.ladders.network.taken and not _is_on_ladder(s) and _are_stable(s):
         s.ladders.network.reset()
 
@@ -112,6 +113,7 @@ def granted(s: State, shard: Shard) -> None:
     if shard.is_open and not shard.link.is_subscribed:
         shard.link.is_subscribed = True
         _subscribe(s, shard)
+        order_book.read(s, shard)
 
 
 def instruments_changed(s: State) -> None:

@@ -24,6 +24,7 @@ from kitefeed.actors.supervisor import (
     held,
     hours,
     link,
+    order_book,
     probe,
     rest,
     session,
@@ -52,7 +53,7 @@ Event = (
     Wake | Clock | ActorUp | ActorLost | Operate | RetryNow | Instruments
     | m.Beat | m.SessionSeen | m.Validated | m.LinkOpened | m.LinkFresh | m.LinkDoubt
     | m.LinkSilent | m.LinkRefused | m.LinkClosed | m.Polled | m.Probed | m.Granted
-    | m.InstrumentsReady | m.InstrumentsFetched | m.FetchList
+    | m.InstrumentsReady | m.InstrumentsFetched | m.FetchList | m.OrdersUnread | m.OrdersHealed
 )  # fmt: skip
 
 
@@ -105,6 +106,7 @@ class Supervisor:
             s.probe.until_ns,
             s.probe.moved_due_ns,
             probe.recheck_ns(s),
+            order_book.repeat_ns(s),
             *(shard.rest_due_ns for shard in s.shards),
             *(link.empty_due_ns(shard) for shard in s.shards),
             *(link.refresh_due_ns(shard) for shard in s.shards),
@@ -179,6 +181,10 @@ class Supervisor:
                 rest.polled(s, event)
             case m.Probed():
                 probe.answered(s, event)
+            case m.OrdersUnread():
+                order_book.unread(s, event)
+            case m.OrdersHealed():
+                order_book.healed(s, event)
             case m.Granted():
                 grant.acknowledged(s, event)
             case _:
@@ -203,6 +209,7 @@ class Supervisor:
             doubt.advance(self.state)
             rest.advance(self.state)
             link.advance(self.state)
+            order_book.advance(self.state)
             grant.advance(self.state)
 
     def _session_changed(self) -> None:
@@ -232,6 +239,7 @@ class Supervisor:
             rest.reported(s, hello.links)
             if is_new:
                 probe.poller_lost(s)
+                order_book.poller_up(s)
         elif hello.role is Role.TOKEN_VALIDATOR and is_new:
             session.validator_lost(s)
 

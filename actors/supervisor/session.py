@@ -176,6 +176,15 @@ def refused_elsewhere(s: State, fingerprint: str | None, detail: str) -> None:
             _conclude(s, facts, "refused", detail)
 
 
+def is_refused(s: State, fingerprint: str) -> bool:
+    """Whether Kite is known to refuse this session."""
+    for facts in (s.session, s.standby):
+        is_now = facts.fingerprint == fingerprint and facts.word == "refused"
+        if is_now or fingerprint in facts.refused:
+            return True
+    return False
+
+
 def was_valid_today(s: State) -> bool:
     """Whether this very session was seen valid since the last daily token flush."""
     is_same = s.session.valid_fingerprint == s.session.fingerprint

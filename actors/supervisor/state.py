@@ -5,6 +5,7 @@ from collections.abc import Callable
 from kitefeed.actors.policy.market import NSE, Market
 from kitefeed.actors.supervisor.facts import (
     OBSERVED_OPEN_NS,
+    BookFacts,
     Command,
     Dial,
     Elsewhere,
@@ -62,6 +63,7 @@ class State:
         self.shards = [Shard(number) for number in range(capacity.sockets)]
         self.closing: dict[int, int] = {}  # epochs of sockets being closed -> when they are over
         self.probe = ProbeFacts()
+        self.book = BookFacts()
         self.parked: set[str] = set()  # fingerprints whose poll was refused: not polled again
         self.instruments: tuple[m.Instrument, ...] = ()
         self.unresolved = 0  # names that wait for the instrument list

@@ -24,13 +24,12 @@ from kitefeed.protocol.feed import (
 from kitefeed.protocol.kite import text
 from kitefeed.protocol.kite.repack import repack_frame
 from kitefeed.protocol.kite.ticks import BadFrame, TickBody
-from kitefeed.protocol.topics import NOTICE, ORDER
+from kitefeed.protocol.topics import NOTICE, order_topic
 
 BEAT_NS = 300_000_000
 LATE_NS = 500_000_000  # by so much a beat is late only when this process stood still, or its host
 COALESCE_NS = 100_000_000  # a burst after a subscribe comes in a dozen frames: one report
 FRESH_WITHIN_S = 5
-ORDER_ID_CHARS_MAX = 64
 _NOTHING = msgspec.Raw(encode(None))
 _FIRST_PACKET = Flag.FIRST_PACKET.value
 _decode = msgspec.msgpack.Decoder(TickBody).decode
@@ -258,7 +257,7 @@ def _text_items(payload: bytes, received: Received) -> list[Item]:
             received.bad_frames = 1
         case text.OrderUpdate(data):
             body = msgspec.Raw(encode(OrderUpdate(data)))
-            return [Item(ORDER + _order_id(data), 0, body)]
+            return [Item(order_topic(data.get("order_id")), 0, body)]
         case text.BrokerMessage(sentence):
             return [_notice("message", sentence)]
         case text.ServerError(sentence):
@@ -270,11 +269,3 @@ def _text_items(payload: bytes, received: Received) -> list[Item]:
 
 def _notice(kind: str, sentence: str) -> Item:
     return Item(NOTICE + kind.encode(), 0, msgspec.Raw(encode(Notice(kind, sentence))))
-
-
-def _order_id(data: dict[str, object]) -> bytes:
-    """The id as part of a topic: what is no plain word would tear the frame apart."""
-    value = data.get("order_id")
-    if isinstance(value, str) and value.isalnum() and value.isascii():
-        return value[:ORDER_ID_CHARS_MAX].encode()
-    return b"unknown"

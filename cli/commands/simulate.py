@@ -90,6 +90,7 @@ def fault(name: str, argument: str | None, app: int | None, url: str | None) -> 
     mute                 heartbeats go on, ticks do not
     freeze TOKEN         one instrument ticks no more, though it moves
     rest_status STATUS   every REST call answers this
+    oms_status STATUS    orders and portfolio answer this, all else is fine
     rest_down            REST connections end without an answer
     rest_slow SECONDS    REST answers late
     no_entitlement       a plan without market data

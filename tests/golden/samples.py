@@ -23,7 +23,7 @@ from kitefeed.protocol.kite.ticks import TickBody
 
 FILE = Path(__file__).with_name("samples.txt")
 DATA: tuple[type[msgspec.Struct], ...] = (
-    f.Item, f.IngestBatch, f.FeedMessage, f.TickChunk, f.SnapshotEnd, f.SegmentHealth,
+    f.Item, f.OrderBook, f.IngestBatch, f.FeedMessage, f.TickChunk, f.SnapshotEnd, f.SegmentHealth,
     f.ShardHealth, f.Heartbeat, f.FeedState, f.OrderUpdate, f.Notice, TickBody, nats.BridgeBeat,
     nats.BridgeGap, nats.Lease,
 )  # fmt: skip

@@ -11,6 +11,7 @@ import msgspec
 from kitefeed.actors.broadcaster import events as e
 from kitefeed.actors.broadcaster.fence import SOURCES
 from kitefeed.actors.broadcaster.machine import Broadcaster
+from kitefeed.actors.broadcaster.orders import Orders, decode_file
 from kitefeed.actors.broadcaster.store import CACHED, LastValues, Saved, Value
 from kitefeed.actors.supervisor.desk import Desk
 from kitefeed.actors.supervisor.facts import (
@@ -233,6 +234,7 @@ class Mouth(Host):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self.rows: list[Saved] = []
+        self.orders = b""
         self.gen = 0
         self.oldest_ns = 0  # what a source gives to this life was received since then
         self.granted: set[tuple[int, int]] = set()  # shard and epoch, in this life
@@ -254,7 +256,10 @@ class Mouth(Host):
         values.load(self.rows, now_ns=world.now_ns, utc_ns=world.utc_ns)
         self.gen = max(world.utc_ns, self.gen + 1)
         self.oldest_ns = world.oldest_unread_ns
-        self.machine = Broadcaster(self.gen, world.now_ns, values)
+        orders = Orders()
+        if self.orders:
+            orders.load(decode_file(self.orders), world.utc_ns)
+        self.machine = Broadcaster(self.gen, world.now_ns, values, orders=orders)
         world.observer.restarted()
         for reader in world.readers:  # ZeroMQ connects anew, and repeats them
             self.later(0.15, reader.subscribe)
@@ -272,6 +277,8 @@ class Mouth(Host):
                 self.send(message)
             case e.Save(rows):
                 self.rows = rows
+            case e.SaveOrders():
+                self.orders = self.machine.orders.encoded(self.world.utc_ns)
 
     def command(self, message: m.Message) -> None:
         if isinstance(message, m.Grant):

@@ -13,6 +13,7 @@ from kitefeed.actors.auth_watcher import machine as watcher
 from kitefeed.actors.policy.machine import Wake
 from kitefeed.actors.rest_poller import machine as poller
 from kitefeed.actors.rest_poller.dump_schedule import ClockRead, DumpEnded, FetchDump, TakeDump
+from kitefeed.actors.rest_poller.order_book import BookRead, ReadBook
 from kitefeed.actors.ticker import machine as ticker
 from kitefeed.actors.ticker.subscriptions import Ask
 from kitefeed.actors.token_validator import machine as validator
@@ -323,6 +324,8 @@ class Poller(Host):
                 self.world.ingest(command)
             case poller.Ask(request, fingerprint, tokens):
                 self._ask(request, fingerprint, tokens)
+            case ReadBook(request, fingerprint):
+                self._read_book(request, fingerprint)
             case FetchDump(day_ist):
                 self.later(2.0, lambda: self._fetched(day_ist))
             case TakeDump():
@@ -341,6 +344,14 @@ class Poller(Host):
             self.feed(answer)
         else:
             self.later(delay_s, lambda: self.feed(answer))
+
+    def _read_book(self, request: int, fingerprint: str) -> None:
+        world = self.world
+        if fingerprint not in [seen for seen, _ in world.files.values()]:
+            self.feed(BookRead(request, "network", detail="session changed"))
+            return
+        delay_s, answer = world.kite.order_book(request, fingerprint)
+        self.later(delay_s, lambda: self.feed(answer))
 
     def _fetched(self, day_ist: str) -> None:
         kite = self.world.kite

@@ -9,6 +9,7 @@ from random import Random
 from typing import Literal
 
 from kitefeed.actors.rest_poller.machine import Answered as Quoted
+from kitefeed.actors.rest_poller.order_book import BookRead
 from kitefeed.actors.ticker.machine import LinkId
 from kitefeed.actors.ticker.subscriptions import Ask
 from kitefeed.actors.token_validator.machine import Answered as Profiled
@@ -158,6 +159,15 @@ class Kite:
         listed = [token for token in tokens if token != self.lacking]
         quotes = {token: self.exchange.quote(token, now_ns, self.more) for token in listed}
         return delay_s, Quoted(request, "ok", quotes)
+
+    def order_book(self, request: int, fingerprint: str) -> tuple[float, BookRead]:
+        fault = self._rest_fault()
+        if fault is not None:
+            outcome: m.RestOutcome = "rate" if self.rest == "rate" else "network"
+            return fault[0], BookRead(request, outcome, detail=fault[1])
+        if not self.is_alive(fingerprint):
+            return self._delay_s(), BookRead(request, "token", detail="the token is invalid")
+        return self._delay_s(), BookRead(request, "ok", "AB1234", ())
 
     def _rest_fault(self) -> tuple[float, str] | None:
         if self.net != "ok":

@@ -1,0 +1,82 @@
+"""The order book: read after everything that may have cost an update of an order.
+
+Kite sends an update to the sockets that are open, once. So what came while there was none, or was
+lost on the way to the broadcaster, is looked for in the order book as soon as a socket is let
+through: from then on updates come by themselves. The poller reads, the broadcaster compares, and
+its word ends it.
+"""
+
+from kitefeed.actors.supervisor import session
+from kitefeed.actors.supervisor.facts import BOOK_REPEAT_NS, BookFacts, Shard
+from kitefeed.actors.supervisor.state import State
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.topology import Role
+
+
+def read(s: State, shard: Shard) -> None:
+    """Updates may have been missed until now. A failure before stays told until it is over."""
+    order = m.ReadOrders(s.now_ns, shard.link.fingerprint)
+    s.book = BookFacts(order, detail=s.book.detail)
+    _send(s)
+
+
+def advance(s: State) -> None:
+    """Says it again, in case the order or the book was lost; nothing is asked of Kite with a
+    session that it refuses."""
+    book = s.book
+    if book.order is None:
+        return
+    if session.is_refused(s, book.order.fingerprint):
+        s.book = BookFacts()
+    elif s.now_ns >= repeat_ns(s):
+        _send(s)
+
+
+def repeat_ns(s: State) -> int:
+    """When an order that nobody has answered is sent again, 0 for never."""
+    return s.book.sent_ns + BOOK_REPEAT_NS if s.book.order is not None else 0
+
+
+def poller_up(s: State) -> None:
+    """A new poller knows nothing of what the one before was told."""
+    if s.book.order is not None:
+        _send(s)
+
+
+def _send(s: State) -> None:
+    s.book.sent_ns = s.now_ns
+    if s.book.order is not None and Role.REST_POLLER in s.actors_up:
+        s.send(Role.REST_POLLER, s.book.order)
+
+
+def unread(s: State, event: m.OrdersUnread) -> None:
+    order = s.book.order
+    if order is None or order.reading != event.reading:
+        return
+    s.book.detail = event.detail
+    if event.outcome == "token":
+        s.book = BookFacts()
+        session.refused_elsewhere(s, order.fingerprint, "the order book was refused")
+    elif event.outcome not in ("network", "rate"):
+        s.book.order = None  # until a reconnect asks again
+
+
+def healed(s: State, event: m.OrdersHealed) -> None:
+    order = s.book.order
+    if order is None or order.reading != event.reading:
+        return
+    s.book = BookFacts()
+    if event.missed:
+        updates = "1 order" if event.missed == 1 else f"{event.missed} orders"
+        s.say(f"updates of {updates} had been missed, and were published from the order book")
+
+
+def condition(s: State) -> str:
+    """Why what was missed is not known; "" when it is."""
+    if not s.book.detail:
+        return ""
+    again = "it is tried again by itself" if s.book.order else "the next reconnect tries again"
+    return (
+        f"the order book cannot be read ({s.book.detail}), so updates of orders that came while "
+        f"the socket was down are not published: {again}"
+    )
