@@ -43,6 +43,7 @@ HELD_SAID_NS = 5 * S  # values that are held stale for so long are told in a lin
 # After a reconnect that changed nothing, another price in quotes, or no quote at all, is no reason
 # for the next sooner than this.
 FUTILE_AGAIN_NS = 300 * S
+BOOK_READERS_NS = 2 * S  # within which readers find a new broadcaster (RECONNECT_IVL_MAX is 1 s)
 BOOK_REPEAT_NS = 20 * S  # an order to read the order book that nobody has answered
 EMPTY_CLOSE_NS = 30 * S  # a socket without instruments; whoever wanted them may be restarting
 
@@ -168,7 +169,8 @@ class BookFacts:
     """The reading of the order book that is to be done; `order` None when none is."""
 
     order: m.ReadOrders | None = None
-    sent_ns: int = 0
+    due_ns: int = 0  # when it is sent, first or again
+    is_sent: bool = False
     detail: str = ""  # why the last try failed
 
 

@@ -55,6 +55,7 @@ def broadcaster_up(s: State, grants: tuple[m.GrantReport, ...], is_new: bool) ->
         if 0 <= known.shard < len(s.shards) and not s.shards[known.shard].grant.epoch:
             s.shards[known.shard].grant = GrantFacts(known.source, known.epoch)
     if is_new:
+        s.broadcaster_since_ns = s.now_ns
         link.refresh(s, {(known.shard, known.epoch) for known in grants})
 
 

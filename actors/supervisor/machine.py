@@ -106,7 +106,7 @@ class Supervisor:
             s.probe.until_ns,
             s.probe.moved_due_ns,
             probe.recheck_ns(s),
-            order_book.repeat_ns(s),
+            order_book.due_ns(s),
             *(shard.rest_due_ns for shard in s.shards),
             *(link.empty_due_ns(shard) for shard in s.shards),
             *(link.refresh_due_ns(shard) for shard in s.shards),

@@ -7,17 +7,19 @@ its word ends it.
 """
 
 from kitefeed.actors.supervisor import session
-from kitefeed.actors.supervisor.facts import BOOK_REPEAT_NS, BookFacts, Shard
+from kitefeed.actors.supervisor.facts import BOOK_READERS_NS, BOOK_REPEAT_NS, BookFacts, Shard
 from kitefeed.actors.supervisor.state import State
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.topology import Role
 
 
 def read(s: State, shard: Shard) -> None:
-    """Updates may have been missed until now. A failure before stays told until it is over."""
+    """Updates may have been missed until now. A failure before stays told until it is over. A new
+    broadcaster waits for its readers: nothing is published twice."""
     order = m.ReadOrders(s.now_ns, shard.link.fingerprint)
-    s.book = BookFacts(order, detail=s.book.detail)
-    _send(s)
+    due_ns = max(s.now_ns, s.broadcaster_since_ns + BOOK_READERS_NS)
+    s.book = BookFacts(order, due_ns=due_ns, detail=s.book.detail)
+    advance(s)
 
 
 def advance(s: State) -> None:
@@ -28,25 +30,22 @@ def advance(s: State) -> None:
         return
     if session.is_refused(s, book.order.fingerprint):
         s.book = BookFacts()
-    elif s.now_ns >= repeat_ns(s):
-        _send(s)
+    elif s.now_ns >= book.due_ns:
+        book.due_ns, book.is_sent = s.now_ns + BOOK_REPEAT_NS, True
+        if Role.REST_POLLER in s.actors_up:
+            s.send(Role.REST_POLLER, book.order)
 
 
-def repeat_ns(s: State) -> int:
-    """When an order that nobody has answered is sent again, 0 for never."""
-    return s.book.sent_ns + BOOK_REPEAT_NS if s.book.order is not None else 0
+def due_ns(s: State) -> int:
+    """When the order is sent, for the first time or once more; 0 for never."""
+    return s.book.due_ns if s.book.order is not None else 0
 
 
 def poller_up(s: State) -> None:
     """A new poller knows nothing of what the one before was told."""
-    if s.book.order is not None:
-        _send(s)
-
-
-def _send(s: State) -> None:
-    s.book.sent_ns = s.now_ns
-    if s.book.order is not None and Role.REST_POLLER in s.actors_up:
-        s.send(Role.REST_POLLER, s.book.order)
+    if s.book.is_sent:
+        s.book.due_ns = s.now_ns
+    advance(s)
 
 
 def unread(s: State, event: m.OrdersUnread) -> None:

@@ -82,6 +82,7 @@ class State:
         self.has_no_entitlement = False
         self.started_ns = now_ns
         self.settled_ns = 0
+        self.broadcaster_since_ns = now_ns  # when the one that runs was first heard
         self.session_since_ns = now_ns  # when the primary session was first seen
         self.values_held = 0
         self._request_id = 0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kitefeed.actors.supervisor.facts import BOOK_REPEAT_NS
+from kitefeed.actors.supervisor.facts import BOOK_READERS_NS, BOOK_REPEAT_NS
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.topology import Role
 from tests.unit.actors.supervisor.bench import Bench, S
@@ -68,14 +68,18 @@ def test_it_is_read_when_a_new_login_takes_the_socket_over(bench: Bench) -> None
 
 
 def test_it_is_read_for_a_broadcaster_that_is_new(bench: Bench) -> None:
+    """Later, when readers have found it: what is published is published once."""
     bench.restart(Role.BROADCASTER)
     bench.grant()
+    bench.wait(BOOK_READERS_NS / S - 0.1, fresh=True)
+    assert not bench.all(m.ReadOrders)
+    bench.wait(0.2, fresh=True)
     assert len(bench.all(m.ReadOrders)) == 1
 
 
 def test_it_is_read_when_batches_were_lost_on_the_way(bench: Bench) -> None:
     bench.feed(m.Beat(losses={0: 3}, fresh_tick_age_ns=0))
-    bench.wait(11, fresh=True)
+    bench.wait(13, fresh=True)
     assert len(bench.all(m.ReadOrders)) == 1
 
 
@@ -171,4 +175,5 @@ def test_a_supervisor_that_adopts_a_socket_reads_it_too(bench: Bench) -> None:
     second.up(links=(report,))
     second.login("first")
     second.grant()
+    second.wait(BOOK_READERS_NS / S, fresh=True)
     assert [order.fingerprint for order in second.all(m.ReadOrders)] == ["first"]
