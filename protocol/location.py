@@ -107,13 +107,17 @@ def secret_from_environment(name: str) -> str | None:
     if value:
         return value
     named = os.environ.get(f"{name}_FILE")
-    if not named:
-        return None
+    return secret_in_file(f"{name}_FILE", named) if named else None
+
+
+def secret_in_file(variable: str, path: str) -> str | None:
+    """The one line of the file that `variable` names, None when it is empty. Raises ConfigError for
+    a file that cannot be read."""
     try:
-        with open(named, "rb") as file:
+        with open(path, "rb") as file:
             text = file.read(SECRET_FILE_BYTES_MAX).decode().strip()
-    except (OSError, UnicodeDecodeError):
-        raise ConfigError(f"${name}_FILE: {named} cannot be read; name a text file") from None
+    except (OSError, UnicodeDecodeError, ValueError):
+        raise ConfigError(f"${variable}: {path} cannot be read; name a text file") from None
     return text or None
 
 

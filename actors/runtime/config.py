@@ -21,7 +21,7 @@ from kitefeed.actors.runtime import calendar_file, directories
 from kitefeed.actors.runtime.kite_target import ApiKey, Kite
 from kitefeed.actors.runtime.secrets import Secret, remember
 from kitefeed.actors.runtime.toml_file import digest, read
-from kitefeed.protocol import keys, location
+from kitefeed.protocol import keys, location, passwords
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.errors import ConfigError
 from kitefeed.protocol.kite.limits import PER_SOCKET_MAX, SOCKETS_MAX
@@ -31,6 +31,10 @@ from kitefeed.protocol.topology import IPC_PATH_BYTES_MAX, has_room
 InstrumentName = Annotated[str, Meta(pattern=r"^[A-Z]{2,8}:\S.*$", max_length=80)]
 Seconds = Annotated[float, Meta(ge=0.05, le=3600)]
 Listen = Annotated[str, Meta(pattern=r"^((\d+\.\d+\.\d+\.\d+|\[[0-9A-Fa-f:.]+\]):[1-9]\d{0,4})?\Z")]
+HostName = Annotated[
+    str, Meta(pattern=r"^([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\])(:[1-9]\d{0,4})?\Z")
+]
+TOKEN_CHARS_MIN = 20
 INSTRUMENTS_MAX = SOCKETS_MAX * PER_SOCKET_MAX
 
 
@@ -75,16 +79,38 @@ class Feed(_Table, frozen=True):
 
 
 class Gateway(_Table, frozen=True):
-    """listen: where the gateway serves HTTP, empty for nowhere. An address of this host."""
+    """listen: where the gateway serves HTTP, empty for nowhere. An address of this host.
+
+    token: by environment alone; who asks has to give it. names: by which browsers reach it, besides
+    its own address. certificate, key: PEM files, needed where other hosts can connect.
+    """
 
     listen: Listen = "127.0.0.1:8787"
+    token: Secret = Secret("")
+    names: Annotated[list[HostName], Meta(max_length=20)] = []
+    certificate: str = ""
+    key: str = ""
 
     @property
     def url(self) -> str:
-        """Its root as a browser on this host asks for it; "" when it is off."""
+        """Its root as a browser asks for it: by the first of `names`, else on this host; "" when
+        it is off."""
         address, _, port = self.listen.rpartition(":")
         here = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(address, address)  # noqa: S104
-        return f"http://{here}:{port}" if self.listen else ""
+        name = self.names[0] if self.names else here
+        place = name if name.rpartition(":")[2].isdecimal() else f"{name}:{port}"
+        return f"http{'s' * bool(self.certificate)}://{place}" if self.listen else ""
+
+    def problem(self) -> str:
+        """As `Kite.problem`."""
+        if 0 < len(self.token.reveal()) < TOKEN_CHARS_MIN:
+            return (
+                f"gateway.token: is shorter than {TOKEN_CHARS_MIN} characters, and can be guessed; "
+                "`kitefeed keys --gateway NAME` makes one"
+            )
+        if bool(self.certificate) is not bool(self.key):
+            return "gateway.certificate: certificate and key belong together; name both"
+        return ""
 
 
 class KiteEndpoint(_Table, frozen=True):
@@ -275,13 +301,11 @@ class Settings(msgspec.Struct, frozen=True):
         own = self.config.market.calendar
         return self._path(own, Path()) if own else None
 
-    @property
-    def certificate_paths(self) -> tuple[Path, Path] | None:
-        """Certificate and key of the Kite endpoint, if it has them."""
-        endpoint = self.config.kite_endpoint
-        if endpoint is None or not endpoint.certificate:
+    def certificate_paths(self, table: Gateway | KiteEndpoint) -> tuple[Path, Path] | None:
+        """Certificate and key of a service, if it has them."""
+        if not table.certificate:
             return None
-        return self._path(endpoint.certificate, Path()), self._path(endpoint.key, Path())
+        return self._path(table.certificate, Path()), self._path(table.key, Path())
 
     @property
     def nats_credentials_path(self) -> Path | None:
@@ -300,6 +324,12 @@ class Settings(msgspec.Struct, frozen=True):
     def keys_path(self) -> Path:
         """The directory of the tcp feed's keys."""
         return self._path(self.config.feed.keys, self.state_dir / "keys")
+
+    @property
+    def has_gateway_token(self) -> bool:
+        """Whether the gateway asks everybody for a token: as soon as there is one."""
+        given = self.config.gateway.token.reveal()
+        return bool(given) or passwords.are_there(self.keys_path, passwords.GATEWAY)
 
     @property
     def alert_urls_path(self) -> Path | None:
@@ -331,7 +361,9 @@ def load(named: str | Path | None = None) -> Settings:
             "or name yours with --config"
         )
     digests = {str(path): digest(path)}  # before it is read: a change in between is told, too
-    config = parse(overlaid(read(path), location.settings_from_environment()), path)
+    data = read(path)
+    _check_no_token(data, path)
+    config = parse(overlaid(data, location.settings_from_environment()), path)
     runtime_dir, state_dir = location.runtime_dir(path), location.state_dir(path)
     settings = Settings(config, path, runtime_dir, state_dir, digests)
     if not has_room(settings.runtime_dir):
@@ -351,15 +383,28 @@ def load(named: str | Path | None = None) -> Settings:
     return settings
 
 
+def _check_no_token(data: dict[str, Any], path: Path) -> None:
+    """Raises ConfigError for a token in the file, which is read, copied and shown to others."""
+    gateway = data.get("gateway")
+    if isinstance(gateway, dict) and "token" in gateway:
+        raise ConfigError(
+            f"{path}: gateway.token: is a secret, and does not belong here; take it out, and let "
+            "`kitefeed keys --gateway NAME` make one, or name a file with one in "
+            "$KITEFEED_GATEWAY__TOKEN_FILE"
+        )
+
+
 def _check_listening(settings: Settings) -> None:
     """Raises ConfigError for a service that other hosts could reach unprotected."""
     config, path = settings.config, settings.source
-    if not is_loopback(config.gateway.listen):
+    gateway, endpoint = config.gateway, config.kite_endpoint
+    if not is_loopback(gateway.listen) and not gateway.certificate:
         raise ConfigError(
-            f"{path}: gateway.listen: {config.gateway.listen} can be reached from other hosts; "
-            "write an address such as 127.0.0.1:8787, and reach it by `ssh -L`"
+            f"{path}: gateway.listen: {gateway.listen} can be reached from other hosts, and prices "
+            "and tokens would cross the network unencrypted; name gateway.certificate and key, and "
+            "let `kitefeed keys --gateway NAME` make a token. Or write an address such as "
+            "127.0.0.1:8787, and reach it by `ssh -L`"
         )
-    endpoint = config.kite_endpoint
     if endpoint is None or is_loopback(endpoint.listen):
         return
     if endpoint.password == "any":
@@ -380,8 +425,16 @@ def is_loopback(listen: str) -> bool:
 
 
 def load_for_daemon(named: str | Path | None = None) -> Settings:
-    """`load`, and the keys that its tcp feed needs. Raises ConfigError without them."""
+    """`load`, and the keys without which nobody may be let in from other hosts. Raises ConfigError
+    without them."""
     settings = load(named)
+    gateway = settings.config.gateway
+    if not is_loopback(gateway.listen) and not settings.has_gateway_token:
+        raise ConfigError(
+            f"{settings.source}: gateway.listen: {gateway.listen} can be reached from other hosts, "
+            "and whoever reached it could read and command; `kitefeed keys --gateway NAME` makes a "
+            "token for you, without which nobody is let in then"
+        )
     if settings.config.feed.tcp:
         try:
             keys.read_server(settings.keys_path)
@@ -400,7 +453,8 @@ def fallback(named: str | Path | None = None) -> Settings:
 def overlaid(data: dict[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
     """`data` with the settings of the environment, by their dotted names, before those of the file.
 
-    A value is written as in TOML; a text needs no quotes. Raises ConfigError for a name that is no
+    A value is written as in TOML; a text needs no quotes. A secret may lie in a file that the same
+    name with `_FILE` names. Raises ConfigError for a name that is no
     setting, and for the directories: a command without that variable would not find the daemon.
     """
     for place, text in given.items():
@@ -412,6 +466,12 @@ def overlaid(data: dict[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
             known = _keys_of(".".join(tables))
         except StopIteration:
             known = []
+        plain = name.removesuffix("_file")
+        if name not in known and plain in known and _is_secret(place.removesuffix("_file")):
+            found = location.secret_in_file(variable.removeprefix("$"), text)
+            place, name, text = place.removesuffix("_file"), plain, found or ""
+            if place in given:
+                continue
         if name not in known:
             near = difflib.get_close_matches(name, known or _keys_of(""), n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -425,6 +485,8 @@ def overlaid(data: dict[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
 
 def _value_of(text: str, kind: Any) -> object:
     """A text where the setting takes one, else what TOML makes of it."""
+    if kind is Secret:
+        return text
     try:
         return msgspec.convert(text, kind)
     except msgspec.ValidationError:
@@ -433,6 +495,13 @@ def _value_of(text: str, kind: Any) -> object:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text  # refused with the rest, by its place
+
+
+def _is_secret(place: str) -> bool:
+    try:
+        return _type_of(place) is Secret
+    except StopIteration:
+        return False
 
 
 def _type_of(place: str) -> Any:
@@ -449,6 +518,7 @@ def parse(data: dict[str, Any], path: Path) -> Config:
         raise ConfigError(f"{path}: {_explain(str(error), data)}") from None
     problem = (
         config.kite.problem()
+        or config.gateway.problem()
         or config.alerts.problem()
         or config.login.problem(config.session.elsewhere)
         or (config.nats.problem() if config.nats else "")
@@ -472,7 +542,7 @@ def _explain(message: str, data: dict[str, Any]) -> str:
     unknown = re.search(r"unknown field `(.+)`", reason)
     if not unknown:
         # An alert's URL holds a token.
-        shown = None if place.startswith("alerts.") else _value_at(data, place)
+        shown = None if place.startswith("alerts.") or _is_secret(place) else _value_at(data, place)
         given = f" (is {shown!r})" if shown is not None else ""
         return f"{place or 'top level'}: {_in_words(reason, place)}{given}"
     name = unknown.group(1)
@@ -493,6 +563,7 @@ _FORMS = {
     "ws_url": "write a URL that starts with wss://",
     "rest_prefix": "write a path, such as /oms, without a slash at its end",
     "at": "write a time of the day in India as HH:MM, such as 08:00",
+    "names": "write a host's name or address, such as feed.example.com",
     "listen": "write ADDRESS:PORT with an address of this host, such as 127.0.0.1:8787",
     "servers": "write nats://HOST:PORT, such as nats://127.0.0.1:4222",
     "prefix": "write words of letters, digits, - and _ with dots between, such as kite",

@@ -1,4 +1,4 @@
-"""`kitefeed keys`: who may read the tcp feed."""
+"""`kitefeed keys`: who may read the tcp feed, enter the Kite endpoint, and ask the gateway."""
 
 import re
 from pathlib import Path
@@ -11,23 +11,34 @@ from kitefeed.protocol import keys as files
 from kitefeed.protocol import passwords, private_files
 from kitefeed.protocol.errors import BadInput
 
+ENDPOINT_USE = "enters the Kite endpoint with this as access_token"
+GATEWAY_USE = (
+    "enters the gateway with this: in a browser at its page, in a program as `Authorization: "
+    "Bearer TOKEN`. From now on everybody is asked for one"
+)
+
 
 @click.command()
 @click.option("--client", "name", metavar="NAME", help="Make a key for one program or host.")
 @click.option("--endpoint", "program", metavar="NAME", help="Make a password for a Kite program.")
-def keys(name: str | None, program: str | None) -> None:
+@click.option("--gateway", "person", metavar="NAME", help="Make a token for the gateway.")
+def keys(name: str | None, program: str | None, person: str | None) -> None:
     """Make the keys of the tcp feed: the daemon's own, and one for each client. Or a password, with
-    which a program written for Kite enters the Kite endpoint.
+    which a program written for Kite enters the Kite endpoint; or a token of the gateway, which then
+    asks everybody for one.
 
     Existing keys are never replaced: remove the file first. A client's file holds all that
     `Feed(endpoint="tcp://…", keys=FILE)` needs; take it there by a safe way, such as scp.
     """
-    for given in (name, program):
+    for given in (name, program, person):
         if given is not None and not re.fullmatch(files.NAME_PATTERN, given):
             raise BadInput(f"{given!r} is no name for a key: letters, digits, - and _, at most 64")
     directory = config.load().keys_path
+    if person is not None:
+        _make_password(directory, person, passwords.GATEWAY, GATEWAY_USE)
+        return
     if program is not None:
-        _make_password(directory, program)
+        _make_password(directory, program, passwords.PROGRAMS, ENDPOINT_USE)
         return
     for path in (directory, directory / files.CLIENTS_NAME):
         prepare_directory(path)
@@ -37,17 +48,13 @@ def keys(name: str | None, program: str | None) -> None:
         _make_client(directory, name)
 
 
-def _make_password(directory: Path, program: str) -> None:
-    path = passwords.path_of(directory, program)
+def _make_password(directory: Path, name: str, kind: passwords.Kind, use: str) -> None:
+    path = passwords.path_of(directory, name, kind)
     for folder in (directory, path.parent):
         prepare_directory(folder)
     password = passwords.new_password()
     _create(path, passwords.text_of(password))
-    click.echo(
-        f"{program} enters the Kite endpoint with this as access_token; it is shown this once, and "
-        f"removing {path} ends it:",
-        err=True,
-    )
+    click.echo(f"{name} {use}; it is shown this once, and removing {path} ends it:", err=True)
     click.echo(password)
 
 

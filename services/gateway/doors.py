@@ -25,24 +25,33 @@ HEADERS = {
 }
 
 
-def names_of(address: str, port: int) -> frozenset[str]:
-    """What `Host` may say of a server that listens at `address`: its own address, and the names
-    that every host has for itself."""
-    shown = f"[{address}]" if ":" in address else address
-    hosts = {shown}
+def names_of(address: str, port: int, others: Iterable[str] = ()) -> frozenset[str]:
+    """What `Host` may say of a server that listens at `address`: its own address, the names that
+    every host has for itself, and `others`, with that port, one of their own, or none (that of a
+    proxy before us)."""
+    hosts = {_shown(address)}
     if ip_address(address).is_loopback or ip_address(address).is_unspecified:
         hosts |= {"localhost", "127.0.0.1", "[::1]"}
-    return frozenset(f"{host}:{port}" for host in hosts)
+    named = {name.lower() for name in others}
+    return frozenset({f"{host}:{port}" for host in hosts | named} | named)
 
 
-def only_for(names: Iterable[str]) -> Middleware:
-    """Refuses a request whose `Host` is none of `names`, or whose `Origin` is another site."""
+def _shown(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def only_for(names: Iterable[str], *, is_own_address_known: bool = True) -> Middleware:
+    """Refuses a request whose `Host` is none of `names`, or whose `Origin` is another site.
+
+    is_own_address_known: else the address that the connection came to is a good name, too; no page
+    of another site has it for its own.
+    """
     known = frozenset(names)
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         host = request.headers.get("Host", "").lower()
-        if host not in known:
+        if host not in known and (is_own_address_known or host != _own_address(request)):
             return refusal(403, f"This is kitefeed's gateway at {', '.join(sorted(known))}; "
                                 "the request names another host.")  # fmt: skip
         origin = request.headers.get("Origin")
@@ -53,6 +62,11 @@ def only_for(names: Iterable[str]) -> Middleware:
     return middleware
 
 
+def _own_address(request: web.Request) -> str | None:
+    own = request.get_extra_info("sockname")
+    return f"{_shown(own[0])}:{own[1]}" if own else None
+
+
 @web.middleware
 async def sealed(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Sets the headers that every answer has, those of errors included."""
@@ -61,7 +75,8 @@ async def sealed(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException as error:
         response = refusal(error.status, f"{error.reason}: {request.method} {request.path}")
     if not response.prepared:
-        response.headers.update(HEADERS)
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
     return response
 
 

@@ -1,10 +1,11 @@
-"""gateway: health, metrics and values over HTTP, for people and programs on this host."""
+"""gateway: the page, health, metrics and values over HTTP."""
 
 import asyncio
 import sys
 
 from aiohttp import web
 
+from kitefeed.actors.runtime import memory
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.actors.runtime.pulse import to_next_s
 from kitefeed.client.feed_async import AsyncFeed
@@ -12,19 +13,22 @@ from kitefeed.services import life
 from kitefeed.services.gateway.history import History
 from kitefeed.services.gateway.readers import Readers
 from kitefeed.services.gateway.routes import Gateway
-from kitefeed.services.listening import listening, split
+from kitefeed.services.listening import IDLE_S, listening, split, tls_of
 
 NAME = "gateway"
 SHUTDOWN_S = 1.0
 
 
 def main() -> int:
+    memory.close_to_others()  # a login's secret passes through it
     return life.run(NAME, live)
 
 
 async def live(runtime: Runtime) -> None:
     settings = runtime.settings
-    listen = settings.config.gateway.listen
+    table = settings.config.gateway
+    listen = table.listen
+    tls = tls_of(settings.certificate_paths(table), "gateway.certificate", settings.source)
     # It reads the feed's words alone; the values are the readers'.
     feed = AsyncFeed([], config=settings.source, name=NAME)
     history = History()
@@ -33,6 +37,7 @@ async def live(runtime: Runtime) -> None:
     runner = web.AppRunner(
         gateway.application(*split(listen)),
         access_log=None,  # its lines would hold what browsers send
+        keepalive_timeout=IDLE_S,
         shutdown_timeout=SHUTDOWN_S,
         handler_cancellation=True,
     )
@@ -40,7 +45,7 @@ async def live(runtime: Runtime) -> None:
     try:
         async with (
             life.chores(life.opened(feed, settings.source), _look(gateway, readers)),
-            listening(runtime, runner, listen, "gateway.listen"),
+            listening(runtime, runner, listen, "gateway.listen", tls),
         ):
             await runtime.stopped.wait()
     finally:

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+from ipaddress import ip_address
 
 import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from kitefeed import __version__
-from kitefeed.actors.runtime.config import Settings
+from kitefeed.actors.runtime.config import Settings, is_loopback
 from kitefeed.client.feed_async import AsyncFeed
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import utc_ns
@@ -18,6 +19,7 @@ from kitefeed.protocol.sockets import request as request_of
 from kitefeed.protocol.topology import CONTROL, endpoint
 from kitefeed.services.gateway import metrics
 from kitefeed.services.gateway.doors import BODY_BYTES_MAX, names_of, only_for, refusal, sealed
+from kitefeed.services.gateway.guard import ENTER, Guard
 from kitefeed.services.gateway.health import Health, in_full, judge, of_websocket
 from kitefeed.services.gateway.history import History
 from kitefeed.services.gateway.login import Logins
@@ -26,6 +28,7 @@ from kitefeed.services.gateway.readers import Readers
 from kitefeed.services.gateway.site import Beginning, Site
 from kitefeed.services.gateway.streams import RATE_MAX, Streams
 from kitefeed.services.gateway.timeline import Timeline
+from kitefeed.services.gateway.tokens import Tokens
 
 log = logging.getLogger("gateway")
 
@@ -48,16 +51,31 @@ class Gateway:
         self._timeline = Timeline()
         self._streams = Streams(feed, readers, self._timeline, history)
         self._logins = Logins(settings)
-        self._site = Site(self._logins, self.ask, settings.instruments_path)
+        table = settings.config.gateway
+        self._tokens = Tokens(
+            settings.keys_path, table.token, is_always=not is_loopback(table.listen)
+        )
+        self._site = Site(
+            self._logins, self.ask, settings.instruments_path, self._tokens.are_needed
+        )
         self._site.beginning = self._beginning
         self.fresh_utc_s = 0.0
         self._report: asyncio.Task[m.StatusReport | None] | None = None
 
     def application(self, address: str, port: int) -> web.Application:
+        names = names_of(address, port, self._settings.config.gateway.names)
+        is_known = not ip_address(address).is_unspecified
+        guard = Guard(self._tokens, port)
         app = web.Application(
-            middlewares=[sealed, only_for(names_of(address, port)), _in_words],
+            middlewares=[
+                sealed,
+                only_for(names, is_own_address_known=is_known),
+                guard.middleware,
+                _in_words,
+            ],
             client_max_size=BODY_BYTES_MAX,
         )
+        app.router.add_post(ENTER, guard.enter)
         app.router.add_get("/livez", self.livez)
         app.router.add_get("/readyz", self.readyz)
         app.router.add_get("/health", self.health)

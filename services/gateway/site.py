@@ -59,8 +59,13 @@ class Beginning(msgspec.Struct):
 
 
 class Site:
-    def __init__(self, logins: Logins, ask: Ask, instruments: Path) -> None:
+    """is_guarded: whether browsers enter by a cookie, see `guard.py`."""
+
+    def __init__(
+        self, logins: Logins, ask: Ask, instruments: Path, is_guarded: Callable[[], bool]
+    ) -> None:
         self._logins = logins
+        self._is_guarded = is_guarded
         self._ask = ask
         self._db = InstrumentsDb(instruments)
         self._files = {path.name: path.read_bytes() for path in FOLDER.iterdir() if path.is_file()}
@@ -151,7 +156,11 @@ class Site:
         try:
             await self._logins.finish(request.query_string, request.query.get("state", ""))
         except (LoginNeeded, BadInput, Unavailable) as error:
-            return _told(502 if isinstance(error, Unavailable) else 403, str(error))
+            status = 502 if isinstance(error, Unavailable) else 403
+            return _told(status, "The login did not work", str(error))
+        if self._is_guarded():
+            # A strict cookie does not come along on the way from Kite; from a page of ours it does.
+            return _told(200, "Logged in", "Prices are live within seconds.", to="/#logged-in")
         return _elsewhere("/#logged-in")
 
 
@@ -176,13 +185,15 @@ def _elsewhere(url: str) -> web.Response:
     return web.Response(status=303, headers={"Location": url})
 
 
-def _told(status: int, sentence: str) -> web.Response:
-    """A page of one sentence, with the way back."""
+def _told(status: int, title: str, sentence: str, to: str = "") -> web.Response:
+    """A page of one sentence, with the way back; `to`: where it goes by itself."""
+    onward = f'<meta http-equiv="refresh" content="0;url={to}">' if to else ""
     body = (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>kitefeed: login</title>'
+        f'<!doctype html><html lang="en"><meta charset="utf-8">{onward}'
+        "<title>kitefeed: login</title>"
         '<meta name="viewport" content="width=device-width"><link rel="icon" '
         'href="/page/icon.svg"><link rel="stylesheet" '
-        f'href="/page/style.css"><main class="told"><h1>The login did not work</h1>'
+        f'href="/page/style.css"><main class="told"><h1>{title}</h1>'
         f'<p>{escape(sentence)}</p><p><a class="button" href="/">Back to kitefeed</a></p></main>'
     )
     return web.Response(status=status, text=body, content_type="text/html")

@@ -18,6 +18,7 @@ from kitefeed.client.feed_async import AsyncFeed
 from kitefeed.protocol.clock import utc_ns
 from kitefeed.protocol.errors import KitefeedError
 from kitefeed.services.gateway import health
+from kitefeed.services.gateway.guard import MAY_STAY
 from kitefeed.services.gateway.history import History, Point
 from kitefeed.services.gateway.quotes import SYMBOLS_MAX, Quote, quote_of
 from kitefeed.services.gateway.readers import Cursor, Reader, Readers
@@ -110,7 +111,7 @@ class Streams:
             await socket.send_str(_encode(news).decode())
 
         self.open += 1
-        client = _Client(self, send, 2)
+        client = _Client(self, send, 2, request.get(MAY_STAY, _always))
         turning = asyncio.ensure_future(_turn(client, socket))
         try:
             async for message in socket:
@@ -135,7 +136,7 @@ class Streams:
             await response.write(b"event: %b\ndata: %b\n\n" % (str(kind).encode(), _encode(news)))
 
         self.open += 1
-        client = _Client(self, send, rate)
+        client = _Client(self, send, rate, request.get(MAY_STAY, _always))
         client.wanted = dict.fromkeys(instruments)
         try:
             with contextlib.suppress(TimeoutError, ConnectionError):
@@ -147,17 +148,27 @@ class Streams:
 
 async def _turn(client: "_Client", socket: web.WebSocketResponse) -> None:
     """A client that does not take what it is sent is not waited for again."""
+    reason = b"the token is gone"
     try:
         await client.run()
     except (TimeoutError, ConnectionError):
-        await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"too slow")
+        reason = b"too slow"
+    await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=reason)
+
+
+def _always() -> bool:
+    return True
 
 
 class _Client:
     """One browser: what it wants, and what it has been told."""
 
     def __init__(
-        self, streams: Streams, send: Callable[[News], Awaitable[None]], rate: int
+        self,
+        streams: Streams,
+        send: Callable[[News], Awaitable[None]],
+        rate: int,
+        may_stay: Callable[[], bool],
     ) -> None:
         self._feed = streams.feed
         self._readers = streams.readers
@@ -165,6 +176,7 @@ class _Client:
         self._history = streams.history
         self._send = send
         self._rate = rate
+        self._may_stay = may_stay
         self.wanted: dict[str, None] = {}
         self._read: tuple[frozenset[str], int] | None = None
         self._cursor: Cursor | None = None
@@ -193,8 +205,8 @@ class _Client:
             self.wanted[name] = None
 
     async def run(self) -> None:
-        """Tells what is new, for ever. Ends with TimeoutError or ConnectionError when the client
-        does not take it, or has gone."""
+        """Tells what is new, until the client's token is gone. Ends with TimeoutError or
+        ConnectionError when the client does not take it, or has gone."""
         loop = asyncio.get_running_loop()
         pulse_due_s = 0.0
         try:
@@ -202,6 +214,8 @@ class _Client:
                 await self._tell_feed()
                 await self._tell_events()
                 if loop.time() >= pulse_due_s:
+                    if not self._may_stay():
+                        return
                     pulse_due_s = loop.time() + PULSE_S
                     age_s = self._feed.status.heartbeat_age_s
                     await self._tell(Pulse(utc_ns() // 1_000_000, age_s))

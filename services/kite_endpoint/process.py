@@ -1,22 +1,20 @@
 """kite_endpoint: Kite's WebSocket and market-data REST, for programs written for the official
 clients. It reads the feed, and asks for instruments, as any program does."""
 
-import ssl
 import sys
 
 from aiohttp import web
 
-from kitefeed.actors.runtime.config import KiteEndpoint, Settings
+from kitefeed.actors.runtime.config import KiteEndpoint
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.kite_server.answers import guarded
-from kitefeed.protocol.errors import ConfigError
 from kitefeed.services import life
 from kitefeed.services.kite_endpoint.doors import Doors
 from kitefeed.services.kite_endpoint.market import Market
 from kitefeed.services.kite_endpoint.names import DayNames
 from kitefeed.services.kite_endpoint.rest import Rest
 from kitefeed.services.kite_endpoint.stream import EndpointStream
-from kitefeed.services.listening import listening
+from kitefeed.services.listening import IDLE_S, listening, tls_of
 
 NAME = "kite_endpoint"
 SHUTDOWN_S = 1.0
@@ -34,12 +32,14 @@ async def live(runtime: Runtime) -> None:
     doors = Doors(settings.keys_path, table.password)
     names = DayNames(settings.instruments_path)
     market = Market(settings.source, NAME)
+    tls = tls_of(settings.certificate_paths(table), "kite_endpoint.certificate", settings.source)
     stream = EndpointStream(names, market, table.stale, doors)
     rest = Rest(doors, market, names, table.stale)
     runner = web.AppRunner(
         _application(stream, rest),
         access_log=None,  # its lines would hold passwords
         handler_cancellation=True,
+        keepalive_timeout=IDLE_S,
         shutdown_timeout=SHUTDOWN_S,
         max_line_size=LINE_BYTES_MAX,
     )
@@ -47,7 +47,7 @@ async def live(runtime: Runtime) -> None:
     try:
         async with (
             life.chores(stream.run(), market.run(stream.feed, stream.refused, stream.say)),
-            listening(runtime, runner, table.listen, "kite_endpoint.listen", _tls(settings)),
+            listening(runtime, runner, table.listen, "kite_endpoint.listen", tls),
         ):
             await runtime.stopped.wait()
     finally:
@@ -67,22 +67,6 @@ def _application(stream: EndpointStream, rest: Rest) -> web.Application:
 
     app.router.add_route("*", "/{path:.*}", anything)
     return app
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    """With the owner's certificate. Raises ConfigError when it cannot be used."""
-    paths = settings.certificate_paths
-    if paths is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(*paths)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"{settings.source}: kite_endpoint.certificate: {paths[0]} and {paths[1]} cannot be "
-            f"used ({error}); name a PEM certificate and its key"
-        ) from None
-    return context
 
 
 if __name__ == "__main__":

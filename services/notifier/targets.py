@@ -54,8 +54,7 @@ def targets_of(settings: Settings) -> dict[str, Deliver]:
 
 
 def links_of(settings: Settings) -> Links:
-    listen = settings.config.gateway.listen
-    return Links(f"http://{listen}" if listen else "", socket.gethostname())
+    return Links(settings.config.gateway.url, socket.gethostname())
 
 
 def _from_file(settings: Settings) -> list[Secret]:

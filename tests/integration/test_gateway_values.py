@@ -5,7 +5,6 @@ import csv
 import functools
 import io
 import json
-import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -175,16 +174,3 @@ async def test_server_sent_events_say_the_same(gateway: Gateway) -> None:
                     seen.add(json.loads(line[6:])["type"])
                 if seen >= {"feed", "quotes", "pulse", "events"}:
                     break
-
-
-def test_a_flood_of_connections_costs_the_feed_no_tick(gateway: Gateway) -> None:
-    with gateway.rig.feed("NSE:INFY") as feed:
-        feed.next(5)
-        opened = [socket.create_connection(("127.0.0.1", gateway.port)) for _ in range(900)]
-        try:
-            assert feed.next(5) is not None
-            assert feed.gaps == 0
-        finally:
-            for connection in opened:
-                connection.close()
-    eventually(lambda: gateway.get("/livez")[0] == 200, 10)
