@@ -78,7 +78,7 @@ clean:  ## remove everything the targets above made
 
 $(VENV)/.browser: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  --config-settings editable_mode=compat -e '.[daemon,alerts,nats,dev,browser]' >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log; exit 1; }
+	  --config-settings editable_mode=compat -e '.[daemon,alerts,nats,record,dev,browser]' >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log; exit 1; }
 	@touch $@
 
 # compat: a path, and no finder, which costs 20 ms at the start of each of hundreds of processes.
@@ -88,5 +88,5 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV) (once; about a minute) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  --config-settings editable_mode=compat -e '.[daemon,alerts,nats,dev]' >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log; exit 1; }
+	  --config-settings editable_mode=compat -e '.[daemon,alerts,nats,record,dev]' >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log; exit 1; }
 	@touch $(STAMP)

@@ -92,9 +92,23 @@ class _Nobody:
 NOBODY: Judge = _Nobody()
 
 
+class Verdict(NamedTuple):
+    """Judges ticks once and for all: what was known of those of a recording when they were sent."""
+
+    why: Staleness
+    has: bool
+
+    def why_stale(self, tick: "Tick") -> Staleness:
+        return self.why
+
+    def has_source(self, tick: "Tick") -> bool:
+        return self.has
+
+
 class Arrival(msgspec.Struct, frozen=True, gc=False):
     """What all ticks of one message have in common. `gen`, `shard`, `epoch`, `source_code`: as on
-    the wire. `t_rx_ns`: when the daemon received them, UTC. `judge` is not pickled."""
+    the wire. `t_rx_ns`: when the daemon received them, UTC. `judge` is not pickled, unless it is a
+    `Verdict`."""
 
     gen: int
     shard: int
@@ -107,6 +121,8 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
     losses: int  # that the reader had noticed by then
 
     def __reduce__(self) -> tuple[object, ...]:
+        if isinstance(self.judge, Verdict):
+            return Arrival, msgspec.structs.astuple(self)
         since_ns = boot_ns() - self.boot_ns
         known = (self.gen, self.shard, self.epoch, self.source_code, self.t_rx_ns, self.age_ns)
         return _unpickled, (*known, utc_ns() - since_ns)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kitefeed.client.kite_dict import to_dict
     from kitefeed.client.kite_ticker import KiteTicker
     from kitefeed.client.order import Order
+    from kitefeed.client.recording import Recording
     from kitefeed.client.tick import Depth, Level, Ohlc, Staleness, Tick
     from kitefeed.protocol.errors import (
         BadInput,
@@ -53,6 +54,7 @@ __all__ = [
     "Notice",
     "Ohlc",
     "Order",
+    "Recording",
     "Staleness",
     "Status",
     "Tick",
@@ -71,6 +73,7 @@ _PLACES = {
     "to_dict": "kitefeed.client.kite_dict",
     "KiteTicker": "kitefeed.client.kite_ticker",
     "Order": "kitefeed.client.order",
+    "Recording": "kitefeed.client.recording",
     **dict.fromkeys(("Depth", "Level", "Ohlc", "Staleness", "Tick"), "kitefeed.client.tick"),
     **dict.fromkeys(
         ("BadInput", "ConfigError", "KitefeedError", "LoginNeeded", "TryLater", "Unavailable"),

@@ -150,6 +150,14 @@ def state_dir(config: Path | None) -> Path:
     return _directory(config, "state_dir") or home() / "state"
 
 
+def record_dir(config: Path | None) -> Path | None:
+    """The directory of recordings; None when nothing is recorded. See `runtime_dir`."""
+    value = settings_from_environment().get("record.dir")
+    if value is not None:
+        return resolve(value, config or Path("_")) if value else None
+    return _directory(config, "record", "dir")
+
+
 def key_locks_dir(config: Path | None) -> Path:
     """Where the tickers of this user, of whatever daemon, lock API keys. A user without a home has
     one for each `state_dir`."""
@@ -159,7 +167,7 @@ def key_locks_dir(config: Path | None) -> Path:
         return state_dir(config) / "key-locks"
 
 
-def _directory(config: Path | None, key: str) -> Path | None:
+def _directory(config: Path | None, *keys: str) -> Path | None:
     if config is None:
         return None
     try:
@@ -167,9 +175,11 @@ def _directory(config: Path | None, key: str) -> Path | None:
         # the commands that read the whole file refuse it with a sentence.
         if config.stat().st_uid not in (os.geteuid(), 0):
             return None
-        value = tomllib.loads(config.read_text("utf-8-sig")).get(key)
+        value: object = tomllib.loads(config.read_text("utf-8-sig"))
     except (OSError, ValueError):
         return None
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
     return resolve(value, config) if isinstance(value, str) and value else None
 
 

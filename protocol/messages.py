@@ -19,6 +19,7 @@ LIST_MAX = 9_000  # three sockets of 3,000 instruments: the most that any list c
 
 ID_CHARS_MAX = 64
 NAME_CHARS_MAX = 64
+PROBLEM_CHARS_MAX = 200
 Keys = Annotated[
     tuple[Annotated[str, msgspec.Meta(max_length=SUBSCRIPTION_BYTES_MAX)], ...],
     msgspec.Meta(max_length=LIST_MAX),
@@ -530,7 +531,8 @@ class ReaderReport(Message, frozen=True):
     """Of a program about its own feed, now and then; not answered.
 
     reader: names one Feed of one process. instruments: 0 for all or patterns. ticks_per_s: since
-    the last report. lag_ms: the most by which it was behind since then. The rest: see `View`.
+    the last report. lag_ms: the most by which it was behind since then. problem: what keeps it from
+    its work, empty when nothing does. The rest: see `View`.
     """
 
     reader: Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX)]
@@ -544,6 +546,7 @@ class ReaderReport(Message, frozen=True):
     skipped: int = 0
     overrun: int = 0
     reconnects: int = 0
+    problem: Annotated[str, msgspec.Meta(max_length=PROBLEM_CHARS_MAX)] = ""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -601,6 +604,7 @@ class ReaderStatus(msgspec.Struct):
     skipped: int = 0
     overrun: int = 0
     reconnects: int = 0
+    problem: str = ""
 
 
 class Unconfirmed(msgspec.Struct, frozen=True):

@@ -62,5 +62,11 @@ SERVICES: dict[str, Service] = {
             "alerts",
             lambda config: ", ".join(alerted(config.alerts)),
         ),
+        Service(
+            "recorder",
+            "writes the feed down, to be read, exported and replayed",
+            "record.dir",
+            lambda config: config.record.dir,
+        ),
     )
 }

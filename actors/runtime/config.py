@@ -245,6 +245,13 @@ class Alerts(_Table, frozen=True):
         return ""
 
 
+class Record(_Table, frozen=True):
+    """Writing the feed down. dir: where, nowhere when empty. keep_days: 0 keeps all."""
+
+    dir: str = ""
+    keep_days: Annotated[int, Meta(ge=0, le=36_500)] = 30
+
+
 class Config(_Table, frozen=True):
     """Everything a user can set. Paths are resolved by `Settings`, never read from here."""
 
@@ -260,6 +267,7 @@ class Config(_Table, frozen=True):
     nats: Nats | None = None
     login: Login = Login()
     alerts: Alerts = Alerts()
+    record: Record = Record()
     backoff_s: Annotated[list[Seconds], Meta(min_length=1, max_length=20)] = msgspec.field(
         default_factory=lambda: [5, 15, 30, 60]
     )
@@ -319,6 +327,12 @@ class Settings(msgspec.Struct, frozen=True):
         """As `nats.tls`."""
         own = self.config.nats.tls if self.config.nats else False
         return own if isinstance(own, bool) else self._path(own, Path())
+
+    @property
+    def record_path(self) -> Path | None:
+        """The directory of recordings; None when nothing is recorded."""
+        own = self.config.record.dir
+        return self._path(own, Path()) if own else None
 
     @property
     def keys_path(self) -> Path:

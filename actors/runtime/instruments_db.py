@@ -140,6 +140,17 @@ class InstrumentsDb:
             found.update({key: Listed(token, at) for key, token, at in self.query(sql, part)})
         return found
 
+    def described(self, keys: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+        """Name, expiry, strike, kind, lot size and tick size of those of `keys` that exist."""
+        found: dict[str, tuple[Any, ...]] = {}
+        for part in _parts(keys):
+            sql = (
+                "SELECT key, name, expiry, strike, kind, lot_size, tick_size FROM instruments"  # noqa: S608
+                f" WHERE key IN ({_marks(part)})"
+            )
+            found.update({key: tuple(rest) for key, *rest in self.query(sql, part)})
+        return found
+
     def owners(self, tokens: Sequence[int]) -> dict[int, str]:
         """The key of those of `tokens` that are in the list."""
         found: dict[int, str] = {}

@@ -49,4 +49,5 @@ def _row(heard: _Heard, now_ns: int) -> m.ReaderStatus:
         skipped=told.skipped,
         overrun=told.overrun,
         reconnects=told.reconnects,
+        problem=told.problem,
     )

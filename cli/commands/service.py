@@ -30,7 +30,7 @@ def service() -> None:
     """Have systemd run the daemon, also when you are not logged in.
 
     By their names it runs the services that supervisord starts, in the foreground: gateway,
-    kite_endpoint, login, notifier. By hand only to look at one of them.
+    kite_endpoint, login, nats_bridge, notifier, recorder. By hand only to look at one of them.
     """
 
 

@@ -52,6 +52,7 @@ def text(report: m.StatusReport) -> str:
         found += [("sockets", _shard_line(shard)) for shard in report.shards]
     found += [("processes", line) for line in processes(report.actors)]
     found += [(name.replace("_", " "), _service(word, at)) for name, word, at in _services()]
+    found += [(each.name, each.problem) for each in report.readers if each.problem]
     return "\n".join(f"{name:<15} {_painted(name, value, report)}" for name, value in found)
 
 

@@ -20,6 +20,7 @@ FETCHING_NS = 600 * S  # a list is fetched again after 5, 15, 30, then every 60 
 WELL = ("live", "rest", "closed", "paused")
 FED = ("live", "rest")
 # Conditions that end together, when prices are fresh again.
+RECORDER = "recorder"  # the service, as it names itself
 OUTAGES = (Code.LOGIN, Code.REST, Code.NO_ENTITLEMENT, Code.LOST)
 _SEGMENTS = {name: segment for segment, name in EXCHANGE_NAMES.items()}
 
@@ -148,6 +149,10 @@ def _of_disk(facts: Facts) -> str:
     failing = [actor.role for actor in actors if actor.counters.get("writes_failing")]
     if failing:
         return f"What must survive a restart cannot be written, by: {', '.join(failing)}."
+    readers = facts.report.readers if facts.report is not None else []
+    for reader in readers:
+        if reader.name == RECORDER and reader.problem:
+            return f"The feed is not recorded, or soon will not be: {reader.problem}."
     if facts.free_mb is not None and facts.free_mb < FREE_MB_MIN:
         return f"{facts.free_mb:.0f} MB are free in state_dir; {FREE_MB_MIN} are needed."
     return ""

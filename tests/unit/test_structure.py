@@ -45,7 +45,9 @@ SHELLS = (
     "kitefeed.client.nats_store",
     "kitefeed.client.nats_wire",
     "kitefeed.client.reader",
+    "kitefeed.client.recording",
     "kitefeed.client.reports",
+    "kitefeed.client.segments",
     "kitefeed.client.tick",  # reads the clock for who asks for an age without a time
     "kitefeed.client.upstream",
     "kitefeed.client.watch",
@@ -56,8 +58,8 @@ VALUES = (
     "functools", "hashlib", "itertools", "math", "numbers", "re", "struct", "tomllib", "typing",
     "msgspec",
     "kitefeed.protocol.errors", "kitefeed.protocol.feed", "kitefeed.protocol.kite",
-    "kitefeed.protocol.messages", "kitefeed.protocol.nats", "kitefeed.protocol.topics",
-    "kitefeed.protocol.topology",
+    "kitefeed.protocol.messages", "kitefeed.protocol.nats", "kitefeed.protocol.recording",
+    "kitefeed.protocol.topics", "kitefeed.protocol.topology",
     "kitefeed.client.tick",
 )  # fmt: skip
 ACTS = {"open", "print", "input", "breakpoint", "exec", "eval", "compile", "__import__"}

@@ -1,0 +1,190 @@
+"""Recordings as a program reads them: the ticks of a day, judged as they were then.
+
+    for tick in Recording("2026-11-30", "NSE:INFY"):
+        if tick.is_fresh:
+            print(tick.received_at, tick.last_price)
+
+A recording is feed frames in files (docs/recording-format.md). They are given to the same `View`
+that reads the live feed, at the time at which they were sent.
+"""
+
+import datetime
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from kitefeed.client.player import STILL_NS, Player
+from kitefeed.client.segments import Segment, day_segments
+from kitefeed.client.tick import IST, Tick
+from kitefeed.client.wants import Asked, Wants, flat
+from kitefeed.protocol import location
+from kitefeed.protocol import recording as r
+from kitefeed.protocol.errors import BadInput, ConfigError
+from kitefeed.protocol.recording import Described, Gap, Type
+
+MISSING_NS = 5_000_000_000  # the hours of a recording follow each other without a pause
+
+
+class Recording:
+    """The recorded ticks of one day in India. date: ISO, as "2026-11-30", or a `datetime.date`.
+    Instruments: names, patterns such as `NSE:NIFTY*`, tokens, or lists of such; none: all.
+
+    dir: where recordings are; by default `record.dir` of the configuration in force, or of
+    `config`. since, until: times of that day in India, such as "09:15"; `until` is not included.
+
+    It can be iterated any number of times, also while the day is being recorded: then it ends with
+    what has been written. Each tick is as its first reader could have seen it: `is_fresh`,
+    `why_stale`, `source` and `age_s` are those of the moment at which it was sent, and stay so.
+
+    What is damaged is left out and named in `damage`; it is among `gaps`, too.
+
+    Raises BadInput when nothing is recorded of that day, or of an instrument; ConfigError when
+    nobody says where recordings are.
+    """
+
+    def __init__(
+        self,
+        date: str | datetime.date,
+        *instruments: Asked,
+        dir: str | os.PathLike[str] | None = None,
+        config: str | os.PathLike[str] | None = None,
+        since: str | None = None,
+        until: str | None = None,
+    ) -> None:
+        self.date = _day_of(date)
+        self.dir = _directory(dir, config)
+        self.since_ns = 0 if since is None else _moment(self.date, since)
+        self.until_ns = STILL_NS if until is None else _moment(self.date, until)
+        self._asked = flat(instruments)
+        self._segments = day_segments(self.dir, self.date)
+        if not self._segments:
+            raise BadInput(_nothing(self.dir, self.date))
+        self._wanted, self._prefixes = self._resolved()
+
+    # --- what is in it ------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Tick]:
+        """The ticks in the order in which they came; the first of each is its last value at the
+        time at which the recording began."""
+        player = Player(self._wanted, self._prefixes)
+        for record in self._records():
+            for tick in player.play(record):
+                if record.t_ns >= self.since_ns:
+                    yield tick
+
+    def frames(self) -> Iterator[tuple[int, bytes]]:
+        """The feed frames as they came, of all instruments: when each was written down (UTC ns),
+        and its bytes (docs/wire-format.md)."""
+        return ((each.t_ns, each.data) for each in self._records() if each.type == Type.FRAME)
+
+    @property
+    def instruments(self) -> list[Described]:
+        """Those that are recorded, or that were asked for of them, by name."""
+        found = self._described()
+        if self._wanted is not None:
+            found = {
+                key: each
+                for key, each in found.items()
+                if key in self._wanted or key.startswith(self._prefixes or ("\0",))
+            }
+        return sorted(found.values(), key=lambda each: each.key)
+
+    @property
+    def gaps(self) -> list[Gap]:
+        """What was missed of the day, in order of time; `reason` and `healed` as in the format."""
+        found: dict[tuple[int, str], Gap] = {}
+        before: Segment | None = None
+        for segment in self._segments:
+            for gap in [*_between(before, segment), *segment.gaps()]:
+                found[gap.from_ns, gap.reason] = gap
+            before = segment
+        return sorted(found.values(), key=lambda gap: (gap.from_ns, gap.to_ns))
+
+    @property
+    def damage(self) -> list[str]:
+        """What cannot be read: file, place, and why; empty when all can be."""
+        return [text for segment in self._segments for text in segment.damage()]
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def _records(self) -> Iterator[r.Record]:
+        """From the beginning of the segment that holds `since`: judging needs what was before."""
+        starts = [s.started_ns for s in self._segments if s.started_ns <= self.since_ns]
+        first_ns = max(starts, default=0)
+        for segment in self._segments:
+            if first_ns <= segment.started_ns < self.until_ns:
+                for record in segment.records():
+                    if record.t_ns >= self.until_ns:
+                        return
+                    yield record
+
+    def _described(self) -> dict[str, Described]:
+        return {each.key: each for segment in self._segments for each in segment.instruments()}
+
+    def _resolved(self) -> tuple[frozenset[str] | None, tuple[str, ...]]:
+        """Names and beginnings of names that are wanted; None for all."""
+        if not self._asked:
+            return None, ()
+        known = self._described()
+        by_token = {each.token: key for key, each in known.items()}
+        names = [by_token.get(one, f"token {one}") if isinstance(one, int) else one
+                 for one in self._asked]  # fmt: skip
+        wants = Wants([name for name in names if not name.startswith("token ")])
+        missing = [name for name in names if name.startswith("token ")]
+        missing += [name for name in wants.instruments if name not in known]
+        if missing:
+            raise BadInput(
+                f"{', '.join(missing)}: nothing is recorded of it on {self.date}; "
+                "`kitefeed recordings` shows what is"
+            )
+        return frozenset(wants.instruments), wants.prefixes
+
+
+def _between(before: Segment | None, segment: Segment) -> list[Gap]:
+    """Of two files that should follow each other, and do not."""
+    if before is None or before.ended != "hour":
+        return []
+    if segment.started_ns - before.last_ns <= MISSING_NS:
+        return []
+    detail = f"between {before.path.name} and {segment.path.name}"
+    return [Gap(before.last_ns, segment.started_ns, "missing", detail=detail)]
+
+
+# --- where and when -----------------------------------------------------------------------------
+
+
+def _directory(named: str | os.PathLike[str] | None, config: str | os.PathLike[str] | None) -> Path:
+    if named is not None:
+        return location.absolute(named)
+    found = location.record_dir(location.find_config(config))
+    if found is None:
+        raise ConfigError(
+            "Nothing says where recordings are: name the directory (dir=…), or set record.dir in "
+            "kitefeed.toml"
+        )
+    return found
+
+
+def _day_of(date: str | datetime.date) -> str:
+    if isinstance(date, datetime.datetime):
+        raise BadInput(f"{date!r} is a time: name a day, such as {date.date().isoformat()!r}")
+    try:
+        return datetime.date.fromisoformat(str(date)).isoformat()
+    except ValueError:
+        raise BadInput(f"{date!r} is no date: write it as 2026-11-30") from None
+
+
+def _moment(day: str, time: str) -> int:
+    """UTC ns of a time of that day in India."""
+    try:
+        moment = datetime.time.fromisoformat(time)
+    except (TypeError, ValueError):
+        raise BadInput(f"{time!r} is no time: write it as 09:15 or 09:15:30") from None
+    at = datetime.datetime.combine(datetime.date.fromisoformat(day), moment, IST)
+    return int(at.timestamp()) * 1_000_000_000 + moment.microsecond * 1_000
+
+
+def _nothing(directory: Path, day: str) -> str:
+    days = [each.name for each in Segment.days(directory)]
+    have = f"there are {days[0]} to {days[-1]}" if days else "there is no recording at all"
+    return f"Nothing is recorded of {day} in {directory}; {have}"

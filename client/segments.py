@@ -1,0 +1,165 @@
+"""The files of a recording, as readers open them: mapped, and read block by block."""
+
+import mmap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kitefeed.protocol import recording as r
+from kitefeed.protocol.feed import DECODE_ERRORS
+from kitefeed.protocol.recording import Block, Damage, Described, Gap, Header, Kind, Type
+
+T = TypeVar("T")
+
+
+class Segment:
+    """One file. Its first blocks, and its last, have been read; a file whose beginning is damaged
+    has a header without instruments.
+
+    ended: why it ended, as `End` has it; empty when it was not sealed: it is being written, or was
+    torn. last_ns: of its last whole block.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.ended = ""
+        self.problem = ""  # why nothing of it can be read
+        self.header = Header(r.VERSION, path.parent.name, 0, "")
+        self.started_ns = self.last_ns = 0
+        with self._opened() as data:
+            self._look(data)
+
+    @staticmethod
+    def days(directory: Path) -> list[Path]:
+        """The folders of days, in order."""
+        try:
+            found = [each for each in directory.iterdir() if r.DAY_NAME.match(each.name)]
+        except OSError:
+            return []
+        return sorted(each for each in found if each.is_dir())
+
+    def _look(self, data: Any) -> None:
+        try:
+            r.check_head(data)
+            for block in r.blocks(data):
+                if isinstance(block, Block):
+                    self.started_ns = block.first_ns
+                    if block.kind == Kind.HEADER:
+                        self.header = r.decode_header(r.unpack(block))
+                    break
+            for block in r.blocks(data, r.last_blocks(data)):
+                if isinstance(block, Block):
+                    self.last_ns = max(self.last_ns, block.last_ns)
+                    if block.kind == Kind.END:
+                        self.ended = r.decode_end(r.unpack(block)).reason
+        except (r.BadRecording, *DECODE_ERRORS) as error:
+            self.problem = str(error)
+
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        """Its bytes, as far as it has been written by now."""
+        try:
+            with self.path.open("rb") as file:
+                try:
+                    data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                except ValueError:  # it is empty
+                    yield b""
+                    return
+                with data:
+                    yield data
+        except OSError as error:
+            self.problem = error.strerror or str(error)
+            yield b""
+
+    def blocks(self) -> Iterator[Block | Damage]:
+        """All that is in it; nothing of one that cannot be read."""
+        with self._opened() as data:
+            if not self.problem:
+                yield from r.blocks(data)
+
+    def records(self) -> Iterator[r.Record]:
+        """Those that can be read, and a gap in the place of what cannot."""
+        last_ns, damaged = self.started_ns, ""
+        for block in self.blocks():
+            if isinstance(block, Damage):
+                damaged = block.why
+                continue
+            found: list[r.Record] = []
+            if block.kind == Kind.RECORDS:
+                try:
+                    found = list(r.records(block))
+                except r.BadRecording as error:
+                    damaged = str(error)
+                    continue
+            if damaged:
+                yield _told(last_ns, block.first_ns, damaged)
+                damaged = ""
+            yield from found
+            last_ns = block.last_ns
+
+    def gaps(self) -> Iterator[Gap]:
+        """Those that are told in it, and what lies damaged between two blocks."""
+        last_ns, damaged = self.started_ns, ""
+        for block in self.blocks():
+            if isinstance(block, Damage):
+                damaged = block.why
+                continue
+            if damaged:
+                yield Gap(last_ns, block.first_ns, "damaged", detail=self._place(damaged))
+                damaged = ""
+            last_ns = block.last_ns
+            if block.kind == Kind.RECORDS and block.flags & r.HAS_NOTES:
+                yield from _decoded(block, Type.GAP, r.decode_gap)
+
+    def instruments(self) -> list[Described]:
+        """Of the header, and those that came later."""
+        found = list(self.header.instruments)
+        for block in self.blocks():
+            if isinstance(block, Block) and block.flags & r.HAS_NOTES:
+                for more in _decoded(block, Type.INSTRUMENTS, r.decode_instruments):
+                    found += more
+        return found
+
+    def damage(self) -> list[str]:
+        """What of it cannot be read. A torn tail of a file that is not sealed is none: it may be
+        written at this moment, and is cut when recording begins again."""
+        if self.problem:
+            return [f"{self.path}: {self.problem}"]
+        found = []
+        for block in self.blocks():
+            if isinstance(block, Damage):
+                if block.why != "torn" or self.ended:
+                    place = f"bytes {block.offset} to {block.end}"
+                    found.append(f"{self.path}: {place}: {block.why}")
+            else:
+                try:
+                    r.unpack(block)
+                except r.BadRecording as error:
+                    found.append(f"{self.path}: bytes {block.offset} to {block.end}: {error}")
+        return found
+
+    def _place(self, why: str) -> str:
+        return f"{self.path.name}: {why}"
+
+
+def _decoded(block: Block, kind: Type, decode: Callable[[bytes], T]) -> list[T]:
+    """The records of one type in a block; none of one that cannot be read."""
+    try:
+        return [decode(record.data) for record in r.records(block) if record.type == kind]
+    except (r.BadRecording, *DECODE_ERRORS):
+        return []
+
+
+def _told(from_ns: int, to_ns: int, why: str) -> r.Record:
+    gap = Gap(from_ns, to_ns, "damaged", detail=why)
+    return r.Record(Type.GAP, to_ns, r.encode(gap))
+
+
+def day_segments(directory: Path, day: str) -> list[Segment]:
+    """Those of a day, by the time at which they began."""
+    try:
+        paths = [each for each in (directory / day).iterdir() if r.SEGMENT_NAME.match(each.name)]
+    except OSError:
+        return []
+    return sorted((Segment(path) for path in paths), key=lambda s: (s.started_ns, s.path.name))

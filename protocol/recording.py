@@ -1,0 +1,350 @@
+"""A segment of a recording: feed frames as they came, and what was missed between them, in blocks
+of which each stands for itself. Pure: bytes in, bytes out. docs/recording-format.md describes it.
+
+A file is `HEAD`, then blocks. A block is 36 bytes of head and a payload, which may be compressed; a
+checksum covers both. Whatever befalls a file, every whole block in it is found and read.
+"""
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from datetime import datetime
+from enum import IntEnum
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import msgspec
+
+from kitefeed.protocol.kite.rest import IST
+
+MAGIC = b"\x89KFREC\r\n"
+VERSION = 1
+HEAD = MAGIC + struct.pack(">HH", VERSION, 0)
+SUFFIX = ".kfrec"
+DAY_NAME = re.compile(r"\d{4}-\d\d-\d\d\Z")  # a folder of each day in India, and in it
+SEGMENT_NAME = re.compile(r"\d{6}-\d{3}\.kfrec\Z")  # a file by its first moment there: HHMMSS-ms
+HOUR_NS = 3_600_000_000_000
+_IST_NS = 19_800_000_000_000
+
+MARK = b"KFB\x01"
+# mark, kind, codec, flags, bytes stored, bytes unpacked, first and last time (UTC ns), checksum
+_BLOCK = struct.Struct(">4sBBHIIQQI")
+_RECORD = struct.Struct(">BQI")  # type, time (UTC ns), bytes
+BLOCK_HEAD_BYTES = _BLOCK.size
+BLOCK_BYTES_MAX = 16_777_216  # unpacked; whoever writes stays far below
+_CHECKED = BLOCK_HEAD_BYTES - 4
+
+
+class Kind(IntEnum):
+    """Of a block. Others are passed over."""
+
+    HEADER = 1  # a `Header`, the first
+    RECORDS = 2
+    END = 3  # an `End`, the last of a segment that is sealed
+
+
+HAS_NOTES = 1  # flag of a block: some of its records are no frames
+
+
+class Codec(IntEnum):
+    """How a payload is compressed."""
+
+    NONE = 0
+    ZLIB = 1
+    ZSTD = 2
+
+
+class Type(IntEnum):
+    """Of a record. Others are passed over."""
+
+    FRAME = 1  # a feed frame, as it came (docs/wire-format.md)
+    GAP = 2  # a `Gap`
+    INSTRUMENTS = 3  # an array of `Described`: more than the header has
+
+
+class Described(msgspec.Struct, array_like=True, frozen=True):
+    """An instrument, as the day's list has it; what the list does not have is empty.
+
+    segment: the low byte of the token. expiry: ISO date. kind: EQ, FUT, CE, PE. Prices of its ticks
+    are divided by `divisor`.
+    """
+
+    token: int
+    key: str
+    divisor: int
+    segment: int
+    name: str = ""
+    expiry: str = ""
+    strike: float = 0.0
+    kind: str = ""
+    lot_size: int = 0
+    tick_size: float = 0.0
+
+
+class Header(msgspec.Struct):
+    """day: ISO date in India. started_ns: UTC. writer: version of kitefeed."""
+
+    version: int
+    day: str
+    started_ns: int
+    writer: str
+    instruments: list[Described] = []
+
+
+class Gap(msgspec.Struct, array_like=True, frozen=True):
+    """A stretch of which not everything was recorded, UTC ns.
+
+    reason: stopped, killed, silence, restart, lost, slow, disk, or damaged (never written: of what
+    lies damaged in the file). healed: the last values came whole afterwards, so that only ticks in
+    between are missing. lost: messages that are known to be missing, 0 when it is not known.
+    The same gap may be told twice, again when it has healed: the later record counts.
+    """
+
+    from_ns: int
+    to_ns: int
+    reason: str
+    healed: bool = False
+    lost: int = 0
+    detail: str = ""
+
+
+class End(msgspec.Struct):
+    """reason: hour (the next segment follows), stopped, or killed (sealed by the next start)."""
+
+    reason: str
+    records: int = 0
+    frames: int = 0
+
+
+class Block(NamedTuple):
+    """A whole block as it lies in the file, from `offset` to `end`. Times: of its first and last
+    record, UTC ns."""
+
+    kind: int
+    codec: int
+    flags: int
+    first_ns: int
+    last_ns: int
+    offset: int
+    end: int
+    unpacked_bytes: int
+    stored: bytes
+
+
+class Damage(NamedTuple):
+    """What is no block, from `offset` to `end`."""
+
+    offset: int
+    end: int
+    why: str
+
+
+class Record(NamedTuple):
+    """`t_ns`: when it was written down, UTC."""
+
+    type: int
+    t_ns: int
+    data: bytes
+
+
+class BadRecording(ValueError):
+    """It cannot be read. The text is a sentence with the remedy."""
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode_header = msgspec.msgpack.Decoder(Header).decode
+decode_gap = msgspec.msgpack.Decoder(Gap).decode
+decode_end = msgspec.msgpack.Decoder(End).decode
+decode_instruments = msgspec.msgpack.Decoder(list[Described]).decode
+
+
+# --- names --------------------------------------------------------------------------------------
+
+
+def day_of(utc_ns: int) -> str:
+    """The day in India, as an ISO date."""
+    return datetime.fromtimestamp(utc_ns // 1_000_000_000, IST).date().isoformat()
+
+
+def hour_of(utc_ns: int) -> int:
+    """A number for each hour of India's clock."""
+    return (utc_ns + _IST_NS) // HOUR_NS
+
+
+def segment_name(utc_ns: int) -> str:
+    """The name of a segment that begins now, in the folder of its day."""
+    millis = utc_ns // 1_000_000
+    return f"{datetime.fromtimestamp(millis // 1_000, IST):%H%M%S}-{millis % 1_000:03d}{SUFFIX}"
+
+
+# --- writing ------------------------------------------------------------------------------------
+
+
+def encode_record(kind: int, t_ns: int, data: bytes) -> bytes:
+    return _RECORD.pack(kind, t_ns, len(data)) + data
+
+
+def encode_block(
+    kind: int, payload: bytes, first_ns: int, last_ns: int, codec: int, flags: int = 0
+) -> bytes:
+    """One block. A payload that does not shrink is stored as it is."""
+    stored = compress(codec, payload)
+    if len(stored) >= len(payload):
+        codec, stored = Codec.NONE, payload
+    head = _BLOCK.pack(MARK, kind, codec, flags, len(stored), len(payload), first_ns, last_ns, 0)
+    checked = head[:_CHECKED]
+    checksum = zlib.crc32(stored, zlib.crc32(checked))
+    return b"".join((checked, checksum.to_bytes(4, "big"), stored))
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+def check_head(data: Any) -> None:
+    """Raises BadRecording for what is no segment of a version that is known here."""
+    head = bytes(data[: len(HEAD)])
+    if not head.startswith(MAGIC):
+        raise BadRecording("it is no recording of kitefeed, or its first bytes are damaged")
+    version = int.from_bytes(head[len(MAGIC) : len(MAGIC) + 2], "big")
+    if len(head) < len(HEAD) or version != VERSION:
+        raise BadRecording(
+            f"its format is version {version}, and this kitefeed reads {VERSION}: use a newer one"
+        )
+
+
+def blocks(data: Any, offset: int = len(HEAD)) -> Iterator[Block | Damage]:
+    """What lies in `data` (bytes, or a map of the file) from `offset` on, in order: whole blocks,
+    and the damage between them. A torn tail is a Damage that reaches the end."""
+    size = len(data)
+    while offset < size:
+        found = _block_at(data, offset, size)
+        if isinstance(found, Block):
+            yield found
+            offset = found.end
+            continue
+        end = _next_block(data, offset + 1, size)
+        yield Damage(offset, end, found)
+        offset = end
+
+
+def _block_at(data: Any, offset: int, size: int) -> Block | str:
+    """The block there, or why there is none."""
+    if size - offset < BLOCK_HEAD_BYTES:
+        return "torn"
+    head = bytes(data[offset : offset + BLOCK_HEAD_BYTES])
+    mark, kind, codec, flags, stored_bytes, unpacked, first_ns, last_ns, checksum = _BLOCK.unpack(
+        head
+    )
+    if mark != MARK or max(stored_bytes, unpacked) > BLOCK_BYTES_MAX:
+        return "no block begins here"
+    end = offset + BLOCK_HEAD_BYTES + stored_bytes
+    if end > size:
+        return "torn"
+    stored = bytes(data[offset + BLOCK_HEAD_BYTES : end])
+    if zlib.crc32(stored, zlib.crc32(head[:_CHECKED])) != checksum:
+        return "its checksum is wrong"
+    return Block(kind, codec, flags, first_ns, last_ns, offset, end, unpacked, stored)
+
+
+def _next_block(data: Any, offset: int, size: int) -> int:
+    """Where the next whole block begins; `size` when there is none."""
+    while (offset := data.find(MARK, offset)) >= 0:
+        if isinstance(_block_at(data, offset, size), Block):
+            return offset
+        offset += 1
+    return size
+
+
+def last_blocks(data: Any) -> int:
+    """Where to begin to have the last block of a file: no later than the last but one, and before
+    the first damage. Looks at the heads alone, which is quick in a file of gigabytes."""
+    before = offset = len(HEAD)
+    while len(data) - offset >= BLOCK_HEAD_BYTES:
+        mark, _, _, _, stored_bytes, *_ = _BLOCK.unpack_from(data, offset)
+        end = offset + BLOCK_HEAD_BYTES + stored_bytes
+        if mark != MARK or end > len(data):
+            break
+        before, offset = offset, end
+    return before
+
+
+def records(block: Block) -> Iterator[Record]:
+    """Those of a block. Raises BadRecording for one that this Python cannot unpack, or that was
+    written wrong."""
+    payload = unpack(block)
+    offset = 0
+    while offset < len(payload):
+        if len(payload) - offset < _RECORD.size:
+            raise BadRecording("a record in it is cut short")
+        kind, t_ns, count = _RECORD.unpack_from(payload, offset)
+        offset += _RECORD.size
+        if len(payload) - offset < count:
+            raise BadRecording("a record in it is cut short")
+        yield Record(kind, t_ns, payload[offset : offset + count])
+        offset += count
+
+
+def unpack(block: Block) -> bytes:
+    """The payload. Raises BadRecording."""
+    payload = decompress(block.codec, block.stored, block.unpacked_bytes)
+    if len(payload) != block.unpacked_bytes:
+        raise BadRecording("a block in it has another length than it says")
+    return payload
+
+
+# --- compression --------------------------------------------------------------------------------
+
+ZLIB_LEVEL = 1
+ZSTD_LEVEL = 3
+
+
+def best_codec() -> Codec:
+    """zstd where there is one: a third of zlib's time, and smaller."""
+    return Codec.ZLIB if _zstd() is None else Codec.ZSTD
+
+
+def _zstd() -> Any:
+    """The module of Python 3.14, or the same for older ones; None without."""
+    for name in ("compression.zstd", "backports.zstd"):
+        try:
+            return import_module(name)
+        except ModuleNotFoundError:
+            pass
+    return None
+
+
+def compress(codec: int, payload: bytes) -> bytes:
+    match codec:
+        case Codec.ZLIB:
+            return zlib.compress(payload, ZLIB_LEVEL)
+        case Codec.ZSTD:
+            return bytes(_zstd().compress(payload, ZSTD_LEVEL))
+    return payload
+
+
+def decompress(codec: int, stored: bytes, bytes_max: int) -> bytes:
+    """At most so many bytes. Raises BadRecording."""
+    match codec:
+        case Codec.NONE:
+            return stored
+        case Codec.ZLIB:
+            try:
+                return zlib.decompressobj().decompress(stored, bytes_max) if bytes_max else b""
+            except zlib.error as error:
+                raise BadRecording(f"a block in it cannot be unpacked: {error}") from None
+        case Codec.ZSTD:
+            return _decompress_zstd(stored, bytes_max)
+    raise BadRecording(f"a block in it is compressed in a way not known here ({codec})")
+
+
+def _decompress_zstd(stored: bytes, bytes_max: int) -> bytes:
+    zstd = _zstd()
+    if zstd is None:
+        raise BadRecording(
+            "it is compressed with zstd, which is not installed: pip install 'kitefeed[record]'"
+        )
+    try:
+        return bytes(zstd.ZstdDecompressor().decompress(stored, bytes_max))
+    except zstd.ZstdError as error:
+        raise BadRecording(f"a block in it cannot be unpacked: {error}") from None
