@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from kitefeed.client.order import Order
-from kitefeed.client.reader import ENOUGH, WAIT_S_MAX, Reader, deadline_after, taker
+from kitefeed.client.reader import ENOUGH, Reader, deadline_after, taker, wait_s
 from kitefeed.client.status import Status
 from kitefeed.client.tick import Tick
 from kitefeed.client.view import PENDING_MAX
@@ -107,6 +107,29 @@ class Feed(Reader):
         first = self.next(timeout_s)
         return [] if first is None else [first, *self._more(max - 1)]
 
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Waits until there is something to take: a tick (`next`, `next_batch`), or an order or
+        notice, if they are asked for. False when there was nothing within `timeout_s`, and after
+        `close()`. Of several feeds: `kitefeed.wait`."""
+        self._view.is_iterated = True
+        find: Callable[[], bool | None] = lambda: self._has_something or None  # noqa: E731
+        return self._wait_for(find, deadline_after(timeout_s), ENOUGH) is not None
+
+    def fileno(self) -> int:
+        """A descriptor for `select`, `poll` and event loops: it can be read while there may be
+        something to take, or to tell the callbacks. Then call `next_batch(0)`, or what else does
+        not wait, until that gives nothing; sometimes it does so at once. -1 after `close()`.
+
+        That the daemon is lost is no message: call so once a second in any case. Raises
+        NotImplementedError on systems without epoll.
+        """
+        with self._lock:
+            if self._socket.closed:
+                return -1
+            descriptor = self._watch.fileno()
+            self._mark()
+            return descriptor
+
     def orders(self, timeout_s: float | None = None) -> Iterator[Order]:
         """Order updates of the account from now on, in order, as Kite sends them: its order object
         (`order_id`, `status`, `filled_quantity`, ...). What came while the daemon had no socket is
@@ -193,11 +216,11 @@ class Feed(Reader):
                         found = find()
                         if found is not None:
                             return found
-                        wait_s = self._wait_s(deadline_ns)
-                        if wait_s <= 0:
+                        left_s = wait_s(deadline_ns)
+                        if left_s <= 0:
                             return None
                         if watch.is_taken:
-                            watch.follow(wait_s)
+                            watch.follow(left_s)
                             continue
                         if (taken or self._is_touched) and self._has_more:
                             continue
@@ -206,22 +229,33 @@ class Feed(Reader):
                 if is_asleep:
                     if self._missing_due_ns:
                         self._tell_missing()
-                    watch.sleep(wait_s)
+                    watch.sleep(left_s)
                 else:
                     self._tell()
         finally:
-            if is_asleep:
+            if is_asleep or watch.sign is not None:
                 with self._lock:
-                    watch.leave()
-
-    def _wait_s(self, deadline_ns: int | None) -> float:
-        """How long to sleep now: never long, so that the loss of a daemon is told in time."""
-        if deadline_ns is None:
-            return WAIT_S_MAX
-        return min(WAIT_S_MAX, (deadline_ns - boot_ns()) / 1e9)
+                    if is_asleep:
+                        watch.leave()
+                    self._mark()
 
     def _took_in(self) -> None:
         self._watch.ring()
+        self._mark()
+
+    def _mark(self) -> None:
+        """Called, with the lock, when there may be something to take that was not, or no more."""
+        if self._watch.sign is not None and not self._socket.closed:
+            self._watch.sign.show(self._has_something or self._has_more)
+
+    def _descriptors(self) -> tuple[int, ...]:
+        """What to wait at after `wait(0)` has found nothing; none after `close()`."""
+        with self._lock:
+            if self._socket.closed:
+                return ()
+            descriptors = self._watch.descriptors()
+            self._mark()
+            return descriptors
 
     def _reopen(self) -> None:
         super()._reopen()

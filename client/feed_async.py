@@ -119,6 +119,14 @@ class AsyncFeed(Reader):
         first = await self.next(timeout_s)
         return [] if first is None else [first, *self._more(max - 1)]
 
+    async def wait(self, timeout_s: float | None = None) -> bool:
+        """`Feed.wait`. Of several feeds: `kitefeed.wait_async`."""
+        self._view.is_iterated = True
+        await self._wait_until(
+            lambda: self._has_something or self._socket.closed, deadline_after(timeout_s)
+        )
+        return self._has_something
+
     def orders(self, timeout_s: float | None = None) -> AsyncIterator[Order]:
         """`Feed.orders`, by `async for`."""
         self._hear(ORDER)

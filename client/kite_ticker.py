@@ -24,7 +24,6 @@ import msgspec
 from kitefeed.client.feed import Feed
 from kitefeed.client.kite_dict import kite_dict
 from kitefeed.client.kite_subscriptions import Subscriptions
-from kitefeed.client.reader import ENOUGH, deadline_after
 from kitefeed.client.status import Status
 from kitefeed.client.tick import Tick
 from kitefeed.client.trouble import Trouble, judged
@@ -63,13 +62,7 @@ class Response(NamedTuple):
 
 
 class _Stream(Feed):
-    """A feed that waits for ticks and orders at once."""
-
-    def wait(self, timeout_s: float) -> None:
-        view = self._view
-        self._wait_for(
-            lambda: view.has_next or bool(view.orders) or None, deadline_after(timeout_s), ENOUGH
-        )
+    """A feed of ticks and orders."""
 
     def arrived(self) -> tuple[list[dict[str, object]], list[Tick]]:
         """What `wait` found: orders, and ticks, at most so many."""

@@ -455,6 +455,12 @@ class Reader:
                 MISSING_NS / 1e9, ", ".join(missing[:MISSING_NAMED_MAX]), self._view.word,
             )  # fmt: skip
 
+    @property
+    def _has_something(self) -> bool:
+        """Whether there is a tick, an order or a notice to take."""
+        view = self._view
+        return not self._socket.closed and bool(view.has_next or view.orders or view.notices)
+
     def _more(self, most: int) -> list[Tick]:
         """What else is there to give out, at most so many."""
         return list(islice(iter(self._view.take, None), max(0, most)))
@@ -676,6 +682,13 @@ def taker(events: "deque[T]") -> Callable[[], T | None]:
 def deadline_after(timeout_s: float | None) -> int | None:
     """Boot time ns; None for no end."""
     return None if timeout_s is None else boot_ns() + int(timeout_s * 1e9)
+
+
+def wait_s(deadline_ns: int | None) -> float:
+    """How long to sleep now: never long, so that the loss of a daemon is told in time."""
+    if deadline_ns is None:
+        return WAIT_S_MAX
+    return min(WAIT_S_MAX, (deadline_ns - boot_ns()) / 1e9)
 
 
 def _nonce() -> str:

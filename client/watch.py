@@ -8,6 +8,29 @@ meanwhile reads it himself, and wakes the sleeper when something came.
 import select
 import socket
 import threading
+from contextlib import suppress
+
+
+class Sign:
+    """A descriptor that can be read while there is something to take."""
+
+    def __init__(self) -> None:
+        self._hand, self._face = socket.socketpair()
+        self._is_up = False
+
+    def fileno(self) -> int:
+        return self._face.fileno()
+
+    def show(self, is_up: bool) -> None:
+        if is_up and not self._is_up:
+            self._hand.send(b"\0")
+        elif self._is_up and not is_up:
+            self._face.recv(1)
+        self._is_up = is_up
+
+    def close(self) -> None:
+        self._hand.close()
+        self._face.close()
 
 
 class Watch:
@@ -23,6 +46,25 @@ class Watch:
         self._followers = 0  # threads that sleep behind it
         self._is_rung = False
         self._is_closed = False
+        # Of those who wait elsewhere than here: both are made when somebody asks for them.
+        self.sign: Sign | None = None
+        self._all: select.epoll | None = None
+
+    def descriptors(self) -> tuple[int, int]:
+        """Where to wait for messages, and for what others have read: as long as `sign` is shown
+        whenever that may be so."""
+        self.sign = self.sign or Sign()
+        return self._descriptor, self.sign.fileno()
+
+    def fileno(self) -> int:
+        """One descriptor for both."""
+        if self._all is None:
+            if not hasattr(select, "epoll"):
+                raise NotImplementedError("fileno() needs Linux's epoll: use kitefeed.wait instead")
+            self._all = select.epoll()
+            for descriptor in self.descriptors():
+                self._all.register(descriptor, select.EPOLLIN)
+        return self._all.fileno()
 
     def follow(self, within_s: float) -> None:
         """Sleeps, without the lock, until the thread at the socket awakes."""
@@ -37,6 +79,10 @@ class Watch:
         if self._descriptor >= 0:
             self._poll.unregister(self._descriptor)
         self._poll.register(descriptor, select.POLLIN)
+        if self._all is not None:
+            with suppress(OSError):  # one that is closed has left it by itself
+                self._all.unregister(self._descriptor)
+            self._all.register(descriptor, select.EPOLLIN)
         self._descriptor = descriptor
         self.ring()
 
@@ -67,5 +113,10 @@ class Watch:
         self._is_closed = True
         self._news.notify_all()
         self._bell.close()
+        if self.sign is not None:
+            self.sign.show(True)
+            self.sign.close()
+        if self._all is not None:
+            self._all.close()
         if not self.is_taken:
             self._heard.close()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kitefeed.client.kite_ticker import KiteTicker
     from kitefeed.client.order import Order
     from kitefeed.client.recording import Recording
+    from kitefeed.client.several import wait, wait_async
     from kitefeed.client.tick import Depth, Level, Ohlc, Staleness, Tick
     from kitefeed.protocol.errors import (
         BadInput,
@@ -63,6 +64,8 @@ __all__ = [
     "__version__",
     "kite",
     "to_dict",
+    "wait",
+    "wait_async",
 ]
 
 _PLACES = {
@@ -71,6 +74,7 @@ _PLACES = {
     "Status": "kitefeed.client.feed",
     **dict.fromkeys(("Gap", "GapReason"), "kitefeed.client.gaps"),
     "to_dict": "kitefeed.client.kite_dict",
+    **dict.fromkeys(("wait", "wait_async"), "kitefeed.client.several"),
     "KiteTicker": "kitefeed.client.kite_ticker",
     "Order": "kitefeed.client.order",
     "Recording": "kitefeed.client.recording",

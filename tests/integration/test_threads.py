@@ -11,7 +11,7 @@ from subprocess import PIPE
 import pytest
 
 from kitefeed import AsyncFeed, Feed, Tick
-from kitefeed.client import feed as feed_module
+from kitefeed.client import reader as reader_module
 from kitefeed.client.reader import WAIT_S_MAX
 from kitefeed.protocol.clock import boot_ns
 from tests.integration.broadcaster_kit import FakeSource, Stage, item
@@ -99,7 +99,7 @@ def test_closing_wakes_at_once_every_thread_that_waits(stage: Stage) -> None:
 def test_a_tick_that_another_thread_took_in_is_given_at_once_to_one_that_waits(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed_module, "WAIT_S_MAX", 60.0)  # so that nothing but the news wakes it
+    monkeypatch.setattr(reader_module, "WAIT_S_MAX", 60.0)  # so that nothing but the news wakes it
     feed, source = live_feed(stage)
     for price in range(2, 60):
         with waiting(feed, 2) as got:

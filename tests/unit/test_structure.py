@@ -48,6 +48,7 @@ SHELLS = (
     "kitefeed.client.recording",
     "kitefeed.client.reports",
     "kitefeed.client.segments",
+    "kitefeed.client.several",
     "kitefeed.client.tick",  # reads the clock for who asks for an age without a time
     "kitefeed.client.upstream",
     "kitefeed.client.watch",
