@@ -96,7 +96,9 @@ class Reader:
     ) -> None:
         self._asked = flat(instruments)
         names = [str(one) if isinstance(one, str) else f"TOKEN:{one}" for one in self._asked]
-        self._wants = Wants(names, mode, per_second, is_all=not instruments)
+        # What is read over a network, or however late, keeps a message for each tick.
+        may_chunk = max_age_s is not None and not (endpoint or "").startswith(_TCP)
+        self._wants = Wants(names, mode, per_second, is_all=not instruments, may_chunk=may_chunk)
         self.answers: tuple[m.Answer, ...] = ()
         if endpoint is None:
             directory = location.runtime_dir(location.find_config(config))
@@ -393,13 +395,12 @@ class Reader:
         """Whether each tick comes in a message of its own, or all of them in few. For a moment they
         come by both, so that nothing falls between: see `_leave_pipe`."""
         heartbeat = self._view.heartbeat
-        if self._is_remote or heartbeat is None or self._socket.closed or self._leaving:
+        if heartbeat is None or self._socket.closed or self._leaving:
             return
         new, self._leaving = self._wants.read_chunks(heartbeat.values)
         if new:
             self._view.is_doubled = True
             self._view.begin_chunks()
-            self._socket.setsockopt(zmq.RCVHWM, self._wants.queued_max)
             for subscription in new:
                 self._subscribe(subscription)
             self._request_snapshot()

@@ -50,7 +50,8 @@ class Wants:
     patterns such as `NSE:NIFTY*`: they read what streams already, and ask for nothing. No names at
     all: everything that streams; an empty list of names: nothing yet.
     per_second: the latest of each, at most so often; None for every tick.
-    is_chunked: the instruments are picked out of `ticks/all`, see `read_chunks`.
+    may_chunk: it may read all ticks together, if it then is about many instruments or is to be told
+    which. is_chunked: it does, see `read_chunks`.
 
     Raises BadInput for what cannot be a name; the daemon knows which exist.
     """
@@ -62,6 +63,7 @@ class Wants:
         per_second: int | None = None,
         *,
         is_all: bool = False,
+        may_chunk: bool = True,
     ) -> None:
         asked = dict.fromkeys(names)
         self.mode = checked_mode(mode)
@@ -69,6 +71,8 @@ class Wants:
         self.prefixes = tuple(_prefix(name) for name in asked if name.endswith(ANY))
         self.is_all = is_all
         self.is_chunked = False
+        is_few = 0 < len(asked) < CHUNKED_MIN
+        self._may_chunk = may_chunk and not (is_all or is_few or per_second)
         if mode is not None and not self.modes and (self.prefixes or is_all):
             raise BadInput(f"mode={mode!r} asks for something: name the instruments it is for")
         if per_second is not None and per_second not in LAST_RATES:
@@ -80,7 +84,7 @@ class Wants:
 
     def of(self, names: Iterable[str]) -> "Wants":
         """The same of these instruments."""
-        return Wants(names, self.mode, self._per_second)
+        return Wants(names, self.mode, self._per_second, may_chunk=self._may_chunk)
 
     def read_singly(self) -> None:
         """Where no chunks of all instruments are carried: a message for every tick."""
@@ -92,9 +96,10 @@ class Wants:
 
     @property
     def queued_max(self) -> int:
-        """How many messages may wait for it at its end: chunks are a hundred times as large."""
-        is_chunked = self.is_chunked or (self.is_all and self._all.startswith(TICKS_TOPIC))
-        return CHUNKS_QUEUED_MAX if is_chunked else FEED.peer_hwm
+        """How many messages may wait for it at its end: chunks are a hundred times as large. It is
+        never changed while connected: libzmq would then wait for ever, now and again."""
+        has_chunks = self.is_all and self._all.startswith(TICKS_TOPIC)
+        return CHUNKS_QUEUED_MAX if has_chunks or self._may_chunk else FEED.peer_hwm
 
     # --- what to subscribe to -----------------------------------------------------------------
 
@@ -157,8 +162,7 @@ class Wants:
         count = len(self.modes)
         # Once begun it goes on with half as many, so that it never changes to and fro.
         enough = max(CHUNKED_MIN, streaming / CHUNKED_SHARE) / (2 if self.is_chunked else 1)
-        is_possible = not self.is_all and self._per_second is None
-        if (is_possible and count >= enough) == self.is_chunked:
+        if (self._may_chunk and count >= enough) == self.is_chunked:
             return [], []
         before = self.subscriptions()
         self.is_chunked = not self.is_chunked

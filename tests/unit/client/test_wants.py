@@ -105,6 +105,7 @@ def test_what_is_neither_name_nor_token_is_bad_input_that_says_what_to_write(odd
 def test_many_instruments_of_those_that_stream_are_picked_out_of_all_ticks() -> None:
     names = [f"NSE:X{number}" for number in range(CHUNKED_MIN)]
     wants = Wants([*names[1:], "NFO:NIFTY*"], "full")
+    assert wants.queued_max == Wants([], is_all=True).queued_max
     single = wants.subscriptions()
     assert wants.read_chunks(CHUNKED_MIN) == ([], [])  # too few
     wants.add(names[:1], None)
@@ -128,10 +129,13 @@ def test_many_instruments_of_those_that_stream_are_picked_out_of_all_ticks() -> 
     assert wants.subscriptions() == new
 
 
-def test_all_that_streams_and_the_latest_only_are_read_as_ever() -> None:
+def test_all_that_streams_the_latest_only_and_the_few_are_read_as_ever() -> None:
     names = [f"NSE:X{number}" for number in range(CHUNKED_MIN)]
     assert Wants([], is_all=True).read_chunks(10) == ([], [])
-    assert Wants(names, per_second=1).read_chunks(10) == ([], [])
+    for wants in (Wants(names, per_second=1), Wants(names, may_chunk=False), Wants(names[:9])):
+        wants.add(names, None)
+        assert wants.read_chunks(10) == ([], [])
+        assert wants.queued_max > Wants([], is_all=True).queued_max
 
 
 def test_the_configured_mode_is_wanted_by_no_name() -> None:
