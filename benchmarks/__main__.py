@@ -25,6 +25,7 @@ from benchmarks.mixes import BadMix
 from benchmarks.parts import (
     TROUBLE,
     Context,
+    bots,
     daemon,
     decode,
     e2e,
@@ -47,6 +48,7 @@ PARTS: dict[str, Callable[[Context], list[Row]]] = {
     "threads": threads.measure,
     "maximum": maximum.measure,
     "fanout": fanout.measure,
+    "bots": bots.measure,
     "growth": daemon.growth,
     "idle": daemon.idle,
     "start": daemon.start,

@@ -43,6 +43,7 @@ def _ours(key: str, title: str) -> Peer:
 
 EACH = _ours("each", "a message for each tick")
 ALL = _ours("all", "everything")
+NAMED = _ours("named", "Feed with instruments")
 EAGER = _ours("eager", "everything, every field read")
 EACH_EAGER = _ours("each-eager", "a message for each tick, every field read")
 KITE_TICKER = Peer(
@@ -52,6 +53,9 @@ KITE_TICKER = Peer(
     is_ours=True,
 )
 OFFICIAL = Peer("pykiteconnect", "pykiteconnect", _python("read_official"))
+ON_ENDPOINT = Peer(
+    "endpoint", "kitefeed, pykiteconnect on kite_endpoint", _python("read_endpoint"), is_ours=True
+)
 JS = Peer(
     "kiteconnectjs",
     f"kiteconnectjs {kiteconnectjs.VERSION}",

@@ -114,7 +114,9 @@ def python(module: str, *arguments: str, log: Path) -> Talker:
 class Daemon:
     """`kitefeed up` against the frame server, in a directory of its own."""
 
-    def __init__(self, root: Path, port: int, key: str, instruments: list[str]) -> None:
+    def __init__(
+        self, root: Path, port: int, key: str, instruments: list[str], more: str = ""
+    ) -> None:
         self.key = key
         self.root = root
         self.config = root / "kitefeed.toml"
@@ -127,7 +129,7 @@ class Daemon:
             f"instruments = {json.dumps(instruments)}\n"
             'runtime_dir = "run"\nstate_dir = "state"\n'
             f'[kite]\napi_key = "{key}"\nrest_url = "http://{address}"\nws_url = "ws://{address}"\n'
-            '[market]\nhours = "always"\n[gateway]\nlisten = ""\n'
+            f'[market]\nhours = "always"\n[gateway]\nlisten = ""\n{more}'
         )
         self._kitefeed("session", "set", "--force", input="benchtoken")
 

@@ -3,30 +3,21 @@
 python -m benchmarks.read_kite_ticker
 """
 
-from typing import Any
-
-from benchmarks import check, read_official
+from benchmarks.read_endpoint import Reader as EndpointReader
+from benchmarks.read_official import read
 from kitefeed import KiteTicker
 
 
-class Reader(read_official.Reader):
+class Reader(EndpointReader):
     def start(self) -> None:
         ticker = KiteTicker(self._given.key, "token", config=self._given.config)
         ticker.on_connect = self._on_connect
         ticker.on_ticks = self._on_ticks
         ticker.connect(threaded=True)
 
-    def _on_ticks(self, _ticker: object, ticks: list[dict[str, Any]]) -> None:
-        """A call may bring ticks of several frames; the last before the run, too."""
-        ours = [t for t in ticks if self._low <= check.official_price(t) < self._high]
-        if ours:
-            super()._on_ticks(_ticker, ours)
-        elif self._tokens_missing:
-            super()._on_ticks(_ticker, ticks)
-
 
 def main() -> None:
-    read_official.read(Reader)
+    read(Reader)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ answers without which the daemon does not connect.
 One line of JSON on standard output when it listens; then one command per line on standard input,
 and one answer per command:
 
-    {"do": "run", "key": K, "plan": PATH, "stamps": PATH}   streams a plan, writes when
-    {"do": "end"}                                            its reader has had enough
+    {"do": "run", "keys": [K], "plan": PATH, "stamps": PATH}   streams a plan to each, writes when
+    {"do": "end"}                                               its readers have had enough
     {"do": "hush", "is_on": true}                            no ticks between runs
 
 A run that could not be sent, because its reader left or had not subscribed, answers with "trouble".
@@ -141,13 +141,10 @@ class Server:
 
     async def _run(self, command: dict[str, Any]) -> int:
         plan = load(Path(command["plan"]))
-        owners = {
-            token: each
-            for each in self._connections
-            if each.key == command["key"]
-            for token in each.tokens
-        }
-        parts = [_parts(frame, owners) for frame in plan.frames]
+        programs = [self._owners(key) for key in command["keys"]]
+        parts = [
+            [part for owners in programs for part in _parts(frame, owners)] for frame in plan.frames
+        ]
         self._is_running = True
         stamps = await _stream(parts, plan.due_ns)
         await asyncio.sleep(SETTLE_S)
@@ -155,6 +152,11 @@ class Server:
         for frame in plan.frames:
             self._latest |= {token_of(packet): packet for packet in packets_of(frame)}
         return len(parts)
+
+    def _owners(self, key: str) -> dict[int, Connection]:
+        """Of the sockets of one program, that which carries a token."""
+        sockets = (each for each in self._connections if each.key == key)
+        return {token: each for each in sockets for token in each.tokens}
 
     async def _end(self) -> None:
         self._is_running = False

@@ -15,7 +15,7 @@ from benchmarks.check import Verdict
 from benchmarks.clocks import Bill, Clocks, Spent
 from benchmarks.frames import Builder, Shape, Universe
 from benchmarks.measure import percentile
-from benchmarks.peers import Peer
+from benchmarks.peers import NAMED, Peer
 from benchmarks.processes import Daemon, Died, Talker
 from benchmarks.reading import Found
 
@@ -75,9 +75,9 @@ class Stage:
         daemon.wait_until_live()
         return daemon
 
-    def new_daemon(self, name: str, universe: Universe) -> Daemon:
-        """One that is not started yet."""
-        daemon = Daemon(self.root / name, self.port, f"bench{name}", universe.keys)
+    def new_daemon(self, name: str, universe: Universe, more: str = "") -> Daemon:
+        """One that is not started yet. `more`: at the end of its configuration."""
+        daemon = Daemon(self.root / name, self.port, f"bench{name}", universe.keys, more)
         self.daemons.append(daemon)
         return daemon
 
@@ -119,7 +119,7 @@ class Stage:
             reader.hear(READY_S)
             when_ready()
             clocks = _clocks(reader.pid, daemon)
-            with self._run_of(daemon.key if daemon else peer.key, reader):
+            with self.running([daemon.key if daemon else peer.key], [reader]):
                 reader.hear(RUN_S)
                 bill = clocks.bill()
             reader.tell(files.for_reader())
@@ -129,14 +129,15 @@ class Stage:
         return files.found(told), bill
 
     @contextmanager
-    def _run_of(self, key: str, reader: Talker) -> Iterator[None]:
-        """The server streams meanwhile, and has ended when this has, however it ends: else the next
-        run would hear of this one."""
-        self._server().tell({"do": "run", "key": key, **self.files.for_server()})
+    def running(self, keys: list[str], readers: list[Talker]) -> Iterator[None]:
+        """The server streams to the programs of these keys meanwhile, and has ended when this has,
+        however it ends: else the next run would hear of this one."""
+        self._server().tell({"do": "run", "keys": keys, **self.files.for_server()})
         try:
             yield
         except BaseException:
-            reader.close()  # or it would hold up the server for ever
+            for reader in readers:
+                reader.close()  # or it would hold up the server for ever
             self._server().hear(RUN_S)
             raise
         else:
@@ -158,8 +159,8 @@ class Stage:
             raise RuntimeError("the stage is not entered")
         return self.server
 
-    def reader(self, peer: Peer) -> Talker:
-        return Talker(list(peer.command), self.root / "reader.log")
+    def reader(self, peer: Peer, name: str = "reader") -> Talker:
+        return Talker(list(peer.command), self.root / f"{name}.log")
 
     def spec(
         self, peer: Peer, plan: frames.Plan, universe: Universe, daemon: Daemon | None = None
@@ -172,7 +173,7 @@ class Stage:
             "ticks": plan.ticks,
             "config": str(daemon.config) if daemon else "",
             "address": f"127.0.0.1:{self.port}",
-            "keys": universe.keys if peer.key.startswith("each") else [],
+            "keys": _asked(peer, universe),
             "tokens": [token for token, _ in universe.all],
         }
 
@@ -197,6 +198,14 @@ class Files:
         latencies_ns = array("q")
         latencies_ns.frombytes(self.latencies.read_bytes())
         return Found(msgspec.convert(told["verdict"], Verdict), latencies_ns, told["took_s"])
+
+
+def _asked(peer: Peer, universe: Universe) -> list[str]:
+    """What a Feed is told to read; nothing for everything. Patterns: many names it would take out
+    of the messages that hold all ticks."""
+    if peer.key.startswith("each"):
+        return sorted({f"{key.partition(':')[0]}:*" for key in universe.keys})
+    return universe.keys if peer.key == NAMED.key else []
 
 
 def _clocks(reader: int, daemon: Daemon | None) -> Clocks:

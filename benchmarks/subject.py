@@ -131,7 +131,7 @@ def wire_values(body: TickBody) -> tuple[Any, ...]:
     return tuple(getattr(body, name) for name in TickBody.__struct_fields__)
 
 
-def pid_of(run_dir: Path, role: Role) -> int:
+def pid_of(run_dir: Path, role: str) -> int:
     holder = locks.live_holder(run_dir, role)
     if holder is None:
         raise RuntimeError(f"{role} does not run in {run_dir}")
