@@ -6,9 +6,10 @@ time lies in it, its volume is what the day's volume grew by.
 
 from array import array
 from collections.abc import Iterable, Iterator
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time
 from typing import NamedTuple
 
+from kitefeed.protocol.kite.candles import first_minute, span_of
 from kitefeed.protocol.kite.rest import IST
 from kitefeed.protocol.kite.ticks import is_index
 from kitefeed.simulator.listings import Listing
@@ -24,8 +25,6 @@ INTERVALS = {
 # A row: the minute of the epoch, prices, the volume of the day so far, the open interest.
 _MINUTE, _OPEN, _HIGH, _LOW, _CLOSE, _VOLUME, _OI = range(7)
 _WIDTH = 7
-_FIRST_MINUTE = {"NSE": 555, "BSE": 555, "NFO": 555, "BFO": 555}  # 09:15 IST; others from 09:00
-_OTHER_FIRST_MINUTE = 540
 
 
 class Minute(NamedTuple):
@@ -97,16 +96,10 @@ def candles(listing: Listing, found: Iterable[Minute], interval: str) -> list[Mi
     return joined
 
 
-def first_minute(listing: Listing) -> int:
-    """Of the day, IST, in which this instrument begins to trade."""
-    return _FIRST_MINUTE.get(listing.exchange, _OTHER_FIRST_MINUTE)
-
-
 def _start(listing: Listing, at: datetime, length: int) -> datetime:
-    minute = at.hour * 60 + at.minute
-    # The first candle of a day begins with the day, where the grid would begin the night before.
-    behind = minute if length == 1440 else min(minute, (minute - first_minute(listing)) % length)
-    return at - timedelta(minutes=behind) if behind else at
+    first = first_minute(listing.exchange)
+    start, _ = span_of(int(at.timestamp()), length * 60, first)
+    return datetime.fromtimestamp(start, IST)
 
 
 def _join(candle: Minute, later: Minute) -> Minute:

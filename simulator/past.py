@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from itertools import accumulate, pairwise
 
+from kitefeed.protocol.kite.candles import first_minute
 from kitefeed.protocol.kite.rest import IST
 from kitefeed.protocol.kite.ticks import is_index
-from kitefeed.simulator.candles import Minute, first_minute
+from kitefeed.simulator.candles import Minute
 from kitefeed.simulator.market import Security
 
 DAYS_MAX = 2_500  # back from the first day; Kite gives 2,000 in one request
@@ -72,7 +73,7 @@ def _day(security: Security, rng: random.Random, day: date, close: int) -> tuple
 
 def _minutes(security: Security, seed: int, day: Minute) -> Iterator[Minute]:
     rng = random.Random(f"past:{seed}:{security.listing.token}:{day.start:%Y%m%d}")
-    first = first_minute(security.listing)
+    first = first_minute(security.listing.exchange)
     count = _LAST_MINUTE.get(security.listing.exchange, _OTHER_LAST_MINUTE) - first
     path = _path(security, rng, day, count)
     spread = list(accumulate(rng.random() for _ in range(count)))
