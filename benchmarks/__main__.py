@@ -25,6 +25,7 @@ from benchmarks.mixes import BadMix
 from benchmarks.parts import (
     TROUBLE,
     Context,
+    bars,
     bots,
     daemon,
     decode,
@@ -43,6 +44,7 @@ INSTRUMENTS = 3_000  # what Kite allows one socket
 PARTS: dict[str, Callable[[Context], list[Row]]] = {
     "decode": decode.measure,
     "encode": encode.measure,
+    "bars": bars.measure,
     "instructions": instructions.measure,
     "e2e": e2e.measure,
     "threads": threads.measure,

@@ -8,8 +8,8 @@ was traded between two ticks is missing from it.
 import re
 from collections import deque
 from collections.abc import Iterator
-from datetime import datetime
-from typing import Literal
+from datetime import datetime, time
+from typing import Literal, NamedTuple
 
 from msgspec import Struct, structs
 
@@ -42,6 +42,21 @@ def seconds_of(interval: str) -> int:
     if not 0 < length_s <= DAY_S:
         raise BadInput(f"{interval!r} is no interval of a bar: 1s to 1d, such as 30s, 5m or 1h")
     return length_s
+
+
+def moment_ns(since: str | datetime, now_ns: int) -> int:
+    """UTC nanoseconds of `09:15` (IST, of the day of `now_ns`), or of a datetime, which is IST when
+    it has no time zone. BadInput for what is none."""
+    if isinstance(since, str):
+        try:
+            clock = time.fromisoformat(since)
+        except ValueError:
+            raise BadInput(f"{since!r} is no time of the day, such as '09:15'") from None
+        today = datetime.fromtimestamp(now_ns / NS_PER_S, IST).date()
+        since = datetime.combine(today, clock)
+    if since.tzinfo is None:
+        since = since.replace(tzinfo=IST)
+    return int(since.timestamp()) * NS_PER_S
 
 
 class Bar(Struct, frozen=True, gc=False):
@@ -91,7 +106,7 @@ class _Growing:
 
     __slots__ = (
         "at_ns", "close", "divisor", "end_ns", "has_gap", "has_rest", "high", "is_first", "low",
-        "oi", "open", "start_ns", "ticks", "turnover", "volume",
+        "oi", "open", "shard", "start_ns", "ticks", "turnover", "volume",
     )  # fmt: skip
 
     def __init__(self, start_ns: int, end_ns: int, divisor: int, price: int) -> None:
@@ -99,7 +114,7 @@ class _Growing:
         self.end_ns = end_ns
         self.divisor = divisor
         self.open = self.high = self.low = self.close = price
-        self.at_ns = self.ticks = self.turnover = 0
+        self.at_ns = self.shard = self.ticks = self.turnover = 0
         self.volume: int | None = None
         self.oi: int | None = None
         self.is_first = self.has_gap = self.has_rest = False
@@ -111,13 +126,14 @@ class _Series:
 
     __slots__ = (
         "carried", "current", "day", "final_ns", "first", "growing", "is_old_volume", "last",
-        "since_ns", "source", "volume",
+        "seq", "since_ns", "source", "volume",
     )  # fmt: skip
 
     def __init__(self, exchange: str, now_ns: int) -> None:
         self.first = first_minute(exchange)
         self.since_ns = now_ns
         self.source: tuple[int, int] | None = None  # gen and epoch of the newest tick
+        self.seq = 0  # and its number
         self.volume: int | None = None
         self.is_old_volume = False  # it may be of the day before
         self.day = 0
@@ -126,6 +142,16 @@ class _Series:
         self.current: _Growing | None = None  # the newest of them
         self.last: _Growing | None = None  # the last final one
         self.final_ns = 0  # its end
+
+
+class _Lost(NamedTuple):
+    shard: int
+    begin_ns: int
+    end_ns: int
+
+    def touches(self, bar: _Growing) -> bool:
+        is_then = self.begin_ns < bar.end_ns and self.end_ns >= bar.start_ns
+        return is_then and self.shard == bar.shard
 
 
 class Bars:
@@ -149,7 +175,7 @@ class Bars:
         self._is_replay = is_replay
         self._series: dict[str, _Series] = {}
         self._due: dict[int, list[tuple[str, _Series, _Growing]]] = {}  # by their ends
-        self._gaps: deque[tuple[int, int]] = deque(maxlen=GAPS_MAX)
+        self._gaps: deque[_Lost] = deque(maxlen=GAPS_MAX)
 
     # --- in -----------------------------------------------------------------------------------
 
@@ -176,9 +202,13 @@ class Bars:
             return structs.replace(self._made(tick.instrument, bar), is_correction=True)
         return None
 
-    def lost(self, begin_ns: int, end_ns: int) -> None:
-        """Ticks of that time may be missing, of any instrument."""
-        self._gaps.append((begin_ns, end_ns))
+    def lost(self, shard: int, begin_ns: int, end_ns: int) -> None:
+        """Ticks of that time may be missing, of any instrument of this shard."""
+        last = self._gaps[-1] if self._gaps else None
+        if last is not None and last.shard == shard and last.end_ns >= begin_ns:
+            begin_ns = min(last.begin_ns, begin_ns)
+            self._gaps.pop()
+        self._gaps.append(_Lost(shard, begin_ns, end_ns))
 
     def _bar_at(self, series: _Series, tick: Tick, at_ns: int, now_ns: int) -> _Growing | None:
         """The bar of this moment; None when it is final, and is not to be corrected."""
@@ -203,13 +233,11 @@ class Bars:
 
     def _add(self, bar: _Growing, series: _Series, tick: Tick, at_ns: int) -> None:
         body, price = tick.raw, tick.raw.last_price
-        source = (tick.gen, tick.epoch)
-        if source != series.source:
-            if series.source is not None:  # what came between two connections is lost
-                bar.has_gap = True
-                for each in series.growing.values():
-                    each.has_gap = True
-            series.source = source
+        if self._is_after_gap(series, tick):
+            bar.has_gap = True
+            for each in series.growing.values():
+                each.has_gap = True
+        bar.shard = tick.shard
         if tick.source_code == Source.REST:
             bar.has_rest = True
         if price > bar.high:
@@ -226,6 +254,15 @@ class Bars:
             series.carried = 0
             bar.volume = (bar.volume or 0) + traded
             bar.turnover += traded * price
+
+    def _is_after_gap(self, series: _Series, tick: Tick) -> bool:
+        """Whether some may be missing between this tick and the one before: what came between two
+        connections, or two lives of the broadcaster, and numbers that were left out."""
+        before, seq = series.source, series.seq
+        series.source, series.seq = (tick.gen, tick.epoch), tick.seq
+        if before is None:
+            return False
+        return before != series.source or tick.seq > seq + 1
 
     def _traded(self, series: _Series, volume: int | None, at_ns: int) -> int:
         """What was traded since the tick before, by the day's volume of this one."""
@@ -288,7 +325,7 @@ class Bars:
         """The worst that holds; a polled bar lacks more than one with a gap."""
         if bar.has_rest:
             return "rest"
-        if bar.has_gap or any(a < bar.end_ns and b >= bar.start_ns for a, b in self._gaps):
+        if bar.has_gap or any(each.touches(bar) for each in self._gaps):
             return "gap"
         if bar.is_first:
             return "first"

@@ -11,9 +11,12 @@ of threads may use it at once. Its twin for asyncio is AsyncFeed (`feed_async`).
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from types import TracebackType
 from typing import Self, TypeVar
 
+from kitefeed.client.bar_stream import BarStream
+from kitefeed.client.bars import WAIT_S
 from kitefeed.client.order import Order
 from kitefeed.client.reader import ENOUGH, Reader, deadline_after, taker, wait_s
 from kitefeed.client.status import Status
@@ -106,6 +109,21 @@ class Feed(Reader):
         `timeout_s`, or after `close()`."""
         first = self.next(timeout_s)
         return [] if first is None else [first, *self._more(max - 1)]
+
+    def bars(
+        self, interval: str = "1m", *, since: str | datetime | None = None, wait_s: float = WAIT_S,
+        corrects: bool = False, fill: bool = True,
+    ) -> BarStream:  # fmt: skip
+        """The bars of what this feed reads, 1s to 1d long (`30s`, `5m`, `1h`), each when it is
+        final: `wait_s` after its end. Its ticks are taken for it; `for bar in feed.bars("1m")`.
+
+        since: first those from then on (`"09:15"`, IST, or a datetime) of instruments that have a
+        value. corrects: a tick that comes too late makes its bar anew, which is given out once more
+        (`bar.is_correction`), if it is the last one of its instrument. fill: what was before this
+        program came is asked of Kite (`bar.quality` is history), with the session on this host.
+        Raises BadInput for an interval that is none, and where `per_second` leaves ticks out.
+        """
+        return BarStream(self, *self._new_bars(interval, wait_s, corrects, since, fill))
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Waits until there is something to take: a tick (`next`, `next_batch`), or an order or

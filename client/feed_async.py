@@ -13,9 +13,12 @@ import logging
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime
 from types import TracebackType
 from typing import Self, TypeVar
 
+from kitefeed.client.bar_stream import AsyncBarStream
+from kitefeed.client.bars import WAIT_S
 from kitefeed.client.callbacks import FAILED, Call
 from kitefeed.client.order import Order
 from kitefeed.client.reader import WAIT_S_MAX, Reader, deadline_after, taker
@@ -118,6 +121,13 @@ class AsyncFeed(Reader):
         `timeout_s`, or after `close()`."""
         first = await self.next(timeout_s)
         return [] if first is None else [first, *self._more(max - 1)]
+
+    def bars(
+        self, interval: str = "1m", *, since: str | datetime | None = None, wait_s: float = WAIT_S,
+        corrects: bool = False, fill: bool = True,
+    ) -> AsyncBarStream:  # fmt: skip
+        """`Feed.bars`, by `async for`."""
+        return AsyncBarStream(self, *self._new_bars(interval, wait_s, corrects, since, fill))
 
     async def wait(self, timeout_s: float | None = None) -> bool:
         """`Feed.wait`. Of several feeds: `kitefeed.wait_async`."""

@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +20,8 @@ from typing import TypeVar
 import zmq
 
 from kitefeed.client import forked
+from kitefeed.client.bar_history import Earlier
+from kitefeed.client.bars import Bars, moment_ns
 from kitefeed.client.callbacks import Call, Callbacks, OnGap, OnNotice, OnOrder, OnStatus
 from kitefeed.client.nats_endpoint import linked
 from kitefeed.client.reports import Reporter
@@ -105,6 +108,7 @@ class Reader:
             endpoint = topology.endpoint(directory, topology.FEED)
             control = control or topology.endpoint(directory, topology.CONTROL)
         self.endpoint = endpoint
+        self._config = config
         self._upstream = Upstream(control)
         self._callbacks = Callbacks(may_await=self._may_await)
         given = {
@@ -243,6 +247,21 @@ class Reader:
         """The broadcaster's life: another number after it was restarted."""
         self._drain()
         return self._view.gen
+
+    def _new_bars(
+        self, interval: str, wait_s: float, corrects: bool, since: str | datetime | None, fill: bool
+    ) -> tuple[Bars, Earlier | None, int | None]:
+        if self._wants.per_second is not None:
+            raise BadInput("bars are made of every tick: read a Feed without `per_second`")
+        bars = Bars(interval, wait_s=wait_s, corrects=corrects)
+        has_session = not self._is_remote  # it is on the daemon's host
+        earlier = Earlier(self._config, interval) if fill and has_session else None
+        return bars, earlier, None if since is None else moment_ns(since, utc_ns())
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called. Nothing more comes then."""
+        return self._socket.closed
 
     @property
     def heartbeat(self) -> Heartbeat | None:

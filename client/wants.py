@@ -78,13 +78,13 @@ class Wants:
         if per_second is not None and per_second not in LAST_RATES:
             rates = ", ".join(map(str, LAST_RATES))
             raise BadInput(f"per_second={per_second!r} is none of {rates}")
-        self._per_second = per_second
+        self.per_second = per_second
         self._head = TICK if per_second is None else last_head(per_second)
         self._all = TICKS_TOPIC + NUL if per_second is None else self._head
 
     def of(self, names: Iterable[str]) -> "Wants":
         """The same of these instruments."""
-        return Wants(names, self.mode, self._per_second, may_chunk=self._may_chunk)
+        return Wants(names, self.mode, self.per_second, may_chunk=self._may_chunk)
 
     def read_singly(self) -> None:
         """Where no chunks of all instruments are carried: a message for every tick."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kitefeed.actors.runtime.shared_kite import SharedKite
+    from kitefeed.client.bar_stream import AsyncBarStream, BarStream
+    from kitefeed.client.bars import Bar, Bars
     from kitefeed.client.feed import Feed, Status
     from kitefeed.client.feed_async import AsyncFeed
     from kitefeed.client.gaps import Gap, GapReason
@@ -40,8 +42,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Answer",
+    "AsyncBarStream",
     "AsyncFeed",
     "BadInput",
+    "Bar",
+    "BarStream",
+    "Bars",
     "ConfigError",
     "Depth",
     "Feed",
@@ -70,6 +76,8 @@ __all__ = [
 
 _PLACES = {
     "AsyncFeed": "kitefeed.client.feed_async",
+    **dict.fromkeys(("AsyncBarStream", "BarStream"), "kitefeed.client.bar_stream"),
+    **dict.fromkeys(("Bar", "Bars"), "kitefeed.client.bars"),
     "Feed": "kitefeed.client.feed",
     "Status": "kitefeed.client.feed",
     **dict.fromkeys(("Gap", "GapReason"), "kitefeed.client.gaps"),

@@ -34,6 +34,8 @@ SHELLS = (
     "kitefeed.actors.ticker.kite_socket",
     "kitefeed.actors.ticker.reactor",
     "kitefeed.actors.ticker.tls",
+    "kitefeed.client.bar_history",
+    "kitefeed.client.bar_stream",
     "kitefeed.client.callbacks",
     "kitefeed.client.feed",
     "kitefeed.client.feed_async",

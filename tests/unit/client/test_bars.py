@@ -24,15 +24,15 @@ OPENING_NS = int(OPENING.timestamp()) * NS
 def tick(
     at_s: float, price: float = 100.0, volume: int | None = None, *, mode: int = FULL,
     epoch: int = 1, source: int = Source.WEBSOCKET, flags: int = 0, oi: int | None = None,
-    key: str = "NSE:INFY", stamp: bool = True,
+    key: str = "NSE:INFY", seq: int = 0, shard: int = 0,
 ) -> Tick:  # fmt: skip
     """`at_s`: after the opening."""
     at_ns = OPENING_NS + int(at_s * NS)
     body = TickBody(INFY, mode, 100, round(price * 100), volume_traded=volume, oi=oi)
-    if mode == FULL and stamp:
+    if mode == FULL:
         body.exchange_timestamp = at_ns // NS
-    arrival = Arrival(1, 0, epoch, source, at_ns, 0, 0, NOBODY, 0)
-    return Tick(key, body, 1, flags, arrival)
+    arrival = Arrival(1, shard, epoch, source, at_ns, 0, 0, NOBODY, 0)
+    return Tick(key, body, seq, flags, arrival)
 
 
 class Desk:
@@ -42,9 +42,11 @@ class Desk:
         self.bars = Bars(interval, **options)
         self.made: list[Bar] = []
         self.corrections: list[Bar] = []
+        self.seq = 0
 
     def at(self, at_s: float, *args: Any, came_s: float | None = None, **options: Any) -> None:
-        given = tick(at_s, *args, **options)
+        self.seq += 1
+        given = tick(at_s, *args, **{"seq": self.seq, **options})
         now_ns = OPENING_NS + int((at_s if came_s is None else came_s) * NS)
         self.made += self.bars.final(now_ns)
         correction = self.bars.take(given, now_ns)
@@ -75,9 +77,9 @@ def test_every_bar_is_the_candle_that_the_simulator_answers(token: int) -> None:
     for interval, name in (("1m", "minute"), ("3m", "3minute"), ("5m", "5minute")):
         bars = Bars(interval)
         made: list[Bar] = []
-        for now_ns, body in sent:
+        for number, (now_ns, body) in enumerate(sent):
             made += bars.final(now_ns)
-            bars.take(Tick(security.listing.key, body, 1, 0, Arrival(
+            bars.take(Tick(security.listing.key, body, number, 0, Arrival(
                 1, 0, 1, Source.WEBSOCKET, now_ns, 0, 0, NOBODY, 0)), now_ns)  # fmt: skip
         made += bars.final(watcher.start_ns + DAY_S * NS)
         asked = watcher.ask(token, name, oi=1)
@@ -196,10 +198,20 @@ def test_volume_of_lost_ticks_is_in_the_bar_that_tells_it_and_both_ends_say_gap(
     assert [bar.quality for bar in desk.until(400)] == ["first", "gap", "gap"]
 
 
+def test_a_number_that_was_left_out_is_a_gap_between_that_tick_and_the_one_before() -> None:
+    desk = Desk()
+    desk.at(-30, 100)
+    for at_s, seq in ((10, 2), (58, 3), (61, 5), (130, 6)):
+        desk.at(at_s, 100, seq=seq)
+    assert [bar.quality for bar in desk.until(300)] == ["first", "gap", "gap", "complete"]
+
+
 def test_bars_of_a_time_in_which_something_was_lost_say_so() -> None:
     desk = Desk()
     desk.at(-30, 100)
-    desk.bars.lost(OPENING_NS + 50 * NS, OPENING_NS + 70 * NS)
+    desk.bars.lost(0, OPENING_NS + 50 * NS, OPENING_NS + 60 * NS)
+    desk.bars.lost(0, OPENING_NS + 60 * NS, OPENING_NS + 70 * NS)
+    desk.bars.lost(1, OPENING_NS + 130 * NS, OPENING_NS + 140 * NS)
     for at_s in (10, 80, 130):
         desk.at(at_s, 100)
     assert [bar.quality for bar in desk.until(300)] == ["first", "gap", "gap", "complete"]

@@ -1,0 +1,110 @@
+"""Bars of the time before a program came: Kite's own candles, with the session that all share."""
+
+import logging
+import os
+import time
+from datetime import datetime
+from typing import Any
+
+from kitefeed.client.bars import NS_PER_S, Bar, seconds_of
+from kitefeed.client.tick import IST
+from kitefeed.protocol.clock import boot_ns
+from kitefeed.protocol.errors import KitefeedError, Unavailable
+from kitefeed.protocol.kite.ticks import is_index
+
+log = logging.getLogger("kitefeed")
+
+# Kite's name of each interval that it has candles of.
+NAMES = {
+    "1m": "minute", "3m": "3minute", "5m": "5minute", "10m": "10minute", "15m": "15minute",
+    "30m": "30minute", "1h": "60minute", "60m": "60minute", "1d": "day",
+}  # fmt: skip
+REQUEST_S_MAX = 7
+EVERY_NS = 350_000_000
+
+
+class History:
+    """Asks Kite, which answers three requests a second: a fourth waits here for its turn."""
+
+    def __init__(self, config: str | os.PathLike[str] | None = None) -> None:
+        self._config = config
+        self._kite: Any = None
+        self._next_ns = 0  # boot time
+
+    def bars(
+        self, instrument: str, token: int, interval: str, begin_ns: int, end_ns: int
+    ) -> list[Bar]:
+        """Those that begin at `begin_ns` or later and end by `end_ns`, UTC; [] for an interval of
+        which Kite has none. Raises KitefeedError when Kite cannot be asked, and why."""
+        name = NAMES.get(interval)
+        if name is None:
+            return []
+        rows = self._ask(token, name, begin_ns, end_ns)
+        found = (_bar(instrument, token, interval, row) for row in rows)
+        return [bar for bar in found if begin_ns <= bar.start_ns and bar.end_ns <= end_ns]
+
+    def _ask(self, token: int, name: str, begin_ns: int, end_ns: int) -> list[dict[str, Any]]:
+        begin, end = (datetime.fromtimestamp(ns / NS_PER_S, IST) for ns in (begin_ns, end_ns))
+        try:
+            if self._kite is None:
+                from kitefeed import kite  # it loads the official client
+
+                config = None if self._config is None else os.fspath(self._config)
+                self._kite = kite(config, timeout=REQUEST_S_MAX)
+            time.sleep(max(0, self._next_ns - boot_ns()) / NS_PER_S)
+            self._next_ns = boot_ns() + EVERY_NS
+            rows: list[dict[str, Any]] = self._kite.historical_data(
+                token, begin, end, name, oi=True
+            )
+        except KitefeedError:
+            raise
+        except Exception as error:  # of the official client, of requests, of the import
+            raise Unavailable(f"Kite's candles cannot be had: {error}") from error
+        return rows
+
+
+def _bar(instrument: str, token: int, interval: str, row: dict[str, Any]) -> Bar:
+    start_ns = int(row["date"].timestamp()) * NS_PER_S
+    return Bar(
+        instrument, interval, start_ns, start_ns + seconds_of(interval) * NS_PER_S,
+        row["open"], row["high"], row["low"], row["close"],
+        None if is_index(token) else row["volume"], row.get("oi"),
+        None, 0, "history",
+    )  # fmt: skip
+
+
+class Earlier:
+    """What a stream of bars shows of the time before it. That it cannot be had is logged once, and
+    ends nothing: bars that began before the program came say `first`."""
+
+    FILLED_MAX = (
+        20  # requests of one stream for single bars: with more instruments they would queue
+    )
+
+    def __init__(self, config: str | os.PathLike[str] | None, interval: str) -> None:
+        self._history = History(config)
+        self._interval = interval
+        self._left = self.FILLED_MAX if interval in NAMES else 0
+
+    def since(self, instruments: dict[str, int], begin_ns: int, end_ns: int) -> list[Bar]:
+        """Of these, name to token, in order of their ends."""
+        found: list[Bar] = []
+        for name, token in instruments.items():
+            found += self._try(name, token, begin_ns, end_ns)
+        return sorted(found, key=lambda bar: bar.end_ns)
+
+    def whole(self, bar: Bar, token: int) -> Bar:
+        """Kite's candle in place of a bar whose begin was missed, where it can be had."""
+        if bar.quality != "first" or not self._left:
+            return bar
+        self._left -= 1
+        return next(iter(self._try(bar.instrument, token, bar.start_ns, bar.end_ns)), bar)
+
+    def _try(self, name: str, token: int, begin_ns: int, end_ns: int) -> list[Bar]:
+        try:
+            return self._history.bars(name, token, self._interval, begin_ns, end_ns)
+        except KitefeedError as error:
+            if self._left:
+                log.warning("bars that began before this program came are not whole: %s", error)
+            self._left = 0
+            return []

@@ -1,0 +1,162 @@
+"""The bars of a feed, as they become final: a feed's ticks, its heartbeats and the clock, told to
+`Bars`."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Self
+
+from kitefeed.client.bar_history import Earlier
+from kitefeed.client.bars import Bar, Bars
+from kitefeed.client.reader import Reader, deadline_after
+from kitefeed.client.tick import Tick
+from kitefeed.protocol.clock import boot_ns, utc_ns
+from kitefeed.protocol.feed import Heartbeat
+
+if TYPE_CHECKING:
+    from kitefeed.client.feed import Feed
+    from kitefeed.client.feed_async import AsyncFeed
+
+LOOK_S = 1.0  # heartbeats come as often
+TICKS_PER_LOOK = 10_000  # so that bars become final while more comes than is read
+
+
+class _Stream:
+    """What both kinds share: all that does not wait."""
+
+    def __init__(
+        self, feed: Reader, bars: Bars, earlier: Earlier | None, since_ns: int | None
+    ) -> None:
+        self._reader = feed
+        self._bars = bars
+        self._earlier = earlier
+        self._since_ns = since_ns
+        self._began_ns = utc_ns()
+        self._tokens = {name: tick.instrument_token for name, tick in feed.snapshot().items()}
+        self._made: deque[Bar] = deque()
+        self._heartbeat: Heartbeat | None = None
+        self._looked_ns = utc_ns()
+        self._taken = 0
+
+    def _before(self) -> list[Bar]:
+        """The bars from `since` on that were over when this began. Waits for who has them."""
+        since_ns, self._since_ns = self._since_ns, None
+        if since_ns is None or self._earlier is None:
+            return []
+        return self._earlier.since(self._tokens, since_ns, self._began_ns)
+
+    def _whole(self, bar: Bar) -> Bar:
+        """Waits for who has what this bar lacks, if it does."""
+        if bar.quality != "first" or self._earlier is None:
+            return bar
+        return self._earlier.whole(bar, self._tokens[bar.instrument])
+
+    @property
+    def late(self) -> int:
+        """Ticks that came after their bar was final."""
+        return self._bars.late
+
+    def under_way(self) -> list[Bar]:
+        """The bar of each instrument that is not final yet, as it is now."""
+        return list(self._bars.under_way())
+
+    def _take(self, tick: Tick) -> None:
+        now_ns = utc_ns()
+        self._tokens.setdefault(tick.instrument, tick.instrument_token)
+        if (correction := self._bars.take(tick, now_ns)) is not None:
+            self._made.append(correction)
+        self._taken += 1
+        if self._taken >= TICKS_PER_LOOK:  # by the time of the ticks: more of that time may wait
+            self._look(min(now_ns, tick.t_rx_ns))
+
+    def _look(self, now_ns: int) -> None:
+        self._taken = 0
+        self._made.extend(self._bars.final(now_ns))
+
+    def _hear(self, heartbeat: Heartbeat | None) -> None:
+        """Notes what the daemon itself lost since the last look."""
+        now_ns = utc_ns()
+        if heartbeat is not None and heartbeat is not self._heartbeat:
+            for each in heartbeat.shards:
+                if not each.is_alive:
+                    begin_ns = min(self._looked_ns, now_ns - max(0, each.frame_age_ns))
+                    self._bars.lost(each.shard, begin_ns, now_ns)
+                elif 0 <= each.loss_age_ns <= now_ns - self._looked_ns:
+                    self._bars.lost(each.shard, self._looked_ns, now_ns - each.loss_age_ns)
+            self._heartbeat, self._looked_ns = heartbeat, now_ns
+
+    def _begin(self) -> float | None:
+        return None if self._made else 0.0
+
+    def _after(self, tick: Tick | None, deadline_ns: int | None) -> float | None:
+        """Takes the tick in. Returns how long to wait for the next: 0 while more may be there; None
+        when there is a bar, or no time left."""
+        if tick is not None:
+            self._take(tick)
+            return self._begin()
+        self._hear(self._reader.heartbeat)
+        now_ns = utc_ns()
+        self._look(now_ns)
+        left_s = LOOK_S if deadline_ns is None else (deadline_ns - boot_ns()) / 1e9
+        if self._made or self._reader.is_closed or left_s <= 0:
+            return None
+        due_ns = self._bars.due_ns
+        return min(LOOK_S, left_s, LOOK_S if due_ns is None else max(0.0, (due_ns - now_ns) / 1e9))
+
+
+class BarStream(_Stream, Iterator[Bar]):
+    """Iterates the final bars of a Feed, whose ticks it takes. Ends when the feed is closed."""
+
+    def __init__(
+        self, feed: "Feed", bars: Bars, earlier: Earlier | None, since_ns: int | None
+    ) -> None:
+        super().__init__(feed, bars, earlier, since_ns)
+        self._feed = feed
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Bar:
+        while (bar := self.next()) is None:
+            if self._feed.is_closed:
+                raise StopIteration
+        return bar
+
+    def next(self, timeout_s: float | None = None) -> Bar | None:
+        """The next final bar; None when none became final in `timeout_s`, or after `close()`."""
+        deadline_ns = deadline_after(timeout_s)
+        if self._since_ns is not None:
+            self._made.extend(self._before())
+        wait_s = self._begin()
+        while wait_s is not None:
+            wait_s = self._after(self._feed.next(wait_s), deadline_ns)
+        return self._whole(self._made.popleft()) if self._made else None
+
+
+class AsyncBarStream(_Stream, AsyncIterator[Bar]):
+    """Iterates the final bars of an AsyncFeed, whose ticks it takes. Ends when it is closed."""
+
+    def __init__(
+        self, feed: "AsyncFeed", bars: Bars, earlier: Earlier | None, since_ns: int | None
+    ) -> None:
+        super().__init__(feed, bars, earlier, since_ns)
+        self._feed = feed
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Bar:
+        while (bar := await self.next()) is None:
+            if self._feed.is_closed:
+                raise StopAsyncIteration
+        return bar
+
+    async def next(self, timeout_s: float | None = None) -> Bar | None:
+        """The next final bar; None when none became final in `timeout_s`, or after `close()`."""
+        deadline_ns = deadline_after(timeout_s)
+        if self._since_ns is not None:
+            self._made.extend(await asyncio.to_thread(self._before))
+        wait_s = self._begin()
+        while wait_s is not None:
+            wait_s = self._after(await self._feed.next(wait_s), deadline_ns)
+        return await asyncio.to_thread(self._whole, self._made.popleft()) if self._made else None
