@@ -1,4 +1,5 @@
-"""Bars of the time before a program came: Kite's own candles, with the session that all share."""
+"""Bars of the time before a program came: of the recording, or Kite's own candles, with the session
+that all share."""
 
 import logging
 import os
@@ -21,6 +22,7 @@ NAMES = {
 }  # fmt: skip
 REQUEST_S_MAX = 7
 EVERY_NS = 350_000_000
+READ_MAX = 64_000_000  # bytes of a recording: some ten seconds
 
 
 class History:
@@ -74,37 +76,65 @@ def _bar(instrument: str, token: int, interval: str, row: dict[str, Any]) -> Bar
 
 
 class Earlier:
-    """What a stream of bars shows of the time before it. That it cannot be had is logged once, and
-    ends nothing: bars that began before the program came say `first`."""
+    """What a stream of bars shows of the time before it: of the day's recording, if there is one
+    that is read in a moment, else Kite's candles. That neither can be had is logged once, and ends
+    nothing: bars that began before the program came say `first`."""
 
-    FILLED_MAX = (
-        20  # requests of one stream for single bars: with more instruments they would queue
-    )
+    FILLED_MAX = 20  # requests of one stream for single bars: more would hold up the others
 
     def __init__(self, config: str | os.PathLike[str] | None, interval: str) -> None:
         self._history = History(config)
+        self._config = config
         self._interval = interval
-        self._left = self.FILLED_MAX if interval in NAMES else 0
+        self._left = self.FILLED_MAX
+        self._is_told = False
 
     def since(self, instruments: dict[str, int], begin_ns: int, end_ns: int) -> list[Bar]:
         """Of these, name to token, in order of their ends."""
         found: list[Bar] = []
         for name, token in instruments.items():
-            found += self._try(name, token, begin_ns, end_ns)
+            found += self._bars(name, token, begin_ns, end_ns)
         return sorted(found, key=lambda bar: bar.end_ns)
 
     def whole(self, bar: Bar, token: int) -> Bar:
-        """Kite's candle in place of a bar whose begin was missed, where it can be had."""
+        """The same bar whole, in place of one whose begin was missed, where it can be had."""
         if bar.quality != "first" or not self._left:
             return bar
         self._left -= 1
-        return next(iter(self._try(bar.instrument, token, bar.start_ns, bar.end_ns)), bar)
+        return next(iter(self._bars(bar.instrument, token, bar.start_ns, bar.end_ns)), bar)
 
-    def _try(self, name: str, token: int, begin_ns: int, end_ns: int) -> list[Bar]:
+    def _bars(self, name: str, token: int, begin_ns: int, end_ns: int) -> list[Bar]:
+        recorded = self._recorded(name, begin_ns, end_ns)
+        found = {bar.start_ns: bar for bar in recorded if bar.quality == "complete"}
+        if not recorded or len(found) < len(recorded) or recorded[0].start_ns > begin_ns:
+            kites = self._kites(name, token, begin_ns, end_ns)
+            found = {bar.start_ns: bar for bar in kites} | found
+        return [found[start_ns] for start_ns in sorted(found)]
+
+    def _recorded(self, name: str, begin_ns: int, end_ns: int) -> list[Bar]:
+        from kitefeed.client.recording import Recording  # most programs never need it
+
+        begin, end = (datetime.fromtimestamp(ns / NS_PER_S, IST) for ns in (begin_ns, end_ns))
+        if begin.date() != end.date():
+            return []
+        try:
+            recording = Recording(
+                begin.date(), name, config=self._config, since=f"{begin:%H:%M:%S}"
+            )
+            if recording.size > READ_MAX:
+                return []
+            return [
+                bar for bar in recording.bars(self._interval)
+                if begin_ns <= bar.start_ns and bar.end_ns <= end_ns
+            ]  # fmt: skip
+        except (KitefeedError, OSError):  # there is none
+            return []
+
+    def _kites(self, name: str, token: int, begin_ns: int, end_ns: int) -> list[Bar]:
         try:
             return self._history.bars(name, token, self._interval, begin_ns, end_ns)
         except KitefeedError as error:
-            if self._left:
+            if not self._is_told:
                 log.warning("bars that began before this program came are not whole: %s", error)
-            self._left = 0
+            self._is_told, self._left = True, 0
             return []

@@ -145,13 +145,13 @@ class _Series:
 
 
 class _Lost(NamedTuple):
-    shard: int
+    shard: int | None
     begin_ns: int
     end_ns: int
 
     def touches(self, bar: _Growing) -> bool:
         is_then = self.begin_ns < bar.end_ns and self.end_ns >= bar.start_ns
-        return is_then and self.shard == bar.shard
+        return is_then and self.shard in (None, bar.shard)
 
 
 class Bars:
@@ -202,8 +202,8 @@ class Bars:
             return structs.replace(self._made(tick.instrument, bar), is_correction=True)
         return None
 
-    def lost(self, shard: int, begin_ns: int, end_ns: int) -> None:
-        """Ticks of that time may be missing, of any instrument of this shard."""
+    def lost(self, shard: int | None, begin_ns: int, end_ns: int) -> None:
+        """Ticks of that time may be missing, of any instrument of this shard; None: of any."""
         last = self._gaps[-1] if self._gaps else None
         if last is not None and last.shard == shard and last.end_ns >= begin_ns:
             begin_ns = min(last.begin_ns, begin_ns)

@@ -13,7 +13,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from kitefeed.client.bars import WAIT_S, Bar, Bars
 from kitefeed.client.player import STILL_NS, Player
+from kitefeed.client.recorded_bars import recorded_bars
 from kitefeed.client.segments import Segment, day_segments
 from kitefeed.client.tick import IST, Tick
 from kitefeed.client.wants import Asked, Wants, flat
@@ -72,6 +74,14 @@ class Recording:
                 if record.t_ns >= self.since_ns:
                     yield tick
 
+    def bars(self, interval: str = "1m", *, wait_s: float = WAIT_S) -> Iterator[Bar]:
+        """The bars of these ticks, each when it was final: `Feed.bars` of that day. The last one
+        says `gap` where the recording ends in it."""
+        player = Player(self._wanted, self._prefixes)
+        bars = Bars(interval, wait_s=wait_s)
+        made = recorded_bars(self._records(), self.gaps, player, bars)
+        return (bar for bar in made if bar.end_ns > self.since_ns)
+
     def frames(self) -> Iterator[tuple[int, bytes]]:
         """The feed frames as they came, of all instruments: when each was written down (UTC ns),
         and its bytes (docs/wire-format.md)."""
@@ -101,6 +111,11 @@ class Recording:
         return sorted(found.values(), key=lambda gap: (gap.from_ns, gap.to_ns))
 
     @property
+    def size(self) -> int:
+        """Bytes of the files that are read for it."""
+        return sum(each.path.stat().st_size for each in self._read_segments())
+
+    @property
     def damage(self) -> list[str]:
         """What cannot be read: file, place, and why; empty when all can be."""
         return [text for segment in self._segments for text in segment.damage()]
@@ -109,14 +124,16 @@ class Recording:
 
     def _records(self) -> Iterator[r.Record]:
         """From the beginning of the segment that holds `since`: judging needs what was before."""
+        for segment in self._read_segments():
+            for record in segment.records():
+                if record.t_ns >= self.until_ns:
+                    return
+                yield record
+
+    def _read_segments(self) -> list[Segment]:
         starts = [s.started_ns for s in self._segments if s.started_ns <= self.since_ns]
         first_ns = max(starts, default=0)
-        for segment in self._segments:
-            if first_ns <= segment.started_ns < self.until_ns:
-                for record in segment.records():
-                    if record.t_ns >= self.until_ns:
-                        return
-                    yield record
+        return [s for s in self._segments if first_ns <= s.started_ns < self.until_ns]
 
     def _described(self) -> dict[str, Described]:
         return {each.key: each for segment in self._segments for each in segment.instruments()}

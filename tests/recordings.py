@@ -34,12 +34,13 @@ class Writes:
         self.gen, self.epoch, self.source = gen, epoch, source
         self.seqs: dict[bytes, int] = {}
         self.values: dict[bytes, tuple[int, bytes, int]] = {}
+        self.exchange_s = NINE_FIFTEEN // S  # the timestamp of its ticks
         self._requests = 0
 
     def body(self, token: int, price: int, volume: int = 100) -> TickBody:
         return TickBody(
             token, FULL, 100, price, 1, price, volume, 10, 20, price, price + 5, price - 5, price,
-            NINE_FIFTEEN // S, 0, 0, 0, NINE_FIFTEEN // S, DEPTH,
+            NINE_FIFTEEN // S, 0, 0, 0, self.exchange_s, DEPTH,
         )  # fmt: skip
 
     def chunk(

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from itertools import pairwise
 
 import pytest
@@ -14,6 +15,8 @@ from kitefeed.client.bar_history import History
 from kitefeed.client.bars import Bar, Bars
 from kitefeed.client.feed import Feed
 from kitefeed.client.feed_async import AsyncFeed
+from kitefeed.client.recording import Recording
+from kitefeed.client.tick import IST
 from kitefeed.protocol.clock import utc_ns
 from kitefeed.protocol.errors import BadInput
 from tests.integration.rig import Rig
@@ -180,3 +183,29 @@ def test_the_command_prints_the_bars_of_today(rig: Rig) -> None:
     assert "₹" in done.stdout
     assert rig.kitefeed("bars", INFY, "--interval", "1w").returncode == 65
     assert rig.kitefeed("bars", "NSE:*").returncode == 65
+
+
+def test_bars_of_before_come_from_the_recording_where_there_is_one() -> None:
+    with Rig(tables='[record]\ndir = "recordings"\n') as rig:
+        rig.start()
+
+        def recorded() -> list[Bar]:
+            try:
+                today = datetime.now(IST).date()
+                return list(Recording(today, INFY, config=rig.config).bars("2s"))
+            except BadInput:
+                return []
+
+        eventually(lambda: sum(bar.quality == "complete" for bar in recorded()) >= 3, 60)
+        begin = recorded()[1].start
+        with rig.feed(INFY) as feed:
+            stream = feed.bars("2s", since=begin, wait_s=3)
+            came_ns = utc_ns()
+            made = []
+            while not made or made[-1].start_ns < came_ns + 2 * 10**9:
+                bar = stream.next(20)
+                assert bar is not None
+                made.append(bar)
+    assert made[0].start == begin
+    assert {bar.quality for bar in made} == {"complete"}
+    assert all(a.end_ns == b.start_ns for a, b in pairwise(made))
