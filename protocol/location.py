@@ -21,6 +21,7 @@ SECRET_FILE_VARIABLE = "KITEFEED_API_SECRET_FILE"
 SECRET_FILE_BYTES_MAX = 1_024
 CONFIG_NAME = "kitefeed.toml"
 HOME_NAME = ".kitefeed"
+LIST_NAME = "instruments.sqlite"  # the day's instruments, in `state_dir`
 
 
 def home() -> Path:

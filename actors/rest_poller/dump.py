@@ -16,9 +16,9 @@ import msgspec
 from urllib3.exceptions import HTTPError
 
 from kitefeed.actors.runtime import instruments_db
-from kitefeed.actors.runtime.instruments_db import ListDamaged
 from kitefeed.actors.runtime.kite_rest import KiteHttp, describe
 from kitefeed.protocol.exits import Exit
+from kitefeed.protocol.instrument_list import ListDamaged
 from kitefeed.protocol.kite.instruments import Loss, parse_dump
 
 TIMEOUT_S = 30

@@ -22,13 +22,14 @@ from kitefeed.actors.runtime.bus import Bus
 from kitefeed.actors.runtime.config import Settings
 from kitefeed.actors.runtime.driver import Driver
 from kitefeed.actors.runtime.hello import hello_of
-from kitefeed.actors.runtime.instruments_db import InstrumentsDb, ListDamaged, offered_path
+from kitefeed.actors.runtime.instruments_db import offered_path
 from kitefeed.actors.runtime.kite_rest import KiteRest, RestError
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.actors.runtime.secrets import redact
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import utc_ns
 from kitefeed.protocol.feed import IngestBatch, encode
+from kitefeed.protocol.instrument_list import InstrumentsDb, ListDamaged
 from kitefeed.protocol.sockets import Wire, connect_ingest
 from kitefeed.protocol.topology import Role
 

@@ -301,7 +301,7 @@ class Settings(msgspec.Struct, frozen=True):
     @property
     def instruments_path(self) -> Path:
         """The instrument dump as an SQLite file, written by the poller, read by everybody."""
-        return self.state_dir / "instruments.sqlite"
+        return self.state_dir / location.LIST_NAME
 
     @property
     def calendar_path(self) -> Path | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from kitefeed.actors.runtime.instruments_db import COLUMNS, InstrumentsDb
+from kitefeed.protocol.instrument_list import COLUMNS, InstrumentsDb
 from kitefeed.protocol.kite.instruments import TOKEN_MAX
 
 WORDS_MAX = 8  # of a search

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from kitefeed.actors.policy.names import did_you_mean
-from kitefeed.actors.runtime.instruments_db import Facts, ListDamaged
 from kitefeed.actors.supervisor.subscriptions import NOT_LISTED, WAITING, Subscriptions
 from kitefeed.protocol import messages as m
+from kitefeed.protocol.instrument_list import Facts, ListDamaged
 from kitefeed.protocol.kite.instruments import Listed
 
 NEAR_MAX = 5  # unknown names that get near matches in one turn: each costs up to 50 ms of the loop

@@ -12,7 +12,7 @@ from kitefeed.actors.runtime import calendar_file, instrument_search, locks, pro
 from kitefeed.actors.runtime.descriptors import Room
 from kitefeed.actors.runtime.door import Door
 from kitefeed.actors.runtime.driver import Driver
-from kitefeed.actors.runtime.instruments_db import InstrumentsDb, offered_path
+from kitefeed.actors.runtime.instruments_db import offered_path
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.actors.runtime.pulse import to_next_s
 from kitefeed.actors.runtime.state_file import StateFile
@@ -38,6 +38,7 @@ from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.feed import DECODE_ERRORS
+from kitefeed.protocol.instrument_list import InstrumentsDb
 from kitefeed.protocol.sockets import GuardedWire, Peer, bus_socket, control_socket
 from kitefeed.protocol.topology import BUS, CONTROL, Role, socket_path
 from kitefeed.protocol.topology import Wire as WireRow

@@ -16,7 +16,7 @@ from kitefeed.protocol.errors import BadInput, KitefeedError, TryLater, Unavaila
 
 if TYPE_CHECKING:
     from kitefeed.actors.runtime.instrument_search import Found
-    from kitefeed.actors.runtime.instruments_db import InstrumentsDb
+    from kitefeed.protocol.instrument_list import InstrumentsDb
 
 LIMIT_DEFAULT = 20
 LIMIT_MAX = 1_000
@@ -91,7 +91,7 @@ def fetch(believe: bool) -> None:
 
 def _list() -> "InstrumentsDb":
     """The list in use. Raises, where there is none or a damaged one, what can be done about it."""
-    from kitefeed.actors.runtime.instruments_db import InstrumentsDb, ListDamaged
+    from kitefeed.protocol.instrument_list import InstrumentsDb, ListDamaged
 
     path = config.load().instruments_path
     db, problem = InstrumentsDb(path), f"There is no instrument list yet ({path})"

@@ -5,7 +5,6 @@ from datetime import date
 from kitefeed.actors.policy.market import to_ist
 from kitefeed.actors.runtime import locks
 from kitefeed.actors.runtime.config import Settings
-from kitefeed.actors.runtime.instruments_db import InstrumentsDb
 from kitefeed.cli.diagnosis.finding import Finding, of_error, ok, skipped, warning, wrong
 from kitefeed.client.feed import Feed
 from kitefeed.protocol import location
@@ -13,6 +12,7 @@ from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.errors import KitefeedError
 from kitefeed.protocol.exits import Exit
+from kitefeed.protocol.instrument_list import InstrumentsDb
 from kitefeed.protocol.topology import Role
 from kitefeed.services.notifier.record import record_of
 from kitefeed.services.table import alerted

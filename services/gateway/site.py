@@ -13,9 +13,9 @@ from aiohttp import web
 
 from kitefeed.actors.runtime import instrument_search
 from kitefeed.actors.runtime.instrument_search import Found
-from kitefeed.actors.runtime.instruments_db import InstrumentsDb
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.errors import BadInput, LoginNeeded, Unavailable
+from kitefeed.protocol.instrument_list import InstrumentsDb
 from kitefeed.protocol.secret import Secret
 from kitefeed.services.gateway.login import Logins
 

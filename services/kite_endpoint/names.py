@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kitefeed.actors.runtime.instrument_search import Found
-from kitefeed.actors.runtime.instruments_db import COLUMNS, InstrumentsDb
 from kitefeed.kite_server.market_data import zipped_dump
+from kitefeed.protocol.instrument_list import COLUMNS, InstrumentsDb
 from kitefeed.protocol.kite.instruments import Instrument
 from kitefeed.protocol.kite.text import InstrumentsMeta
 

@@ -7,10 +7,10 @@ import sys
 
 import kitefeed
 from kitefeed.actors.runtime.config import Settings
-from kitefeed.actors.runtime.instruments_db import InstrumentsDb, ListDamaged
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns, utc_ns
+from kitefeed.protocol.instrument_list import InstrumentsDb, ListDamaged
 from kitefeed.protocol.recording import Described
 from kitefeed.protocol.sockets import Wire, connect_feed, connect_reports, send_or_drop
 from kitefeed.protocol.topics import presence

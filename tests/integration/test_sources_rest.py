@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from kitefeed.actors.runtime.instruments_db import InstrumentsDb
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import Source
+from kitefeed.protocol.instrument_list import InstrumentsDb
 from kitefeed.protocol.kite.instruments import Listed
 from kitefeed.protocol.kite.ticks import TickBody
 from kitefeed.protocol.topology import Role

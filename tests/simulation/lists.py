@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kitefeed.actors.rest_poller.dump_schedule import DumpEnded
-from kitefeed.actors.runtime.instruments_db import Facts
+from kitefeed.protocol.instrument_list import Facts
 from kitefeed.protocol.kite.instruments import Listed, Loss
 from tests.simulation.exchange import LISTED
 

@@ -12,7 +12,8 @@ import pytest
 
 from kitefeed.actors.rest_poller import dump
 from kitefeed.actors.rest_poller.dump import BadTransfer, Fetched, fetch, main
-from kitefeed.actors.runtime.instruments_db import InstrumentsDb, offered_path
+from kitefeed.actors.runtime.instruments_db import offered_path
+from kitefeed.protocol.instrument_list import InstrumentsDb
 from kitefeed.protocol.kite.instruments import Listed
 
 ROWS = 20_007

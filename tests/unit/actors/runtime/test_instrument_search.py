@@ -5,7 +5,7 @@ import pytest
 
 from kitefeed.actors.runtime import instruments_db
 from kitefeed.actors.runtime.instrument_search import find, near
-from kitefeed.actors.runtime.instruments_db import InstrumentsDb
+from kitefeed.protocol.instrument_list import InstrumentsDb
 from kitefeed.protocol.kite.instruments import Instrument
 
 MONTHS = (("2026-12-29", "26DEC"), ("2026-11-24", "26NOV"), ("2027-01-26", "27JAN"))

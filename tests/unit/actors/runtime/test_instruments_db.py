@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from kitefeed.actors.runtime import instruments_db
-from kitefeed.actors.runtime.instruments_db import InstrumentsDb, ListDamaged, losses
+from kitefeed.actors.runtime.instruments_db import losses
+from kitefeed.protocol.instrument_list import InstrumentsDb, ListDamaged
 from kitefeed.protocol.kite.instruments import Instrument, Listed, Loss
 
 DAY = "2026-11-23"

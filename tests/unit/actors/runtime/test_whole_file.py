@@ -13,6 +13,7 @@ from kitefeed.actors.runtime import instruments_db, session_file
 from kitefeed.actors.runtime.secrets import Secret
 from kitefeed.actors.runtime.session_file import Session
 from kitefeed.actors.runtime.whole_file import clear_leftovers, write_atomically
+from kitefeed.protocol.instrument_list import InstrumentsDb
 from kitefeed.protocol.kite.instruments import Instrument
 from tests.crash import killed_at_every_byte, killed_at_every_step
 
@@ -76,7 +77,7 @@ def test_a_dump_killed_at_any_byte_leaves_the_old_list(tmp_path: Path) -> None:
     for _ in killed_at_every_byte(
         lambda: instruments_db.write(path, rows, "2026-11-24"), stride=1_024
     ):
-        facts = instruments_db.InstrumentsDb(path).facts()
+        facts = InstrumentsDb(path).facts()
         assert facts is not None
         assert facts.day_ist == "2026-11-23"
         assert len(os.listdir(tmp_path)) == 2  # of several deaths, the leftover of the last

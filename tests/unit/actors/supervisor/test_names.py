@@ -2,10 +2,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from kitefeed.actors.runtime.instruments_db import Facts, ListDamaged
 from kitefeed.actors.supervisor.names import LACKING_NAMED_MAX, NEAR_MAX, Names
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.protocol import messages as m
+from kitefeed.protocol.instrument_list import Facts, ListDamaged
 from kitefeed.protocol.kite.instruments import Listed
 
 DAY = "2026-11-24"
