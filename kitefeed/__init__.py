@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kitefeed.client.gaps import Gap, GapReason
     from kitefeed.client.kite_dict import to_dict
     from kitefeed.client.kite_ticker import KiteTicker
+    from kitefeed.client.options import AtTheMoney, atm, expiries, strikes
     from kitefeed.client.order import Order
     from kitefeed.client.recording import Recording
     from kitefeed.client.several import wait, wait_async
@@ -44,6 +45,7 @@ __all__ = [
     "Answer",
     "AsyncBarStream",
     "AsyncFeed",
+    "AtTheMoney",
     "BadInput",
     "Bar",
     "BarStream",
@@ -68,7 +70,10 @@ __all__ = [
     "TryLater",
     "Unavailable",
     "__version__",
+    "atm",
+    "expiries",
     "kite",
+    "strikes",
     "to_dict",
     "wait",
     "wait_async",
@@ -84,6 +89,7 @@ _PLACES = {
     "to_dict": "kitefeed.client.kite_dict",
     **dict.fromkeys(("wait", "wait_async"), "kitefeed.client.several"),
     "KiteTicker": "kitefeed.client.kite_ticker",
+    **dict.fromkeys(("AtTheMoney", "atm", "expiries", "strikes"), "kitefeed.client.options"),
     "Order": "kitefeed.client.order",
     "Recording": "kitefeed.client.recording",
     **dict.fromkeys(("Depth", "Level", "Ohlc", "Staleness", "Tick"), "kitefeed.client.tick"),

@@ -23,6 +23,17 @@ VERSION = 2  # SQLite's user_version; a file of another one is fetched anew
 COLUMNS = "token, key, exchange, symbol, name, expiry, strike, kind, segment, lot_size, tick_size"
 KEYS_PER_QUERY = 500  # below SQLite's limit of variables
 
+# What the market calls them; their spaces apart (NIFTY50, INDIAVIX) they are found anyway.
+ALIASES = {
+    "NIFTY": "NSE:NIFTY 50",
+    "BANKNIFTY": "NSE:NIFTY BANK",
+    "FINNIFTY": "NSE:NIFTY FIN SERVICE",
+    "MIDCPNIFTY": "NSE:NIFTY MID SELECT",
+    "NIFTYNXT50": "NSE:NIFTY NEXT 50",
+    "VIX": "NSE:INDIA VIX",
+    "SENSEX30": "BSE:SENSEX",
+}
+
 
 class ListDamaged(Unavailable):
     """The file is there and cannot be trusted, or not be read."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from kitefeed.protocol.instrument_list import COLUMNS, InstrumentsDb
+from kitefeed.protocol.instrument_list import ALIASES, COLUMNS, InstrumentsDb
 from kitefeed.protocol.kite.instruments import TOKEN_MAX
 
 WORDS_MAX = 8  # of a search
@@ -15,16 +15,6 @@ LIKENESS_BELOW_BEST_MAX = 0.15  # what is so much less likely than the best is n
 NOT_TYPED_TO_THE_END = 0.2  # what is more likely meant: one is the beginning of the other
 CANDIDATES_MAX = 50
 NAMED = 0.9  # the likeness of a share whose name begins so
-# What the market calls them; their spaces apart (NIFTY50, INDIAVIX) they are found anyway.
-ALIASES = {
-    "NIFTY": "NSE:NIFTY 50",
-    "BANKNIFTY": "NSE:NIFTY BANK",
-    "FINNIFTY": "NSE:NIFTY FIN SERVICE",
-    "MIDCPNIFTY": "NSE:NIFTY MID SELECT",
-    "NIFTYNXT50": "NSE:NIFTY NEXT 50",
-    "VIX": "NSE:INDIA VIX",
-    "SENSEX30": "BSE:SENSEX",
-}
 _EXCHANGES = ("NSE", "BSE", "NFO", "BFO", "MCX", "CDS", "BCD", "NCO")  # as most people mean them
 _MONTHS = {
     "JAN": 1, "FEB": 2, "MAR": 3, "APR": 4, "MAY": 5, "JUN": 6,
