@@ -23,6 +23,7 @@ from kitefeed.client import forked
 from kitefeed.client.bar_history import Earlier
 from kitefeed.client.bars import Bars, moment_ns
 from kitefeed.client.callbacks import Call, Callbacks, OnGap, OnNotice, OnOrder, OnStatus
+from kitefeed.client.frames import Snapshot
 from kitefeed.client.nats_endpoint import linked
 from kitefeed.client.reports import Reporter
 from kitefeed.client.status import Status
@@ -165,11 +166,11 @@ class Reader:
             self._drain()
             return self._view.values.get(instrument)
 
-    def snapshot(self) -> dict[str, Tick]:
-        """The latest tick of every instrument."""
+    def snapshot(self) -> Snapshot:
+        """The latest tick of every instrument: a dict, with `to_pandas()` and `to_polars()`."""
         with self._lock:
             self._drain()
-            return dict(self._view.values)
+            return Snapshot(self._view.values)
 
     def values(self) -> list[Tick]:
         """The latest ticks, one of each instrument."""

@@ -12,8 +12,10 @@ import datetime
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kitefeed.client.bars import WAIT_S, Bar, Bars
+from kitefeed.client import frames
 from kitefeed.client.player import STILL_NS, Player
 from kitefeed.client.recorded_bars import recorded_bars
 from kitefeed.client.segments import Segment, day_segments
@@ -23,6 +25,10 @@ from kitefeed.protocol import location
 from kitefeed.protocol import recording as r
 from kitefeed.protocol.errors import BadInput, ConfigError
 from kitefeed.protocol.recording import Described, Gap, Type
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
 
 MISSING_NS = 5_000_000_000  # the hours of a recording follow each other without a pause
 
@@ -63,6 +69,13 @@ class Recording:
             raise BadInput(_nothing(self.dir, self.date))
         self._wanted, self._prefixes = self._resolved()
 
+    @classmethod
+    def of_segment(cls, path: Path) -> "Recording":
+        """One file of a recording alone."""
+        made = cls(path.parent.name, dir=path.parent.parent)
+        made._segments = [each for each in made._segments if each.path == path]
+        return made
+
     # --- what is in it ------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Tick]:
@@ -81,6 +94,15 @@ class Recording:
         bars = Bars(interval, wait_s=wait_s)
         made = recorded_bars(self._records(), self.gaps, player, bars)
         return (bar for bar in made if bar.end_ns > self.since_ns)
+    def to_pandas(self, *, exact: bool = False) -> "pandas.DataFrame":
+        """A row for each tick: prices in rupees, or with `exact` whole numbers and their divisor.
+        60 columns of 8 bytes: choose instruments, or a part of the day. Raises ImportError without
+        pandas."""
+        return frames.to_pandas(self, exact=exact)
+
+    def to_polars(self, *, exact: bool = False) -> "polars.DataFrame":
+        """As `to_pandas`, for polars."""
+        return frames.to_polars(self, exact=exact)
 
     def frames(self) -> Iterator[tuple[int, bytes]]:
         """The feed frames as they came, of all instruments: when each was written down (UTC ns),
@@ -120,6 +142,12 @@ class Recording:
         """What cannot be read: file, place, and why; empty when all can be."""
         return [text for segment in self._segments for text in segment.damage()]
 
+    @property
+    def progress(self) -> float:
+        """How much of it was read by who iterates now, from 0 to 1."""
+        total = sum(segment.bytes for segment in self._segments)
+        return sum(segment.read_bytes for segment in self._segments) / total if total else 1.0
+
     # --- reading ------------------------------------------------------------------------------
 
     def _records(self) -> Iterator[r.Record]:
@@ -152,7 +180,7 @@ class Recording:
         if missing:
             raise BadInput(
                 f"{', '.join(missing)}: nothing is recorded of it on {self.date}; "
-                "`kitefeed recordings` shows what is"
+                f"`kitefeed verify {self.date}` shows what is"
             )
         return frozenset(wants.instruments), wants.prefixes
 

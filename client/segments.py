@@ -27,6 +27,8 @@ class Segment:
         self.problem = ""  # why nothing of it can be read
         self.header = Header(r.VERSION, path.parent.name, 0, "")
         self.started_ns = self.last_ns = 0
+        self.bytes = 0  # of it
+        self.read_bytes = 0  # of them, by whoever reads its records now
         with self._opened() as data:
             self._look(data)
 
@@ -67,6 +69,7 @@ class Segment:
                     yield b""
                     return
                 with data:
+                    self.bytes = len(data)
                     yield data
         except OSError as error:
             self.problem = error.strerror or str(error)
@@ -82,6 +85,7 @@ class Segment:
         """Those that can be read, and a gap in the place of what cannot."""
         last_ns, damaged = self.started_ns, ""
         for block in self.blocks():
+            self.read_bytes = block.end
             if isinstance(block, Damage):
                 damaged = block.why
                 continue

@@ -246,10 +246,12 @@ class Alerts(_Table, frozen=True):
 
 
 class Record(_Table, frozen=True):
-    """Writing the feed down. dir: where, nowhere when empty. keep_days: 0 keeps all."""
+    """Writing the feed down. dir: where, nowhere when empty. keep_days: 0 keeps all. parquet: each
+    hour becomes Parquet, too, where the packages for it are."""
 
     dir: str = ""
     keep_days: Annotated[int, Meta(ge=0, le=36_500)] = 30
+    parquet: bool = True
 
 
 class Config(_Table, frozen=True):

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import secrets
 import sys
+from pathlib import Path
 
 import kitefeed
 from kitefeed.actors.runtime.config import Settings
@@ -18,6 +19,7 @@ from kitefeed.protocol.topology import CHUNKS_QUEUED_MAX, CONTROL, FEED, endpoin
 from kitefeed.services import life
 from kitefeed.services.recorder import shelf
 from kitefeed.services.recorder.machine import Ask, Command, Previous, Recorder, subscriptions
+from kitefeed.services.recorder.promotion import Promotion, is_possible
 from kitefeed.services.recorder.writer import FREE_MB_MIN, Writer
 
 NAME = "recorder"
@@ -36,7 +38,7 @@ async def live(runtime: Runtime) -> None:
     shell = await Shell.made(runtime.settings)
     log.info("ready, records to %s", runtime.settings.record_path)
     try:
-        async with life.chores(shell.look()):
+        async with life.chores(shell.look(), shell.promote()):
             await runtime.stopped.wait()
     finally:
         await shell.close()
@@ -55,10 +57,13 @@ class Shell:
             previous = await asyncio.to_thread(shelf.recover, directory)
         except OSError as error:
             log.warning("what was recorded before cannot be looked at: %s", error)
-        return cls(settings, Writer(directory, settings.config.record.keep_days, log), previous)
+        return cls(settings, directory, previous)
 
-    def __init__(self, settings: Settings, writer: Writer, previous: Previous | None) -> None:
-        self._writer = writer
+    def __init__(self, settings: Settings, directory: Path, previous: Previous | None) -> None:
+        record = settings.config.record
+        self._promotion = Promotion(directory, log) if record.parquet else None
+        on_sealed = self._promotion.add if self._promotion else lambda path: None
+        self._writer = writer = Writer(directory, record.keep_days, log, on_sealed)
         self._list = InstrumentsDb(settings.instruments_path)
         seed = secrets.token_hex(6)
         self._machine = Recorder(seed, kitefeed.__version__, self._described, previous)
@@ -82,6 +87,14 @@ class Shell:
             self._machine.trouble = self._writer.trouble
             self._perform(self._machine.turn(boot_ns(), utc_ns()))
             self._maybe_report()
+
+    async def promote(self) -> None:
+        if self._promotion is None:
+            return
+        if not is_possible():
+            log.info("no Parquet is made of it: that needs `pip install 'kitefeed[record]'`")
+            return
+        await self._promotion.work()
 
     async def close(self) -> None:
         """Writes what is there, unless the disk takes too long."""

@@ -11,6 +11,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from kitefeed.protocol import recording as r
+from kitefeed.protocol.feed import DECODE_ERRORS
 from kitefeed.protocol.recording import Block, End, Kind
 from kitefeed.services.recorder.machine import Previous
 
@@ -49,6 +50,13 @@ def recover(directory: Path) -> Previous | None:
         if found is not None and (previous is None or found.last_ns >= previous.last_ns):
             previous = found
     return previous
+
+
+def is_sealed(path: Path) -> bool:
+    try:
+        return _sealed_end(path) is not None
+    except (OSError, r.BadRecording, *DECODE_ERRORS):
+        return False
 
 
 def _sealed_end(path: Path) -> Previous | None:

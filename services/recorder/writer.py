@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 from kitefeed.protocol import recording as r
@@ -26,18 +27,26 @@ MB = 1_048_576
 
 
 class Writer:
-    """directory: of all recordings. keep_days: see `shelf.forget`.
+    """directory: of all recordings. keep_days: see `shelf.forget`. on_sealed: is called, in the
+    thread, with each segment that is whole.
 
     trouble: why nothing can be written now, empty when it can be. backlog_bytes: what waits.
     """
 
-    def __init__(self, directory: Path, keep_days: int, log: logging.Logger) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        keep_days: int,
+        log: logging.Logger,
+        on_sealed: Callable[[Path], None] = lambda path: None,
+    ) -> None:
         self.trouble = ""
         self.backlog_bytes = 0
         self.written_bytes = 0
         self._directory = directory
         self._keep_days = keep_days
         self._log = log
+        self._on_sealed = on_sealed
         self._codec = r.best_codec()
         self._waiting: deque[Command] = deque()
         self._changed = threading.Condition()
@@ -195,6 +204,7 @@ class Writer:
         is_synced = self._maybe_sync()
         if self._file is not None:
             os.close(self._file)
+            self._on_sealed(self._path)
         self._file, self._is_unsynced = None, False
         return is_synced
 

@@ -1,12 +1,16 @@
 """The recorder as a process, beside a real broadcaster at full rate: what it loses, and that it
 says so."""
 
+import os
 import random
 import resource
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
+import polars
 import pytest
 
 from kitefeed.protocol import recording as r
@@ -206,3 +210,45 @@ def test_old_days_go_and_what_is_not_ours_stays() -> None:
         assert all((scene.directory / name).exists() for name in kept)
         assert not any((scene.directory / name).exists() for name in gone)
         assert not (scene.directory / "2020-01-03").exists()
+
+
+def test_an_hour_that_is_over_becomes_parquet_and_a_day_is_exported(scene: Scene) -> None:
+    process = scene.record()
+    eventually(lambda: scene.recorded_bytes() > 200_000, 30)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0
+    (segment,) = scene.files()
+    ticks = len(list(scene.recording()))
+    process = scene.record()  # makes Parquet of what its predecessor left
+    made = scene.directory / "parquet"
+    eventually(lambda: list(made.glob("instruments/*/*.parquet")), 60)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0
+    (path,) = made.glob("ticks/*/segment=NSE/*.parquet")
+    assert path.stem == segment.stem
+    assert len(polars.read_parquet(path)) == ticks
+    assert not list(made.glob(".kitefeed-export.*"))
+    scene.stop()
+    recording = scene.recording()
+    out = scene.stage.directory / "out"
+    done = subprocess.run(
+        [sys.executable, "-m", "kitefeed.cli", "export", recording.date, "--to", str(out)],
+        env={**os.environ, "KITEFEED_CONFIG": str(scene.stage.config)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    total = len(polars.read_parquet(out / "ticks"))
+    assert total == len(list(recording))
+    assert done.stdout.startswith(f"{total:,} ticks, ")
+    assert recording.gaps[0].reason == "stopped"
+
+
+def test_recordings_are_read_while_they_are_written(scene: Scene) -> None:
+    process = scene.record()
+    eventually(lambda: scene.recorded_bytes() > 200_000, 30)
+    before = scene.recorded()
+    eventually(lambda: len(scene.recorded()) > len(before) + 100, 30)
+    assert scene.recorded()[: len(before)] == before
+    assert scene.recording().damage == []
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0

@@ -38,9 +38,12 @@ SHELLS = (
     "kitefeed.client.bar_stream",
     "kitefeed.client.callbacks",
     "kitefeed.client.chain",
+    "kitefeed.client.columns",  # it and `frames` import what not everybody has
+    "kitefeed.client.export",
     "kitefeed.client.feed",
     "kitefeed.client.feed_async",
     "kitefeed.client.forked",
+    "kitefeed.client.frames",
     "kitefeed.client.kite_subscriptions",
     "kitefeed.client.kite_ticker",
     "kitefeed.client.nats_endpoint",
@@ -60,8 +63,8 @@ SHELLS = (
 # What the rest may import: values, and what computes with them.
 VALUES = (
     "collections", "contextlib", "dataclasses", "datetime", "decimal", "difflib", "enum",
-    "functools", "hashlib", "itertools", "math", "numbers", "re", "struct", "tomllib", "typing",
-    "msgspec",
+    "functools", "hashlib", "itertools", "math", "numbers", "operator", "re", "struct", "tomllib",
+    "typing", "msgspec",
     "kitefeed.protocol.errors", "kitefeed.protocol.feed", "kitefeed.protocol.kite",
     "kitefeed.protocol.messages", "kitefeed.protocol.nats", "kitefeed.protocol.recording",
     "kitefeed.protocol.topics", "kitefeed.protocol.topology",
