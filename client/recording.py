@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kitefeed.client.bars import WAIT_S, Bar, Bars
 from kitefeed.client import frames
+from kitefeed.client.bars import WAIT_S, Bar, Bars
 from kitefeed.client.player import STILL_NS, Player
 from kitefeed.client.recorded_bars import recorded_bars
 from kitefeed.client.segments import Segment, day_segments
@@ -94,6 +94,7 @@ class Recording:
         bars = Bars(interval, wait_s=wait_s)
         made = recorded_bars(self._records(), self.gaps, player, bars)
         return (bar for bar in made if bar.end_ns > self.since_ns)
+
     def to_pandas(self, *, exact: bool = False) -> "pandas.DataFrame":
         """A row for each tick: prices in rupees, or with `exact` whole numbers and their divisor.
         60 columns of 8 bytes: choose instruments, or a part of the day. Raises ImportError without

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kitefeed.client.bars import Bar, Bars
     from kitefeed.client.feed import Feed, Status
     from kitefeed.client.feed_async import AsyncFeed
+    from kitefeed.client.frames import Snapshot
     from kitefeed.client.gaps import Gap, GapReason
     from kitefeed.client.kite_dict import to_dict
     from kitefeed.client.kite_ticker import KiteTicker
@@ -64,6 +65,7 @@ __all__ = [
     "Ohlc",
     "Order",
     "Recording",
+    "Snapshot",
     "Staleness",
     "Status",
     "Tick",
@@ -92,6 +94,7 @@ _PLACES = {
     **dict.fromkeys(("AtTheMoney", "atm", "expiries", "strikes"), "kitefeed.client.options"),
     "Order": "kitefeed.client.order",
     "Recording": "kitefeed.client.recording",
+    "Snapshot": "kitefeed.client.frames",
     **dict.fromkeys(("Depth", "Level", "Ohlc", "Staleness", "Tick"), "kitefeed.client.tick"),
     **dict.fromkeys(
         ("BadInput", "ConfigError", "KitefeedError", "LoginNeeded", "TryLater", "Unavailable"),
