@@ -56,10 +56,13 @@ class Fan(Generic[Socket]):
 
     def place(self, socket: Socket, modes: Mapping[int, int]) -> None:
         """From now on `socket` wants these tokens in these modes; none: it has left."""
+        before = self._group_of.get(socket, frozenset())
         self._leave(socket)
+        key = frozenset(modes.items())
+        for token, _ in key - before:  # it has not heard what others have
+            self._last.pop(token, None)
         if not modes:
             return
-        key = frozenset(modes.items())
         self._group_of[socket] = key
         if key not in self._groups:
             self._groups[key] = _Group(modes)

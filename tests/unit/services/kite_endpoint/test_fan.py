@@ -84,6 +84,22 @@ def test_one_who_left_is_sent_nothing() -> None:
     assert list(fan.frames([body(INFY, 500)])) == []
 
 
+@pytest.mark.parametrize("mode", [LTP, FULL])
+def test_what_a_socket_wants_newly_is_sent_to_it_though_it_says_the_same(mode: int) -> None:
+    fan: Fan[str] = Fan()
+    fan.place("a", {INFY: QUOTE, NIFTY: QUOTE})
+    same = [body(INFY, 500), body(NIFTY, 600)]
+    assert len(list(fan.frames(same))) == 1
+    fan.place("b", {INFY: mode})
+    assert "b" in {socket for sockets, _ in fan.frames(same) for socket in sockets}
+    assert list(fan.frames(same)) == []
+    for socket in ("a", "b"):
+        fan.place(socket, {})
+    fan.place("c", {INFY: mode})
+    ((sockets, _),) = fan.frames(same)
+    assert sockets == ["c"]
+
+
 def test_the_official_parser_reads_what_is_sent() -> None:
     rng = random.Random(7)
     ticker = KiteTicker("key", "token")
