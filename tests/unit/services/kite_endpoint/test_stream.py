@@ -3,7 +3,10 @@
 import asyncio
 from typing import Any
 
-from kitefeed.kite_server.connection import UNREAD_BYTES_MAX
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from kitefeed.kite_server.connection import UNREAD_BYTES_MAX, binary_message
 from kitefeed.services.kite_endpoint.stream import EndpointConnection, LastValues
 
 
@@ -79,3 +82,37 @@ def test_one_that_never_reads_is_cut_off_with_a_code_and_a_reason() -> None:
     assert transport.written == []
     assert socket.said == [(1008, b"too slow")]
     assert transport.is_aborted
+
+
+def test_one_that_never_reads_is_cut_off_and_the_others_get_everything() -> None:
+    """On real sockets."""
+    message, count = binary_message(bytes(100_000)), 2 * UNREAD_BYTES_MAX // 100_000
+    made: list[EndpointConnection] = []
+    ended = asyncio.Event()
+
+    async def handle(request: web.Request) -> web.WebSocketResponse:
+        ws = web.WebSocketResponse(autoclose=False, autoping=False, compress=False)
+        await ws.prepare(request)
+        values = LastValues(lambda _: None, lambda _: False)
+        connection = EndpointConnection("bot", ws, request.transport, values, lambda _: None)  # type: ignore[arg-type]
+        connection.is_open = True
+        made.append(connection)
+        await ws.receive()
+        ended.set()
+        return ws
+
+    async def story() -> None:
+        app = web.Application()
+        app.router.add_get("/", handle)
+        async with TestClient(TestServer(app)) as client:
+            deaf, hearing = [await client.ws_connect("/", max_msg_size=0) for _ in range(2)]
+            deaf._response.connection.transport.pause_reading()  # type: ignore[union-attr]
+            for _ in range(count):
+                for connection in made:
+                    await connection.pass_on(message)
+                assert len(await hearing.receive_bytes()) == 100_000
+            await asyncio.wait_for(ended.wait(), 5)
+            assert made[0]._transport.is_closing()
+            assert not made[1]._transport.is_closing()
+
+    asyncio.run(story())
