@@ -15,6 +15,7 @@ from kitefeed.protocol.topics import SUBSCRIPTION_BYTES_MAX
 from kitefeed.protocol.topology import Role
 
 VERSION = 1
+QUOTES_MAX = 500  # instruments in one request of Kite's
 LIST_MAX = 9_000  # three sockets of 3,000 instruments: the most that any list can mean
 
 ID_CHARS_MAX = 64
@@ -317,6 +318,25 @@ class Probed(Message, frozen=True):
     last_price: int = 0
 
 
+class FetchQuotes(Message, frozen=True):
+    """supervisor -> rest_poller: full quotes of these, for a program, if polling leaves a request
+    to spare within a moment. Answered once, by `Quoted`."""
+
+    request_id: int
+    fingerprint: str
+    tokens: tuple[int, ...]
+
+
+class Quoted(Message, frozen=True):
+    """quotes: a JSON object, Kite's own item by token, of those that Kite knows; as bytes, because
+    who passes it on has no need to read it. "rate": there was no request to spare."""
+
+    request_id: int
+    outcome: RestOutcome
+    detail: str = ""
+    quotes: bytes = b"{}"
+
+
 class ReadOrders(Message, frozen=True):
     """supervisor -> rest_poller: updates of orders may have been missed, so read Kite's order book
     and give it to the broadcaster. Tried until it is had; a later order replaces it. Said again
@@ -457,7 +477,7 @@ BusMessage = (
     | StartPolling | StopPolling | Polled | Probe | Probed | FetchInstruments | InstrumentsOffered
     | InstrumentsLacking | InstrumentsFetched | InstrumentsReady
     | Grant | Granted | Announce | ListenersWant | Welcome | Challenge | BeatAck | Leave
-    | DoubtSettled | ReadOrders | OrdersUnread | OrdersHealed
+    | DoubtSettled | ReadOrders | OrdersUnread | OrdersHealed | FetchQuotes | Quoted
 )  # fmt: skip
 
 # Who may say what to the supervisor; anything else is counted and dropped.
@@ -470,7 +490,7 @@ SPEAKS: dict[Role, tuple[type[Message], ...]] = {
     ),
     Role.REST_POLLER: (
         *_COMMON, Polled, Probed, Confirmed, InstrumentsOffered, InstrumentsFetched,
-        InstrumentsReady, OrdersUnread,
+        InstrumentsReady, OrdersUnread, Quoted,
     ),
     Role.BROADCASTER: (*_COMMON, Granted, ListenersWant, OrdersHealed),
 }  # fmt: skip
@@ -508,6 +528,13 @@ class NameTokens(Message, frozen=True):
     instruments by their tokens; the feed knows them by name, because tokens are used again."""
 
     tokens: Annotated[tuple[int, ...], msgspec.Meta(max_length=LIST_MAX)]
+
+
+class AskQuotes(Message, frozen=True):
+    """-> Quotes | Refused: Kite's full quotes of these now, by a request that polling leaves over.
+    Refused as "busy" when it leaves none: the answer to a program is Kite's own, 429."""
+
+    tokens: Annotated[tuple[int, ...], msgspec.Meta(min_length=1, max_length=QUOTES_MAX)]
 
 
 class SetSource(Message, frozen=True):
@@ -562,6 +589,12 @@ class Answers(Message, frozen=True):
     answers: tuple[Answer, ...]
 
 
+class Quotes(Message, frozen=True):
+    """See `Quoted`."""
+
+    quotes: bytes
+
+
 class Named(Message, frozen=True):
     """Name by token, of those that exist."""
 
@@ -573,7 +606,7 @@ class Done(Message, frozen=True):
 
 
 class Refused(Message, frozen=True):
-    """code: bad_request, unknown_type, version, conflict, not_ready, forbidden."""
+    """code: bad_request, unknown_type, version, conflict, not_ready, forbidden, busy."""
 
     code: str
     text: str
@@ -748,8 +781,9 @@ ControlRequest = (
     | ReaderReport
     | FetchList
     | NameTokens
+    | AskQuotes
 )
-ControlReply = Status | Answers | Done | Refused | Named
+ControlReply = Status | Answers | Done | Refused | Named | Quotes
 
 
 # --- envelope -----------------------------------------------------------------------------------

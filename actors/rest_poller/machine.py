@@ -1,10 +1,10 @@
 """rest_poller: every quote request of this API key, behind one bucket. Pure.
 
-Probes go before polls; between any two requests lies `SPACING_NS`, one at a time. What a poll asks
-for is decided when it goes out (`turns`), for all shards that are polled with one session together;
-a refused session or plan parks the polling until a new epoch starts it again. The instrument dump
-(`dump_schedule`) and the order book (`order_book`) are not behind this bucket: Kite counts them
-apart.
+Probes go before polls, and polls before what programs ask for (`questions`); between any two
+requests lies `SPACING_NS`, one at a time. What a poll asks for is decided when it goes out
+(`turns`), for all shards that are polled with one session together; a refused session or plan parks
+the polling until a new epoch starts it again. The instrument dump (`dump_schedule`) and the order
+book (`order_book`) are not behind this bucket: Kite counts them apart.
 """
 
 from collections import Counter
@@ -22,6 +22,7 @@ from kitefeed.actors.rest_poller.dump_schedule import (
     TakeDump,
 )
 from kitefeed.actors.rest_poller.order_book import BookRead, BookReader, ReadBook
+from kitefeed.actors.rest_poller.questions import Questions, Together, quoted
 from kitefeed.actors.rest_poller.sweep import SPACING_NS, Sweep
 from kitefeed.actors.rest_poller.turns import choose, round_requests
 from kitefeed.protocol import messages as m
@@ -65,7 +66,7 @@ class Ask(msgspec.Struct, frozen=True):
 class _InFlight(msgspec.Struct, frozen=True):
     request: int
     sent_ns: int
-    work: m.Probe | tuple[Sweep, ...]  # a poll: all shards of its session
+    work: m.Probe | Together | tuple[Sweep, ...]  # a poll: all shards of its session
     company: int  # instruments in it
 
 
@@ -80,6 +81,7 @@ class RestPoller:
         self._sweeps: dict[int, Sweep] = {}
         self._last_sweeps: dict[int, Sweep] = {}  # by shard; also stopped ones, for their batch_seq
         self._probes: list[m.Probe] = []
+        self._questions = Questions()
         self._in_flight: _InFlight | None = None
         self._requests = 0
         self._free_ns = 0  # when the bucket gives the next request
@@ -110,12 +112,14 @@ class RestPoller:
     def deadline_ns(self) -> int | None:
         dues = [sweep.beat_due_ns for sweep in self._sweeps.values()]
         dues += [self._dump.deadline_ns, self._book.deadline_ns, self._next_request_ns()]
+        dues.append(self._questions.until_ns)
         return min((due for due in dues if due is not None), default=None)
 
     def handle(self, event: Event, now_ns: int) -> list[Command]:
         commands = self._handle(event, now_ns)
         commands += [batch for sweep in self._sweeps.values() for batch in sweep.beats(now_ns)]
         commands += self._book.turn(now_ns)
+        commands += self._questions.give_up(now_ns)
         return [*commands, *self._give_up(now_ns), *self._ask_next(now_ns)]
 
     def _handle(self, event: Event, now_ns: int) -> list[Command]:
@@ -135,6 +139,8 @@ class RestPoller:
                 return []
             case m.Probe():
                 return self._accept(event, now_ns)
+            case m.FetchQuotes():
+                return [*self._questions.add(event, now_ns)]
             case Welcomed():
                 if not self._requests:
                     # The poller before this one may have asked just now, and Kite counts by key.
@@ -181,6 +187,8 @@ class RestPoller:
         due_ns = min(
             (s.due_ns for s in self._sweeps.values() if s.due_ns is not None), default=None
         )
+        if self._questions:
+            return self._free_ns
         return None if due_ns is None else max(due_ns, self._free_ns)
 
     def _ask_next(self, now_ns: int) -> list[Command]:
@@ -190,9 +198,12 @@ class RestPoller:
             probe = self._probes.pop(0)
             return [self._ask(probe, probe.fingerprint, (probe.token,), now_ns)]
         due = [(s.due_ns, s.fingerprint) for s in self._sweeps.values() if s.due_ns is not None]
-        if not due or min(due)[0] > now_ns:
-            return []
-        return [self._poll(min(due)[1], now_ns)]  # the session that waits longest
+        if due and min(due)[0] <= now_ns:
+            return [self._poll(min(due)[1], now_ns)]  # the session that waits longest
+        if self._questions:
+            together = self._questions.take()
+            return [self._ask(together, together.fingerprint, together.tokens, now_ns)]
+        return []
 
     def _poll(self, fingerprint: str, now_ns: int) -> Ask:
         sweeps = self._of_session(fingerprint)
@@ -213,7 +224,7 @@ class RestPoller:
 
     def _ask(
         self,
-        work: m.Probe | tuple[Sweep, ...],
+        work: m.Probe | Together | tuple[Sweep, ...],
         fingerprint: str,
         tokens: tuple[int, ...],
         now_ns: int,
@@ -244,6 +255,8 @@ class RestPoller:
             self._free_ns = max(self._free_ns, self._rate_until_ns)
         if isinstance(flight.work, m.Probe):
             return [_probed(flight.work, answer)]
+        if isinstance(flight.work, Together):
+            return [*quoted(flight.work, answer.outcome, answer.detail, answer.quotes)]
         return self._polled(flight, flight.work, answer, now_ns)
 
     def _polled(

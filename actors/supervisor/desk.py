@@ -17,6 +17,8 @@ from kitefeed.protocol.topology import Role
 Ticket = tuple[bytes, str]  # peer and request id
 Reply = Callable[[Ticket, m.Message], None]
 SEARCHES_MAX = 10  # for near names in one request: each may cost ~20 ms of the loop
+QUESTIONS_NS_MAX = 10_000_000_000  # the poller answers sooner, unless it has gone
+_CODES = {"rate": "busy", "token": "forbidden", "permission": "forbidden", "input": "bad_request"}
 KNOWN_REPLIES_MAX = 256  # a command repeats its request with the same id; it is carried out once
 
 
@@ -44,6 +46,8 @@ class Desk:
         self._changed = changed
         self._status = status
         self._names = names
+        self._questions: dict[int, tuple[Ticket, int]] = {}  # of the poller; until when
+        self._asked = 0
         self._replies: dict[str, m.Message | None] = {}  # id -> reply, None while it is pending
 
     def handle(self, peer: bytes, frame_id: str, request: m.ControlRequest, now_ns: int) -> None:
@@ -77,12 +81,17 @@ class Desk:
                 self._reply(ticket, self._retry())
             case m.FetchList():
                 self._reply(ticket, self._fetch_list(request))
+            case m.AskQuotes(tokens):
+                self._ask_quotes(ticket, tokens, now_ns)
 
     def turn(self, now_ns: int) -> None:
         """Answers the requests that can be answered by now."""
         self._subscriptions.orders.retain(self._supervisor.state.running)
         for pending in self._subscriptions.due(now_ns, self._can_stream()):
             self._answer(pending, now_ns)
+        for number, (_, until_ns) in [*self._questions.items()]:
+            if until_ns <= now_ns:
+                self.quoted(m.Quoted(number, "network", "the rest_poller process does not answer"))
 
     # --- the requests -------------------------------------------------------------------------
 
@@ -150,6 +159,30 @@ class Desk:
             return m.Refused("not_ready", "the rest_poller process is starting: try again")
         self._feed(request)
         return m.Done("fetching the instrument list: `kitefeed status` shows what comes of it")
+
+    def _ask_quotes(self, ticket: Ticket, tokens: tuple[int, ...], now_ns: int) -> None:
+        state = self._supervisor.state
+        fingerprint = state.session.fingerprint
+        if fingerprint is None or state.session.word in ("refused", "absent"):
+            self._reply(ticket, m.Refused("forbidden", "there is no session: `kitefeed login`"))
+        elif Role.REST_POLLER not in state.actors_up:
+            self._reply(ticket, m.Refused("not_ready", "the rest_poller process is starting"))
+        else:
+            self._asked = max(self._asked + 1, now_ns)  # rises over restarts, too
+            self._questions[self._asked] = (ticket, now_ns + QUESTIONS_NS_MAX)
+            self._feed(m.FetchQuotes(self._asked, fingerprint, tokens))
+
+    def quoted(self, answer: m.Quoted) -> None:
+        """The poller's answer to a program's question; passed on, and not kept."""
+        ticket, _ = self._questions.pop(answer.request_id, (None, 0))
+        if ticket is None:
+            return
+        if answer.outcome == "ok":
+            reply: m.Message = m.Quotes(answer.quotes)
+        else:
+            reply = m.Refused(_CODES.get(answer.outcome, "not_ready"), answer.detail)
+        self._replies.pop(ticket[1], None)
+        self._send(ticket, reply)
 
     # --- the replies --------------------------------------------------------------------------
 

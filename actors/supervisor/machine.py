@@ -54,6 +54,7 @@ Event = (
     | m.Beat | m.SessionSeen | m.Validated | m.LinkOpened | m.LinkFresh | m.LinkDoubt
     | m.LinkSilent | m.LinkRefused | m.LinkClosed | m.Polled | m.Probed | m.Granted
     | m.InstrumentsReady | m.InstrumentsFetched | m.FetchList | m.OrdersUnread | m.OrdersHealed
+    | m.FetchQuotes
 )  # fmt: skip
 
 
@@ -149,6 +150,8 @@ class Supervisor:
                 dial.begin_anew(s)
             case m.FetchList(is_believed):
                 s.send(Role.REST_POLLER, m.FetchInstruments(True, is_believed))
+            case m.FetchQuotes():
+                s.send(Role.REST_POLLER, event)
             case m.InstrumentsReady(rows, day_ist):
                 s.list.rows, s.list.day_ist = rows, day_ist
             case m.InstrumentsFetched():

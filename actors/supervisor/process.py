@@ -187,6 +187,8 @@ class Shell:
             case m.Confirmed():
                 self._subscriptions.orders.confirm(message)
                 self._desk.turn(boot_ns())
+            case m.Quoted():
+                self._desk.quoted(message)
             case m.InstrumentsReady(rows, day_ist):
                 log.info("instrument list is ready rows=%d day=%s", rows, day_ist)
                 self._driver.feed(message)
@@ -328,7 +330,7 @@ def _is_change(request: m.ControlRequest) -> bool:
     match request:
         case m.WantInstruments():
             return request.is_kept
-        case m.GetStatus() | m.NameTokens():
+        case m.GetStatus() | m.NameTokens() | m.AskQuotes():
             return False
         case _:
             return True

@@ -1,7 +1,6 @@
 """The feed as the endpoint reads it: what its programs want is what it asks for."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from kitefeed.client.feed_async import AsyncFeed
 from kitefeed.client.status import Status
 from kitefeed.client.tick import Tick
 from kitefeed.protocol.clock import boot_ns
+from kitefeed.protocol.errors import Unavailable
 from kitefeed.protocol.kite.text import BrokerMessage, OrderUpdate
 from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE
 from kitefeed.protocol.messages import Mode
@@ -16,8 +16,8 @@ from kitefeed.services.life import opened
 
 SETTLE_S = 0.05  # a program subscribes, and sets a mode in its next message
 BATCH_MAX = 1_000  # ticks passed on at once
-LINGER_NS = 30_000_000_000  # what a REST call asked for is wanted so long: it is asked for again
-FIRST_S = 2.0  # how long a REST call waits for the first value of what did not stream
+LINGER_NS = 30_000_000_000  # all that streams is read for so long: who asked asks again
+IDLE_S = 0.5
 
 _NAMES: dict[int, Mode] = {LTP: "ltp", QUOTE: "quote", FULL: "full"}
 Deliver = Callable[[Iterable[Tick]], Awaitable[None]]
@@ -26,13 +26,13 @@ Say = Callable[[OrderUpdate | BrokerMessage], Awaitable[None]]
 
 
 class Market:
-    """One reader for all programs. `want` and `ask` say what is wanted; `run` follows them."""
+    """One reader for all programs. `want` says what is wanted; `run` follows it."""
 
     def __init__(self, config: Path | None, name: str) -> None:
         self._config = config
         self._feed = AsyncFeed([], config=config, name=name)
         self._streamed: Mapping[str, int] = {}  # what programs subscribed to, and in which mode
-        self._asked: dict[str, tuple[int, int]] = {}  # by REST: until when, in which mode
+        self._everything = Everything(config, name)
         self._had: dict[str, int] = {}
         self._changed = asyncio.Event()
 
@@ -49,19 +49,16 @@ class Market:
             self._streamed = modes
             self._changed.set()
 
-    async def ask(self, keys: Iterable[str], mode: int) -> dict[str, Tick]:
-        """The values of these, waiting a little for those that do not stream yet."""
-        wanted = list(dict.fromkeys(keys))
-        due_ns = boot_ns() + LINGER_NS
-        for key in wanted:
-            self._asked[key] = due_ns, max(mode, self._asked.get(key, (0, 0))[1])
-        self._changed.set()
-        deadline_ns = boot_ns() + int(FIRST_S * 1e9)
-        for key in wanted:
-            left_s = max(0.0, (deadline_ns - boot_ns()) / 1e9)
-            if self._feed.get(key) is None and left_s:
-                await self._feed.wait_for(key, left_s)
-        return {key: tick for key in wanted if (tick := self._feed.get(key)) is not None}
+    async def look(self, keys: Iterable[str]) -> dict[str, Tick]:
+        """The last values of those that stream, for whomever. Nothing streams because of it."""
+        wanted = list(keys)
+        found = {key: tick for key in wanted if (tick := self._feed.get(key)) is not None}
+        if len(found) < len(wanted):
+            everything = await self._everything.open()
+            for key in wanted:
+                if key not in found and (tick := everything.get(key)) is not None:
+                    found[key] = tick
+        return found
 
     async def run(self, deliver: Deliver, refuse: Refuse, say: Say) -> None:
         """Reads for ever; the daemon may start later than we do. Ticks go to `deliver`, order
@@ -73,6 +70,7 @@ class Market:
             group.create_task(self._follow(refuse))
             group.create_task(self._read_orders(say))
             group.create_task(self._read_notices(say))
+            group.create_task(self._everything.run())
 
     async def _read(self, deliver: Deliver) -> None:
         while batch := await self._feed.next_batch(max=BATCH_MAX):
@@ -90,20 +88,12 @@ class Market:
     async def _follow(self, refuse: Refuse) -> None:
         """Asks for what is wanted newly, and lets go what nobody wants any more."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), LINGER_NS / 1e9)
+            await self._changed.wait()
             await asyncio.sleep(SETTLE_S)
             self._changed.clear()
-            refused = await self._set(self._wanted(boot_ns()))
+            refused = await self._set(dict(self._streamed))
             if refused:
                 refuse(refused)
-
-    def _wanted(self, now_ns: int) -> dict[str, int]:
-        self._asked = {key: told for key, told in self._asked.items() if told[0] > now_ns}
-        wanted = {key: mode for key, (_, mode) in self._asked.items()}
-        for key, mode in self._streamed.items():
-            wanted[key] = max(mode, wanted.get(key, 0))
-        return wanted
 
     async def _set(self, wanted: dict[str, int]) -> dict[str, str]:
         """Why which of these cannot be had."""
@@ -121,3 +111,44 @@ class Market:
 
     def close(self) -> None:
         self._feed.close()
+        self._everything.close()
+
+
+class Everything:
+    """Reads all that streams, while programs ask for last values by REST: the rest of the time it
+    costs nothing."""
+
+    def __init__(self, config: Path | None, name: str) -> None:
+        self._config = config
+        self._name = f"{name} (REST)"
+        self._feed: AsyncFeed | None = None
+        self._opening = asyncio.Lock()
+        self._until_ns = 0
+
+    async def open(self) -> Mapping[str, Tick]:
+        """What it knows; nothing while the daemon is away."""
+        self._until_ns = boot_ns() + LINGER_NS
+        async with self._opening:
+            if self._feed is None:
+                feed = AsyncFeed(config=self._config, name=self._name)
+                try:
+                    self._feed = await feed.__aenter__()
+                except Unavailable:
+                    return {}
+            return self._feed.snapshot()
+
+    async def run(self) -> None:
+        """Takes out what nobody iterates over, and closes it when nobody has asked for a while."""
+        while True:
+            async with self._opening:
+                if self._feed is not None and boot_ns() > self._until_ns:
+                    self._feed.close()
+                    self._feed = None
+            if self._feed is None:
+                await asyncio.sleep(IDLE_S)
+            else:
+                await self._feed.next_batch(IDLE_S, max=BATCH_MAX)
+
+    def close(self) -> None:
+        if self._feed is not None:
+            self._feed.close()

@@ -25,9 +25,9 @@ class DayNames:
         """`NSE:INFY` by token, of those that exist."""
         return self._db.owners(tokens) if tokens else {}
 
-    def known(self, keys: Sequence[str]) -> frozenset[str]:
-        """Those of `keys` that exist."""
-        return frozenset(self._db.resolve(keys)) if keys else frozenset()
+    def tokens_of(self, keys: Sequence[str]) -> dict[str, int]:
+        """The token of each of `keys` that exists."""
+        return {key: listed.token for key, listed in self._db.resolve(keys).items()} if keys else {}
 
     def meta(self) -> InstrumentsMeta:
         self._look()

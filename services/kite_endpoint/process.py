@@ -8,10 +8,12 @@ from aiohttp import web
 from kitefeed.actors.runtime.config import KiteEndpoint
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.kite_server.answers import guarded
+from kitefeed.protocol import topology
 from kitefeed.services import life
 from kitefeed.services.kite_endpoint.doors import Doors
 from kitefeed.services.kite_endpoint.market import Market
 from kitefeed.services.kite_endpoint.names import DayNames
+from kitefeed.services.kite_endpoint.quotes import Quotes, asking
 from kitefeed.services.kite_endpoint.rest import Rest
 from kitefeed.services.kite_endpoint.stream import EndpointStream
 from kitefeed.services.listening import IDLE_S, listening, tls_of
@@ -34,7 +36,8 @@ async def live(runtime: Runtime) -> None:
     market = Market(settings.source, NAME)
     tls = tls_of(settings.certificate_paths(table), "kite_endpoint.certificate", settings.source)
     stream = EndpointStream(names, market, table.stale, doors)
-    rest = Rest(doors, market, names, table.stale)
+    quotes = Quotes(asking(topology.endpoint(settings.runtime_dir, topology.CONTROL)))
+    rest = Rest(doors, market, names, quotes, table.stale)
     runner = web.AppRunner(
         _application(stream, rest),
         access_log=None,  # its lines would hold passwords

@@ -1,7 +1,8 @@
-"""Kite's market-data REST, from the last values of the feed and the day's list."""
+"""Kite's market-data REST: what streams from the last values of the feed, the rest by a question of
+the daemon's to Kite; and the day's list."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Iterable
 
 from aiohttp import web
 
@@ -11,12 +12,12 @@ from kitefeed.kite_server import profile as shapes
 from kitefeed.kite_server.answers import InputError, RestError, success
 from kitefeed.kite_server.market_data import LAST_PRICES_MAX, QUOTES_MAX, dump_response
 from kitefeed.protocol.kite.rest import ltp_item, ohlc_item, quote_item
-from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE, TickBody
+from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE, TickBody, is_index
 from kitefeed.services.kite_endpoint.doors import Doors
 from kitefeed.services.kite_endpoint.market import Market
 from kitefeed.services.kite_endpoint.names import DayNames
+from kitefeed.services.kite_endpoint.quotes import LOWER, UPPER, Item, Limits, Quote, Quotes
 
-NAMED_MAX = 10
 NO_ORDERS = "kitefeed places no orders and reads no accounts: ask Kite itself, with its own token."
 
 
@@ -24,11 +25,14 @@ class Rest:
     """The routes. Every answer with values says how old the oldest of them is (`Age`, seconds),
     where they come from (`X-Kitefeed-Source`) and whether all are current (`X-Kitefeed-Fresh`)."""
 
-    def __init__(self, doors: Doors, market: Market, names: DayNames, policy: Policy) -> None:
+    def __init__(
+        self, doors: Doors, market: Market, names: DayNames, quotes: Quotes, policy: Policy
+    ) -> None:
         self._doors = doors
         self._policy: Policy = policy
         self._market = market
         self._names = names
+        self._quotes = quotes
 
     def add_to(self, app: web.Application) -> None:
         app.router.add_get("/quote", self.quote)
@@ -39,54 +43,57 @@ class Rest:
         app.router.add_get("/user/profile", self.profile)
 
     async def quote(self, request: web.Request) -> web.Response:
-        return await self._values(request, FULL, QUOTES_MAX, quote_item)
+        return await self._values(request, FULL, QUOTES_MAX)
 
     async def ohlc(self, request: web.Request) -> web.Response:
-        return await self._values(request, QUOTE, LAST_PRICES_MAX, ohlc_item)
+        return await self._values(request, QUOTE, LAST_PRICES_MAX)
 
     async def ltp(self, request: web.Request) -> web.Response:
-        return await self._values(request, LTP, LAST_PRICES_MAX, ltp_item)
+        return await self._values(request, LTP, LAST_PRICES_MAX)
 
-    async def _values(
-        self,
-        request: web.Request,
-        mode: int,
-        count_max: int,
-        item: Callable[[TickBody], dict[str, object]],
-    ) -> web.Response:
+    async def _values(self, request: web.Request, mode: int, count_max: int) -> web.Response:
         self._doors.owner_of_request(request)
         asked = list(dict.fromkeys(request.query.getall("i", [])))
         if not asked:
             raise InputError("Missing instruments, `i`.")
         if len(asked) > count_max:
             raise InputError(f"At most {count_max} instruments in one call.")
-        keys = self._keys(asked)
-        found = await self._market.ask(keys.values(), mode)
-        self._refuse_what_is_not_live(found)
+        tokens = self._tokens(asked)
+        ticks = await self._streaming(tokens.values(), mode)
+        quotes = await self._quotes.of(t for t in tokens.values() if t not in ticks)
+        limited = [token for token in ticks if mode == FULL and not is_index(token)]
+        limits = await self._quotes.limits_of(limited)
+        items: dict[int, Item] = {
+            t: _item_of(tick.raw, mode, limits.get(t)) for t, tick in ticks.items()
+        }
+        items |= {t: _cut(quote.item, mode) for t, quote in quotes.items()}
         # Keyed by what was asked for; what is not listed, or has no value, is absent.
-        answer = success({name: item(found[key].raw) for name, key in keys.items() if key in found})
-        answer.headers.update(_quality(list(found.values())))
+        answer = success({name: items[t] for name, t in tokens.items() if t in items})
+        answer.headers.update(_quality([*ticks.values()], [*quotes.values()]))
         return answer
 
-    def _refuse_what_is_not_live(self, found: dict[str, Tick]) -> None:
-        """An official client reads no headers: what is not live must not come as if it were."""
-        status = self._market.status
-        is_closed = status.feed == "closed"
-        dead = [k for k, t in found.items() if not may_pass(self._policy, t.source, is_closed)]
-        if dead:
-            names = ", ".join(dead[:NAMED_MAX])
-            raise RestError(
-                503,
-                "NetworkException",
-                f"kitefeed: no live price of {names} ({status.feed}: {status.reason})",
-            )
+    async def _streaming(self, tokens: Iterable[int], mode: int) -> dict[int, Tick]:
+        """The last values of those that stream in this mode, if they may be taken for live. An
+        official client reads no headers: what is not live must not come as if it were."""
+        keys = self._names.keys_of(list(tokens))
+        found = await self._market.look(keys.values())
+        is_closed = self._market.status.feed == "closed"
+        return {
+            token: tick
+            for token, key in keys.items()
+            if (tick := found.get(key)) is not None
+            and tick.raw.mode >= mode
+            and may_pass(self._policy, tick.source, is_closed)
+        }
 
-    def _keys(self, asked: list[str]) -> dict[str, str]:
-        """`NSE:INFY` by what was asked for: that, or the digits of a token."""
-        by_token = self._names.keys_of([int(name) for name in asked if name.isdecimal()])
-        named = self._names.known([name for name in asked if not name.isdecimal()])
-        tokens = {str(token): key for token, key in by_token.items()}
-        return {name: tokens.get(name, name) for name in asked if name in tokens or name in named}
+    def _tokens(self, asked: list[str]) -> dict[str, int]:
+        """Each by its token: `NSE:INFY`, or the digits of a token. Those that nobody lists are
+        left out."""
+        named = self._names.tokens_of([name for name in asked if not name.isdecimal()])
+        numbers = [int(name) for name in asked if name.isdecimal()]
+        listed = self._names.keys_of(numbers)
+        given = {str(token): token for token in listed}
+        return {n: (named | given)[n] for n in asked if n in named or n in given}
 
     async def instruments(self, request: web.Request) -> web.Response:
         """Kite answers this to anybody, and so do we."""
@@ -107,12 +114,30 @@ class Rest:
         raise RestError(403, "PermissionException", NO_ORDERS)
 
 
-def _quality(ticks: list[Tick]) -> dict[str, str]:
-    if not ticks:
+def _item_of(body: TickBody, mode: int, limits: Limits | None) -> dict[str, object]:
+    if mode == LTP:
+        return ltp_item(body)
+    if mode == QUOTE:
+        return ohlc_item(body)
+    item = quote_item(body)
+    return item if limits is None else {**item, LOWER: limits.lower, UPPER: limits.upper}
+
+
+def _cut(item: Item, mode: int) -> Item:
+    """Of Kite's answer to /quote what the other two routes give."""
+    if mode == FULL:
+        return item
+    names = ("instrument_token", "last_price", "ohlc")[: 2 if mode == LTP else 3]
+    return {name: item[name] for name in names if name in item}
+
+
+def _quality(ticks: list[Tick], quotes: list[Quote]) -> dict[str, str]:
+    ages_s = [tick.age_s for tick in ticks] + [quote.age_s for quote in quotes]
+    if not ages_s:
         return {"X-Kitefeed-Source": "none", "X-Kitefeed-Fresh": "false"}
-    sources = sorted({tick.source for tick in ticks})
+    sources = {*(tick.source for tick in ticks), *(["rest"] if quotes else [])}
     return {
-        "Age": str(round(max(tick.age_s for tick in ticks))),
-        "X-Kitefeed-Source": ",".join(sources),
+        "Age": str(round(max(ages_s))),
+        "X-Kitefeed-Source": ",".join(sorted(sources)),
         "X-Kitefeed-Fresh": "true" if all(tick.is_fresh for tick in ticks) else "false",
     }

@@ -10,6 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
@@ -199,6 +200,55 @@ def test_the_official_rest_client_reads_instruments_and_quotes(endpoint: Endpoin
     assert kite.ltp("NSE:INFY")["NSE:INFY"]["last_price"] > 0
     with pytest.raises(Exception, match="no orders"):
         kite.orders()
+
+
+def test_what_does_not_stream_is_kites_own_answer_and_does_not_stream_because_of_it(
+    endpoint: Endpoint,
+) -> None:
+    endpoint.rig.until("live", 30)
+    listed = endpoint.rig.kitefeed("instruments", "find", "HDFCBANK", "--json", "--limit", "1")
+    key = json.loads(listed.stdout.splitlines()[0])["key"]
+    status, headers, body = endpoint.get(f"/quote?i={key}")
+    assert status == 200
+    item = body["data"][key]
+    assert item["lower_circuit_limit"] < item["last_price"] < item["upper_circuit_limit"]
+    assert item["last_trade_time"]
+    assert len(item["depth"]["sell"]) == 5
+    assert (headers["X-Kitefeed-Source"], headers["Age"]) == ("rest", "0")
+    assert endpoint.get(f"/quote/ltp?i={key}")[2]["data"][key].keys() == {
+        "instrument_token", "last_price",
+    }  # fmt: skip
+    assert "ohlc" in endpoint.get(f"/quote/ohlc?i={key}&i=NSE:INFY")[2]["data"][key]
+    wanted = endpoint.rig.status()["subscriptions"]["wanted"]
+
+    # More than Kite answers in that time is its own 429, whoever asks, and no mistake of anybody's.
+    url = f"http://127.0.0.1:{endpoint.port}/instruments"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        tokens = [line.split(b",")[0].decode() for line in answer.read().splitlines()[1:]]
+    paths = ["/quote/ltp?" + "&".join(f"i={t}" for t in tokens[n::20][:100]) for n in range(20)]
+    with ThreadPoolExecutor(len(paths)) as pool:
+        answers = [*pool.map(endpoint.get, paths)]
+    assert {status for status, _, _ in answers} <= {200, 429}
+    assert endpoint.rig.status()["subscriptions"]["wanted"] == wanted
+    assert endpoint.rig.status()["feed"] == "live"
+
+
+def test_what_streams_has_circuit_limits_too_asked_for_once(endpoint: Endpoint) -> None:
+    endpoint.rig.until("live", 30)
+    eventually(lambda: endpoint.get("/quote?i=NSE:SBIN")[0] == 200, 10)
+    _, headers, body = endpoint.get("/quote?i=NSE:SBIN")
+    item = body["data"]["NSE:SBIN"]
+    assert 0 < item["lower_circuit_limit"] < item["last_price"] < item["upper_circuit_limit"]
+    assert headers["X-Kitefeed-Source"] == "websocket"
+
+    def requests() -> int:
+        actors = {actor["role"]: actor for actor in endpoint.rig.status()["actors"]}
+        return int(actors["rest_poller"]["counters"]["requests"])
+
+    before = requests()
+    for _ in range(5):
+        assert endpoint.get("/quote?i=NSE:SBIN&i=NSE:NIFTY%2050")[0] == 200
+    assert requests() == before
 
 
 def test_rest_never_gives_an_old_price_as_if_it_were_new(endpoint: Endpoint) -> None:

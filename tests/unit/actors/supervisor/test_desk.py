@@ -1,4 +1,11 @@
-from kitefeed.actors.supervisor.desk import KNOWN_REPLIES_MAX, Desk, Ticket
+import pytest
+
+from kitefeed.actors.supervisor.desk import (
+    KNOWN_REPLIES_MAX,
+    QUESTIONS_NS_MAX,
+    Desk,
+    Ticket,
+)
 from kitefeed.actors.supervisor.facts import Operate, RetryNow
 from kitefeed.actors.supervisor.subscriptions import PENDING_MAX, Subscriptions
 from kitefeed.protocol import messages as m
@@ -255,3 +262,45 @@ def test_tokens_are_named_by_the_list_and_without_one_that_is_said() -> None:
     reply = office.replies[-1][1]
     assert isinstance(reply, m.Refused)
     assert reply.code == "not_ready"
+
+
+def test_a_question_for_quotes_is_put_to_the_poller_and_its_answer_passed_on() -> None:
+    office = live_office()
+    office.ask(m.AskQuotes((TOKEN,)))
+    (asked,) = office.fed
+    assert isinstance(asked, m.FetchQuotes)
+    assert asked.tokens == (TOKEN,)
+    assert asked.fingerprint == office.bench.machine.state.session.fingerprint
+    assert office.replies == []
+    office.desk.quoted(m.Quoted(asked.request_id + 1, "ok"))  # of another life
+    assert office.replies == []
+    office.desk.quoted(m.Quoted(asked.request_id, "ok", quotes=b'{"408065":{}}'))
+    assert office.replies == [((b"p", "1"), m.Quotes(b'{"408065":{}}'))]
+    office.desk.quoted(m.Quoted(asked.request_id, "ok"))
+    assert len(office.replies) == 1
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"),
+    [("rate", "busy"), ("token", "forbidden"), ("input", "bad_request"), ("network", "not_ready")],
+)
+def test_a_question_that_cannot_be_answered_is_refused(outcome: m.RestOutcome, code: str) -> None:
+    office = live_office()
+    office.ask(m.AskQuotes((TOKEN,)))
+    (asked,) = office.fed
+    assert isinstance(asked, m.FetchQuotes)
+    office.desk.quoted(m.Quoted(asked.request_id, outcome, "why"))
+    assert office.replies[-1][1] == m.Refused(code, "why")
+
+
+def test_a_poller_that_has_gone_and_a_missing_session_are_said() -> None:
+    office = live_office()
+    office.ask(m.AskQuotes((TOKEN,)))
+    office.desk.turn(QUESTIONS_NS_MAX - 1)
+    assert office.replies == []
+    office.desk.turn(QUESTIONS_NS_MAX)
+    assert "does not answer" in str(office.replies[-1][1])
+    nobody = Office()
+    nobody.ask(m.AskQuotes((TOKEN,)))
+    assert "kitefeed login" in str(nobody.replies[-1][1])
+    assert nobody.fed == []
