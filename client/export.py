@@ -204,14 +204,14 @@ def _is_working(pid: str) -> bool:
 
 
 def _moved(made: Path, directory: Path, pattern: str) -> list[Path]:
-    """Each file at once, where it belongs."""
+    """Each file at once, where it belongs; those of gaps last, which are there then in any case."""
     found = []
-    for path in sorted(made.rglob(pattern)):
+    for path in sorted(made.rglob(pattern), reverse=True):
         target = directory / path.relative_to(made)
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
         found.append(target)
-    return found
+    return sorted(found)
 
 
 def _refuse(there: list[Path]) -> None:

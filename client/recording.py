@@ -82,7 +82,7 @@ class Recording:
         """The ticks in the order in which they came; the first of each is its last value at the
         time at which the recording began."""
         player = Player(self._wanted, self._prefixes)
-        for record in self._records():
+        for record in self.records():
             for tick in player.play(record):
                 if record.t_ns >= self.since_ns:
                     yield tick
@@ -92,7 +92,7 @@ class Recording:
         says `gap` where the recording ends in it."""
         player = Player(self._wanted, self._prefixes)
         bars = Bars(interval, wait_s=wait_s)
-        made = recorded_bars(self._records(), self.gaps, player, bars)
+        made = recorded_bars(self.records(), self.gaps, player, bars)
         return (bar for bar in made if bar.end_ns > self.since_ns)
 
     def to_pandas(self, *, exact: bool = False) -> "pandas.DataFrame":
@@ -108,7 +108,7 @@ class Recording:
     def frames(self) -> Iterator[tuple[int, bytes]]:
         """The feed frames as they came, of all instruments: when each was written down (UTC ns),
         and its bytes (docs/wire-format.md)."""
-        return ((each.t_ns, each.data) for each in self._records() if each.type == Type.FRAME)
+        return ((each.t_ns, each.data) for each in self.records() if each.type == Type.FRAME)
 
     @property
     def instruments(self) -> list[Described]:
@@ -144,6 +144,11 @@ class Recording:
         return [text for segment in self._segments for text in segment.damage()]
 
     @property
+    def wanted(self) -> tuple[frozenset[str] | None, tuple[str, ...]]:
+        """Names, and beginnings of names, that were asked for; None for all."""
+        return self._wanted, self._prefixes
+
+    @property
     def progress(self) -> float:
         """How much of it was read by who iterates now, from 0 to 1."""
         total = sum(segment.bytes for segment in self._segments)
@@ -151,8 +156,9 @@ class Recording:
 
     # --- reading ------------------------------------------------------------------------------
 
-    def _records(self) -> Iterator[r.Record]:
-        """From the beginning of the segment that holds `since`: judging needs what was before."""
+    def records(self) -> Iterator[r.Record]:
+        """All that is in the files: frames, gaps and instruments (docs/recording-format.md), from
+        the beginning of the segment that holds `since`: judging needs what was before."""
         for segment in self._read_segments():
             for record in segment.records():
                 if record.t_ns >= self.until_ns:

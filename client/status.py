@@ -8,9 +8,10 @@ from kitefeed.protocol.feed import FeedState, Heartbeat
 
 FeedWord = Literal[
     "misconfigured", "paused", "closed", "login_required", "no_entitlement", "live", "rest",
-    "stale", "lost",  # no heartbeat: the daemon has gone, or hangs
+    "stale", "replay",  # a recorded day: nothing of it is live
+    "lost",  # no heartbeat: the daemon has gone, or hangs
 ]  # fmt: skip
-StatusSource = Literal["websocket", "rest", "cache", "none"]
+StatusSource = Literal["websocket", "rest", "cache", "none", "replay"]
 SessionWord = Literal["absent", "unknown", "valid", "refused", "unverified"]
 OverrideWord = Literal["auto", "websocket", "rest", "paused"]
 
@@ -18,9 +19,9 @@ OverrideWord = Literal["auto", "websocket", "rest", "paused"]
 class Status(msgspec.Struct, frozen=True):
     """The feed in words; `str(status)` is the headline.
 
-    feed: misconfigured, paused, closed, login_required, no_entitlement, live, rest, stale, or lost
-    (no heartbeat: the daemon has gone, or hangs).
-    source: websocket, rest, cache, none: the least of those that give fresh values.
+    feed: misconfigured, paused, closed, login_required, no_entitlement, live, rest, stale, replay
+    (a recorded day), or lost (no heartbeat: the daemon has gone, or hangs).
+    source: websocket, rest, cache, none, replay: the least of those that give fresh values.
     session: absent, unknown, valid, refused, unverified.
     reason: why it is so, in a few words; empty where nothing is to be said.
     override: what the operator ordered: auto, websocket, rest, paused.

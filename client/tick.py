@@ -19,8 +19,8 @@ from kitefeed.protocol.kite.ticks import DEPTH_LEVELS, FULL, LTP, QUOTE, TickBod
 IST = timezone(timedelta(hours=5, minutes=30), "IST")
 
 ModeWord = Literal["ltp", "quote", "full", "unknown"]  # unknown: of a newer daemon
-SourceWord = Literal["websocket", "rest", "cache"]
-Origin = Literal["websocket", "rest", "none"]
+SourceWord = Literal["websocket", "rest", "cache", "replay"]
+Origin = Literal["websocket", "rest", "none", "replay"]
 Staleness = Literal[
     "",  # it is fresh
     "replaced",  # a newer value of the instrument has come
@@ -35,7 +35,13 @@ Staleness = Literal[
     "no_feed",  # the feed it came from was closed, or it was pickled
 ]  # fmt: skip
 _MODES: dict[int, ModeWord] = {LTP: "ltp", QUOTE: "quote", FULL: "full"}
-_ORIGINS: dict[int, Origin] = {Source.WEBSOCKET: "websocket", Source.REST: "rest"}
+_ORIGINS: dict[int, Origin] = {
+    Source.WEBSOCKET: "websocket", Source.REST: "rest", Source.REPLAY: "replay"
+}  # fmt: skip
+# Of a source that still feeds; one that a newer daemon has is no stream that is known here.
+_SOURCES: dict[int, SourceWord] = {
+    Source.WEBSOCKET: "websocket", Source.REST: "rest", Source.REPLAY: "replay"
+}  # fmt: skip
 
 
 class Level(NamedTuple):
@@ -171,7 +177,7 @@ class Tick(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     @property
     def source_code(self) -> int:
-        """`origin` as a number: 1 websocket, 2 rest, 0 none."""
+        """`origin` as a number: 1 websocket, 2 rest, 3 replay, 0 none."""
         return self.arrival.source_code
 
     @property
@@ -197,7 +203,7 @@ class Tick(msgspec.Struct, frozen=True, eq=False, gc=False):
         """Where the value stands now: "cache" once its source no longer feeds."""
         if not self.arrival.judge.has_source(self):
             return "cache"
-        return "rest" if self.source_code == Source.REST else "websocket"
+        return _SOURCES.get(self.source_code, "cache")
 
     @property
     def origin(self) -> Origin:

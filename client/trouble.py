@@ -58,11 +58,11 @@ class Trouble:
 
 
 def may_pass(policy: Policy, source: str, is_closed: bool) -> bool:
-    """Whether a program may be sent a value that comes from `source` now (websocket, rest, cache).
-    Last values of a closed market are sent as Kite sends them: to who subscribes."""
+    """Whether a program may be sent a value that comes from `source` now (as `Tick.source`). Last
+    values of a closed market are sent as Kite sends them: to who subscribes."""
     if source == "cache":
         return is_closed
-    return source == "websocket" or policy == "hold"
+    return source in ("websocket", "replay") or policy == "hold"
 
 
 def judged(policy: Policy, ticks: Iterable[Tick], is_closed: bool) -> Iterator[tuple[Tick, bool]]:

@@ -26,6 +26,7 @@ class Source(IntEnum):
     NONE = 0
     WEBSOCKET = 1
     REST = 2
+    REPLAY = 3  # a recording, of whatever it once came from
 
 
 class Flag(IntFlag):

@@ -86,6 +86,16 @@ class Wire:
         if _get(socket, _EVENTS) & _POLLIN:
             self._schedule()
 
+    def offer(self, frame: bytes) -> bool:
+        """Sends a message of one frame on a feed's socket, if every reader has room for it."""
+        try:
+            _send(self.socket, frame, _NOBLOCK)
+        except zmq.Again:
+            return False
+        finally:
+            self._schedule()
+        return True
+
     def _send_to_the_rest(self, frame: bytes) -> None:
         """To all whose queue has room."""
         self.socket.setsockopt(zmq.XPUB_NODROP, 0)

@@ -53,7 +53,9 @@ def text(report: m.StatusReport) -> str:
     found += [("processes", line) for line in processes(report.actors)]
     found += [(name.replace("_", " "), _service(word, at)) for name, word, at in _services()]
     found += [(each.name, each.problem) for each in report.readers if each.problem]
-    return "\n".join(f"{name:<15} {_painted(name, value, report)}" for name, value in found)
+    # Nobody shall take a line of it for the present, wherever it is pasted.
+    before = "replay  " if report.feed == "replay" else ""
+    return "\n".join(f"{before}{name:<15} {_painted(name, value, report)}" for name, value in found)
 
 
 def _services() -> list[tuple[str, str, str]]:

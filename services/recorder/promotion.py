@@ -52,8 +52,9 @@ class Promotion:
         return [path for path in found if shelf.is_sealed(path)]
 
     def _is_done(self, segment: Path) -> bool:
-        """Every segment has instruments, so there is a file of them, moved there after the rest."""
-        return any(self._target.glob(f"*/date={segment.parent.name}/{segment.stem}.parquet"))
+        """The file of its gaps is moved there after the rest."""
+        day = f"date={segment.parent.name}"
+        return (self._target / "gaps" / day / f"{segment.stem}.parquet").exists()
 
     async def _promote(self, segment: Path) -> None:
         words = (sys.executable, "-m", __spec__.name, str(segment), str(self._target))

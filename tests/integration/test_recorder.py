@@ -221,13 +221,13 @@ def test_an_hour_that_is_over_becomes_parquet_and_a_day_is_exported(scene: Scene
     ticks = len(list(scene.recording()))
     process = scene.record()  # makes Parquet of what its predecessor left
     made = scene.directory / "parquet"
-    eventually(lambda: list(made.glob("instruments/*/*.parquet")), 60)
+    eventually(lambda: list(made.glob("gaps/*/*.parquet")), 60)
+    eventually(lambda: not list(made.glob(".kitefeed-export.*")), 10)
     process.send_signal(signal.SIGTERM)
     assert process.wait(10) == 0
     (path,) = made.glob("ticks/*/segment=NSE/*.parquet")
     assert path.stem == segment.stem
     assert len(polars.read_parquet(path)) == ticks
-    assert not list(made.glob(".kitefeed-export.*"))
     scene.stop()
     recording = scene.recording()
     out = scene.stage.directory / "out"

@@ -124,7 +124,7 @@ def test_the_words_of_the_status_are_a_closed_list_that_its_docstring_gives(name
 def test_the_closed_lists_are_those_of_the_supervisor() -> None:
     headline = (ROOT / "actors/supervisor/headline.py").read_text("utf-8")
     said = re.findall(r'return "(\w+)"', headline.split("def _feed(", 1)[1].split("\ndef ", 1)[0])
-    assert set(get_args(status.FeedWord)) == {*said, "lost"}
+    assert set(get_args(status.FeedWord)) == {*said, "lost", "replay"}
     assert get_args(status.SessionWord) == get_args(facts.SessionWord)
     assert get_args(status.OverrideWord) == get_args(facts.Override)
     assert set(get_args(tick.ModeWord)) == {*MODE_NAMES.values(), "unknown"}

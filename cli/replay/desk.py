@@ -1,0 +1,65 @@
+"""What a replay answers to those who ask on `control`, as a daemon would. Pure."""
+
+from collections.abc import Mapping
+
+from kitefeed.cli.replay.machine import WORD, Replay
+from kitefeed.protocol import messages as m
+
+NOTHING_TO_DO = "this is a replay of a recorded day: there is nothing to change"
+
+
+class Desk:
+    """names: of what is played, by token."""
+
+    def __init__(self, machine: Replay, names: Mapping[int, str], version: str) -> None:
+        self._machine = machine
+        self._names = names
+        self._known = frozenset(names.values())
+        self._version = version
+
+    def answer(self, request: m.ControlRequest, endpoints: dict[str, str]) -> m.ControlReply | None:
+        """None for what is not answered."""
+        match request:
+            case m.GetStatus():
+                return m.Status(self._status(endpoints))
+            case m.WantInstruments(instruments):
+                return m.Answers(tuple(self._wanted(key) for key in instruments))
+            case m.DropInstruments(instruments):
+                return m.Answers(tuple(m.Answer(key, "dropped") for key in instruments))
+            case m.NameTokens(tokens):
+                return m.Named({each: self._names[each] for each in tokens if each in self._names})
+            case m.ReaderReport():
+                return None
+            case _:
+                return m.Refused("conflict", NOTHING_TO_DO)
+
+    def _wanted(self, key: str) -> m.Answer:
+        if key in self._known:
+            return m.Answer(key, "confirmed")
+        return m.Answer(key, "refused", "is not in this replay: `kitefeed verify` shows what is")
+
+    def _status(self, endpoints: dict[str, str]) -> m.StatusReport:
+        words, count = self._machine.words, len(self._known)
+        return m.StatusReport(
+            feed=WORD,
+            source=WORD,
+            session="unknown",
+            override="auto",
+            reason=words.reason,
+            since_utc_s=words.since_utc_ns / 1e9,
+            epoch=0,
+            consecutive_403=0,
+            retry_in_s=None,
+            user_id=None,
+            user_name=None,
+            standby="absent",
+            market={},
+            next_open=None,
+            subscriptions=m.Subscriptions(count, count, count),
+            subscribers=self._machine.listeners.subscribers,
+            last_tick_age_s=None,
+            last_outage=None,
+            endpoints=endpoints,
+            actors=[],
+            version=self._version,
+        )
