@@ -122,12 +122,16 @@ class Stream(ABC, Generic[Socket]):
             # Against a fixed grid, so that four pulses are a second however long each takes.
             next_pulse_s = max(next_pulse_s + self._pulse_s, clock())
             await asyncio.sleep(next_pulse_s - clock())
-            await self.prepare(self._wall_ns())
-            for connection in self.open_sockets:
-                try:
-                    await connection.pulse(self._wall_ns())
-                except ConnectionError:
-                    self.forget(connection)
+            await self.beat()
+
+    async def beat(self) -> None:
+        """Every socket is sent what changed."""
+        await self.prepare(self._wall_ns())
+        for connection in self.open_sockets:
+            try:
+                await connection.pulse(self._wall_ns())
+            except ConnectionError:
+                self.forget(connection)
 
     def forget(self, connection: Socket) -> None:
         """It counts no more."""

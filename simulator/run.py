@@ -8,14 +8,16 @@ import sys
 import tempfile
 
 from kitefeed.simulator.discovery import Announcement
+from kitefeed.simulator.market import Market
 from kitefeed.simulator.options import Options
 from kitefeed.simulator.server import Simulator
 
 
-def run(options: Options) -> int:
-    """The exit code: 0 after a signal, 69 when the address cannot be listened on."""
+def run(options: Options, market: Market | None = None) -> int:
+    """The exit code: 0 after a signal, 69 when the address cannot be listened on. `market`: another
+    than that of the options."""
     try:
-        asyncio.run(_run(options))
+        asyncio.run(_run(options, market))
     except OSError as error:
         print(_sentence(options, error), file=sys.stderr)
         return os.EX_UNAVAILABLE
@@ -32,7 +34,7 @@ def _sentence(options: Options, error: OSError) -> str:
     return f"Cannot listen on {options.host}:{options.port} ({reason}): see --host and --port."
 
 
-async def _run(options: Options) -> None:
+async def _run(options: Options, market: Market | None) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -48,6 +50,7 @@ async def _run(options: Options) -> None:
         limits=options.limits,
         refresh_tokens=options.refresh_tokens,
         redirect_url=options.redirect_url,
+        market=market,
     )
     await simulator.start()
     announcement = _announce(simulator.rest_url)

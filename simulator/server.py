@@ -36,6 +36,7 @@ class Simulator:
 
     `start` binds (OSError when it cannot; `port` 0 takes any free one), `stop` closes every
     socket. Between them `rest_url` and `ws_url` are what the official clients take as `root`.
+    `market`: another than the seeded one.
     """
 
     def __init__(
@@ -52,16 +53,19 @@ class Simulator:
         refresh_tokens: str = "no",
         redirect_url: str = REDIRECT_URL,
         wall_ns: Callable[[], int] = time.time_ns,
+        market: Market | None = None,
     ) -> None:
-        today = datetime.fromtimestamp(wall_ns() // NS_PER_S, IST).date()
-        listings = list_instruments(instruments, today)
+        if market is None:
+            today = datetime.fromtimestamp(wall_ns() // NS_PER_S, IST).date()
+            listings = list_instruments(instruments, today)
+            market = Market(listings, seed, tick_hz=tick_hz, is_open=market_open)
         self._host, self._port = host, port
         self._runner: web.AppRunner | None = None
         self._pulse: asyncio.Task[None] | None = None
         self.accounts = Accounts(
             seed, apps, is_limited=limits == "kite", has_refresh=refresh_tokens == "yes"
         )
-        self.market = Market(listings, seed, tick_hz=tick_hz, is_open=market_open)
+        self.market = market
         self.faults = Faults()
         self.stats = Stats()
         self.exchange = Exchange(self.accounts, self.market)

@@ -9,6 +9,7 @@ from kitefeed.protocol.kite.text import InstrumentsMeta, OrderUpdate, server_mes
 from kitefeed.simulator.accounts import App
 from kitefeed.simulator.connection import SimulatedConnection
 from kitefeed.simulator.faults import Fault
+from kitefeed.simulator.replayed import RecordedMarket
 from kitefeed.simulator.world import World
 
 
@@ -50,6 +51,28 @@ class SimulatedStream(Stream[SimulatedConnection]):
     async def delay(self, connection: SimulatedConnection) -> None:
         slow_s = self._world.faults.argument(Fault.SLOW_WS, connection.app.number)
         await asyncio.sleep(float(slow_s or 0))
+
+    async def run(self) -> None:
+        """A market that was recorded is played message by message, each sent before the next, from
+        the first subscription on; any other moves with the pulse."""
+        market = self._world.market
+        if not isinstance(market, RecordedMarket):
+            await super().run()
+            return
+        while not any(each.subscriptions.modes for each in self.open_sockets):
+            await self._pause(self._pulse_s)
+        await self._pause(self._pulse_s)  # modes are asked for after instruments
+        while (due_ns := market.due_ns(self._world.wall_ns())) is not None:
+            while (wait_ns := due_ns - self._world.wall_ns()) > 0:
+                await self._pause(min(self._pulse_s, wait_ns / 1e9))
+            for _ in market.play(self._world.wall_ns()):
+                await self.beat()
+            await asyncio.sleep(0)
+        await super().run()
+
+    async def _pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        await self.beat()
 
     async def prepare(self, now_ns: int) -> None:
         """Moves what is subscribed to, also where a fault keeps it from being sent, and what

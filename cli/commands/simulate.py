@@ -17,6 +17,7 @@ from kitefeed.simulator import discovery
 from kitefeed.simulator.options import OPTIONS, Option, Options
 
 ANSWER_S_MAX = 5.0
+SPEED_MIN, SPEED_MAX = 0.01, 10_000
 
 
 def _with_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -43,8 +44,22 @@ def _type_of(option: Option) -> click.ParamType[Any] | type[str]:
 
 @click.group(invoke_without_command=True)
 @_with_options
+@click.option("--replay", "date", metavar="DATE", help="Kite plays this recorded day.")
+@click.option("--speed", default="1", show_default=True, metavar="N|max",
+              help="How many times as fast the day is played.")  # fmt: skip
+@click.option("--from", "since", metavar="TIME", help="Begin at this time of the day, as 09:15.")
+@click.option("--dir", "recordings", metavar="PATH",
+              help="Where recordings are; by default record.dir of the configuration.")  # fmt: skip
 @click.pass_context
-def simulate(context: click.Context, /, **options: Any) -> None:
+def simulate(
+    context: click.Context,
+    /,
+    date: str | None,
+    speed: str,
+    since: str | None,
+    recordings: str | None,
+    **options: Any,
+) -> None:
     """Run Kite on this machine: REST and WebSocket on one port, a seeded market, no account.
 
     \b
@@ -53,6 +68,9 @@ def simulate(context: click.Context, /, **options: Any) -> None:
     refuses   GTT, mutual funds, computation of margins and charges, conversion of positions,
               cover and auction orders; docs/simulator.md has every route
 
+    With --replay its prices are those of a recorded day, each tick as it came, from the first
+    subscription on; faults work on top.
+
     Prints one line of JSON with the addresses and credentials when it is ready, and runs until
     it is interrupted. The subcommands talk to a simulator that is running.
     """
@@ -60,8 +78,27 @@ def simulate(context: click.Context, /, **options: Any) -> None:
         return
     from kitefeed.simulator.run import run
 
+    market = None
+    if date is not None:
+        # Imported here: reads recordings, which a simulator does without.
+        from kitefeed.cli.replay.market import recorded_market
+
+        market = recorded_market(date, since, recordings, speed_of(speed))
     descriptors.raise_limit(least=0)
-    context.exit(run(Options(**options)))
+    context.exit(run(Options(**options), market))
+
+
+def speed_of(text: str) -> float | None:
+    """None for `max`. Raises UsageError."""
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not SPEED_MIN <= speed <= SPEED_MAX:
+        raise click.UsageError(f"--speed: {text!r} is neither a number such as 1 or 10, nor max")
+    return speed
 
 
 _url_option = click.option(

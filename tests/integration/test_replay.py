@@ -1,6 +1,7 @@
 """`kitefeed replay` as a process: programs that know nothing of it read a recorded day."""
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from kitefeed import AsyncFeed, BadInput, Feed, KiteTicker
+from kitefeed import AsyncFeed, BadInput, Feed, KiteTicker, Recording, to_dict
 from kitefeed.protocol.recording import Codec
 from tests.recordings import DAY, INFY, NIFTY, NINE_FIFTEEN, S, Writes, put, segment
 from tests.support import Processes, eventually
@@ -160,6 +161,41 @@ def test_a_program_that_was_written_for_kite_gets_the_day(day: Day) -> None:
         assert prices[1:] == sorted(prices[1:])
     finally:
         ticker.close()
+
+
+BOT = """
+import json, sys
+from kiteconnect import KiteTicker
+root, key, token, tokens = json.loads(sys.argv[1])
+ticker = KiteTicker(key, token, root=root)
+def on_connect(ws, response):
+    ws.subscribe(tokens)
+    ws.set_mode(ws.MODE_FULL, tokens)
+ticker.on_connect = on_connect
+ticker.on_ticks = lambda ws, ticks: [print(json.dumps(t, default=str), flush=True) for t in ticks]
+ticker.connect()
+"""
+
+
+def test_the_official_client_gets_the_recorded_day_tick_by_tick(day: Day) -> None:
+    simulator = subprocess.Popen(
+        [sys.executable, "-m", "kitefeed.cli", "simulate", "--port", "0", "--replay", DAY,
+         "--dir", str(day.root / "rec"), "--speed", "max"],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    day.processes._started.append(simulator)  # type: ignore[arg-type]
+    assert simulator.stdout is not None
+    ready = json.loads(simulator.stdout.readline())
+    given = json.dumps([ready["ws"], ready["api_key"], ready["access_token"], [INFY, NIFTY]])
+    bot = subprocess.Popen([sys.executable, "-c", BOT, given], stdout=subprocess.PIPE, text=True)
+    day.processes._started.append(bot)  # type: ignore[arg-type]
+    assert bot.stdout is not None
+    recorded = list(Recording(DAY, dir=day.root / "rec"))
+    for tick in recorded:
+        assert json.loads(bot.stdout.readline()) == json.loads(
+            json.dumps(to_dict(tick, kite=True), default=str)
+        )
+    bot.kill()
 
 
 @pytest.mark.parametrize(
