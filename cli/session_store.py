@@ -89,7 +89,7 @@ def _checked(settings: Settings, given: Session) -> tuple[Session, str]:
 
 def lifetime(found: Session, now_utc_s: float) -> str:
     """When its user logged in, and when Kite ends it, in IST; empty when the former is unknown."""
-    began = _began(found)
+    began = found.logged_in
     if began is None:
         return ""
     now = datetime.fromtimestamp(now_utc_s, IST)
@@ -102,13 +102,6 @@ def lifetime(found: Session, now_utc_s: float) -> str:
     if now >= beginning:
         return f"{logged_in}; Kite may end it at any moment until {until:%H:%M} IST"
     return f"{logged_in}; Kite ends it {beginning:%a %d %b %H:%M}-{until:%H:%M} IST"
-
-
-def _began(found: Session) -> datetime | None:
-    try:
-        return datetime.fromisoformat(found.login_time or "").replace(tzinfo=IST)
-    except ValueError:
-        return None
 
 
 def _refuse_loose(path: Path) -> None:

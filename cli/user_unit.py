@@ -14,7 +14,7 @@ from kitefeed.protocol.errors import BadInput, ConfigError, Unavailable
 SHIPPED = Path(__file__).parents[1] / "kitefeed.service"
 NAME = "kitefeed.service"
 MODE = 0o644  # it holds no secret, and systemd warns of others
-SYSTEMCTL_S = 100.0  # `enable --now` waits until the daemon is ready, systemd for 90 s
+SYSTEMCTL_S = 130.0  # `enable --now` waits until the daemon is ready, systemd for 120 s
 
 
 def path() -> Path:

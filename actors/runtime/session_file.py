@@ -11,10 +11,12 @@ file that somebody else could read is refused: its token can trade.
 """
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
+from kitefeed.actors.policy.market import IST
 from kitefeed.actors.runtime.config import Settings
 from kitefeed.actors.runtime.secrets import Secret, fingerprint_of, remember
 from kitefeed.actors.runtime.whole_file import clear_leftovers, write_atomically
@@ -39,6 +41,14 @@ class Session(msgspec.Struct, frozen=True):
     @property
     def fingerprint(self) -> str:
         return fingerprint_of(self.api_key, self.access_token)
+
+    @property
+    def logged_in(self) -> datetime | None:
+        """When its user logged in; None where Kite's text is missing or no time."""
+        try:
+            return datetime.fromisoformat(self.login_time or "").replace(tzinfo=IST)
+        except ValueError:
+            return None
 
 
 class NoApiKey(LoginNeeded):

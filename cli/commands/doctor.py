@@ -1,5 +1,6 @@
 """`kitefeed doctor`: one question after the other on the way of a price, and what to do."""
 
+import os
 import platform
 from collections.abc import Iterator
 
@@ -20,7 +21,8 @@ MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "wrong": ("✗", "r
 
 
 class Diagnosis(msgspec.Struct):
-    """What `--json` prints. It holds no secret, no key and no name of a user."""
+    """What `--json` prints. It holds no secret, no key and no name of a user: a home directory,
+    whose name is often one, is `~`."""
 
     version: str
     python: str
@@ -43,9 +45,18 @@ def doctor(is_json: bool) -> int:
         if not is_json:
             click.echo(line(finding))
     if is_json:
-        found = Diagnosis(__version__, platform.python_version(), platform.platform(), findings)
+        shown = [_without_home(finding) for finding in findings]
+        found = Diagnosis(__version__, platform.python_version(), platform.platform(), shown)
         click.echo(msgspec.json.encode(found).decode())
     return next((f.code for f in findings if f.state == "wrong"), 0)
+
+
+def _without_home(finding: Finding) -> Finding:
+    home = os.path.expanduser("~")  # "~" itself for a user without one
+    if home == "/":
+        return finding
+    text, remedy = (each.replace(home, "~") for each in (finding.text, finding.remedy))
+    return msgspec.structs.replace(finding, text=text, remedy=remedy)
 
 
 def line(finding: Finding) -> str:
@@ -74,6 +85,7 @@ def examine() -> Iterator[Finding]:
     yield daemon.instrument_list(settings)
     yield daemon.alerts(settings)
     if report is not None:
+        yield daemon.services()
         yield daemon.headline(report)
         yield daemon.lag(report)
 

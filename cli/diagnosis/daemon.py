@@ -5,6 +5,7 @@ from datetime import date
 from kitefeed.actors.policy.market import to_ist
 from kitefeed.actors.runtime import locks
 from kitefeed.actors.runtime.config import Settings
+from kitefeed.cli import running
 from kitefeed.cli.diagnosis.finding import Finding, of_error, ok, skipped, warning, wrong
 from kitefeed.client.feed import Feed
 from kitefeed.protocol import location
@@ -29,6 +30,17 @@ def processes(report: m.StatusReport | None) -> Finding:
     if down:
         return wrong("processes", ", ".join(down), "look at the daemon's log: it starts them again")
     return ok("processes", f"all {len(report.actors)} run, version {report.version}")
+
+
+def services() -> Finding:
+    """The programs beside the six that the configuration switches on."""
+    name = "services"
+    known = [(each, word) for each, word, _ in running.services() if word != "off"]
+    down = [each for each, word in known if word == "down"]
+    if down:
+        return wrong(name, f"down: {', '.join(down)}",
+                     "the daemon's log says why, in its last lines of each")  # fmt: skip
+    return ok(name, f"{', '.join(each for each, _ in known) or 'none'}: as configured")
 
 
 def headline(report: m.StatusReport) -> Finding:

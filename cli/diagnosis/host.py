@@ -8,12 +8,14 @@ from kitefeed.actors.runtime import session_file
 from kitefeed.actors.runtime.config import Settings
 from kitefeed.actors.runtime.directories import verify_directory
 from kitefeed.cli.diagnosis.finding import Finding, of_error, ok, skipped, warning, wrong
+from kitefeed.protocol import private_files
 from kitefeed.protocol.errors import KitefeedError
 from kitefeed.protocol.exits import Exit
 
 DESCRIPTORS_MIN = 1_024  # six processes take a few dozen; each program that reads takes one
 DISK_WARN_MB, DISK_MIN_MB = 500, 50  # an instrument list is 30 MB, and is written beside the old
 MB = 1_048_576
+SECRET_BYTES_MAX = MB
 
 
 def configuration(settings: Settings) -> Finding:
@@ -36,11 +38,23 @@ def modes(settings: Settings) -> Finding:
             verify_directory(path)
         for path in files:
             session_file.read(path, settings.config.kite.api_key or "unknown")
+        for path in _secrets(settings):
+            private_files.read(path, SECRET_BYTES_MAX)
     except KitefeedError as error:
         return of_error(name, error)
+    except private_files.Unsafe as error:
+        return wrong(name, str(error), "", Exit.LOGIN)
     if not there:
         return skipped(name, "there is nothing yet: the first `kitefeed up` makes it")
-    return ok(name, "only you can write there, and only you can read the session")
+    return ok(name, "only you can write there, and only you can read session, secrets and keys")
+
+
+def _secrets(settings: Settings) -> list[Path]:
+    """Those that are there: the app's, keys, passwords and tokens, URLs of alerts."""
+    found = [*settings.state_dir.glob("api_secret*.json")]
+    found += [path for path in settings.keys_path.rglob("*") if not path.is_dir()]
+    urls = settings.alert_urls_path
+    return found + ([urls] if urls is not None and urls.exists() else [])
 
 
 def descriptors() -> Finding:

@@ -19,12 +19,11 @@ ENTER = "/enter"
 # that one is the state of a login that was begun here. The others tell nothing of prices.
 OPEN = frozenset({"/livez", "/login/redirect", ENTER})
 OPEN_FILE = re.compile(r"/page/[\w-]+\.\w+", re.ASCII)
-WRONG = (
-    "This token opens nothing here: `kitefeed keys --gateway NAME` makes one on the daemon's host."
-)
+WRONG = "This token opens nothing here."
+MAKE_ONE = "`kitefeed keys --gateway NAME` makes one on the daemon's host."
 MISSING = (
     "A token is needed: `Authorization: Bearer TOKEN`, or the gateway's page in a browser. "
-    "`kitefeed keys --gateway NAME` makes one on the daemon's host."
+    f"{MAKE_ONE}"
 )
 TOO_MANY = "Too many wrong tokens came from this address: wait a minute."
 # In a request, for what lasts: a function that says whether it may still go on.
@@ -52,7 +51,7 @@ class Guard:
         status = self._judge(request, token)
         if status == 200:
             return await handler(request)
-        return _refused(status, TOO_MANY if status == 429 else WRONG)
+        return _refused(status, TOO_MANY if status == 429 else f"{WRONG} {MAKE_ONE}")
 
     def _may_pass(self, request: web.Request) -> bool:
         """For who came in before: whether his token is still there."""

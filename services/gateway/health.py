@@ -46,9 +46,11 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class FullHealth(Health, frozen=True):
-    """Body of `/health`: with what only the supervisor knows; None and empty while it is silent."""
+    """Body of `/health`: with the last login, and what only the supervisor knows; None and empty
+    while it is silent."""
 
     last_tick_age_s: float | None = None
+    last_login_utc_s: float | None = None
     next_open: str | None = None
     market: dict[str, str] = {}
     actors: dict[str, str] = {}
@@ -83,8 +85,11 @@ def judge(status: Status, heartbeat: Heartbeat | None) -> Health:
     )
 
 
-def in_full(health: Health, report: StatusReport | None) -> FullHealth:
-    known = msgspec.structs.asdict(health)
+def in_full(
+    health: Health, report: StatusReport | None, last_login_utc_s: float | None = None
+) -> FullHealth:
+    """`last_login_utc_s`: of the session in use, by its file."""
+    known = {**msgspec.structs.asdict(health), "last_login_utc_s": last_login_utc_s}
     if report is None:
         return FullHealth(**known)
     return FullHealth(

@@ -11,6 +11,7 @@ from kitefeed.actors.runtime.session_file import Session
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import BadInput, ConfigError, LoginNeeded
 from kitefeed.protocol.kite.session import request_token_from_redirect
+from kitefeed.protocol.messages import StatusReport
 from kitefeed.protocol.secret import Secret
 
 STATES_MAX = 16  # logins begun and not ended
@@ -40,6 +41,18 @@ class Logins:
             return app_secret.find(self._settings, self.api_key) is not None
         except ConfigError:
             return False
+
+    def last_utc_s(self, report: StatusReport | None) -> float | None:
+        """When somebody logged in for the session that `report` says is in use, else for the
+        newest; None without one, or when its file does not tell. Blocking."""
+        known = report.sessions if report is not None else []
+        in_use = next((each.fingerprint for each in known if each.is_in_use), None)
+        try:
+            session = session_file.current(self._settings, "primary", in_use)
+        except LoginNeeded:
+            return None
+        at = session.logged_in if session is not None else None
+        return at.timestamp() if at is not None else None
 
     def begin(self, typed: Secret | None = None, *, is_kept: bool = False) -> str:
         """The address of Kite's login page. `typed`: the app's secret, where none is kept.

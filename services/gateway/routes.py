@@ -100,7 +100,9 @@ class Gateway:
 
     async def health(self, _: web.Request) -> web.Response:
         found = self._health()
-        return _json(in_full(found, await self.report()), _status(found))
+        report = await self.report()
+        login_utc_s = await asyncio.to_thread(self._logins.last_utc_s, report)
+        return _json(in_full(found, report, login_utc_s), _status(found))
 
     async def websocket_health(self, _: web.Request) -> web.Response:
         return _json(of_websocket(self._health()))

@@ -49,13 +49,15 @@ class Seen(NamedTuple):
 
 class Record(msgspec.Struct):
     """What must survive a restart. fingerprint: of the last login. answered_utc_ns: the last hour
-    that was answered. takeovers_utc_ns: when a login of ours answered somebody else's."""
+    that was answered. takeovers_utc_ns: when a login of ours answered somebody else's.
+    not_before_utc_ns: of the next try, after one that failed or was cut short."""
 
     fingerprint: str = ""
     failures: int = 0
     answered_utc_ns: int = 0
     elsewhere_utc_s: float = 0.0
     takeovers_utc_ns: list[int] = []
+    not_before_utc_ns: int = 0
 
 
 class Do(Enum):
@@ -84,7 +86,6 @@ class Machine:
         self._is_checked = False  # Kite has said that the session in force is not good
         self._is_waiting_said = False
         self._refused_renewal = ""  # the session whose refresh token Kite does not take
-        self._not_before_utc_ns = 0
 
     def look(self, seen: Seen, utc_ns: int) -> Order | None:
         """What is to be done now; a `Do` is followed by `done`."""
@@ -93,7 +94,7 @@ class Machine:
             self._is_checked = False
             return None
         # A clock that was put back must not keep us waiting.
-        if utc_ns < self._not_before_utc_ns <= utc_ns + max(PAUSES_NS):
+        if utc_ns < self.record.not_before_utc_ns <= utc_ns + max(PAUSES_NS):
             return None
         if not self._is_checked and seen.fingerprint is not None:
             return Do.CHECK
@@ -109,7 +110,7 @@ class Machine:
         if what is Do.COMMAND:
             return self._failed(why, utc_ns)
         if outcome == "unknown":
-            self._not_before_utc_ns = utc_ns + ASK_AGAIN_NS
+            self.record.not_before_utc_ns = utc_ns + ASK_AGAIN_NS
             is_said, self._is_waiting_said = self._is_waiting_said, True
             text = f"Kite cannot be asked, and is again every {ASK_AGAIN_NS // S} s: {why}"
             return None if is_said else Tell("info", text)
@@ -141,10 +142,11 @@ class Machine:
             self.record.fingerprint = seen.fingerprint
             self.record.failures = 0
             self._is_checked = False
-            self._not_before_utc_ns = 0
+            self.record.not_before_utc_ns = 0
 
     def _answer(self, seen: Seen, utc_ns: int, *, is_login: bool = False) -> None:
         """Both causes are over: one login is enough for both."""
+        self.record.not_before_utc_ns = 0
         due_ns = self._due_utc_ns(to_ist(utc_ns))
         if due_ns is not None and due_ns <= utc_ns:
             self.record.answered_utc_ns = due_ns
@@ -176,8 +178,14 @@ class Machine:
                 f"login.command failed {FAILURES_MAX} times, and is not run again until somebody "
                 "has logged in (Kite locks accounts)",
             )  # fmt: skip
-        self.record.failures += 1  # before it runs, so that a crash in it counts
+        # Before it runs, so that a crash in it counts, and is followed by a pause.
+        self.record.failures += 1
+        self.record.not_before_utc_ns = utc_ns + self._pause_ns()
         return Do.COMMAND
+
+    def _pause_ns(self) -> int:
+        """After the failures so far, this one included."""
+        return PAUSES_NS[min(self.record.failures, len(PAUSES_NS)) - 1]
 
     def _takeovers(self, utc_ns: int) -> int:
         today = to_ist(utc_ns).date()
@@ -194,9 +202,10 @@ class Machine:
         """`failures` counts this one already."""
         count = self.record.failures
         if count >= FAILURES_MAX:
+            self.record.not_before_utc_ns = 0
             return Tell("error", f"login.command failed, {count} of {FAILURES_MAX}: {why}")
-        pause_ns = PAUSES_NS[min(count, len(PAUSES_NS)) - 1]
-        self._not_before_utc_ns = utc_ns + pause_ns
+        pause_ns = self._pause_ns()
+        self.record.not_before_utc_ns = utc_ns + pause_ns
         again = f"again in {pause_ns // S} s"
         return Tell("error", f"login.command failed, {count} of {FAILURES_MAX}: {why}; {again}")
 

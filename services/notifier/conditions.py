@@ -3,7 +3,7 @@
 from datetime import datetime, time
 from typing import NamedTuple
 
-from kitefeed.actors.policy.market import NSE, READY_AT, Market, to_ist
+from kitefeed.actors.policy.market import NSE, READY_AT, TOKEN_FLUSH, Market, to_ist
 from kitefeed.client.status import Status
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.ticks import EXCHANGE_NAMES
@@ -15,6 +15,8 @@ FREE_MB_MIN = 50  # an instrument list has 30, and is written beside the old one
 GRACE_READY_NS = 30 * S
 READY_FROM = time(READY_AT.hour, READY_AT.minute - 1, 60 - GRACE_READY_NS // S)
 ELSEWHERE_NS = 900 * S  # so long a login elsewhere may be somebody's own, who comes back
+COMMAND_NS = 120 * S  # a login by itself has had its first try by then
+COMMANDS_NS = 600 * S  # and its last: three, a minute and five minutes apart
 FETCHING_NS = 600 * S  # a list is fetched again after 5, 15, 30, then every 60 s
 # The headlines of a feed that is as it should be, and those of one that gives fresh prices.
 WELL = ("live", "rest", "closed", "paused")
@@ -30,24 +32,34 @@ class Facts(NamedTuple):
 
     status: the feed as any program reads it. is_heard: see `is_fed` of its heartbeat.
     report: None when the supervisor does not answer. free_mb: of state_dir; None when unknown.
-    waits_elsewhere: who logs in elsewhere brings the session back, as `session.elsewhere` says.
+    elsewhere: as `session.elsewhere`. login_at: when the session is seen to each day (IST), None
+    for never. has_command: something logs in by itself, then or when somebody else did.
     """
 
     status: Status
     is_heard: bool
     report: m.StatusReport | None
     free_mb: float | None = None
-    waits_elsewhere: bool = False
+    elsewhere: str = "alert"
+    login_at: time | None = None
+    has_command: bool = False
 
 
 class Condition(NamedTuple):
     """what: in a sentence. grace_ns: how long it must last before somebody is told. since_utc_ns:
-    when it began, where the daemon says so. todo: see `compose`."""
+    when it began, where the daemon says so. todo: see `compose`. is_outage: prices lack meanwhile.
+    """
 
     what: str
     grace_ns: int
     since_utc_ns: int | None = None
     todo: str | None = None
+    is_outage: bool = True
+
+
+def is_session_gone(facts: Facts) -> bool:
+    """Whether the supervisor says that there is no session, or none that Kite accepts."""
+    return facts.report is not None and facts.report.session in ("refused", "absent")
 
 
 def segments_of(report: m.StatusReport | None) -> frozenset[int]:
@@ -69,14 +81,17 @@ def find(
     """What is wrong, for the segments that are wanted."""
     found = dict(_of_feed(facts))
     report = facts.report
+    opens = _opens_today(market, segments, utc_ns)
+    if opens is not None and _is_login_due(facts, utc_ns):
+        found[Code.LOGIN] = _login_due(facts, opens)
     if warning := market.warning(utc_ns):
         found[Code.CALENDAR] = Condition(warning, 60 * S)
     if report is not None and (doubt := _of_list(report.instrument_list)):
         found[Code.LIST] = doubt
     if full := _of_disk(facts):
         found[Code.DISK] = Condition(full, 30 * S)
-    opens = _soon_open(market, segments, utc_ns)
-    if opens is not None and (missing := _missing(facts, utc_ns)):
+    is_soon = opens is not None and to_ist(utc_ns).time() >= READY_FROM
+    if opens is not None and is_soon and (missing := _missing(facts, utc_ns)):
         found[Code.NOT_READY] = _not_ready(missing, opens)
     return found
 
@@ -89,8 +104,9 @@ def _of_feed(facts: Facts) -> list[tuple[Code, Condition]]:
     status, report = facts.status, facts.report
     since = status.since_utc_ns or None
     if status.feed == "login_required":
-        grace_ns = ELSEWHERE_NS if _is_elsewhere(facts) else 5 * S
-        return [(Code.LOGIN, Condition(_sentence(status.reason), grace_ns, since))]
+        return [
+            (Code.LOGIN, Condition(_sentence(status.reason), _login_grace(facts, 5 * S), since))
+        ]
     if status.feed == "no_entitlement":
         return [(Code.NO_ENTITLEMENT, Condition(_sentence(status.reason), 5 * S, since))]
     if status.feed in FED and status.session in ("refused", "absent"):
@@ -98,7 +114,7 @@ def _of_feed(facts: Facts) -> list[tuple[Code, Condition]]:
             "Kite refuses the session, but its socket still streams: prices are fresh, and are "
             "lost at the next reconnect."
         )
-        return [(Code.LOGIN, Condition(what, ELSEWHERE_NS if _is_elsewhere(facts) else 30 * S))]
+        return [(Code.LOGIN, Condition(what, _login_grace(facts, 30 * S)))]
     if status.feed == "rest" and status.override != "rest":
         return [(Code.REST, Condition(_sentence(status.reason), 30 * S, since))]
     if lost := _lost(facts):
@@ -109,9 +125,12 @@ def _of_feed(facts: Facts) -> list[tuple[Code, Condition]]:
     return []
 
 
-def _is_elsewhere(facts: Facts) -> bool:
+def _login_grace(facts: Facts, usual_ns: int) -> int:
+    """Longer where somebody else's login ended the session, and the next one comes without us."""
     report = facts.report
-    return facts.waits_elsewhere and report is not None and report.elsewhere_utc_s is not None
+    if report is None or report.elsewhere_utc_s is None:
+        return usual_ns
+    return {"wait": ELSEWHERE_NS, "command": COMMAND_NS}.get(facts.elsewhere, usual_ns)
 
 
 def _lost(facts: Facts) -> str:
@@ -161,11 +180,26 @@ def _of_disk(facts: Facts) -> str:
 # --- before the open ----------------------------------------------------------------------------
 
 
-def _soon_open(market: Market, segments: frozenset[int], utc_ns: int) -> datetime | None:
-    """When the market opens today, from READY_AT on and while all of it is closed."""
-    if to_ist(utc_ns).time() < READY_FROM or market.is_any_open(segments, utc_ns):
+def _opens_today(market: Market, segments: frozenset[int], utc_ns: int) -> datetime | None:
+    """When the market opens today, while all of it is closed."""
+    if market.is_any_open(segments, utc_ns):
         return None
     return market.opens_today(segments, utc_ns)
+
+
+def _is_login_due(facts: Facts, utc_ns: int) -> bool:
+    """Whether the hour of `login.at` has come and there is no session. That of an open market is
+    the headline's; the service `login` only writes into the log."""
+    at = facts.login_at
+    if at is None or facts.status.feed != "closed" or not is_session_gone(facts):
+        return False
+    return to_ist(utc_ns).time() >= max(at, TOKEN_FLUSH)
+
+
+def _login_due(facts: Facts, opens: datetime) -> Condition:
+    what = f"There is no session that Kite accepts, and the market opens at {opens:%H:%M} IST."
+    grace_ns = COMMANDS_NS if facts.has_command else GRACE_READY_NS
+    return Condition(what, grace_ns, is_outage=False)
 
 
 def _missing(facts: Facts, utc_ns: int) -> list[str]:

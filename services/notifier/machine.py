@@ -35,11 +35,13 @@ BEAT_NS = MINUTE_NS
 
 
 class Episode(msgspec.Struct):
-    """One condition, from its beginning to its end. Times UTC; 0 for not yet."""
+    """One condition, from its beginning to its end. Times UTC; 0 for not yet. is_outage: as of the
+    condition that was seen last."""
 
     since_utc_ns: int
     told_utc_ns: int = 0
     gone_utc_ns: int = 0
+    is_outage: bool = True
 
 
 class Outage(msgspec.Struct):
@@ -133,7 +135,7 @@ class Machine:
         """A condition that is there: told at first, then repeated."""
         since_ns = min(condition.since_utc_ns or utc_ns, utc_ns)
         episode = self.memory.episodes.setdefault(code, Episode(since_ns))
-        episode.gone_utc_ns = 0
+        episode.gone_utc_ns, episode.is_outage = 0, condition.is_outage
         again = ""
         if not episode.told_utc_ns:
             is_starting = utc_ns - self._start_utc_ns < START_NS and code in _OF_A_START
@@ -159,15 +161,19 @@ class Machine:
 
     def _end(self, code: Code, facts: Facts, utc_ns: int) -> Alert | None:
         """A condition that is not there any more."""
-        if facts.report is None and code in _BY_REPORT:  # nobody says so
-            return None
         episode = self.memory.episodes[code]
+        is_by_report = code in _BY_REPORT or (code in OUTAGES and not episode.is_outage)
+        if facts.report is None and is_by_report:  # nobody says so
+            return None
+        if code is Code.LOGIN and not episode.is_outage and conditions.is_session_gone(facts):
+            return None  # the market opens, or it is paused: another word, the same login
         episode.gone_utc_ns = episode.gone_utc_ns or utc_ns
         if utc_ns - episode.gone_utc_ns < OVER_NS:
             return None
-        if episode.told_utc_ns and code in OUTAGES and self.memory.outage is not None:
+        is_outage = code in OUTAGES and episode.is_outage
+        if episode.told_utc_ns and is_outage and self.memory.outage is not None:
             return None  # it is told with the outage's end, and no second time before that
-        is_said = episode.told_utc_ns and code not in OUTAGES
+        is_said = episode.told_utc_ns and not is_outage
         if code is Code.NOT_READY and self._is_open(utc_ns):  # its time is over, not the trouble
             is_said = False
         if is_said and self._is_night(utc_ns):
@@ -180,11 +186,16 @@ class Machine:
     def _outage(self, facts: Facts, found: dict[Code, Condition], utc_ns: int) -> Alert | None:
         """The end of an outage, when prices are fresh again."""
         feed = facts.status.feed
-        since_ns = [each.since_utc_ns or utc_ns for code, each in found.items() if code in OUTAGES]
+        lacking = {code: each for code, each in found.items() if code in OUTAGES and each.is_outage}
+        since_ns = [each.since_utc_ns or utc_ns for each in lacking.values()]
         outage = self.memory.outage
         if since_ns:
             if outage is None:
                 outage = self.memory.outage = Outage(min(*since_ns, utc_ns))
+            # Also what was told before it began, as a login before the market opens.
+            outage.told += [
+                code for code in lacking if self._was_told(code) and code not in outage.told
+            ]
             outage.over_utc_ns = 0
             outage.is_of_daemon = feed in ("lost", "misconfigured") or facts.report is None
             return None
@@ -205,6 +216,10 @@ class Machine:
         )
         what = f"{' and '.join(outage.told)} over after {took}: {now}."
         return compose(Code.RECOVERED, what, self._links, utc_ns) if is_told else None
+
+    def _was_told(self, code: Code) -> bool:
+        episode = self.memory.episodes.get(code)
+        return episode is not None and episode.told_utc_ns > 0
 
     # --- times --------------------------------------------------------------------------------
 

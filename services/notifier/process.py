@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Coroutine
+from datetime import time
 from typing import Any
 
 import msgspec
@@ -156,8 +157,12 @@ class Notifier:
             self._free_mb = self._measure_disk()
         status, heard = self._feed.status, self._feed.heartbeat
         is_heard = heard is not None and is_fed(heard)
-        waits = self._settings.config.session.elsewhere == "wait"
-        return Facts(status, is_heard, self._report, self._free_mb, waits)
+        config = self._settings.config
+        login_at = time.fromisoformat(config.login.at) if config.login.at else None
+        return Facts(
+            status, is_heard, self._report, self._free_mb,
+            config.session.elsewhere, login_at, bool(config.login.command),
+        )  # fmt: skip
 
     def _ask(self) -> m.StatusReport | None:
         """What `kitefeed status` shows; None when the supervisor does not answer."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -66,6 +68,12 @@ def test_it_is_ready_while_prices_are_fresh(gateway: Gateway) -> None:
     assert gateway.until("/livez", 200, 10)
     told = gateway.until("/health", 200, 10)
     assert (told["feed"], told["source"], told["session"]) == ("live", "websocket", "valid")
+    assert told["last_login_utc_s"] is None, "the session file does not say when"
+    path = gateway.rig.root / "state/session.json"
+    session = json.loads(path.read_text()) | {"login_time": "2026-11-23 08:31:02"}
+    path.write_text(json.dumps(session))
+    at_utc_s = datetime(2026, 11, 23, 3, 1, 2, tzinfo=UTC).timestamp()
+    assert gateway.get("/health")[1]["last_login_utc_s"] == at_utc_s
     assert gateway.get("/health/websocket")[1]["status"] == "connected"
 
 
@@ -103,6 +111,7 @@ def test_status_shows_which_services_run(gateway: Gateway) -> None:
     assert told["services"]["kite_endpoint"] == "off"
     shown = gateway.rig.kitefeed("status").stdout
     assert f"127.0.0.1:{gateway.port}" in shown
+    assert re.search(r"✓ services +gateway", gateway.rig.kitefeed("doctor").stdout)
 
 
 def test_a_busy_port_is_one_line_and_is_taken_when_it_is_free() -> None:

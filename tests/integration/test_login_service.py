@@ -1,13 +1,17 @@
 """The service `login` beside a whole daemon: it takes the session back by the user's command."""
 
 import json
+import os
+import signal
 import stat
 import sys
 from pathlib import Path
 
 import pytest
 
+from kitefeed.protocol.clock import utc_ns
 from tests.integration.rig import Rig
+from tests.integration.test_notifier import Receiver
 from tests.support import eventually
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
@@ -72,3 +76,45 @@ def test_a_command_that_fails_is_told_without_its_output_and_the_count_is_kept()
         assert "hunter2" not in rig.output()
         assert rig.status()["feed"] == "login_required"
         assert "login.command is asked for a new one" in rig.status()["reason"]
+
+
+# Waits until the service that started it is gone.
+WAIT = """\
+import os, time
+parent = os.getppid()
+while os.getppid() == parent: time.sleep(0.05)
+"""
+
+
+def test_a_login_service_that_is_killed_inside_its_command_comes_back_with_its_count() -> None:
+    """The next try waits its minute."""
+    with rig_with(SETTINGS) as rig:
+        command(rig, WAIT)
+        rig.start()
+        rig.simulator.post("fault", {"name": "kill", "app": 1})
+        rig.simulator.fault("drop_ws", "1000")
+        eventually(lambda: runs(rig) == 1, 60)
+        before = rig.pid_of("login")
+        os.kill(before, signal.SIGKILL)
+        eventually(lambda: rig.pid_of("login") not in (0, before), 20)
+        eventually(lambda: rig.output().count("ready, logs in when somebody else") == 2, 20)
+        kept = json.loads((rig.root / "state" / "login.json").read_text())
+        assert kept["failures"] == 1
+        assert kept["not_before_utc_ns"] > utc_ns()
+        assert runs(rig) == 1
+
+
+def test_a_login_that_is_needed_is_told_once_by_the_notifier_and_the_service_only_logs_it() -> None:
+    with Receiver() as receiver:
+        tables = f'[login]\nat = "07:30"\n[alerts]\nwebhook = "http://{receiver.address}/hook/"\n'
+        with rig_with(tables) as rig:
+            rig.start()
+            rig.simulator.fault("kill")
+            eventually(lambda: "KF-LOGIN" in receiver.codes(), 40)
+            eventually(lambda: rig.output().count("login needed, ") == 1, 40)
+            rig.simulator.fault("clear")
+            rig.log_in(rig.simulator.login())
+            rig.until("live", 40)
+            eventually(lambda: "KF-RECOVERED" in receiver.codes(), 40)
+            assert receiver.codes().count("KF-LOGIN") == 1
+            assert rig.output().count("login needed, ") == 1

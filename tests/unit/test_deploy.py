@@ -2,10 +2,14 @@
 and by an independent parser everywhere."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
+import threading
 from configparser import ConfigParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +142,9 @@ def test_systemd_takes_the_unit(path: Path, tmp_path: Path) -> None:
     assert service["Restart"] == "always"
     assert service["RestartPreventExitStatus"] == str(int(Exit.CONFIG))
     assert service["KillMode"] == "mixed"
+    # Who tells is a child of supervisord, every 5 s (`cli/service_manager.py`).
+    assert (service["Type"], service["NotifyAccess"]) == ("notify", "all")
+    assert int(service["WatchdogSec"]) >= 6 * 5
     is_of_user = path.parent.name == "user"
     assert ("User" in service) is not is_of_user
     analyze = shutil.which("systemd-analyze")
@@ -165,7 +172,7 @@ def instructions() -> list[tuple[str, str]]:
 
 
 def test_the_image_runs_as_nobody_special_and_knows_whether_it_is_healthy() -> None:
-    hadolint = shutil.which("hadolint")
+    hadolint = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if hadolint:
         run(hadolint, DEPLOY / "docker/Dockerfile")
     found = instructions()
@@ -180,11 +187,63 @@ def test_the_image_runs_as_nobody_special_and_knows_whether_it_is_healthy() -> N
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user), "a number, not root"
     check = dict(final)["HEALTHCHECK"]
     command = json.loads(check[check.index("CMD ") + 4 :])
-    compile(command[2], "HEALTHCHECK", "exec")
+    assert command[:2] == ["python", "-c"]
     assert "/health'" in command[2]
     assert json.loads(dict(final)["ENTRYPOINT"]) == ["kitefeed"]
     assert json.loads(dict(final)["CMD"])[0] in COMMANDS
     assert all(":" in rest and ":latest" not in rest for word, rest in found if word == "FROM")
+
+
+def health_check() -> str:
+    check = next(rest for word, rest in instructions() if word == "HEALTHCHECK")
+    command: list[str] = json.loads(check[check.index("CMD ") + 4 :])
+    return command[2]
+
+
+@pytest.mark.parametrize(
+    ("status", "needs_token", "code"), [(200, False, 0), (503, False, 1), (200, True, 0)]
+)
+def test_the_image_is_well_while_health_says_so_and_gives_its_token(
+    tmp_path: Path, status: int, needs_token: bool, code: int
+) -> None:
+    """The program of the image, run here at another port."""
+    asked: list[str | None] = []
+
+    class Health(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.headers["Authorization"])
+            self.send_response(status if self.path == "/health" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    token = tmp_path / "token"
+    token.write_text("abc\n")
+    env = {"http_proxy": "http://127.0.0.1:9"}
+    if needs_token:
+        env["KITEFEED_GATEWAY__TOKEN_FILE"] = str(token)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Health) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        program = health_check().replace(":8787/", f":{server.server_port}/")
+        done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True)
+        server.shutdown()
+        thread.join()
+    assert done.returncode == code, done.stderr
+    assert asked == ["Bearer abc" if needs_token else None]
+
+
+def test_what_the_compose_file_offers_behind_a_number_sign_fits_to_the_rest() -> None:
+    """With the signs taken away: secrets are files, and each variable names one of them."""
+    text = (DEPLOY / "docker/compose.yaml").read_text("utf-8")
+    block = re.compile(r"(?m)^( *)# (environment:|  KITEFEED_|secrets:|  \w+_\w+: \{)")
+    compose = yaml.safe_load(block.sub(r"\1\2", text))
+    service = compose["services"]["kitefeed"]
+    assert set(service["secrets"]) == set(compose["secrets"])
+    named = {Path(path).name for path in service["environment"].values()}
+    assert named == set(compose["secrets"])
+    assert all(name.endswith("_FILE") for name in service["environment"])
 
 
 def test_the_container_can_write_only_its_state_and_is_reached_from_this_host_alone() -> None:

@@ -137,6 +137,38 @@ def test_modes_that_let_others_in_are_wrong(
 
 
 @pytest.mark.parametrize(
+    "name", ["api_secret.json", "keys/gateway/phone.password", "keys/server.key", "urls.txt"]
+)
+def test_a_secret_that_others_can_read_is_wrong(
+    home: Path, kite: RunningSimulator, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    log_in(home, kite)
+    config = home / "kitefeed.toml"
+    config.write_text(config.read_text() + '[alerts]\nurls_file = "state/urls.txt"\n')
+    path = home / "state" / name
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.write_text("hunter2")
+    path.chmod(0o640)
+    found = examine(capsys, Exit.LOGIN)
+    assert found["modes"]["state"] == "wrong"
+    assert f"chmod 600 ~/state/{name}" in found["modes"]["text"]
+    path.chmod(0o600)
+    assert examine(capsys, Exit.UNAVAILABLE)["modes"]["state"] == "ok"
+
+
+def test_what_goes_to_support_names_no_user_and_no_home(
+    home: Path, kite: RunningSimulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = log_in(home, kite)
+    capsys.readouterr()
+    main(["doctor", "--json"])
+    shown = capsys.readouterr().out
+    account = kite.simulator.accounts.apps[0]
+    for private in (str(home), token, "mykey", kite.credentials()["user_id"], account.user_name):
+        assert private not in shown, private
+
+
+@pytest.mark.parametrize(
     ("offset_s", "state"),
     [(0.4, "ok"), (-1.4, "ok"), (2.0, "warning"), (-3.0, "warning"), (5.0, "wrong"),
      (-3_600.0, "wrong"), (None, "skipped")],

@@ -1,11 +1,13 @@
 """Who is told of what, and when, on a virtual clock."""
 
+from datetime import time
+
 import msgspec
 import pytest
 
 from kitefeed.protocol import messages as m
 from kitefeed.services.notifier.alerts import KINDS, Code, Links, compose, lasted
-from kitefeed.services.notifier.machine import Memory, Rules
+from kitefeed.services.notifier.machine import Machine, Memory, Rules
 from tests.unit.services.notifier_kit import Day
 
 MONDAY = "2026-11-30"
@@ -216,6 +218,113 @@ def test_a_daemon_that_is_lost_at_night_is_told_in_the_morning_and_is_not_remind
     day.back("closed")
     assert day.run("2026-11-29 20:01") == ["KF-RECOVERED"]
     assert "the feed is closed" in day.alerts[-1].text
+
+
+# --- who logs in by itself ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "is_elsewhere", "grace_s"),
+    [("alert", True, 5), ("wait", True, 900), ("command", True, 120),
+     ("alert", False, 5), ("wait", False, 5), ("command", False, 5)],
+)  # fmt: skip
+@pytest.mark.parametrize("feed", ["login_required", "live"])
+def test_a_login_elsewhere_is_given_the_time_that_the_rule_says(
+    rule: str, is_elsewhere: bool, grace_s: int, feed: str
+) -> None:
+    """Where the socket still streams half a minute is the least."""
+    grace_s = max(grace_s, 30) if feed == "live" else grace_s
+    day = Day(NOON)
+    day.facts = day.facts._replace(elsewhere=rule, has_command=rule == "command")
+    day.set(feed, **{**LOGIN, "source": "cache" if feed == "login_required" else "websocket"})
+    at_s = day.utc_ns / 1e9 if is_elsewhere else None
+    day.knows(feed=feed, session="refused", elsewhere_utc_s=at_s)
+    assert day.run(seconds=grace_s - 1) == []
+    assert day.run(seconds=2) == ["KF-LOGIN"]
+    assert day.run(seconds=14 * 60) == []
+    assert day.run(seconds=2 * 60) == ["KF-LOGIN"]
+
+
+def test_a_session_that_is_taken_back_in_time_is_no_news() -> None:
+    day = Day(NOON)
+    day.facts = day.facts._replace(elsewhere="command", has_command=True)
+    needs_login(day)
+    day.knows(feed="login_required", session="refused", elsewhere_utc_s=day.utc_ns / 1e9)
+    assert day.run(seconds=100) == []
+    day.back()
+    assert day.run(seconds=3600) == []
+
+
+def at_eight(at: str = f"{MONDAY} 07:00", *, has_command: bool = False, **changes: object) -> Day:
+    day = before_the_open(at, session="refused", **changes)
+    day.facts = day.facts._replace(login_at=time(8), has_command=has_command)
+    return day
+
+
+def test_a_dead_session_at_the_hour_of_the_login_is_told_with_the_link() -> None:
+    """The service `login` has neither a refresh token nor a command, and says so in its log."""
+    day = at_eight()
+    assert day.run(f"{MONDAY} 08:00") == []
+    assert day.run(f"{MONDAY} 08:02") == ["KF-LOGIN"]
+    assert day.alerts[0].link == "http://127.0.0.1:8787/login"
+    assert "the market opens at 09:00 IST" in day.alerts[0].text
+    assert day.run(f"{MONDAY} 08:44") == [], "reminders come in market hours"
+    day.knows(feed="closed", market={"NSE": "closed"})
+    assert day.run(f"{MONDAY} 08:50") == ["KF-RECOVERED"]
+    assert "KF-LOGIN" in day.alerts[-1].text
+
+
+def test_a_command_has_the_time_for_its_three_tries_before_a_person_is_asked() -> None:
+    day = at_eight(has_command=True)
+    assert day.run(f"{MONDAY} 08:09") == []
+    assert day.run(f"{MONDAY} 08:11") == ["KF-LOGIN"]
+
+
+def test_a_login_that_nobody_made_is_told_on_until_it_is_there() -> None:
+    """One after the other, never twice at once; the outage counts from the open."""
+    day = at_eight()
+    assert day.run(f"{MONDAY} 08:59:50") == ["KF-LOGIN", "KF-NOT-READY"]
+    needs_login(day)
+    day.facts = day.facts._replace(login_at=time(8))
+    assert day.run(f"{MONDAY} 09:10") == ["KF-LOGIN"]
+    assert "still after" in day.alerts[-1].title
+    day.back()
+    assert day.run(f"{MONDAY} 09:12") == ["KF-RECOVERED"]
+    assert "KF-LOGIN over after 10 min" in day.alerts[-1].text
+
+
+def test_a_login_right_after_the_open_is_told_to_who_was_asked_for_it() -> None:
+    day = at_eight()
+    day.run(f"{MONDAY} 08:59:30")
+    day.set("stale", source="cache", session="refused", reason="starting")
+    day.knows(feed="stale", session="refused")
+    assert day.run(seconds=15) == [], "another word is no end"
+    day.silent()
+    assert day.run(seconds=10) == []
+    needs_login(day)
+    day.run(seconds=20)
+    day.back()
+    assert day.run(f"{MONDAY} 09:05") == ["KF-RECOVERED"]
+    assert "KF-LOGIN" in day.alerts[-1].text
+
+
+@pytest.mark.parametrize(
+    ("date", "login_at"),
+    [("2026-11-28", time(8)), ("2026-11-24", time(8)), (MONDAY, None)],
+    ids=["a Saturday", "a holiday", "no hour"],
+)
+def test_nobody_is_asked_for_a_login_that_nothing_needs(date: str, login_at: time | None) -> None:
+    day = at_eight(f"{date} 07:00")
+    day.facts = day.facts._replace(login_at=login_at)
+    assert day.run(f"{date} 08:44") == []
+
+
+def test_an_hour_within_the_flush_is_moved_behind_it() -> None:
+    day = at_eight()
+    day.facts = day.facts._replace(login_at=time(6))
+    day.machine = Machine(Rules(at_night=True), day.machine._links, day.machine._market, day.utc_ns)
+    assert day.run(f"{MONDAY} 07:30") == []
+    assert day.run(f"{MONDAY} 07:31") == ["KF-LOGIN"]
 
 
 # --- before the open ----------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 
 from kitefeed.actors.runtime import config
 from kitefeed.actors.runtime.config import Config
-from kitefeed.protocol import location, topology
+from kitefeed.protocol import location, passwords, topology
 from kitefeed.protocol.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[4] / "kitefeed.example.toml"
@@ -223,3 +223,63 @@ def test_the_urls_of_alerts_are_secrets(tmp_path: Path) -> None:
     settings = config.load(write(tmp_path, f"[alerts]\n{line}"))
     assert "hunter2" not in repr(settings)
     assert settings.config.alerts.urls[0].reveal() == "tgram://hunter2/1"
+
+
+# --- the gateway, where others could reach it ---------------------------------------------------
+
+CERTIFIED = 'certificate = "both.pem"\nkey = "both.pem"\n'
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:8787", "192.168.1.5:8787", "[::]:8787", "[fe80::1]:1"])
+def test_a_gateway_that_others_can_reach_needs_a_certificate_and_at_its_start_a_token(
+    tmp_path: Path, listen: str
+) -> None:
+    bare = f'state_dir = "state"\n[gateway]\nlisten = "{listen}"\n'
+    assert "gateway.certificate" in refusal(tmp_path, bare)
+    path = write(tmp_path, bare + CERTIFIED)
+    config.load(path)  # the command that makes the token needs it, too
+    with pytest.raises(ConfigError, match="kitefeed keys --gateway NAME"):
+        config.load_for_daemon(path)
+    token = passwords.path_of(tmp_path / "state/keys", "phone", passwords.GATEWAY)
+    token.parent.mkdir(parents=True)
+    token.write_text("")
+    config.load_for_daemon(path)
+
+
+@pytest.mark.parametrize("listen", ["", "127.0.0.1:8787", "127.9.9.9:1", "[::1]:8787"])
+def test_a_gateway_of_this_host_alone_needs_neither(tmp_path: Path, listen: str) -> None:
+    config.load_for_daemon(write(tmp_path, f'[gateway]\nlisten = "{listen}"\n'))
+
+
+def test_a_token_does_not_belong_into_the_file(tmp_path: Path) -> None:
+    for token in ('"hunter2hunter2hunter2"', '""', "5"):
+        sentence = refusal(tmp_path, f"[gateway]\ntoken = {token}\n")
+        assert "gateway.token: is a secret" in sentence
+        assert "hunter2" not in sentence
+
+
+@pytest.mark.parametrize("line", ['certificate = "a.pem"', 'key = "a.pem"'])
+def test_certificate_and_key_belong_together(tmp_path: Path, line: str) -> None:
+    assert "name both" in refusal(tmp_path, f"[gateway]\n{line}\n")
+
+
+@pytest.mark.parametrize("name", ["", "https://x.example", "x.example/", "x y", "x:0", "a\\nb"])
+def test_a_name_that_no_browser_could_ask_for_is_refused(tmp_path: Path, name: str) -> None:
+    sentence = refusal(tmp_path, f'[gateway]\nnames = ["{name}"]\n')
+    assert "write a host's name or address" in sentence
+
+
+@pytest.mark.parametrize(
+    ("lines", "url"),
+    [
+        ("", "http://127.0.0.1:8787"),
+        ('listen = ""', ""),
+        ('listen = "[::1]:99"', "http://[::1]:99"),
+        (f'listen = "0.0.0.0:99"\n{CERTIFIED}', "https://127.0.0.1:99"),
+        (f'listen = "0.0.0.0:99"\nnames = ["x.example"]\n{CERTIFIED}', "https://x.example:99"),
+        ('names = ["x.example:443"]', "http://x.example:443"),
+        ('names = ["[::1]"]', "http://[::1]:8787"),
+    ],
+)
+def test_links_lead_to_where_browsers_reach_it(tmp_path: Path, lines: str, url: str) -> None:
+    assert config.load(write(tmp_path, f"[gateway]\n{lines}\n")).config.gateway.url == url

@@ -75,3 +75,48 @@ def test_the_demo_is_not_set_by_what_the_user_has_set_for_his_daemon(
     environment.forget_settings()
     assert loaded(tmp_path).mode == "full"
     assert loaded(tmp_path).kite.api_key == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("KITEFEED_GATEWAY__TOKEN", lambda c: c.gateway.token),
+        ("KITEFEED_ALERTS__WEBHOOK", lambda c: c.alerts.webhook),
+        ("KITEFEED_ALERTS__HEARTBEAT_URL", lambda c: c.alerts.heartbeat_url),
+    ],
+)
+def test_every_secret_setting_may_lie_in_a_file_and_goes_by_its_own_name_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, read: Any
+) -> None:
+    secret = "https://example.com/hunter2hunter2"
+    file = tmp_path / "secret"
+    file.write_text(f"{secret}\n")
+    monkeypatch.setenv(f"{name}_FILE", str(file))
+    assert read(loaded(tmp_path)).reveal() == secret
+    monkeypatch.setenv(name, f"{secret}2")
+    assert read(loaded(tmp_path)).reveal() == f"{secret}2"
+    monkeypatch.delenv(name)
+    file.unlink()
+    with pytest.raises(ConfigError, match=f"{name}_FILE.*cannot be read"):
+        loaded(tmp_path)
+
+
+def test_what_is_no_secret_has_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KITEFEED_MODE_FILE", "/etc/hostname")
+    with pytest.raises(ConfigError, match="KITEFEED_MODE_FILE: mode_file is not a setting"):
+        loaded(tmp_path)
+
+
+@pytest.mark.parametrize("token", ["hunter2", "1234567890", "[1, 2]", "true"])
+def test_a_token_that_can_be_guessed_is_refused_and_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("KITEFEED_GATEWAY__TOKEN", token)
+    with pytest.raises(ConfigError, match=r"gateway\.token: is shorter than 20") as error:
+        loaded(tmp_path)
+    assert token not in str(error.value)
+
+
+def test_a_token_of_digits_is_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KITEFEED_GATEWAY__TOKEN", "1" * 30)
+    assert loaded(tmp_path).gateway.token.reveal() == "1" * 30

@@ -138,14 +138,29 @@ def test_failures_are_a_minute_and_five_apart() -> None:
     assert day.until("30 08:06:30").count(Do.COMMAND) == 1
 
 
+def crash_in_the_next_command(day: Day) -> None:
+    day.restart()
+    while (order := day.machine.look(day.seen, day.utc_ns)) is Do.CHECK:
+        day.machine.done(order, "bad", day.seen, day.utc_ns)
+    day.done += [order] if isinstance(order, Do) else []
+
+
 def test_a_crash_while_the_command_runs_counts_as_a_failure() -> None:
     day = Day("30 08:00")
     for _ in range(10):
-        day.restart()
-        while (order := day.machine.look(day.seen, day.utc_ns)) is Do.CHECK:
-            day.machine.done(order, "bad", day.seen, day.utc_ns)
-        day.done += [order] if isinstance(order, Do) else []
+        crash_in_the_next_command(day)
+        day.utc_ns += 400 * S
     assert day.done.count(Do.COMMAND) == FAILURES_MAX
+
+
+def test_a_crash_while_the_command_runs_is_followed_by_the_pause_of_a_failure() -> None:
+    day = Day("30 08:00")
+    for _ in range(5):
+        crash_in_the_next_command(day)
+        day.utc_ns += 10 * S
+    assert day.done.count(Do.COMMAND) == 1
+    day.restart()
+    assert day.until("30 08:01:10").count(Do.COMMAND) == 1
 
 
 def test_a_login_by_anybody_makes_the_budget_whole() -> None:
