@@ -1,7 +1,8 @@
 """Drives a machine on an asyncio loop: events in, commands out, one timer for its deadline."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from kitefeed.actors.policy.machine import Machine, Wake
@@ -20,18 +21,22 @@ class Driver:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due_ns = 0
-        self._events: list[object] = []
+        self._steps: list[Callable[[int], Iterable[Any]]] = []
         self._is_stepping = False
 
     def feed(self, event: object) -> None:
         """Gives the machine one event now, and does what it says."""
-        self._events.append(event)
+        self.do(partial(self.machine.handle, event))
+
+    def do(self, step: Callable[[int], Iterable[Any]]) -> None:
+        """Calls `step`, a method of the machine, with the boot time, and does what it says."""
+        self._steps.append(step)
         if self._is_stepping:
             return
         self._is_stepping = True
         try:
-            while self._events:
-                for command in self.machine.handle(self._events.pop(0), boot_ns()):
+            while self._steps:
+                for command in self._steps.pop(0)(boot_ns()):
                     self._perform(command)
         finally:
             self._is_stepping = False

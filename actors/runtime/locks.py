@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -201,3 +202,10 @@ def start_ticks(pid: int) -> int:
 def is_same_process(pid: int, ticks: int) -> bool:
     """Whether `pid` still is the process that had `ticks`; only then may it be signalled."""
     return pid > 1 and start_ticks(pid) == ticks
+
+
+def kill(pid: int, ticks: int) -> None:
+    """Ends a process that hangs, if `pid` still is the one that had `ticks`."""
+    if is_same_process(pid, ticks):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

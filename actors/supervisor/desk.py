@@ -1,9 +1,14 @@
-"""The control desk: requests of commands and programs in, replies out."""
+"""The control desk: requests of commands and programs in, replies out. Pure: what it does is a
+procedure, which yields what is to be done and is sent the answer to a `LookUp`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, TypeVar
+
+import msgspec
 
 from kitefeed.actors.supervisor.facts import Operate, RetryNow
-from kitefeed.actors.supervisor.machine import Supervisor
+from kitefeed.actors.supervisor.machine import Event, Supervisor
+from kitefeed.actors.supervisor.names import Found, Names
 from kitefeed.actors.supervisor.subscriptions import (
     HEAR_NS,
     PENDING_MAX,
@@ -15,47 +20,56 @@ from kitefeed.protocol import messages as m
 from kitefeed.protocol.topology import Role
 
 Ticket = tuple[bytes, str]  # peer and request id
-Reply = Callable[[Ticket, m.Message], None]
 SEARCHES_MAX = 10  # for near names in one request: each may cost ~20 ms of the loop
 QUESTIONS_NS_MAX = 10_000_000_000  # the poller answers sooner, unless it has gone
 _CODES = {"rate": "busy", "token": "forbidden", "permission": "forbidden", "input": "bad_request"}
 KNOWN_REPLIES_MAX = 256  # a command repeats its request with the same id; it is carried out once
 
+T = TypeVar("T")
+Procedure = Generator[Any, Found, T]
+"""Yields orders, is sent what a `LookUp` among them found, and returns a T."""
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """The answer to whom `ticket` names."""
+
+    ticket: Ticket
+    message: m.Message
+
 
 class Desk:
-    """`feed` gives the machine an event; `look_up` resolves names; `changed` is called when wants
-    have changed; `status` builds the report; `names` gives names by token, None without a list.
-    Every request gets exactly one reply."""
+    """`feed` gives the machine an event; `changed` is called when wants have changed; `status`
+    builds the report. Every request gets exactly one reply."""
 
     def __init__(
         self,
         supervisor: Supervisor,
         subscriptions: Subscriptions,
-        reply: Reply,
-        feed: Callable[[object], None],
-        look_up: Callable[[Sequence[str]], None],
-        changed: Callable[[], None],
+        names: Names,
+        feed: Callable[[Event], Iterator[Any]],
+        look_up: Callable[[Sequence[str]], Procedure[None]],
+        changed: Callable[[], Procedure[None]],
         status: Callable[[], m.StatusReport],
-        names: Callable[[Sequence[int]], Mapping[int, str] | None],
     ) -> None:
         self._supervisor = supervisor
         self._subscriptions = subscriptions
-        self._send = reply
+        self._names = names
         self._feed = feed
         self._look_up = look_up
         self._changed = changed
         self._status = status
-        self._names = names
         self._questions: dict[int, tuple[Ticket, int]] = {}  # of the poller; until when
         self._asked = 0
         self._replies: dict[str, m.Message | None] = {}  # id -> reply, None while it is pending
 
-    def handle(self, peer: bytes, frame_id: str, request: m.ControlRequest, now_ns: int) -> None:
+    def handle(
+        self, peer: bytes, frame_id: str, request: m.ControlRequest, now_ns: int
+    ) -> Procedure[None]:
         ticket = (peer, frame_id)
         if frame_id in self._replies:
             known = self._replies[frame_id]
             if known is not None:
-                self._send(ticket, known)
+                yield Reply(ticket, known)
             else:
                 self._redirect(ticket)
             return
@@ -63,62 +77,63 @@ class Desk:
         match request:
             case m.GetStatus():
                 self._subscriptions.orders.retain(self._supervisor.state.running)
-                self._reply(ticket, m.Status(self._status()))
+                yield self._reply(ticket, m.Status(self._status()))
             case m.WantInstruments():
-                self._want(ticket, request, now_ns)
+                yield from self._want(ticket, request, now_ns)
             case m.DropInstruments(instruments):
                 answers = tuple(
                     self._subscriptions.drop(key, may_search=number < SEARCHES_MAX)
                     for number, key in enumerate(instruments)
                 )
-                self._changed()
-                self._reply(ticket, m.Answers(answers))
+                yield from self._changed()
+                yield self._reply(ticket, m.Answers(answers))
             case m.NameTokens(tokens):
-                self._reply(ticket, self._name(tokens))
+                yield self._reply(ticket, (yield from self._name(tokens)))
             case m.SetSource(source):
-                self._reply(ticket, self._set_source(source))
+                yield self._reply(ticket, (yield from self._set_source(source)))
             case m.Retry():
-                self._reply(ticket, self._retry())
+                yield self._reply(ticket, (yield from self._retry()))
             case m.FetchList():
-                self._reply(ticket, self._fetch_list(request))
+                yield self._reply(ticket, (yield from self._fetch_list(request)))
             case m.AskQuotes(tokens):
-                self._ask_quotes(ticket, tokens, now_ns)
+                yield from self._ask_quotes(ticket, tokens, now_ns)
 
-    def turn(self, now_ns: int) -> None:
+    def turn(self, now_ns: int) -> Iterator[Reply]:
         """Answers the requests that can be answered by now."""
         self._subscriptions.orders.retain(self._supervisor.state.running)
         for pending in self._subscriptions.due(now_ns, self._can_stream()):
-            self._answer(pending, now_ns)
+            yield self._answer(pending, now_ns)
         for number, (_, until_ns) in [*self._questions.items()]:
             if until_ns <= now_ns:
-                self.quoted(m.Quoted(number, "network", "the rest_poller process does not answer"))
+                gone = m.Quoted(number, "network", "the rest_poller process does not answer")
+                yield from self.quoted(gone)
 
     # --- the requests -------------------------------------------------------------------------
 
-    def _want(self, ticket: Ticket, request: m.WantInstruments, now_ns: int) -> None:
+    def _want(self, ticket: Ticket, request: m.WantInstruments, now_ns: int) -> Procedure[None]:
         if len(self._subscriptions.pending) >= PENDING_MAX:
             busy = f"{PENDING_MAX} requests wait already; try again: `kitefeed subscribe`"
-            self._reply(ticket, m.Refused("not_ready", busy))
+            yield self._reply(ticket, m.Refused("not_ready", busy))
             return
         keys = tuple(dict.fromkeys(request.instruments))[: m.LIST_MAX]
-        self._look_up(keys)
+        yield from self._look_up(keys)
         known = [key for key in keys if self._subscriptions.may_be_had(key)]
         if request.is_kept:
             self._subscriptions.want(known, request.mode)
-            self._changed()
+            yield from self._changed()
         wait_ns = int(max(0.0, min(request.wait_s, WAIT_S_MAX)) * 1e9)
         heard_ns = 0 if request.is_kept else now_ns + HEAR_NS
         self._subscriptions.pending.append(
             Pending(ticket, keys, now_ns + wait_ns, request.mode, heard_ns)
         )
-        self.turn(now_ns)
+        yield from self.turn(now_ns)
 
-    def _answer(self, pending: Pending, now_ns: int) -> None:
+    def _answer(self, pending: Pending, now_ns: int) -> Reply:
         answers = tuple(
             self._subscriptions.answer(key, self._waiting(key, now_ns), pending.mode)
             for key in pending.keys
         )
-        self._reply(pending.ticket, m.Answers(answers))
+        return self._reply(pending.ticket, m.Answers(answers))
 
     def _waiting(self, key: str, now_ns: int) -> str:
         """What an instrument waits for that has not come."""
@@ -133,46 +148,48 @@ class Desk:
         state = self._supervisor.state
         return any(shard.is_open or shard.rest.is_started for shard in state.shards)
 
-    def _name(self, tokens: Sequence[int]) -> m.Message:
-        names = self._names(tokens)
+    def _name(self, tokens: Sequence[int]) -> Procedure[m.Message]:
+        names = yield from self._names.of(tokens)
         if names is None:
             return m.Refused("not_ready", "there is no instrument list yet: `kitefeed status`")
         return m.Named(dict(names))
 
-    def _set_source(self, source: str) -> m.Message:
+    def _set_source(self, source: str) -> Procedure[m.Message]:
         state = self._supervisor.state
         if source == "websocket" and state.session.word in ("refused", "absent"):
             why = "Kite refuses the session" if state.session.word == "refused" else "no session"
             return m.Refused("forbidden", f"{why}: `kitefeed login`, then this again")
         if source in ("auto", "websocket", "rest", "paused"):
-            self._feed(Operate(source))  # type: ignore[arg-type]
+            yield from self._feed(Operate(source))  # type: ignore[arg-type]
         return m.Done(f"source is {source} now, and stays so over restarts: `kitefeed status`")
 
-    def _retry(self) -> m.Message:
+    def _retry(self) -> Procedure[m.Message]:
         if self._supervisor.state.override == "paused":
             return m.Refused("conflict", "the feed is paused: `kitefeed source auto` resumes it")
-        self._feed(RetryNow())
+        yield from self._feed(RetryNow())
         return m.Done("trying now: `kitefeed status`")
 
-    def _fetch_list(self, request: m.FetchList) -> m.Message:
+    def _fetch_list(self, request: m.FetchList) -> Procedure[m.Message]:
         if Role.REST_POLLER not in self._supervisor.state.actors_up:
             return m.Refused("not_ready", "the rest_poller process is starting: try again")
-        self._feed(request)
+        yield from self._feed(request)
         return m.Done("fetching the instrument list: `kitefeed status` shows what comes of it")
 
-    def _ask_quotes(self, ticket: Ticket, tokens: tuple[int, ...], now_ns: int) -> None:
+    def _ask_quotes(self, ticket: Ticket, tokens: tuple[int, ...], now_ns: int) -> Procedure[None]:
         state = self._supervisor.state
         fingerprint = state.session.fingerprint
         if fingerprint is None or state.session.word in ("refused", "absent"):
-            self._reply(ticket, m.Refused("forbidden", "there is no session: `kitefeed login`"))
+            yield self._reply(
+                ticket, m.Refused("forbidden", "there is no session: `kitefeed login`")
+            )
         elif Role.REST_POLLER not in state.actors_up:
-            self._reply(ticket, m.Refused("not_ready", "the rest_poller process is starting"))
+            yield self._reply(ticket, m.Refused("not_ready", "the rest_poller process is starting"))
         else:
             self._asked = max(self._asked + 1, now_ns)  # rises over restarts, too
             self._questions[self._asked] = (ticket, now_ns + QUESTIONS_NS_MAX)
-            self._feed(m.FetchQuotes(self._asked, fingerprint, tokens))
+            yield from self._feed(m.FetchQuotes(self._asked, fingerprint, tokens))
 
-    def quoted(self, answer: m.Quoted) -> None:
+    def quoted(self, answer: m.Quoted) -> Iterator[Reply]:
         """The poller's answer to a program's question; passed on, and not kept."""
         ticket, _ = self._questions.pop(answer.request_id, (None, 0))
         if ticket is None:
@@ -182,13 +199,13 @@ class Desk:
         else:
             reply = m.Refused(_CODES.get(answer.outcome, "not_ready"), answer.detail)
         self._replies.pop(ticket[1], None)
-        self._send(ticket, reply)
+        yield Reply(ticket, reply)
 
     # --- the replies --------------------------------------------------------------------------
 
-    def _reply(self, ticket: Ticket, message: m.Message) -> None:
+    def _reply(self, ticket: Ticket, message: m.Message) -> Reply:
         self._remember(ticket[1], message)
-        self._send(ticket, message)
+        return Reply(ticket, message)
 
     def _remember(self, frame_id: str, message: m.Message | None) -> None:
         self._replies[frame_id] = message

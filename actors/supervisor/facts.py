@@ -279,7 +279,7 @@ class Instruments(msgspec.Struct, frozen=True):
 # --- commands -----------------------------------------------------------------------------------
 
 
-class Send(msgspec.Struct, frozen=True):
+class Instruct(msgspec.Struct, frozen=True):
     """Send `message` to the actor that holds `role`."""
 
     role: Role
@@ -287,7 +287,9 @@ class Send(msgspec.Struct, frozen=True):
 
 
 class Persist(msgspec.Struct, frozen=True):
-    """Write what must survive, before the commands behind this one."""
+    """Write what must survive, before the commands behind this one. `data`: of `memory.encode`."""
+
+    data: bytes
 
 
 class Say(msgspec.Struct, frozen=True):
@@ -297,4 +299,4 @@ class Say(msgspec.Struct, frozen=True):
     text: str
 
 
-Command = Send | Persist | Say
+Command = Instruct | Persist | Say

@@ -40,7 +40,6 @@ from kitefeed.actors.supervisor.facts import (
     Instruments,
     Ladders,
     Operate,
-    Persist,
     Persisted,
     RetryNow,
 )
@@ -139,7 +138,7 @@ class Supervisor:
                 self._actor_lost(role)
             case Operate(override):
                 s.persisted.override = override
-                s.order(Persist())
+                s.persist()
                 rest.unpark(s)
                 dial.begin_anew(s)
             case RetryNow():

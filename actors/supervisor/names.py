@@ -1,12 +1,14 @@
-"""Names of instruments: what the day's list says of them, and what a new list would lack."""
+"""Names of instruments: what the day's list says of them, and what a new list would lack. Pure:
+what it asks of a list is a `LookUp`, and the answer a `Found`."""
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Generator, Sequence
+from typing import TypeVar
+
+import msgspec
 
 from kitefeed.actors.policy.names import did_you_mean
 from kitefeed.actors.supervisor.subscriptions import NOT_LISTED, WAITING, Subscriptions
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.instrument_list import Facts, ListDamaged
 from kitefeed.protocol.kite.instruments import Listed
 
 NEAR_MAX = 5  # unknown names that get near matches in one turn: each costs up to 50 ms of the loop
@@ -14,67 +16,83 @@ LACKING_NAMED_MAX = 5  # of what a new list lacks; the rest is counted
 PATTERN = "a pattern means what streams already and asks for nothing: name each instrument"
 FIND_IT = f"{NOT_LISTED}: `kitefeed instruments find TEXT` searches it"
 
+T = TypeVar("T")
 
-class List(Protocol):
-    """A list of the day, see `InstrumentsDb`. Each may raise ListDamaged."""
 
-    def facts(self) -> Facts | None: ...
-    def resolve(self, keys: Sequence[str]) -> dict[str, Listed]: ...
-    def owners(self, tokens: Sequence[int]) -> dict[int, str]: ...
+class LookUp(msgspec.Struct, frozen=True):
+    """Asks a list of the day what these `keys` are, who has these `tokens`, and what somebody may
+    have meant by the names in `near`. is_offered: the list that is offered, not the one in use."""
+
+    keys: tuple[str, ...] = ()
+    tokens: tuple[int, ...] = ()
+    near: tuple[str, ...] = ()
+    is_offered: bool = False
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What the list has of it. `damage`: why nothing can be had, a sentence without an end."""
+
+    listed: dict[str, Listed] = {}
+    owners: dict[int, str] = {}
+    near: dict[str, list[str]] = {}
+    is_there: bool = True
+    damage: str = ""
+
+    @property
+    def is_usable(self) -> bool:
+        return self.is_there and not self.damage
+
+
+Asking = Generator[LookUp, Found, T]
+"""Yields what is to be looked up, is sent what was found, and returns a T."""
 
 
 class Names:
-    """`near` finds what somebody may have meant, in the list in use."""
-
-    def __init__(
-        self, subscriptions: Subscriptions, used: List, near: Callable[[str], list[str]]
-    ) -> None:
+    def __init__(self, subscriptions: Subscriptions) -> None:
         self._subscriptions = subscriptions
-        self._used = used
-        self._near = near
         self._near_left = NEAR_MAX
 
     def turn(self) -> None:
         """Once a second: near matches may be searched for again."""
         self._near_left = NEAR_MAX
 
-    def look_up(self, keys: Sequence[str] | None = None) -> dict[str, str]:
+    def look_up(self, keys: Sequence[str] | None = None) -> Asking[dict[str, str]]:
         """Resolves names, of all that are wanted by default; returns why some cannot be had. While
         there is no list, or a damaged one, they stay unresolved and are shown so."""
         unresolved = self._subscriptions.unresolved(keys)
         if not unresolved:
             return {}
-        try:
-            if self._used.facts() is None:
-                self._subscriptions.waiting = WAITING
-                return {}
-            found = self._used.resolve(unresolved)
-            missing = {key: self._explain(key) for key in unresolved if key not in found}
-        except ListDamaged as error:
-            self._subscriptions.waiting = f"{error}; it is fetched anew"
+        found = yield LookUp(tuple(unresolved))
+        missing = [key for key in unresolved if key not in found.listed]
+        near: dict[str, list[str]] = {}
+        if found.is_usable and missing:
+            sought = [key for key in missing if not key.endswith("*")][: self._near_left]
+            self._near_left -= len(sought)
+            if sought:
+                searched = yield LookUp(near=tuple(sought))
+                near, found = searched.near, found if searched.is_usable else searched
+        if not found.is_usable:
+            why = f"{found.damage}; it is fetched anew" if found.damage else WAITING
+            self._subscriptions.waiting = why
             return {}
-        self._subscriptions.resolved(found, missing)
-        return missing
+        unknown = {key: _explain(key, near.get(key, [])) for key in missing}
+        self._subscriptions.resolved(found.listed, unknown)
+        return unknown
 
-    def of(self, tokens: Sequence[int]) -> dict[int, str] | None:
+    def of(self, tokens: Sequence[int]) -> Asking[dict[int, str] | None]:
         """What those of `tokens` that exist are called; None without a usable list."""
-        try:
-            return None if self._used.facts() is None else self._used.owners(tokens)
-        except ListDamaged:
-            return None
+        found = yield LookUp(tokens=tuple(tokens))
+        return found.owners if found.is_usable else None
 
-    def relist(self, day_ist: str) -> None:
+    def relist(self, day_ist: str) -> Asking[None]:
         """The list in use is another one. One that is damaged changes nothing."""
         before = self._subscriptions.in_use()
-        try:
-            found = self._used.resolve(list(before))
-            gone = [listed.token for key, listed in before.items() if key not in found]
-            owners = self._used.owners(gone)
-        except ListDamaged:
-            return
-        self._subscriptions.relisted(found, owners, day_ist)
+        tokens = tuple(listed.token for listed in before.values())
+        found = yield LookUp(tuple(before), tokens)
+        if not found.damage:
+            self._subscriptions.relisted(found.listed, found.owners, day_ist)
 
-    def lacking(self, offer: m.InstrumentsOffered, offered: List) -> m.InstrumentsLacking:
+    def lacking(self, offer: m.InstrumentsOffered) -> Asking[m.InstrumentsLacking]:
         """What is in use and not in the list that is offered. What the list in use lacks as well is
         no news."""
         before = {
@@ -82,18 +100,12 @@ class Names:
             for key, listed in self._subscriptions.in_use().items()
             if key not in self._subscriptions.kept and not listed.is_expired(offer.day_ist)
         }
-        try:
-            found = offered.resolve(list(before))
-        except ListDamaged:
-            found = {}
+        found = (yield LookUp(tuple(before), is_offered=True)).listed
         gone = [k for k, was in before.items() if k not in found or found[k].token != was.token]
         return m.InstrumentsLacking(offer.digest, len(gone), tuple(gone[:LACKING_NAMED_MAX]))
 
-    def _explain(self, key: str) -> str:
-        if key.endswith("*"):
-            return PATTERN
-        if self._near_left <= 0:
-            return FIND_IT
-        self._near_left -= 1
-        near = self._near(key)
-        return f"{NOT_LISTED}; {did_you_mean(near)}" if near else FIND_IT
+
+def _explain(key: str, near: list[str]) -> str:
+    if key.endswith("*"):
+        return PATTERN
+    return f"{NOT_LISTED}; {did_you_mean(near)}" if near else FIND_IT

@@ -1,11 +1,9 @@
 """The status report, built from the machine's state and what stands around it."""
 
-import os
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import msgspec
 
-from kitefeed import __version__
 from kitefeed.actors.policy.market import name_of
 from kitefeed.actors.supervisor import headline, held
 from kitefeed.actors.supervisor.facts import LinkState, SessionFacts, Shard
@@ -13,23 +11,32 @@ from kitefeed.actors.supervisor.roster import Roster
 from kitefeed.actors.supervisor.state import State
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.topology import Role, endpoints
+from kitefeed.protocol.topology import Role
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is said of this process and its settings. `config`: digests of the files."""
+
+    pid: int = 0
+    version: str = ""
+    endpoints: dict[str, str] = field(default_factory=dict)
+    config: dict[str, str] = field(default_factory=dict)
+    target: m.Target | None = None
+    tcp_feed: m.TcpFeed | None = None
 
 
 def status(
     s: State,
     subscriptions: Subscriptions,
     roster: Roster,
-    runtime_dir: Path,
+    around: Surroundings,
     now_ns: int,
     counters: dict[str, int] | None = None,
     readers: list[m.ReaderStatus] | None = None,
-    config: dict[str, str] | None = None,
-    target: m.Target | None = None,
-    tcp_feed: m.TcpFeed | None = None,
 ) -> m.StatusReport:
     """`kitefeed status --json`. `now_ns`: boot time; the machine's clock stands between events.
-    `counters`: the supervisor's own. `config`: digests of the files it was read from."""
+    `counters`: the supervisor's own."""
     s.begin(now_ns)
     state = headline.derive(s)
     broadcaster = roster.members.get(Role.BROADCASTER)
@@ -56,18 +63,18 @@ def status(
         if ticker
         else None,
         last_outage=s.outage,
-        endpoints=endpoints(runtime_dir),
+        endpoints=around.endpoints,
         actors=[
-            m.ActorStatus(Role.SUPERVISOR, "up", os.getpid(), 0.0, counters=counters or {}),
+            m.ActorStatus(Role.SUPERVISOR, "up", around.pid, 0.0, counters=counters or {}),
             *roster.report(now_ns),
         ],
-        version=__version__,
+        version=around.version,
         shards=[_shard(s, shard, subscriptions) for shard in s.used],
         readers=readers or [],
         sessions=_sessions(s.session),
-        config=config or {},
-        target=target,
-        tcp_feed=tcp_feed,
+        config=around.config,
+        target=around.target,
+        tcp_feed=around.tcp_feed,
         instrument_list=msgspec.structs.replace(s.list, kept=dict(subscriptions.kept)),
         held=held.status(s),
         elsewhere_utc_s=s.session.elsewhere_utc_ns / 1e9 or None,

@@ -6,7 +6,6 @@ from kitefeed.actors.supervisor.facts import (
     LIVE_CHECK_NS,
     UNVERIFIED_CHECK_NS,
     VALIDATION_LIMIT_NS,
-    Persist,
     SessionFacts,
 )
 from kitefeed.actors.supervisor.state import State
@@ -158,14 +157,14 @@ def _remember_valid(s: State, facts: SessionFacts) -> None:
     s.persisted.valid_fingerprint = facts.valid_fingerprint
     s.persisted.valid_utc_ns = facts.valid_utc_ns
     if is_news:
-        s.order(Persist())
+        s.persist()
 
 
 def _forget_valid(s: State, facts: SessionFacts) -> None:
     """A restarted supervisor must not trust what this one saw refused."""
     if s.persisted.valid_fingerprint == facts.fingerprint and s.persisted.valid_utc_ns:
         s.persisted.valid_utc_ns = 0
-        s.order(Persist())
+        s.persist()
 
 
 def refused_elsewhere(s: State, fingerprint: str | None, detail: str) -> None:

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 
 from kitefeed.actors.policy.market import NSE, Market
+from kitefeed.actors.supervisor import memory
 from kitefeed.actors.supervisor.facts import (
     OBSERVED_OPEN_NS,
     BookFacts,
     Command,
     Dial,
     Elsewhere,
+    Instruct,
     Ladders,
     Override,
     Persist,
@@ -16,7 +18,6 @@ from kitefeed.actors.supervisor.facts import (
     ProbeFacts,
     ProbeKind,
     Say,
-    Send,
     SessionFacts,
     Shard,
 )
@@ -109,7 +110,11 @@ class State:
         self.commands.append(command)
 
     def send(self, role: Role, message: m.Message) -> None:
-        self.commands.append(Send(role, message))
+        self.commands.append(Instruct(role, message))
+
+    def persist(self) -> None:
+        """Writes down what must survive, as it is now."""
+        self.commands.append(Persist(memory.encode(self.persisted)))
 
     def say(self, text: str) -> None:
         self.commands.append(Say("info", text))
@@ -286,7 +291,7 @@ class State:
     def next_epoch(self) -> int:
         """A new epoch, written down before anything uses it."""
         self.persisted.epoch += 1
-        self.order(Persist())
+        self.persist()
         return self.persisted.epoch
 
     def raise_epoch(self, seen: int) -> None:

@@ -252,6 +252,23 @@ def indices_stand(story: Story) -> float:
     return 75
 
 
+def comes_again(story: Story) -> float:
+    """A program reads what nobody else does, leaves for longer than its wish lasts, and is back:
+    by then the name is known, and it alone says that the instrument is wanted."""
+    world = story.world
+    wanted = world.centre.subscriptions.wanted()
+    lacking = [key for key in story.basket.keys if key not in wanted]
+    if lacking:
+        key = story.aside.choice(lacking)
+        world.reader.want(key)
+        story.wait(3)
+        world.reader.drop(key)
+        story.wait(45)
+        world.reader.want(key)
+        world.alert(8)
+    return 8
+
+
 def settles(story: Story) -> float:
     """Nothing trades for a while, and quotes tell another price: one reconnect shows that it is of
     no use."""

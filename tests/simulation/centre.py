@@ -3,32 +3,19 @@ its disk. Beside them the subscriber who believes what the feed says, and is che
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 from kitefeed.actors.broadcaster import events as e
 from kitefeed.actors.broadcaster.fence import SOURCES
 from kitefeed.actors.broadcaster.machine import Broadcaster
 from kitefeed.actors.broadcaster.orders import Orders, decode_file
 from kitefeed.actors.broadcaster.store import CACHED, LastValues, Saved, Value
-from kitefeed.actors.supervisor.desk import Desk
-from kitefeed.actors.supervisor.facts import (
-    ActorLost,
-    ActorUp,
-    Clock,
-    Command,
-    Instruments,
-    Persist,
-    Persisted,
-    Say,
-    Send,
-)
-from kitefeed.actors.supervisor.machine import Supervisor
-from kitefeed.actors.supervisor.names import Names
-from kitefeed.actors.supervisor.roster import Member, Roster
-from kitefeed.actors.supervisor.subscriptions import Subscriptions
+from kitefeed.actors.policy.machine import Wake
+from kitefeed.actors.supervisor import listings, memory
+from kitefeed.actors.supervisor.core import Core, Kill, LookUp, Order, Send, Setup
+from kitefeed.actors.supervisor.facts import Command, Persist, Persisted, Say
+from kitefeed.actors.supervisor.machine import Event, Supervisor
 from kitefeed.client.reader import RESYNC_NS
 from kitefeed.client.tick import NOBODY, Tick
 from kitefeed.client.view import View
@@ -57,172 +44,93 @@ SAVED_AFTER_NS = 30 * S  # it saves every ten seconds, and may have stood still 
 BACKOFF_S = [5.0, 15.0, 30.0, 60.0]
 
 
+class Watched(Supervisor):
+    """The machine, with each of its steps checked."""
+
+    def __init__(self, world: World, **options: Any) -> None:
+        super().__init__(**options)
+        self._world = world
+
+    def handle(self, event: Event, now_ns: int) -> list[Command]:
+        checker = self._world.checker
+        self._world.note(event)
+        checker.before(self, event)
+        commands = super().handle(event, now_ns)
+        checker.after(self, event, commands)
+        return commands
+
+
 class Centre(Host):
-    """The supervisor's shell. It has no end of the bus: it is the bus."""
+    """The supervisor's shell around its core. It has no end of the bus: it is the bus."""
 
     role = Role.SUPERVISOR
     machine: Supervisor
+    core: Core
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
-        self.disk = msgspec.json.encode(Persisted())
-        self.crash_in = 0  # dies before it performs this many more commands; 0: it does not
+        self.disk = memory.encode(Persisted())
+        self.crash_in = 0  # dies before it performs this many more orders; 0: it does not
 
     def start(self) -> None:
-        world = self.world
-        persisted = msgspec.json.decode(self.disk, type=Persisted)
-        self.machine = Supervisor(
-            now_ns=world.now_ns,
-            utc_ns=world.utc_ns,
-            market=world.calendar,
-            backoff_s=BACKOFF_S,
-            persisted=persisted,
-            jitter=world.rng.random,
-            capacity=world.capacity,
-        )
-        configured, canaries = world.basket.configured, world.basket.canaries
-        self.subscriptions = Subscriptions(
-            configured, canaries, "full", persisted.subscriptions, world.capacity, persisted.kept
-        )
-        self.names = Names(self.subscriptions, world.lists.used, lambda key: [])
-        self.roster = Roster(world.now_ns)
-        self.desk = Desk(
-            self.machine, self.subscriptions, lambda *_: None, self.feed, self._look_up,
-            self._wants_changed, self._status, self.names.of,
+        world, basket = self.world, self.world.basket
+        setup = Setup(
+            self.boot_id, world.calendar, world.rng.random, BACKOFF_S, basket.configured,
+            basket.canaries, capacity=world.capacity,
         )  # fmt: skip
+        persisted = memory.decode(self.disk)
+        self.core = Core(setup, persisted, world.now_ns, world.utc_ns, partial(Watched, world))
+        self.machine, self.subscriptions = self.core.supervisor, self.core.subscriptions
         self.crash_in = 0
         world.checker.on_supervisor_start(self.machine)
 
-    def _status(self) -> m.StatusReport:
-        raise NotImplementedError
-
-    # --- turns and frames ---------------------------------------------------------------------
-
     def turn(self) -> None:
-        now_ns = self.world.now_ns
-        self.turn_due_ns = now_ns + S
-        for member in self.roster.lost(now_ns):
-            self.world.kill_process(member.hello.boot_id)
-            self.feed(ActorLost(member.hello.role))
-        self.feed(Clock(self.world.utc_ns))
-        if not self.is_up:
-            return
-        is_changed = self.subscriptions.expire(now_ns)
-        if is_changed or self.subscriptions.unresolved():
-            self._wants_changed()
-        self.names.turn()
-        self.desk.turn(now_ns)
+        self.turn_due_ns = self.world.now_ns + S
+        self.feed(partial(self.core.turn, self.world.utc_ns, {}))
 
     def hear(self, message: m.BusMessage, peer: str) -> None:
-        if isinstance(message, m.Hello):
-            self._hello(message, peer)
-            return
-        member = self.roster.heard(peer.encode(), self.world.now_ns)
-        if member is None:
-            self.world.command(peer, m.Challenge())
-        elif isinstance(message, m.SPEAKS[member.hello.role]):
-            self._report(message, member)
-
-    def _hello(self, hello: m.Hello, peer: str) -> None:
-        arrival = self.roster.hello(hello, peer.encode(), self.world.now_ns)
-        if arrival.replaced is not None:
-            self.world.command(arrival.replaced.peer.decode(), m.Leave("another holds the role"))
-            self.feed(ActorLost(hello.role))
-        self.world.command(peer, m.Welcome(self.boot_id))
-        self.feed(ActorUp(hello, arrival.is_new))
-
-    def _report(self, message: m.BusMessage, member: Member) -> None:
-        match message:
-            case m.Beat():
-                self.world.acknowledge(member.hello.boot_id)
-                if member.hello.role in (Role.TICKER, Role.BROADCASTER):
-                    self.feed(message)
-            case m.ListenersWant():
-                self.subscriptions.listen(message, self.world.now_ns)
-                self._wants_changed()
-            case m.Confirmed():
-                self.subscriptions.orders.confirm(message)
-                self.desk.turn(self.world.now_ns)
-            case m.InstrumentsReady():
-                self.feed(message)
-                self._relist(message.day_ist)
-            case m.InstrumentsOffered():
-                answer = self.names.lacking(message, self.world.lists.offered)
-                self.world.command(member.peer.decode(), answer)
-            case _:
-                self.feed(message)
-
-    def _wants_changed(self) -> None:
-        self._look_up(list(self.subscriptions.wanted()))
-        persisted = self.machine.state.persisted
-        if self.subscriptions.operator != persisted.subscriptions:
-            persisted.subscriptions = dict(self.subscriptions.operator)
-            self.perform(Persist())
-        instruments = self.subscriptions.instruments()
-        unresolved = len(self.subscriptions.unresolved())
-        state = self.machine.state
-        if (instruments, unresolved) != (state.instruments, state.unresolved):
-            self.feed(Instruments(instruments, unresolved))
-
-    def _relist(self, day_ist: str) -> None:
-        self.names.relist(day_ist)
-        in_use, persisted = self.subscriptions.in_use(), self.machine.state.persisted
-        kept = {key: (in_use[key].token, in_use[key].expiry) for key in self.subscriptions.kept}
-        if kept != persisted.kept:
-            persisted.kept = kept
-            self.perform(Persist())
-        self._wants_changed()
-
-    def _look_up(self, keys: Sequence[str] | None = None) -> None:
-        self.names.look_up(keys)
+        self.feed(partial(self.core.heard, peer.encode(), message, None))
 
     def operate(self, request: m.ControlRequest) -> None:
         """A command of the operator."""
         self.world.checker.on_operator(request)
-        ident = f"cli{self.world.number()}"
-        self.do(lambda: self.desk.handle(b"cli", ident, request, self.world.now_ns))
+        ticket = (b"cli", f"cli{self.world.number()}")
+        self.do(lambda: self.feed(partial(self.core.asked, ticket, request, None, None)))
 
-    # --- the machine --------------------------------------------------------------------------
+    def waking(self) -> object:
+        return partial(self.core.handle, Wake())
 
-    def feed(self, event: object) -> None:
-        if self.is_up:
-            super().feed(event)
+    def handle(self, event: Any) -> list[Order]:
+        orders: list[Order] = event(self.world.now_ns) if self.is_up else []
+        return orders
 
-    def handle(self, event: Any) -> list[Command]:
-        if not self.is_up:
-            return []
-        checker = self.world.checker
-        self.world.note(event)
-        checker.before(self.machine, event)
-        commands = self.machine.handle(event, self.world.now_ns)
-        checker.after(self.machine, event, commands)
-        return commands
-
-    def perform(self, command: Command) -> None:
+    def perform(self, command: Order) -> None:
+        world = self.world
         if self.crash_in:
             self.crash_in -= 1
             if not self.crash_in:
-                self.world.killed(self, 1.0)
+                world.killed(self, 1.0)
         if not self.is_up:
-            return  # the rest of this step's commands died with it
+            return  # the rest of this step's orders died with it
         match command:
-            case Send(role, message):
-                self._note(message)
-                peer = self.roster.peer_of(role)
-                if peer is not None:
-                    self.world.command(peer.decode(), message)
-            case Persist():
-                self.disk = msgspec.json.encode(self.machine.state.persisted)
+            case Send(peer, m.BeatAck()):
+                world.acknowledge(peer.decode())
+            case Send(peer, message):
+                if isinstance(message, m.OpenLink):
+                    is_stored = memory.decode(self.disk).epoch >= message.epoch
+                    require(is_stored, "epoch used before it was stored")
+                world.command(peer.decode(), message)
+            case LookUp(is_offered=is_offered):
+                listing = world.lists.offered if is_offered else world.lists.used
+                found = listings.look_up(command, listing, lambda key: [])
+                self.feed(partial(self.core.looked_up, found))
+            case Persist(data):
+                self.disk = data
+            case Kill(pid):
+                world.kill_process(pid)
             case Say():
-                self.world.checker.on_line(command)
-        self.world.note(command)
-
-    def _note(self, message: m.Message) -> None:
-        if isinstance(message, m.Subscribe | m.StartPolling):
-            self.subscriptions.orders.told(message, self.world.now_ns)
-        if isinstance(message, m.OpenLink):
-            stored = msgspec.json.decode(self.disk, type=Persisted).epoch
-            require(stored >= message.epoch, "epoch used before it was stored")
+                world.checker.on_line(command)
+        world.note(command)
 
 
 class Mouth(Host):
@@ -305,7 +213,7 @@ class Mouth(Host):
     def hello(self) -> m.Hello:
         machine = self.machine
         return m.Hello(
-            self.role, self.boot_id, self.life, 1, "sim", machine.fence.highest_epoch,
+            self.role, self.boot_id, self.pid, 1, "sim", machine.fence.highest_epoch,
             grants=machine.grants(),
         )  # fmt: skip
 

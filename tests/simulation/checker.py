@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from kitefeed.actors.supervisor.facts import (
     GOOD_FOR_NS,
     Command,
+    Instruct,
     Instruments,
     LinkState,
     Persist,
     Say,
-    Send,
     Shard,
 )
 from kitefeed.actors.supervisor.machine import Supervisor
@@ -113,7 +113,7 @@ class Checker:
         has_persisted = False
         for command in commands:
             has_persisted |= isinstance(command, Persist)
-            if isinstance(command, Send) and not _is_taken_back(command.message, commands):
+            if isinstance(command, Instruct) and not _is_taken_back(command.message, commands):
                 self._check_order(s, command.message, has_persisted=has_persisted)
         self._check_state(s)
         self._check_waits(machine)
@@ -165,7 +165,7 @@ class Checker:
         if is_new and not event.problem:
             asked = [
                 c.message for c in commands
-                if isinstance(c, Send) and isinstance(c.message, m.Validate)
+                if isinstance(c, Instruct) and isinstance(c.message, m.Validate)
             ]  # fmt: skip
             fingerprints = [question.fingerprint for question in asked]
             require(event.fingerprint in fingerprints, "a new login is validated at once")
@@ -343,6 +343,6 @@ def _is_taken_back(message: m.Message, commands: list[Command]) -> bool:
     closed = [
         c.message.epoch
         for c in commands
-        if isinstance(c, Send) and isinstance(c.message, m.CloseLink)
+        if isinstance(c, Instruct) and isinstance(c.message, m.CloseLink)
     ]
     return isinstance(message, m.Subscribe) and message.epoch in closed

@@ -13,12 +13,12 @@ from kitefeed.actors.supervisor.facts import (
     ActorUp,
     Clock,
     Command,
+    Instruct,
     LinkState,
     Operate,
     Persist,
     RetryNow,
     Say,
-    Send,
     Shard,
 )
 from kitefeed.actors.supervisor.machine import Supervisor
@@ -127,7 +127,7 @@ class Duties:
     def after(self, machine: Supervisor, event: Any, commands: list[Command]) -> None:
         s, found = machine.state, self._found
         assert found is not None
-        sent = [command.message for command in commands if isinstance(command, Send)]
+        sent = [command.message for command in commands if isinstance(command, Instruct)]
         self._check_proofs(s, event, found)
         self._check_count(s, event, found, sent)
         self._check_login(s, event, found)

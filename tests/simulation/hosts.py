@@ -36,6 +36,7 @@ LOOK_NS = S // 4
 ASKED_AGAIN_S = 9  # when what was lost twice has been asked again
 CACHED_NEW_NS = 7 * S  # a packet whose last trade is so recent is news, cached or not
 NEVER = 1 << 62
+PIDS = 10_000  # lives of one role
 
 
 class Host:
@@ -60,6 +61,10 @@ class Host:
         self._due_ns: int | None = None  # kept until something is fed
         self._events: list[object] = []
         self._is_stepping = False
+
+    @property
+    def pid(self) -> int:
+        return list(Role).index(self.role) * PIDS + self.life
 
     @property
     def is_running(self) -> bool:
@@ -194,7 +199,7 @@ class Host:
                 self.command(message)
 
     def hello(self) -> m.Hello:
-        return m.Hello(self.role, self.boot_id, self.life, 1, "sim")
+        return m.Hello(self.role, self.boot_id, self.pid, 1, "sim")
 
     def beat(self) -> m.Beat:
         return m.Beat()
@@ -294,7 +299,7 @@ class Ticker(Host):
     def hello(self) -> m.Hello:
         machine = self.machine
         return m.Hello(
-            self.role, self.boot_id, self.life, 1, "sim", machine.highest_epoch, machine.links
+            self.role, self.boot_id, self.pid, 1, "sim", machine.highest_epoch, machine.links
         )
 
     def beat(self) -> m.Beat:
@@ -373,7 +378,7 @@ class Poller(Host):
     def hello(self) -> m.Hello:
         machine = self.machine
         return m.Hello(
-            self.role, self.boot_id, self.life, 1, "sim", machine.highest_epoch, machine.links
+            self.role, self.boot_id, self.pid, 1, "sim", machine.highest_epoch, machine.links
         )
 
     def welcomed(self) -> None:

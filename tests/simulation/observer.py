@@ -49,6 +49,7 @@ SHUT_UNTIL = 8 * 3_600 + 58 * 60  # seconds of a day in India
 SHUT_FROM = {False: 16 * 3_600 + 30 * 60, True: 23 * 3_600 + 56 * 60}  # is it a commodity?
 # Whoever trades no more reads fresh for a minute, and for what a tick may take and a clock.
 SHUT_FRESH_NS = 70 * S
+WANTED_WITHIN_NS = 6 * S  # the operator's notes come by the same way, up to seconds late
 LISTED_WITHIN_NS = 10 * S  # a supervisor hears of a list when the poller is welcome
 LEFT_OPEN_NS = 5 * S  # an order to close is followed within 3 s
 GRANTED_WITHIN_NS = 2 * S  # a grant that is not acknowledged is repeated every second
@@ -153,6 +154,7 @@ class Observer:
             self._check_strays(s)
             self._check_mutes(s)
             self._check_wishes(s)
+            self._check_wanted(s)
             self._check_listed(s)
             self._check_hours(s)
             self._bounds.check(s, world.now_ns - self._shaken_ns)
@@ -388,6 +390,18 @@ class Observer:
                 require(is_kept, "a program may leave for a moment")
             elif now_ns - left_ns > LISTENER_KEPT_NS[1]:
                 require(key not in carried - wanted_anyway, "what nobody reads is dropped")
+
+    def _check_wanted(self, s: State) -> None:
+        """What a program subscribes to is wanted soon, where there is room for it."""
+        world, now_ns = self.world, self.world.now_ns
+        known = (world.lists.used.rows or {}).keys()
+        is_full = len(s.instruments) >= world.capacity.total
+        if self._is_steady_for(WANTED_WITHIN_NS) and not is_full:
+            asked_ns = world.reader.asked_ns
+            carried = {i.key for i in s.instruments}
+            for key in world.reader.keys & known - carried:
+                is_new = now_ns - asked_ns.get(key, 0) < WANTED_WITHIN_NS
+                require(is_new, "what a program listens to is wanted")
 
     def _check_listed(self, s: State) -> None:
         """What was once found in a list streams on, whatever later lists forget."""

@@ -29,6 +29,7 @@ from kitefeed.actors.supervisor import (
     state,
     subscriptions,
 )
+from kitefeed.actors.supervisor.core import Core
 from kitefeed.actors.supervisor.facts import LinkState, Shard
 from kitefeed.actors.supervisor.machine import Supervisor
 from kitefeed.actors.supervisor.state import State
@@ -38,6 +39,7 @@ from kitefeed.actors.ticker.link_state import Link
 from kitefeed.actors.ticker.liveness import Liveness
 from kitefeed.actors.ticker.subscriptions import Asked
 from kitefeed.actors.token_validator.machine import Answered, TokenValidator
+from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import Flag
 from kitefeed.protocol.topology import Role
 from tests.simulation.exchange import S
@@ -72,6 +74,18 @@ def _own_verdict(s: State, event: Any) -> tuple[Any, ...]:
 
 def _own_poll(s: State, event: Any) -> tuple[Any, ...]:
     return s, msgspec.structs.replace(event, epoch=s.shards[0].rest.epoch)
+
+
+def _unsaid(self: Subscriptions, told: Any, now_ns: int) -> bool:
+    _listen(self, told, now_ns)
+    return False
+
+
+def _deaf(self: Core, message: Any, member: Any, now_ns: int) -> Any:
+    if isinstance(message, m.ListenersWant):
+        self.subscriptions.listen(message, now_ns)
+        return iter(())
+    return _report(self, message, member, now_ns)
 
 
 def _all_expired(self: Subscriptions, found: Any, owners: Any, day_ist: str) -> tuple[Any, ...]:
@@ -259,6 +273,7 @@ _wait_network, _let_in, _limited, _next_due = (
     dial.wait_network, dial.let_in, dial._limited, dial._next_due
 )  # fmt: skip
 _broadcaster_up, _assign, _give = grant.broadcaster_up, state.assign, State._give
+_listen, _report = Subscriptions.listen, Core._report
 _phase = Calendar.phase
 _as_streamed, _renew = State._as_streamed, Conflation._renew
 _is_fresh, _beat = headline._is_fresh, Supervisor._beat
@@ -328,6 +343,8 @@ PLANTS: dict[str, list[Plant]] = {
         (State, "streamed", lambda self, shard: shard.instruments[:-1])
     ],
     "listeners are not heard": [(Subscriptions, "listen", nothing)],
+    "what programs listen to is noted and not wanted": [(Subscriptions, "listen", _unsaid)],
+    "the core does not react to listeners": [(Core, "_report", _deaf)],
     # ticker, poller, validator, broadcaster
     "silence takes a minute": [(liveness, "SILENT_NS", 60 * S)],
     "a mute feed is not doubted": [(liveness, "CANARY_NS", HOUR_NS)],

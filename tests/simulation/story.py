@@ -19,6 +19,7 @@ from tests.simulation.alone import (
     EVENING_THINGS,
     THINGS,
     batches_lost,
+    comes_again,
     held_up,
     hides,
     indices_stand,
@@ -133,6 +134,7 @@ class Story:
             if any(world.is_quiet(socket) for socket in self.sockets):
                 self._one_thing(hides)
                 self._found_out()
+            self._one_thing(comes_again)
             self._one_thing(indices_stand)
             self._one_thing(settles)
         if self.is_whole:

@@ -17,7 +17,8 @@ from kitefeed.actors.broadcaster.events import Ingest
 from kitefeed.actors.policy.machine import Wake
 from kitefeed.actors.policy.market import Market
 from kitefeed.actors.runtime import calendar_file
-from kitefeed.actors.supervisor.facts import Clock, LinkState, Send, Shard
+from kitefeed.actors.supervisor.core import Send
+from kitefeed.actors.supervisor.facts import Clock, LinkState, Shard
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.actors.ticker.canaries import SILENT_NS
 from kitefeed.actors.ticker.link_state import BEAT_NS
@@ -131,7 +132,9 @@ class World:
     def note(self, what: object) -> None:
         """For the story that is printed when a promise is broken."""
         self.steps += 1
-        is_announcement = isinstance(what, Send) and isinstance(what.message, m.Announce)
+        is_announcement = isinstance(what, Send) and isinstance(
+            what.message, m.Announce | m.BeatAck
+        )
         if not isinstance(what, m.Beat | Clock | Wake) and not is_announcement:
             self.events.append((self.now_ns, what))
 
@@ -479,10 +482,10 @@ class World:
         self.alert(back_in_s + 3)
         self.after(back_in_s, host.in_this_life(host.boot))
 
-    def kill_process(self, boot_id: str) -> None:
+    def kill_process(self, pid: int) -> None:
         """The supervisor actor kills one that hangs: proven to be that very process."""
         for host in self.actors:
-            if host.boot_id == boot_id and host.is_up:
+            if host.pid == pid and host.is_up:
                 self.killed(host, 1.2)
 
     def freeze(self, host: Host, seconds: float) -> None:

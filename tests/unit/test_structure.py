@@ -29,8 +29,8 @@ SHELLS = (
     "kitefeed.actors.broadcaster.cutter",
     "kitefeed.actors.broadcaster.tcp_feed",
     "kitefeed.actors.rest_poller.dump",
-    "kitefeed.actors.supervisor.names",  # catches what the instrument list raises
-    "kitefeed.actors.supervisor.report",  # asks for the own pid
+    "kitefeed.actors.supervisor.listings",
+    "kitefeed.actors.supervisor.setup",
     "kitefeed.actors.ticker.kite_socket",
     "kitefeed.actors.ticker.reactor",
     "kitefeed.actors.ticker.tls",

@@ -11,11 +11,11 @@ from kitefeed.actors.supervisor.facts import (
     ActorUp,
     Clock,
     Command,
+    Instruct,
     Instruments,
     Persist,
     Persisted,
     Say,
-    Send,
 )
 from kitefeed.actors.supervisor.machine import Event, Supervisor
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
@@ -86,7 +86,7 @@ class Bench:
             commands += self.machine.handle(event, self.now_ns)
         for command in commands:
             match command:
-                case Send(role, message):
+                case Instruct(role, message):
                     self.sent.append((self.now_ns / S, role, message))
                 case Say():
                     self.said.append(command)

@@ -1,12 +1,18 @@
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import pytest
 
 from kitefeed.actors.supervisor.desk import (
     KNOWN_REPLIES_MAX,
     QUESTIONS_NS_MAX,
     Desk,
+    Procedure,
+    Reply,
     Ticket,
 )
 from kitefeed.actors.supervisor.facts import Operate, RetryNow
+from kitefeed.actors.supervisor.names import Found, LookUp, Names
 from kitefeed.actors.supervisor.subscriptions import PENDING_MAX, Subscriptions
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.instruments import Listed
@@ -32,22 +38,47 @@ class Office:
         self.desk = Desk(
             self.bench.machine,
             self.subscriptions,
-            lambda ticket, message: self.replies.append((ticket, message)),
-            self.fed.append,
-            self.looked_up.extend,
+            Names(self.subscriptions),
+            self._feed,
+            self._look_up,
             self._changed,
             self._status,
-            lambda tokens: self.names,
         )
 
-    def _changed(self) -> None:
+    def _feed(self, event: object) -> Iterator[Any]:
+        self.fed.append(event)
+        yield from ()
+
+    def _look_up(self, keys: Sequence[str]) -> Procedure[None]:
+        self.looked_up.extend(keys)
+        yield from ()
+
+    def _changed(self) -> Procedure[None]:
         self.changes += 1
+        yield from ()
 
     def _status(self) -> m.StatusReport:
         raise AssertionError("nobody asked")
 
     def ask(self, request: m.ControlRequest, frame_id: str = "1", peer: bytes = b"p") -> None:
-        self.desk.handle(peer, frame_id, request, 0)
+        procedure, found = self.desk.handle(peer, frame_id, request, 0), None
+        while True:
+            try:
+                order = procedure.send(found)  # type: ignore[arg-type]
+            except StopIteration:
+                return
+            found = None
+            match order:
+                case Reply(ticket, message):
+                    self.replies.append((ticket, message))
+                case LookUp():
+                    found = Found(is_there=self.names is not None, owners=self.names or {})
+
+    def hear(self, answer: m.Quoted) -> None:
+        self.replies += [(reply.ticket, reply.message) for reply in self.desk.quoted(answer)]
+
+    def turn(self, now_ns: int) -> None:
+        self.replies += [(reply.ticket, reply.message) for reply in self.desk.turn(now_ns)]
 
     def told(self) -> None:
         """What is wanted was asked of the open socket."""
@@ -78,10 +109,10 @@ def test_a_wish_is_answered_when_its_first_packet_came() -> None:
     assert office.replies == []
     office.told()
     office.confirm(LTP)
-    office.desk.turn(S)
+    office.turn(S)
     assert office.replies == []
     office.confirm(QUOTE)
-    office.desk.turn(S)
+    office.turn(S)
     assert office.answers() == [m.Answer(INFY, "confirmed")]
     assert office.replies[-1][0] == (b"p", "1")
 
@@ -89,9 +120,9 @@ def test_a_wish_is_answered_when_its_first_packet_came() -> None:
 def test_a_wish_is_answered_at_its_deadline_with_what_it_waits_for() -> None:
     office = live_office()
     office.ask(m.WantInstruments((INFY,), wait_s=2))
-    office.desk.turn(2 * S - 1)
+    office.turn(2 * S - 1)
     assert office.replies == []
-    office.desk.turn(2 * S)
+    office.turn(2 * S)
     assert office.answers()[0].outcome == "accepted"
     assert "no packet came yet" in office.answers()[0].detail
 
@@ -100,14 +131,14 @@ def test_an_answer_says_for_how_long_what_was_asked_of_kite_has_not_come() -> No
     office = live_office()
     office.ask(m.WantInstruments((INFY,), wait_s=5))
     office.told()
-    office.desk.turn(5 * S)
+    office.turn(5 * S)
     nothing = (
         "no packet came yet, quote was asked for 5 s ago, and is asked for again until one does"
     )
     assert office.answers() == [m.Answer(INFY, "accepted", nothing)]
     office.ask(m.WantInstruments((INFY,), wait_s=5), "2")
     office.confirm(LTP)
-    office.desk.turn(7 * S)
+    office.turn(7 * S)
     lower = "it comes in ltp only, quote was asked for 7 s ago, and is asked for again"
     assert office.answers() == [m.Answer(INFY, "accepted", lower)]
 
@@ -117,10 +148,10 @@ def test_what_a_socket_confirmed_that_is_gone_is_not_confirmed() -> None:
     office.subscriptions.want([INFY], None)
     office.told()
     office.confirm(QUOTE)
-    office.desk.turn(S)
+    office.turn(S)
     assert office.subscriptions.is_confirmed(INFY)
     office.bench.feed(m.LinkClosed(0, office.epoch, 1006, "gone"))
-    office.desk.turn(S)
+    office.turn(S)
     counts = office.subscriptions.counts(S)
     assert (counts.wanted, counts.asked, counts.confirmed) == (1, 0, 0)
 
@@ -186,7 +217,7 @@ def test_a_repetition_of_a_waiting_request_moves_its_answer_to_the_new_connectio
     office = live_office()
     for peer in (b"p", b"q"):
         office.ask(m.WantInstruments((INFY,), wait_s=1), peer=peer)
-    office.desk.turn(S)
+    office.turn(S)
     assert [ticket for ticket, _ in office.replies] == [(b"q", "1")]
 
 
@@ -272,11 +303,11 @@ def test_a_question_for_quotes_is_put_to_the_poller_and_its_answer_passed_on() -
     assert asked.tokens == (TOKEN,)
     assert asked.fingerprint == office.bench.machine.state.session.fingerprint
     assert office.replies == []
-    office.desk.quoted(m.Quoted(asked.request_id + 1, "ok"))  # of another life
+    office.hear(m.Quoted(asked.request_id + 1, "ok"))  # of another life
     assert office.replies == []
-    office.desk.quoted(m.Quoted(asked.request_id, "ok", quotes=b'{"408065":{}}'))
+    office.hear(m.Quoted(asked.request_id, "ok", quotes=b'{"408065":{}}'))
     assert office.replies == [((b"p", "1"), m.Quotes(b'{"408065":{}}'))]
-    office.desk.quoted(m.Quoted(asked.request_id, "ok"))
+    office.hear(m.Quoted(asked.request_id, "ok"))
     assert len(office.replies) == 1
 
 
@@ -289,16 +320,16 @@ def test_a_question_that_cannot_be_answered_is_refused(outcome: m.RestOutcome, c
     office.ask(m.AskQuotes((TOKEN,)))
     (asked,) = office.fed
     assert isinstance(asked, m.FetchQuotes)
-    office.desk.quoted(m.Quoted(asked.request_id, outcome, "why"))
+    office.hear(m.Quoted(asked.request_id, outcome, "why"))
     assert office.replies[-1][1] == m.Refused(code, "why")
 
 
 def test_a_poller_that_has_gone_and_a_missing_session_are_said() -> None:
     office = live_office()
     office.ask(m.AskQuotes((TOKEN,)))
-    office.desk.turn(QUESTIONS_NS_MAX - 1)
+    office.turn(QUESTIONS_NS_MAX - 1)
     assert office.replies == []
-    office.desk.turn(QUESTIONS_NS_MAX)
+    office.turn(QUESTIONS_NS_MAX)
     assert "does not answer" in str(office.replies[-1][1])
     nobody = Office()
     nobody.ask(m.AskQuotes((TOKEN,)))

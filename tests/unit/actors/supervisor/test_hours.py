@@ -1,8 +1,6 @@
 """Each instrument follows the hours of its segment. Monday is 23 November 2026; Tuesday is a
 holiday on which MCX has an evening."""
 
-from pathlib import Path
-
 import msgspec
 
 from kitefeed.actors.supervisor import report
@@ -50,7 +48,8 @@ def keys(order: m.StartPolling | m.Subscribe) -> list[str]:
 
 def status(bench: Bench) -> m.StatusReport:
     wants = Subscriptions((), (), "full", {})
-    return report.status(bench.machine.state, wants, Roster(0), Path("/run"), bench.now_ns)
+    around = report.Surroundings()
+    return report.status(bench.machine.state, wants, Roster(0), around, bench.now_ns)
 
 
 def test_a_stream_is_not_ordered_anew_because_other_programs_read_it() -> None:

@@ -5,6 +5,7 @@ import msgspec
 from kitefeed.actors.runtime.config import Config, Feed, Settings
 from kitefeed.actors.runtime.kite_target import Kite
 from kitefeed.actors.supervisor import report
+from kitefeed.actors.supervisor.report import Surroundings
 from kitefeed.actors.supervisor.roster import Roster
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.protocol import keys, private_files
@@ -14,11 +15,12 @@ from kitefeed.protocol.topology import WIRES, Role
 from tests.unit.actors.supervisor.bench import MONDAY, Bench, S
 
 
-def status(bench: Bench, roster: Roster | None = None) -> m.StatusReport:
+def status(
+    bench: Bench, roster: Roster | None = None, around: Surroundings | None = None
+) -> m.StatusReport:
     subscriptions = Subscriptions(("NSE:INFY",), (), "full", {})
-    return report.status(
-        bench.machine.state, subscriptions, roster or Roster(0), Path("/run"), bench.now_ns
-    )
+    state, around = bench.machine.state, around or Surroundings()
+    return report.status(state, subscriptions, roster or Roster(0), around, bench.now_ns)
 
 
 def beating(role: Role, beat: m.Beat, heard_ns: int) -> Roster:
@@ -39,11 +41,8 @@ def test_a_live_feed_is_reported_as_it_was_announced() -> None:
 
 
 def test_the_report_says_which_kite_it_is() -> None:
-    bench = Bench()
     target = Kite().target()
-    nothing = Subscriptions((), (), "full", {})
-    state = bench.machine.state
-    found = report.status(state, nothing, Roster(0), Path("/run"), bench.now_ns, target=target)
+    found = status(Bench(), around=Surroundings(target=target))
     assert found.target == target
     assert target.kind == "kite"
 
@@ -55,10 +54,7 @@ def test_the_report_says_where_other_hosts_read_the_feed(tmp_path: Path) -> None
     tcp_feed = Settings(Config(feed=feed), None, tmp_path, tmp_path).tcp_feed
     assert tcp_feed == m.TcpFeed("tcp://127.0.0.1:5556", own.public)
     bench = Bench()
-    nothing = Subscriptions((), (), "full", {})
-    found = report.status(
-        bench.machine.state, nothing, Roster(0), Path("/run"), bench.now_ns, tcp_feed=tcp_feed
-    )
+    found = status(bench, around=Surroundings(tcp_feed=tcp_feed))
     assert found.tcp_feed == tcp_feed
     assert own.secret.reveal() not in msgspec.json.encode(found).decode()
     assert status(bench).tcp_feed is None
@@ -95,9 +91,11 @@ def test_subscribers_are_counted_by_the_broadcaster() -> None:
 
 
 def test_all_actors_and_endpoints_are_listed_also_absent_ones() -> None:
-    found = status(Bench())
+    around = Surroundings(7, "1.0", {wire.name: f"ipc:///run/{wire.name}" for wire in WIRES})
+    found = status(Bench(), around=around)
     assert [row.role for row in found.actors] == list(Role)
     assert [row.state for row in found.actors] == ["up"] + ["absent"] * 5
+    assert (found.actors[0].pid, found.version) == (7, "1.0")
     assert set(found.endpoints) == {wire.name for wire in WIRES}
 
 

@@ -1,7 +1,6 @@
 """Sessions that are replaced, refused or without data while something else is under way."""
 
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 
@@ -390,8 +389,8 @@ def test_each_session_is_reported_with_what_kite_made_of_it() -> None:
     bench.feed(m.SessionSeen("primary", "newer", None, ("first", "older")))
     bench.validate("refused")
     bench.validate("valid")
-    wishes, path = Subscriptions((), (), "full", {}), Path("/run")
-    found = report.status(bench.machine.state, wishes, Roster(0), path, bench.now_ns)
+    wishes, around = Subscriptions((), (), "full", {}), report.Surroundings()
+    found = report.status(bench.machine.state, wishes, Roster(0), around, bench.now_ns)
     assert [(each.fingerprint, each.word, each.is_in_use) for each in found.sessions] == [
         ("newer", "refused", False),
         ("first", "valid", True),

@@ -7,10 +7,10 @@ from kitefeed.actors.policy.market import Hours
 from kitefeed.actors.supervisor.facts import (
     ActorUp,
     Command,
+    Instruct,
     Persist,
     Persisted,
     Say,
-    Send,
 )
 from kitefeed.actors.supervisor.machine import Event
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
@@ -71,7 +71,7 @@ class Watched(Bench):
 
     def _check(self, command: Command, *, has_persisted: bool) -> None:
         match command:
-            case Send(role, message):
+            case Instruct(role, message):
                 if role in self.machine.state.actors_up:  # the shell drops the rest
                     self.orders.append((role, message))
                 self._check_order(message, has_persisted=has_persisted)
