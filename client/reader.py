@@ -22,12 +22,12 @@ import zmq
 from kitefeed.client import forked
 from kitefeed.client.bar_history import Earlier
 from kitefeed.client.bars import Bars, moment_ns
-from kitefeed.client.callbacks import Call, Callbacks, OnGap, OnNotice, OnOrder, OnStatus
-from kitefeed.client.frames import Snapshot
+from kitefeed.client.callbacks import Callbacks, OnGap, OnNotice, OnOrder, OnStatus
 from kitefeed.client.nats_endpoint import linked
+from kitefeed.client.readings import Readings
 from kitefeed.client.reports import Reporter
-from kitefeed.client.status import Status
-from kitefeed.client.tick import Staleness, Tick
+from kitefeed.client.telling import FAMILIES, Telling
+from kitefeed.client.tick import Tick
 from kitefeed.client.upstream import NO_TOKEN, Upstream
 from kitefeed.client.view import MAX_AGE_S, PENDING_MAX, View
 from kitefeed.client.wants import Asked, Wants, flat
@@ -35,14 +35,11 @@ from kitefeed.protocol import location, topology
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.errors import BadInput, Unavailable
-from kitefeed.protocol.feed import Heartbeat
 from kitefeed.protocol.keys import ClientKeys, read_client
 from kitefeed.protocol.sockets import connect_feed, has_message
 from kitefeed.protocol.topics import (
     HEARTBEAT_TOPIC,
-    NOTICE,
     NUL,
-    ORDER,
     STATE_TOPIC,
     presence,
     snapshot_request,
@@ -61,7 +58,6 @@ REFRESH_NS = 30_000_000_000  # a quiet topic's last message may be lost without 
 MISSING_NS = 10_000_000_000  # Kite sends the last price of what is subscribed, in a second or two
 MISSING_NAMED_MAX = 20
 _TCP = "tcp://"
-_FAMILIES = {"on_order": ORDER, "on_notice": NOTICE}
 _NOBLOCK = int(zmq.NOBLOCK)  # as an enum it costs 0.2 us a message
 
 
@@ -69,7 +65,7 @@ T = TypeVar("T")
 log = logging.getLogger("kitefeed")
 
 
-class Reader:
+class Reader(Readings, Telling):
     """What Feed and AsyncFeed share: all that does not wait. Their arguments are Feed's.
 
     Any thread may call it: whoever touches the socket, or what was read from it, holds the lock,
@@ -133,7 +129,7 @@ class Reader:
         self._unread: deque[bytes] = deque()
         self._missing_due_ns = 0  # when instruments of which nothing came are told; 0 for never
         # Of events that the program reads.
-        self._families = [family for each, family in _FAMILIES.items() if given[each] is not None]
+        self._families = [family for each, family in FAMILIES.items() if given[each] is not None]
         self._requests: list[bytes] = []
         self._leaving: list[bytes] = []  # subscriptions that others have taken the place of
         self._requested_ns = 0
@@ -152,102 +148,7 @@ class Reader:
     def _start(self) -> None:
         """Called at the end of the constructor."""
 
-    # --- reading ------------------------------------------------------------------------------
-
-    def __getitem__(self, instrument: str) -> Tick:
-        """The latest tick. KeyError when none has come yet (see `wait_for`)."""
-        with self._lock:
-            self._drain()
-            return self._view.values[instrument]
-
-    def get(self, instrument: str) -> Tick | None:
-        """The latest tick, or None when none has come yet. Never blocks."""
-        with self._lock:
-            self._drain()
-            return self._view.values.get(instrument)
-
-    def snapshot(self) -> Snapshot:
-        """The latest tick of every instrument: a dict, with `to_pandas()` and `to_polars()`."""
-        with self._lock:
-            self._drain()
-            return Snapshot(self._view.values)
-
-    def values(self) -> list[Tick]:
-        """The latest ticks, one of each instrument."""
-        return list(self.snapshot().values())
-
-    def __contains__(self, instrument: str) -> bool:
-        return self.get(instrument) is not None
-
-    # --- knowing ------------------------------------------------------------------------------
-
-    @property
-    def status(self) -> Status:
-        """The feed in words, as of now; `str(feed.status)` is the headline."""
-        with self._lock:
-            self._drain()
-            return self._view.status(boot_ns())
-
-    def why_stale(self, tick: Tick) -> Staleness:
-        """What `tick.why_stale` says: why this is not the current value, empty if it is."""
-        with self._lock:
-            self._drain()
-            return "no_feed" if self._socket.closed else self._view.why_stale(tick, boot_ns())
-
-    def has_source(self, tick: Tick) -> bool:
-        """Whether the source that gave this value still feeds. Never after `close()`."""
-        with self._lock:
-            self._drain()
-            return not self._socket.closed and self._view.has_source(tick, boot_ns())
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """The instruments asked for of which no value has come yet."""
-        with self._lock:
-            self._drain()
-            return tuple(name for name in self.instruments if name not in self._view.values)
-
-    @property
-    def gaps(self) -> int:
-        """Messages lost on the way to this reader, because it was too slow."""
-        return self._view.gaps
-
-    @property
-    def duplicates(self) -> int:
-        """Messages that came twice; they are not given out again."""
-        return self._view.duplicates
-
-    @property
-    def late(self) -> int:
-        """Messages older than 2 s when they were read."""
-        return self._view.late
-
-    @property
-    def overrun(self) -> int:
-        """Ticks, and orders and notices asked for, that were dropped because nobody took them."""
-        return self._view.overrun
-
-    @property
-    def skipped(self) -> int:
-        """Ticks that were not given out, because newer ones had come by the time they were to be:
-        the program, or its connection, was more than `max_age_s` behind."""
-        return self._view.skipped
-
-    @property
-    def reconnects(self) -> int:
-        """How often it was so far behind that it connected anew."""
-        return self._view.reconnects
-
-    @property
-    def bad_messages(self) -> int:
-        """Messages that could not be decoded: sent by another version, or damaged."""
-        return self._view.bad_messages
-
-    @property
-    def gen(self) -> int:
-        """The broadcaster's life: another number after it was restarted."""
-        self._drain()
-        return self._view.gen
+    # --- beginning and end --------------------------------------------------------------------
 
     def _new_bars(
         self, interval: str, wait_s: float, corrects: bool, since: str | datetime | None, fill: bool
@@ -259,17 +160,6 @@ class Reader:
         earlier = Earlier(self._config, interval) if fill and has_session else None
         return bars, earlier, None if since is None else moment_ns(since, utc_ns())
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether `close` was called. Nothing more comes then."""
-        return self._socket.closed
-
-    @property
-    def heartbeat(self) -> Heartbeat | None:
-        """The daemon's last heartbeat (docs/wire-format.md); None before the first."""
-        self._drain()
-        return self._view.heartbeat
-
     def close(self) -> None:
         """Ends all waiting and iterating, in every thread. May be called twice."""
         with self._lock:
@@ -280,8 +170,6 @@ class Reader:
                 self._reporter.close()
             if self._link is not None:
                 self._link.close()
-
-    # --- beginning ----------------------------------------------------------------------------
 
     def _new_view(self) -> View:
         wanted = None if self._wants.is_all else frozenset(self.instruments)
@@ -346,11 +234,6 @@ class Reader:
             raise BadInput("; ".join(f"{a.instrument}: {a.detail or 'refused'}" for a in refused))
 
     # --- other instruments while it runs ------------------------------------------------------
-
-    @property
-    def instruments(self) -> tuple[str, ...]:
-        """The names that it reads by now; those of patterns are not among them."""
-        return self._wants.instruments
 
     def _inquire(self, asked: tuple[Asked, ...], mode: m.Mode | None) -> tuple[m.Answer, ...]:
         """One answer for each that `subscribe` was asked for, blocking, without the lock."""
@@ -567,81 +450,6 @@ class Reader:
         self._leaving = []
         self._view.reopened()
         self._ask()
-
-    # --- telling ------------------------------------------------------------------------------
-
-    @property
-    def on_status(self) -> OnStatus | None:
-        """Called with a Status when headline or source change, and once in the beginning; None: it
-        is not told."""
-        return self._callbacks.on_status
-
-    @on_status.setter
-    def on_status(self, function: OnStatus | None) -> None:
-        self._call_back("on_status", function)
-
-    @property
-    def on_order(self) -> OnOrder | None:
-        """Called with each order update, as `orders` gives them; None: they are kept for that."""
-        return self._callbacks.on_order
-
-    @on_order.setter
-    def on_order(self, function: OnOrder | None) -> None:
-        self._call_back("on_order", function)
-
-    @property
-    def on_notice(self) -> OnNotice | None:
-        """Called with each Notice, as `notices` gives them; None: they are kept for that."""
-        return self._callbacks.on_notice
-
-    @on_notice.setter
-    def on_notice(self, function: OnNotice | None) -> None:
-        self._call_back("on_notice", function)
-
-    @property
-    def on_gap(self) -> OnGap | None:
-        """Called with `(start, end, instruments, reason, healed)`, as `kitefeed.Gap` explains them,
-        when ticks are missing or about to be lost, and when that is healed; None: nobody is."""
-        return self._callbacks.on_gap
-
-    @on_gap.setter
-    def on_gap(self, function: OnGap | None) -> None:
-        self._call_back("on_gap", function)
-
-    def _call_back(self, name: str, function: Callable[..., object] | None) -> None:
-        with self._lock:
-            self._callbacks.set(name, function)
-            self._view.holes.is_wanted = self._callbacks.on_gap is not None
-            if function is not None and name in _FAMILIES:
-                self._hear(_FAMILIES[name])
-            self._took_in()  # there may be something to tell it now
-
-    def _is_telling_due(self) -> bool:
-        """Whether `_tell` has something to tell. Called with the lock."""
-        # A thread that is telling now looks again afterwards.
-        return not self._telling.locked() and self._has_news()
-
-    def _has_news(self) -> bool:
-        if not self._is_begun:
-            return False
-        if self._view.is_lost(boot_ns()):
-            self._drain()  # a heartbeat may wait behind ticks that nobody has taken yet
-        return not self._socket.closed and self._callbacks.has_news(self._view, boot_ns())
-
-    def _next_call(self) -> Call | None:
-        with self._lock:
-            return self._callbacks.take(self._view, boot_ns()) if self._has_news() else None
-
-    def _tell(self) -> None:
-        """Calls the program's functions while there is news; never with the lock, which other
-        threads need."""
-        if not self._telling.acquire(blocking=False):
-            return
-        try:
-            while (call := self._next_call()) is not None:
-                call.make()
-        finally:
-            self._telling.release()
 
     # --- subscriptions ------------------------------------------------------------------------
 

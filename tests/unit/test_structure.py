@@ -52,10 +52,12 @@ SHELLS = (
     "kitefeed.client.nats_wire",
     "kitefeed.client.options",
     "kitefeed.client.reader",
+    "kitefeed.client.readings",
     "kitefeed.client.recording",
     "kitefeed.client.reports",
     "kitefeed.client.segments",
     "kitefeed.client.several",
+    "kitefeed.client.telling",
     "kitefeed.client.tick",  # reads the clock for who asks for an age without a time
     "kitefeed.client.upstream",
     "kitefeed.client.watch",
