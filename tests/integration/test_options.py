@@ -12,6 +12,7 @@ from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import utc_ns
 from kitefeed.protocol.feed import FeedState
 from tests.integration.broadcaster_kit import FakeSource, Stage, item
+from tests.integration.test_broadcaster_readers import EXAMPLES, Output
 from tests.support import eventually
 from tests.unit.client.test_options import index, ladder
 
@@ -86,3 +87,23 @@ def test_an_underlying_of_which_no_value_comes_has_no_price(stage: Stage) -> Non
         Unavailable, match=r"No price of NSE:NIFTY 50 came within 1 s \(the feed is"
     ):
         atm("NIFTY", timeout_s=1, config=stage.config)
+
+
+def test_the_example_of_a_straddle_finds_its_legs_and_adds_what_they_cost(
+    stage: Stage, live: FakeSource
+) -> None:
+    pair = atm("NIFTY", price=24_060, config=stage.config)
+    output = Output(stage, str(EXAMPLES / "straddle.py"), "NIFTY")
+    named = f"{NIFTY} 24060.00: {pair.call} and {pair.put}"
+
+    def is_named() -> bool:
+        live.send([item(NIFTY, 24_060_00)])
+        return output.has(named)
+
+    eventually(is_named, 10, every_s=0.1)
+
+    def is_added() -> bool:
+        live.send([item(pair.call, 150_00, 1), item(pair.put, 110_50, 2)])
+        return output.has("straddle 260.50")
+
+    eventually(is_added, 10, every_s=0.1)

@@ -137,3 +137,17 @@ def test_every_attribute_of_a_kite_ticker_is_the_official_one_or_is_explained() 
     text = inspect.getdoc(KiteTicker) or ""
     unknown = ours - set(vars(official)) - {"ws", "websocket_thread"}  # it has them later
     assert [name for name in unknown if name not in text] == []
+
+
+def test_what_the_documents_say_a_program_may_use_is_there() -> None:
+    pages = "\n".join(
+        (ROOT / page).read_text("utf-8") for page in ("README.md", "docs/reading.md", "docs/faq.md")
+    )
+    of_package = set(re.findall(r"\bkitefeed\.(\w+)", pages)) - {"toml", "client", "protocol"}
+    assert {name for name in of_package if not hasattr(kitefeed, name)} == set()
+    of_feed = set(re.findall(r"\bfeed\.(\w+)", pages)) - {"feed", "tcp", "tcp_orders", "keys"}
+    assert {name for name in of_feed if not hasattr(Feed, name)} <= {"sock", "endpoint"}
+    of_tick = set(re.findall(r"\btick\.(\w+)", pages))
+    assert {name for name in of_tick if not hasattr(Tick, name)} == set()
+    assert {"atm", "wait", "expiries"} <= of_package
+    assert {"on_order", "fileno", "orders", "subscribe", "wait"} <= of_feed
