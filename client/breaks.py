@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 from kitefeed.client.gaps import Gaps
 from kitefeed.client.values import LastTicks, Topic
-from kitefeed.protocol.feed import ShardHealth, Source
+from kitefeed.protocol.feed import Flag, ShardHealth, Source
+
+_UNGRANTED = int(Flag.CACHED | Flag.STALE)
 
 
 class Breaks:
@@ -44,7 +46,9 @@ class Breaks:
         names = [
             topic.key
             for topic in self._values.topics()
-            if topic.arrival is not None and topic.arrival.shard == shard
+            if topic.arrival is not None
+            and topic.arrival.shard == shard
+            and not topic.flags & _UNGRANTED  # it was not streamed before either
         ]
         if names:
             self._gaps.missed("upstream", dict.fromkeys(names, 0), start_ns, end_ns)

@@ -239,3 +239,13 @@ def test_what_is_read_no_more_is_not_waited_for(reader: Reader) -> None:
     reader.view.drop([b"tick/NSE:INFY"])
     reader.heartbeat(epoch=8)
     assert words(told(reader)) == [("upstream", {INFY: 0}, True)]
+
+
+def test_what_was_not_streamed_before_its_source_ended_is_not_waited_for(reader: Reader) -> None:
+    reader.tick(seq=1)
+    reader.tick(TCS, seq=1, flags=Flag.STALE)
+    reader.heartbeat(epoch=8)
+    assert words(told(reader)) == [("upstream", {INFY: 0}, False)]
+    reader.tick(seq=2, epoch=8)
+    reader.heartbeat(epoch=8)
+    assert words(told(reader)) == [("upstream", {INFY: 0}, True)]
