@@ -21,7 +21,7 @@ from kitefeed.client.order import Order
 from kitefeed.client.reader import ENOUGH, Reader, deadline_after, taker, wait_s
 from kitefeed.client.status import Status
 from kitefeed.client.tick import Tick
-from kitefeed.client.view import PENDING_MAX
+from kitefeed.client.waiting import PENDING_MAX
 from kitefeed.client.wants import Asked
 from kitefeed.client.watch import Watch
 from kitefeed.protocol import messages as m
@@ -95,7 +95,7 @@ class Feed(Reader):
         # As nearly always while a batch is given out; `close` leaves nothing there.
         if view.arrived and boot_ns() < self._look_due_ns and (tick := view.take()) is not None:
             return tick
-        view.is_iterated = True
+        view.waiting.is_iterated = True
         return self._wait_for(view.take, deadline_after(timeout_s), ENOUGH)
 
     def wait_for(self, instrument: str, timeout_s: float | None = None) -> Tick | None:
@@ -129,7 +129,7 @@ class Feed(Reader):
         """Waits until there is something to take: a tick (`next`, `next_batch`), or an order or
         notice, if they are asked for. False when there was nothing within `timeout_s`, and after
         `close()`. Of several feeds: `kitefeed.wait`."""
-        self._view.is_iterated = True
+        self._view.waiting.is_iterated = True
         find: Callable[[], bool | None] = lambda: self._has_something or None  # noqa: E731
         return self._wait_for(find, deadline_after(timeout_s), ENOUGH) is not None
 

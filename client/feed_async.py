@@ -81,7 +81,7 @@ class AsyncFeed(Reader):
             self._given = 0
             await asyncio.sleep(0)
         view = self._view
-        view.is_iterated = True
+        view.waiting.is_iterated = True
         if not view.has_next or boot_ns() >= self._look_due_ns:
             self._drain()
             if view.holes.has_news:
@@ -131,7 +131,7 @@ class AsyncFeed(Reader):
 
     async def wait(self, timeout_s: float | None = None) -> bool:
         """`Feed.wait`. Of several feeds: `kitefeed.wait_async`."""
-        self._view.is_iterated = True
+        self._view.waiting.is_iterated = True
         await self._wait_until(
             lambda: self._has_something or self._socket.closed, deadline_after(timeout_s)
         )

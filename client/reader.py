@@ -29,7 +29,8 @@ from kitefeed.client.reports import Reporter
 from kitefeed.client.telling import FAMILIES, Telling
 from kitefeed.client.tick import Tick
 from kitefeed.client.upstream import NO_TOKEN, Upstream
-from kitefeed.client.view import MAX_AGE_S, PENDING_MAX, View
+from kitefeed.client.view import MAX_AGE_S, View
+from kitefeed.client.waiting import PENDING_MAX
 from kitefeed.client.wants import Asked, Wants, flat
 from kitefeed.protocol import location, topology
 from kitefeed.protocol import messages as m

@@ -4,9 +4,8 @@ It numbers losses, drops repetitions, and judges: a value is fresh only while a 
 *sent* lately says so of the source of exactly this value and of the time at which it came.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from itertools import compress
 
 import msgspec
@@ -18,6 +17,7 @@ from kitefeed.client.order import Order
 from kitefeed.client.status import Status, status_of
 from kitefeed.client.tick import Arrival, Judge, Staleness, Tick
 from kitefeed.client.values import LastTicks, Topic
+from kitefeed.client.waiting import PENDING_MAX, Waiting
 from kitefeed.protocol import feed as f
 from kitefeed.protocol.feed import FeedMessage, Flag, Source
 from kitefeed.protocol.kite.ticks import TickBody, segment_of
@@ -36,7 +36,6 @@ from kitefeed.protocol.topics import (
 
 MAX_AGE_S = 2.0  # beyond it a message is late: about to be wrong, at a few ticks a second
 EVENTS_MAX = 1_000  # orders, and notices, that wait for the program
-PENDING_MAX = 10_000  # ticks that wait for the iterating program, ~10 MB; the oldest go first
 _UNKNOWN_NS = 1 << 62  # more than any skew
 # Plain integers below: one operation on an IntFlag costs a microsecond, as much as decoding a tick.
 _CACHED = int(Flag.CACHED)
@@ -72,7 +71,6 @@ class View:
         is_remote: bool = False,
     ) -> None:
         self.values = LastTicks()
-        self.arrived: deque[Tick] = deque()  # PENDING_MAX at most, see `_make_room`
         # Of those who asked for them; the oldest go first when nobody takes them.
         self.orders: deque[Order] = deque(maxlen=EVENTS_MAX)
         self.notices: deque[f.Notice] = deque(maxlen=EVENTS_MAX)
@@ -88,7 +86,8 @@ class View:
         self.heartbeats = 0
         self.losses = Losses()
         self.holes = Gaps()
-        self.is_iterated = False  # the program takes ticks, and not only values
+        self.waiting = Waiting(self.values, self.holes)
+        self.arrived = self.waiting.ticks
         # The past was left behind on purpose: until a snapshot has come, nothing is given out.
         self.is_catching_up = False
         self.is_doubled = False  # ticks come by `ticks/all` and one by one, for a moment
@@ -239,15 +238,10 @@ class View:
     def fullness(self, now_ns: int) -> float:
         """How much is used up of the room for ticks, or of the time after which older ones are
         given up for newer ones: at 1 some are."""
-        share = len(self.arrived) / PENDING_MAX if self.is_iterated else 0.0
-        if self._may_skip and not self.is_catching_up:
-            late_ns = max(1, self._late_ns)
-            share = max(share, self.behind_ns / late_ns)
-            waited = (now_ns - self._oldest_ns(now_ns)) / late_ns if self.is_iterated else 0.0
-            # What is the newest of its instrument is never given up, however long it waits.
-            if waited > share and not all(map(self.values.is_last, list(self.arrived))):
-                share = waited
-        return share
+        if not self._may_skip or self.is_catching_up:
+            return self.waiting.fullness(now_ns, None)
+        late_ns = max(1, self._late_ns)
+        return max(self.behind_ns / late_ns, self.waiting.fullness(now_ns, late_ns))
 
     def reopened(self) -> None:
         """A new connection was made: what comes now was sent now."""
@@ -261,52 +255,14 @@ class View:
 
     def skip_old(self, now_ns: int) -> None:
         """Of what waits for the program, once that is old, keeps the newest of each instrument."""
-        arrived = self.arrived
-        waited_ns = now_ns - self._oldest_ns(now_ns)
+        waited_ns = now_ns - self.waiting.oldest_ns(now_ns)
         self.lag_ns = max(self.lag_ns, self.behind_ns, waited_ns)
         is_old = self.has_late or waited_ns > self._late_ns
         if not is_old or self.is_catching_up:
             return
         self.has_late = False
         if self._may_skip:
-            waiting = self._taken_out()
-            kept = [tick for tick in waiting if self.values.is_last(tick)]
-            self.skipped += len(waiting) - len(kept)
-            arrived.extend(kept)
-            if self.holes.is_wanted and self.is_iterated:
-                self._pass_over("skipped", [t for t in waiting if not self.values.is_last(t)])
-
-    def _make_room(self) -> None:
-        """Gives up what waits longest for the program."""
-        gone = []
-        with suppress(IndexError):  # another thread takes them just now
-            while len(self.arrived) > PENDING_MAX:
-                gone.append(self.arrived.popleft())
-        self.overrun += len(gone)
-        if self.holes.is_wanted and self.is_iterated:
-            self._pass_over("overrun", gone)
-
-    def _pass_over(self, reason: GapReason, ticks: list[Tick]) -> None:
-        """These are not given out; the newest of each instrument are, or are held."""
-        if ticks:
-            times_ns = [tick.t_rx_ns for tick in ticks]
-            counts = Counter(tick.instrument for tick in ticks)
-            self.holes.passed(reason, counts, min(times_ns), max(times_ns))
-
-    def _oldest_ns(self, now_ns: int) -> int:
-        """When the tick came that waits longest for the program; now when none waits."""
-        try:
-            return self.arrived[0].arrival.boot_ns
-        except IndexError:  # also when another thread took it just now
-            return now_ns
-
-    def _taken_out(self) -> list[Tick]:
-        """All that waits for the program. One by one: other threads take from it meanwhile."""
-        waiting = []
-        with suppress(IndexError):
-            while True:
-                waiting.append(self.arrived.popleft())
-        return waiting
+            self.skipped += self.waiting.keep_newest()
 
     def take(self) -> Tick | None:
         """The next tick to give out; None when there is none, or none yet. In any thread."""
@@ -405,7 +361,7 @@ class View:
             take(Tick(topic.key, body, seq, flags, arrival))
             taken += 1
         if waiting + taken > PENDING_MAX:
-            self._make_room()
+            self.overrun += self.waiting.make_room()
 
     def _topic(self, name: bytes) -> Topic:
         topic = self._topics.get(name)
@@ -440,8 +396,7 @@ class View:
                 self._wanted.discard(key)
             self._topics.pop(name, None)
             self.values.remove(key)
-        waiting = self._taken_out()
-        self.arrived.extend(tick for tick in waiting if tick.instrument not in gone)
+        self.waiting.drop(gone)
 
     def _is_new(self, topic: Topic, seq: int, flags: int, at_ns: int) -> bool:
         """Whether this message, of UTC `at_ns`, is ahead of its topic; counts what is missing

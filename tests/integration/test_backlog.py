@@ -15,7 +15,8 @@ from kitefeed.client.feed_async import AsyncFeed
 from kitefeed.client.reader import LOOK_NS, Reader
 from kitefeed.client.status import Status
 from kitefeed.client.tick import Tick
-from kitefeed.client.view import PENDING_MAX, View
+from kitefeed.client.view import View
+from kitefeed.client.waiting import PENDING_MAX
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from tests.integration.broadcaster_kit import FakeSource, Stage, item
 from tests.support import eventually, eventually_async

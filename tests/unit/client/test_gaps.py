@@ -2,7 +2,7 @@
 
 import pytest
 
-from kitefeed.client import view as view_module
+from kitefeed.client import view, waiting
 from kitefeed.client.gaps import Gap, Gaps
 from kitefeed.client.tick import IST
 from kitefeed.protocol import feed as f
@@ -16,7 +16,7 @@ TCS = "NSE:TCS"
 def reader() -> Reader:
     made = Reader()
     made.view.holes.is_wanted = True
-    made.view.is_iterated = True
+    made.view.waiting.is_iterated = True
     made.heartbeat()
     return made
 
@@ -149,7 +149,8 @@ def test_what_waited_too_long_is_counted_by_instrument_and_the_newest_is_kept(
 def test_what_nobody_took_is_told_as_soon_as_there_is_no_room(
     reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(view_module, "PENDING_MAX", 10)
+    for module in (view, waiting):
+        monkeypatch.setattr(module, "PENDING_MAX", 10)
     for seq in range(1, 9):
         reader.tick(seq=seq)
     assert reader.view.fullness(reader.now_ns) == pytest.approx(0.8)
@@ -162,8 +163,9 @@ def test_what_nobody_took_is_told_as_soon_as_there_is_no_room(
 def test_a_program_that_takes_no_ticks_misses_none(
     reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(view_module, "PENDING_MAX", 10)
-    reader.view.is_iterated = False
+    for module in (view, waiting):
+        monkeypatch.setattr(module, "PENDING_MAX", 10)
+    reader.view.waiting.is_iterated = False
     for seq in range(1, 30):
         reader.tick(seq=seq)
     reader.now_ns += 5 * S

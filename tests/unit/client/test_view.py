@@ -8,7 +8,7 @@ import pytest
 
 from kitefeed.cli.commands.tail import WORDS
 from kitefeed.client.tick import IST, Staleness, Tick
-from kitefeed.client.view import PENDING_MAX
+from kitefeed.client.waiting import PENDING_MAX
 from kitefeed.protocol import feed as f
 from kitefeed.protocol.feed import HEARTBEAT_HOLDS_NS, Flag, Source
 from kitefeed.protocol.kite.ticks import FULL, TickBody
