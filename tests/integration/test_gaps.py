@@ -101,11 +101,12 @@ class Pump:
         self._thread.join()
 
 
+@pytest.mark.parametrize("instruments", [(INFY, TCS), ()], ids=["each", "all"])
 def test_a_slow_program_is_warned_before_ticks_are_skipped_and_told_how_many_in_their_place(
-    stage: Stage, live: FakeSource
+    stage: Stage, live: FakeSource, instruments: tuple[str, ...]
 ) -> None:
     heard, busy = Heard(), threading.Event()
-    with Feed(INFY, TCS, endpoint=stage.feed_endpoint, on_gap=heard) as feed:
+    with Feed(*instruments, endpoint=stage.feed_endpoint, on_gap=heard) as feed:
         with Pump(live, 0.005):
             for tick in feed:
                 heard.took(tick)
