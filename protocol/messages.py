@@ -766,6 +766,7 @@ class StatusReport(msgspec.Struct):
     held: list[HeldStatus] = []
     sessions: list[SessionStatus] = []  # primary, the newest file first
     elsewhere_utc_s: float | None = None  # somebody else ended the session: it was no flush
+    orders_unread: str = ""  # why updates of orders that were missed are not published yet
 
 
 class Status(Message, frozen=True):

@@ -70,11 +70,11 @@ class Missed(NamedTuple):
 
 
 class Orders:
-    """`has_changed`: since the last `encoded`."""
+    """accounts: users whose book is known; has_changed: since the last `encoded`."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, Known] = {}  # by topic, the latest update last
-        self._accounts: set[str] = set()  # whose book is known
+        self.accounts: set[str] = set()
         self.has_changed = False
         self.missed = 0
         self.repeated = 0
@@ -94,9 +94,9 @@ class Orders:
 
     def compare(self, book: OrderBook, asked_ns: int, utc_ns: int) -> list[Missed]:
         """What the book has and was never told; it counts as told from here on."""
-        is_followed = book.user_id in self._accounts
+        is_followed = book.user_id in self.accounts
         found = list(self._compare(book, asked_ns, utc_ns, is_followed=is_followed))
-        self._accounts.add(book.user_id)
+        self.accounts.add(book.user_id)
         self.has_changed = True
         self.missed += len(found)
         return found
@@ -144,7 +144,7 @@ class Orders:
         day = _day(utc_ns)
         for topic in [t for t, known in self._known.items() if day - known.day > KEPT_DAYS]:
             del self._known[topic]
-        state = f.encode(_State(day, sorted(self._accounts), self._known))
+        state = f.encode(_State(day, sorted(self.accounts), self._known))
         return f.encode(_File(FILE_VERSION, _checksum(state), state))
 
     def load(self, state: "_State", utc_ns: int) -> None:
@@ -154,7 +154,7 @@ class Orders:
         for known in self._known.values():
             known.heard_ns = 0  # by the clock of another boot, perhaps
         if state.day == _day(utc_ns):
-            self._accounts = set(state.accounts)
+            self.accounts = set(state.accounts)
 
 
 class _Fields(msgspec.Struct):

@@ -133,7 +133,7 @@ class KiteRest:
 
     def orders(self) -> list[Mapping[str, object]]:
         """All orders of the day, each as it stands. Raises RestError."""
-        return _guarded(lambda: [dict(order) for order in self._client.orders()])
+        return _guarded(lambda: [dict(order) for order in self._client.orders() or ()])
 
 
 def _guarded(call: Callable[[], Answer]) -> Answer:

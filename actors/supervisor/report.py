@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from kitefeed.actors.policy.market import name_of
-from kitefeed.actors.supervisor import headline, held
+from kitefeed.actors.supervisor import headline, held, order_book
 from kitefeed.actors.supervisor.facts import LinkState, SessionFacts, Shard
 from kitefeed.actors.supervisor.roster import Roster
 from kitefeed.actors.supervisor.state import State
@@ -78,6 +78,7 @@ def status(
         instrument_list=msgspec.structs.replace(s.list, kept=dict(subscriptions.kept)),
         held=held.status(s),
         elsewhere_utc_s=s.session.elsewhere_utc_ns / 1e9 or None,
+        orders_unread=order_book.condition(s),
     )
 
 

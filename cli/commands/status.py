@@ -76,7 +76,9 @@ def _painted(name: str, value: str, report: m.StatusReport) -> str:
     """In colour what has to be seen; into a file or pipe click leaves it out."""
     if name == "feed":
         return click.style(value, fg=output.colour_of(report.feed), bold=True)
-    is_trouble = name in ("refused", "unconfirmed") or (name == "processes" and value != ALL_RUN)
+    is_trouble = name in ("refused", "unconfirmed", "orders") or (
+        name == "processes" and value != ALL_RUN
+    )
     is_trouble = is_trouble or value.startswith(DOWN)
     return click.style(value, fg="red") if is_trouble else value
 
@@ -100,6 +102,7 @@ def rows(report: m.StatusReport) -> list[tuple[str, str]]:
         ("next open", next_open(report)),
         ("subscriptions", _counts(counts)),
         ("instrument list", instrument_list(report.instrument_list)),
+        ("orders", report.orders_unread),
         ("readers", f"{report.subscribers} subscribed"),
         ("other hosts", report.tcp_feed.endpoint if report.tcp_feed else ""),
         ("last tick", _ago(report.last_tick_age_s)),

@@ -455,6 +455,17 @@ def test_an_app_without_entitlement_is_refused_the_stream() -> None:
     run(scenario)
 
 
+def test_an_order_that_changes_without_a_socket_is_told_to_none_that_comes_later() -> None:
+    async def scenario(client: Client, simulator: Simulator) -> None:
+        lost = (await client.control("order", status="COMPLETE"))["order_id"]
+        simulator.exchange.book(simulator.accounts.apps[0]).outbox.append({"order_id": lost})
+        ws = await client.connect()
+        told = (await client.control("order", status="OPEN"))["order_id"]
+        assert (await next_text(ws, "order"))["data"]["order_id"] == told
+
+    run(scenario)
+
+
 def test_orders_and_notices_reach_every_socket_of_their_app() -> None:
     async def scenario(client: Client, simulator: Simulator) -> None:
         mine = [await client.connect(), await client.connect()]

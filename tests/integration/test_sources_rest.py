@@ -6,9 +6,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import requests
 
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.feed import Source
+from kitefeed.protocol.feed import OrderUpdate, Source
 from kitefeed.protocol.instrument_list import InstrumentsDb
 from kitefeed.protocol.kite.instruments import Listed
 from kitefeed.protocol.kite.ticks import TickBody
@@ -120,6 +121,32 @@ def test_a_failed_poll_says_whose_remedy_it_needs(kite: RunningSimulator, stage:
         assert polled.outcome == outcome
     stage.send(m.Probe(5, fingerprint, INFY.token))
     assert stage.report(m.Probed).outcome == "rate"  # at once: the bucket is held for 10 s
+
+
+def test_the_order_book_is_read_on_order_whatever_quotes_wait_for(
+    kite: RunningSimulator, stage: Stage
+) -> None:
+    _make_up(kite, 1, "COMPLETE")
+    _make_up(kite, 2, "REJECTED")  # another user's
+    fingerprint = poll(stage, INFY)
+    kite.fault("oms_status", 503)
+    stage.send(m.ReadOrders(1, fingerprint))
+    assert stage.report(m.OrdersUnread).outcome == "network"
+    kite.fault("clear")
+    stage.until(lambda: any(batch.book for batch in stage.batches), 15)
+    (book,) = [batch.book for batch in stage.batches if batch.book]
+    assert (book.reading, book.user_id) == (1, kite.credentials()["user_id"])
+    (item,) = book.orders
+    data = msgspec.msgpack.decode(item.body, type=OrderUpdate).data
+    assert data["status"] == "COMPLETE"
+    assert data["user_id"] == book.user_id
+    assert item.topic.decode() == f"order/{data['order_id']}"
+    stage.until(lambda: len(stage.items("tick/NSE:INFY")) >= 2)
+
+
+def _make_up(kite: RunningSimulator, app: int, status: str) -> None:
+    wish = {"app": app, "status": status}
+    requests.post(f"{kite.rest_url}/_sim/order", json=wish, timeout=5).raise_for_status()
 
 
 def test_a_probe_compares_the_quote_with_what_the_stream_gave(

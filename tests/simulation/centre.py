@@ -285,6 +285,10 @@ class Reader:
         for tick in self.view.arrived:
             self.world.mouth.check_fenced(tick)
         self.view.arrived.clear()
+        if self is self.world.reader:
+            for order in self.view.orders:
+                self.world.orders.heard(order)
+        self.view.orders.clear()
         self.doubted_since_ns = self.doubted_since_ns or self.world.now_ns
         if not self.view.losses.is_in_doubt:
             self.doubted_since_ns = 0

@@ -355,7 +355,7 @@ class Poller(Host):
         if fingerprint not in [seen for seen, _ in world.files.values()]:
             self.feed(BookRead(request, "network", detail="session changed"))
             return
-        delay_s, answer = world.kite.order_book(request, fingerprint)
+        delay_s, answer = world.kite.order_book(request, fingerprint, world.orders.book())
         self.later(delay_s, lambda: self.feed(answer))
 
     def _fetched(self, day_ist: str) -> None:

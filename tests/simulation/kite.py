@@ -9,7 +9,7 @@ from random import Random
 from typing import Literal
 
 from kitefeed.actors.rest_poller.machine import Answered as Quoted
-from kitefeed.actors.rest_poller.order_book import BookRead
+from kitefeed.actors.rest_poller.order_book import BookRead, Row
 from kitefeed.actors.ticker.machine import LinkId
 from kitefeed.actors.ticker.subscriptions import Ask
 from kitefeed.actors.token_validator.machine import Answered as Profiled
@@ -160,14 +160,17 @@ class Kite:
         quotes = {token: self.exchange.quote(token, now_ns, self.more) for token in listed}
         return delay_s, Quoted(request, "ok", quotes)
 
-    def order_book(self, request: int, fingerprint: str) -> tuple[float, BookRead]:
-        fault = self._rest_fault()
-        if fault is not None:
+    def order_book(
+        self, request: int, fingerprint: str, orders: Sequence[Row]
+    ) -> tuple[float, BookRead]:
+        """It needs no plan with market data."""
+        if self.net != "ok" or self.rest not in ("ok", "slow"):
             outcome: m.RestOutcome = "rate" if self.rest == "rate" else "network"
-            return fault[0], BookRead(request, outcome, detail=fault[1])
+            return 0.3, BookRead(request, outcome, detail=_TEXTS.get(self.rest, _TEXTS["down"]))
+        delay_s = 2.5 if self.rest == "slow" else 0.3 * self.latency_s
         if not self.is_alive(fingerprint):
-            return self._delay_s(), BookRead(request, "token", detail="the token is invalid")
-        return self._delay_s(), BookRead(request, "ok", "AB1234", ())
+            return delay_s, BookRead(request, "token", detail="the token is invalid")
+        return delay_s, BookRead(request, "ok", "AB1234", orders)
 
     def _rest_fault(self) -> tuple[float, str] | None:
         if self.net != "ok":

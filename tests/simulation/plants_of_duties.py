@@ -11,15 +11,20 @@ import msgspec
 from kitefeed.actors.auth_watcher import machine as watcher
 from kitefeed.actors.broadcaster import fence, store
 from kitefeed.actors.broadcaster import machine as broadcaster
+from kitefeed.actors.broadcaster import orders as broadcaster_orders
+from kitefeed.actors.broadcaster.orders import Orders
 from kitefeed.actors.broadcaster.sequences import Sequences
 from kitefeed.actors.policy import market
+from kitefeed.actors.rest_poller import order_book as poller_book
 from kitefeed.actors.rest_poller import sweep
+from kitefeed.actors.rest_poller.order_book import BookReader
 from kitefeed.actors.supervisor import (
     dial,
     doubt,
     grant,
     headline,
     link,
+    order_book,
     orders,
     probe,
     rest,
@@ -60,6 +65,27 @@ def _and_then(function: Callable[..., Any], act: Callable[..., Any]) -> Callable
         return result
 
     return both
+
+
+def _first_of_all(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Only the first order of a supervisor's life."""
+
+    def once(s: State) -> None:
+        if s.book.order is not None and not getattr(s, "is_book_read", False):
+            s.is_book_read = s.book.is_sent  # type: ignore[attr-defined]
+            function(s)
+
+    return once
+
+
+def _as_the_first(orders: Orders, book: Any, *times: Any) -> Any:
+    orders.accounts.clear()
+    return _compare(orders, book, *times)
+
+
+def _giving_up(reader: BookReader, *_: Any) -> list[Any]:
+    reader._asked = reader._order = None
+    return []
 
 
 def _ends_series(s: State) -> Link:
@@ -168,10 +194,29 @@ def _never_alone(self: liveness.Liveness, *arguments: Any, **options: Any) -> li
 _doubt, _look_at = liveness.Liveness._doubt, Canaries.look
 _confirm = orders.Orders.confirm
 _feed, _let_in, _ask, _wait_network = headline._feed, dial.let_in, probe.ask, dial.wait_network
+_compare = Orders.compare
 _candidate, _wish, _conclude, _seen = rest._candidate, rest._wish, session._conclude, session.seen
 _apply, _admit, _grant = Supervisor._apply, fence.Fence.admit, fence.Fence.grant
 
+
+def _forward_only(standing: Any, than: Any) -> None:
+    """Kite's times alone tell before and after."""
+
+
 PLANTS: dict[str, list[Plant]] = {
+    # orders
+    "nobody reads the order book": [(order_book, "read", nothing)],
+    "the order book is read once": [(order_book, "advance", _first_of_all(order_book.advance))],
+    "what the order book told is told again": [(Orders, "is_news", lambda *_: True)],
+    "what was told is missed": [(broadcaster_orders, "_is_missed", lambda *_: True)],
+    "an order that ended goes on": [(broadcaster_orders, "_progress", _forward_only)],
+    "no order is remembered over a restart": [(Orders, "load", nothing)],
+    "an order that nobody knew is old": [(Orders, "compare", _as_the_first)],
+    "the order book is asked for at every reconnect": [(poller_book, "SPACING_NS", 0)],
+    "a book that was not had is given up": [
+        (BookReader, "_failed", _giving_up),
+        (order_book, "BOOK_REPEAT_NS", 10 * HOUR_NS),
+    ],
     # words
     "a dead session is told as stale": _for("login_required", "stale"),
     "what is stale is told as polled": _for("stale", "rest"),

@@ -355,7 +355,11 @@ class Story:
         logins = {shard.link.fingerprint for shard in s.used}
         if logins != {world.files["primary"][0]} and not is_awaited:
             return "the new login is not in use"
-        return self._lost()
+        return self._lost() or self._untold()
+
+    def _untold(self) -> str:
+        untold = self.world.orders.untold()
+        return f"orders whose last state was not told: {untold}" if untold else ""
 
     def _readable(self, reader: Reader) -> set[str]:
         """What must be fresh: of segments that trade, where no silent canary casts a doubt, and no

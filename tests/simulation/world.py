@@ -35,6 +35,7 @@ from tests.simulation.kite import Kite, Socket
 from tests.simulation.life import require
 from tests.simulation.lists import Lists
 from tests.simulation.observer import Observer
+from tests.simulation.orders import Orders
 
 MINUTE_NS = 60 * S
 SKIP_NS = 240 * S  # the longest jump
@@ -100,6 +101,7 @@ class World:
         self._sent: dict[str, int] = {}  # peer and direction -> last delivery: pipes keep order
         self.checker, self.observer = Checker(self), Observer(self)
         self.reader = Reader(self)
+        self.orders = Orders(self, seed)
         self.screen = Screen(self) if basket.per_second else None
         self.readers = [self.reader, *([self.screen] if self.screen else [])]
         self.centre = Centre(self)
@@ -399,7 +401,7 @@ class World:
             host.told_ns = self.now_ns
             centre.hear(message, peer)  # type: ignore[arg-type]
 
-        self._deliver(f"{peer}>", centre, deliver)
+        self._deliver(f"{peer}>", centre, deliver, message)
         is_final = isinstance(message, m.Hello | m.SessionSeen | m.ListenersWant)
         if self.is_echoing and not is_final:
             for low_s, high_s in ECHOES_S:
@@ -412,7 +414,7 @@ class World:
             return
         if isinstance(message, m.OpenLink | m.CloseLink | m.Grant | m.StartPolling | m.Subscribe):
             self.alert(3)
-        self._deliver(f">{peer}", host, lambda: host.receive(message))
+        self._deliver(f">{peer}", host, lambda: host.receive(message), message)
         if isinstance(message, m.Grant):
             self._come_late(message)
 
@@ -430,11 +432,13 @@ class World:
         if (grant.shard, grant.epoch) in self.mouth.granted:
             self.mouth.feed(Ingest(encode(batch), self.utc_ns))
 
-    def _deliver(self, pipe: str, host: Host, act: Callable[[], None]) -> None:
+    def _deliver(self, pipe: str, host: Host, act: Callable[[], None], message: m.Message) -> None:
         if self.is_instant:
             host.do(act)
             return
-        delay_ns = int(self.rng.uniform(*self.bus_delay_s) * S)
+        is_of_orders = isinstance(message, m.ReadOrders | m.OrdersUnread | m.OrdersHealed)
+        rng = self.orders.rng if is_of_orders else self.rng
+        delay_ns = int(rng.uniform(*self.bus_delay_s) * S)
         at_ns = max(self.now_ns + delay_ns, self._sent.get(pipe, 0))
         self._sent[pipe] = at_ns
         self.at(at_ns, host.in_this_life(lambda: host.do(act)))
@@ -480,6 +484,7 @@ class World:
             self.stood_ns = self.now_ns
         host.kill()
         self.alert(back_in_s + 3)
+        self.after(back_in_s / 2, self.orders.change)
         self.after(back_in_s, host.in_this_life(host.boot))
 
     def kill_process(self, pid: int) -> None:

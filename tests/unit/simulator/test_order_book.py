@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from kitefeed.simulator.order_form import OrderError
+from kitefeed.simulator.orders import Order
 from tests.unit.simulator.trading_kit import FUTURE, NS, Floor
 
 BEGIN = ["PUT ORDER REQ RECEIVED", "VALIDATION PENDING", "OPEN PENDING"]
@@ -267,3 +268,46 @@ def test_the_orders_of_two_accounts_are_apart() -> None:
     assert mine.order_id != theirs.order_id
     assert list(other.orders) == [theirs.order_id]
     assert [app.number for app, _ in floor.exchange.take_updates()] == [1, 1, 2, 2]
+
+
+# --- made up --------------------------------------------------------------------------------------
+
+
+def make_up(floor: Floor, **changes: object) -> Order:
+    return floor.book.make_up("regular", floor.form(), changes, floor.now_ns)
+
+
+def test_a_made_up_order_stands_in_the_book_as_it_is_told_and_moves_no_money() -> None:
+    floor = Floor()
+    money = floor.book.margins()
+    order = make_up(floor, status="OPEN", filled_quantity=0, new_field=1)
+    assert floor.book.find(order.order_id) is order
+    for said in (order.report(), order.postback()):
+        assert (said["status"], said["filled_quantity"], said["new_field"]) == ("OPEN", 0, 1)
+    assert floor.book.margins() == money
+    assert floor.book.positions() == floor.book.trades == floor.told() == []
+
+
+def test_a_made_up_order_changes_by_its_id() -> None:
+    floor = Floor()
+    order = make_up(floor, status="OPEN", filled_quantity=0)
+    placed = order.report()["order_timestamp"]
+    floor.now_ns += 60 * NS
+    assert make_up(floor, order_id=order.order_id, status="CANCELLED") is order
+    assert order.report()["status"] == "CANCELLED"
+    assert order.report()["order_timestamp"] != placed
+    assert order.history[-1]["status"] == "CANCELLED"
+    assert len(floor.book.orders) == 1
+
+
+def test_an_update_is_a_word_of_the_socket_and_an_open_order_in_the_book() -> None:
+    floor = Floor()
+    order = make_up(floor, status="UPDATE", filled_quantity=4)
+    assert (order.postback()["status"], order.report()["status"]) == ("UPDATE", "OPEN")
+
+
+def test_an_order_that_was_placed_is_not_made_up() -> None:
+    floor = Floor()
+    order = floor.place()
+    with pytest.raises(OrderError, match="was placed"):
+        make_up(floor, order_id=order.order_id, status="REJECTED")

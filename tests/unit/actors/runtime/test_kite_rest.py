@@ -77,6 +77,21 @@ def test_quotes_are_asked_by_number_and_come_by_number(serve: Serve) -> None:
     assert requests[-1] == "/quote?i=408065&i=265"
 
 
+def test_the_order_book_comes_as_kite_wrote_it(serve: Serve) -> None:
+    row = {"order_id": "1", "order_timestamp": "2026-11-23 09:15:03", "new_field": [1]}
+    assert serve(200, success_envelope([row])).orders() == [row]
+    assert requests == ["/orders"]
+    assert serve(200, success_envelope([])).orders() == []
+    assert serve(200, success_envelope(None)).orders() == []
+
+
+def test_an_order_book_of_another_shape_is_no_answer(serve: Serve) -> None:
+    for data in ({"order_id": "1"}, ["1"], 5):
+        with pytest.raises(RestError) as caught:
+            serve(200, success_envelope(data)).orders()
+        assert caught.value.fault is RestFault.NETWORK
+
+
 def test_a_prefix_stands_before_the_routes(serve: Serve) -> None:
     body = success_envelope({"user_id": "AB1234"})
     serve(200, body, prefix="/oms").profile()

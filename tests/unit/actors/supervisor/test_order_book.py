@@ -3,6 +3,7 @@
 import pytest
 
 from kitefeed.actors.supervisor.facts import BOOK_READERS_NS, BOOK_REPEAT_NS
+from kitefeed.actors.supervisor.order_book import condition
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.topology import Role
 from tests.unit.actors.supervisor.bench import Bench, S
@@ -129,7 +130,9 @@ def test_a_failure_is_one_condition_that_ends_when_the_book_is_had(bench: Bench)
     fail(bench, "rate")
     (error,) = [text for text in bench.errors() if "condition=orders" in text]
     assert "HTTP 503" in error
+    assert condition(bench.machine.state) in error
     heal(bench)
+    assert condition(bench.machine.state) == ""
     assert said(bench)[-1].startswith("over after")
     assert "condition=orders" in said(bench)[-1]
 
