@@ -25,6 +25,7 @@ FILE_NAME = "orders.msgpack"
 FILE_VERSION = 1
 KNOWN_MAX = 20_000  # Kite takes 5,000 orders a day of an account
 FILE_BYTES_MAX = KNOWN_MAX * 512
+SLOW_NS = 60_000_000_000  # a socket that held its updates for longer is given up long before
 KEPT_DAYS = 7  # an order placed after the market stands in the next session's book
 DAY_S = 86_400
 IST_OFFSET_S = 19_800
@@ -60,6 +61,14 @@ class Known(msgspec.Struct, array_like=True):
     source: int
     day: int  # IST, of the last update
     heard_ns: int = 0  # boot time: when the socket brought it, or the book was asked for
+    healed_ns: int = 0  # boot time: when a book was last asked for that told of it; 0 for never
+
+    def has_told_of(self, standing: Standing, now_ns: int) -> bool:
+        """Whether a book may have told what Kite sends now: for as long as nothing came after it,
+        and a little longer, as one socket may be slower than another."""
+        is_lately = self.healed_ns and now_ns - self.healed_ns < SLOW_NS
+        may_be = self.source == Source.REST or is_lately
+        return bool(may_be) and not _is_later(standing, self.standing)
 
 
 class Missed(NamedTuple):
@@ -86,7 +95,7 @@ class Orders:
         if standing is None or item.topic == _NOWHERE:
             return True
         known = self._known.get(item.topic)
-        if known is not None and known.source == Source.REST and not _is_later(standing, known):
+        if known is not None and known.has_told_of(standing, now_ns):
             self.repeated += 1
             return False
         self._keep(item.topic, standing, Source.WEBSOCKET, now_ns, utc_ns)
@@ -131,7 +140,10 @@ class Orders:
             # They do not say where it stands: where it stood.
             before = known.standing.status if known is not None else ""
             standing = msgspec.structs.replace(standing, status=before)
-        self._known[topic] = Known(standing, source, _day(utc_ns), heard_ns)
+        healed_ns = known.healed_ns if known is not None else 0
+        if source == Source.REST:
+            healed_ns = heard_ns
+        self._known[topic] = Known(standing, source, _day(utc_ns), heard_ns, healed_ns)
         if len(self._known) > KNOWN_MAX:
             del self._known[next(iter(self._known))]
         self.has_changed = True
@@ -152,7 +164,7 @@ class Orders:
         first one is where today begins."""
         self._known = state.known
         for known in self._known.values():
-            known.heard_ns = 0  # by the clock of another boot, perhaps
+            known.heard_ns = known.healed_ns = 0  # by the clock of another boot, perhaps
         if state.day == _day(utc_ns):
             self.accounts = set(state.accounts)
 
@@ -242,9 +254,8 @@ def _term(value: object) -> object:
     return value if isinstance(value, str) else _number(value)
 
 
-def _is_later(standing: Standing, known: Known) -> bool:
+def _is_later(standing: Standing, than: Standing) -> bool:
     """Whether what Kite sent comes after what is known of the order."""
-    than = known.standing
     progress = _progress(standing, than)
     if progress is None:
         progress = _by_time(standing, than) or int(not _is_same(standing, than))

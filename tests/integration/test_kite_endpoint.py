@@ -302,6 +302,29 @@ def test_order_updates_reach_every_program_as_kites_own_frames(endpoint: Endpoin
             assert found[0]["order"]["order_id"] == order_id
 
 
+def test_an_order_that_changed_without_a_socket_reaches_every_program_once(
+    endpoint: Endpoint,
+) -> None:
+    simulator = endpoint.rig.simulator
+    endpoint.rig.until("live", 40)
+    with endpoint.python([INFY]) as bot, endpoint.python([NIFTY]) as other:
+        eventually(lambda: bot.of("ticks") and other.of("ticks"), 15)
+        order_id = simulator.post("order", {"status": "OPEN", "filled_quantity": 0})["order_id"]
+        eventually(lambda: bot.of("order") and other.of("order"), 10)
+        simulator.fault("refuse_ws", 502)
+        simulator.post("order", {"order_id": order_id, "status": "COMPLETE"})
+        simulator.fault("clear")
+        endpoint.rig.kitefeed("retry")
+        eventually(lambda: len(bot.of("order")) == len(other.of("order")) == 2, 30)
+        endpoint.rig.simulator.fault("drop_ws")
+        endpoint.rig.until("live", 40)
+        last = simulator.post("order", {"status": "REJECTED"})["order_id"]
+        for each in (bot, other):
+            eventually(lambda each=each: each.of("order")[-1]["order"]["order_id"] == last, 20)
+            told = [(o["order"]["order_id"], o["order"]["status"]) for o in each.of("order")]
+            assert told == [(order_id, "OPEN"), (order_id, "COMPLETE"), (last, "REJECTED")]
+
+
 def test_hostile_texts_change_nothing_for_the_others(endpoint: Endpoint) -> None:
     import base64
     import socket as plain

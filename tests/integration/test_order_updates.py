@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
+from kitefeed import KiteTicker
 from kitefeed.protocol.topology import Role
 from tests.integration.rig import Rig
 from tests.support import eventually
@@ -117,6 +118,32 @@ def test_an_order_that_completes_without_a_socket_is_told_once_whatever_follows(
     assert ear.of(placed) == [("REJECTED", "rest")]
     assert ear.of(live) == [("OPEN", "websocket")]
     assert "updates of 2 orders had been missed" in rig.output()
+
+
+def test_kite_ticker_is_given_what_was_missed_as_any_other_update(rig: Rig, ear: Ear) -> None:
+    told: list[tuple[object, object]] = []
+    ticker = KiteTicker("key", "token", config=rig.config)
+    ticker.on_order_update = lambda ws, order: told.append((order["order_id"], order["status"]))
+    ticker.connect(threaded=True)
+    try:
+        resting = eventually(lambda: _heard(rig, told), 20, every_s=0.5)
+        lose_the_socket(rig)
+        order(rig, resting, status="CANCELLED")
+        give_it_back(rig)
+        eventually(lambda: ear.of(resting)[-1] == ("CANCELLED", "rest"), 30)
+        eventually(lambda: (resting, "CANCELLED") in told, 5)
+        assert told.count((resting, "CANCELLED")) == 1
+    finally:
+        ticker.close()
+
+
+def _heard(rig: Rig, told: list[tuple[object, object]]) -> str:
+    """An open order of which the program has been told; "" while it is not connected."""
+    made = order(rig, status="OPEN", filled_quantity=0)
+    try:
+        return eventually(lambda: (made, "OPEN") in told and made, 1) or ""
+    except AssertionError:
+        return ""
 
 
 def test_a_part_that_was_filled_without_a_socket_is_told_as_kite_words_it(

@@ -228,6 +228,21 @@ def test_what_comes_after_what_was_missed_is_published(account: Account) -> None
     ]  # fmt: skip
 
 
+def test_a_slow_socket_brings_nothing_that_the_book_told_before_a_quick_one_went_on(
+    account: Account,
+) -> None:
+    account.live(row())
+    account.book(row(filled_quantity=4, at=5))
+    account.live(row(status="UPDATE", filled_quantity=6, at=6))
+    account.live(row(status="UPDATE", filled_quantity=4, at=5))
+    account.live(row(status="UPDATE", filled_quantity=6, at=6))
+    account.live(row(status="UPDATE", filled_quantity=6, price=101.0, at=6))
+    assert [(status, source) for _, status, source in account.said] == [
+        ("OPEN", "WEBSOCKET"), ("UPDATE", "REST"), ("UPDATE", "WEBSOCKET"),
+        ("UPDATE", "WEBSOCKET"),
+    ]  # fmt: skip
+
+
 def test_the_same_socket_may_say_the_same_twice(account: Account) -> None:
     account.live(row())
     account.live(row())
