@@ -38,7 +38,8 @@ class ReadBook(msgspec.Struct, frozen=True):
 
 
 class BookRead(msgspec.Struct, frozen=True):
-    """What a request came to: the user and his orders when ok, else the fault and its text."""
+    """What a request came to: the user and his orders when ok, else the fault and its text. Without
+    a text nobody is told: a login has replaced the session, and its socket will ask anew."""
 
     request: int
     outcome: m.RestOutcome
@@ -107,6 +108,8 @@ class BookReader:
             self._due_ns = now_ns + self._ladder.next_ns()
         else:
             self._order = None
+        if not answer.detail:
+            return []
         return [m.OrdersUnread(asked.reading, answer.outcome, answer.detail)]
 
 

@@ -187,7 +187,7 @@ def read_book(settings: Settings, wish: ReadBook) -> BookRead:
     """The order book of a session, and whose it is. Blocks; raises nothing."""
     session = session_file.by_fingerprint(settings, wish.fingerprint)
     if session is None:
-        return BookRead(wish.request, "network", detail="session changed")
+        return BookRead(wish.request, "network")
     rest = KiteRest(settings.config.kite, session, BOOK_TIMEOUT_S)
     try:
         orders = rest.orders()

@@ -353,7 +353,7 @@ class Poller(Host):
     def _read_book(self, request: int, fingerprint: str) -> None:
         world = self.world
         if fingerprint not in [seen for seen, _ in world.files.values()]:
-            self.feed(BookRead(request, "network", detail="session changed"))
+            self.feed(BookRead(request, "network"))
             return
         delay_s, answer = world.kite.order_book(request, fingerprint, world.orders.book())
         self.later(delay_s, lambda: self.feed(answer))

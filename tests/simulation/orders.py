@@ -56,10 +56,11 @@ class Orders:
         return [dict(row) for row in self.rows.values()]
 
     def _happen(self) -> None:
-        quick = self.rng.random() < 0.6
-        self.world.after(
-            self.rng.uniform(0.05, 4) if quick else self.rng.uniform(20, 400), self._happen
-        )
+        """Where nothing is going on, seldom: each time, a quiet stretch ends."""
+        low_s, high_s = (0.05, 4) if self.rng.random() < 0.6 else (20, 200)
+        if self.world.is_calm():
+            low_s, high_s = 300, 2_000
+        self.world.after(self.rng.uniform(low_s, high_s), self._happen)
         self.change()
 
     def change(self) -> None:

@@ -177,7 +177,7 @@ class World:
 
     def _next_ns(self) -> int:
         dues = [self._heap[0][0]] if self._heap else []
-        if self._is_calm():
+        if self.is_calm():
             dues += [self.now_ns + SKIP_NS, self.centre.deadline_ns, self.validator.deadline_ns]
         else:
             dues += [h.due_ns for h in (self.centre, self.validator) if h.is_running]
@@ -186,7 +186,7 @@ class World:
             dues.append(-(-min(timers, default=NEVER) // GRID_NS) * GRID_NS)
         return max(min(dues, default=self.now_ns + S), self.now_ns + 1)
 
-    def _is_calm(self) -> bool:
+    def is_calm(self) -> bool:
         if self.now_ns < self._alert_until_ns or not all(h.is_running for h in self.hosts):
             return False
         s = self.centre.machine.state

@@ -123,6 +123,18 @@ def test_trouble_is_told_each_time_and_tried_again_more_and_more_seldom() -> Non
     assert waits_s == [5, 5, 10, 30, 60, 60, 60]  # never sooner than the budget has it
 
 
+def test_that_a_login_replaced_the_session_is_told_to_nobody() -> None:
+    stage = Books()
+    stage.order()
+    assert stage.tell(BookRead(stage.reads[-1][1].request, "network")) == []
+    stage.wait(5)
+    assert len(stage.reads) == 2
+    stage.order(2, "another")
+    stage.read("ok", ROW)
+    stage.wait(5)
+    assert stage.reads[-1][1].fingerprint == "another"
+
+
 def test_a_limit_is_waited_out_and_quotes_go_on() -> None:
     stage = Books()
     stage.start(m.Instrument(408065, "NSE:INFY", "full"))
