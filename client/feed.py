@@ -75,6 +75,7 @@ class Feed(Reader):
         self._ask()
         if not self._wait_until(self._is_heard, deadline_ns):
             raise self._silence()
+        self._choose()
         self._want(deadline_ns)
         # Values that are known already are there when the constructor returns.
         self._wait_until(self._is_answered, deadline_ns)

@@ -193,6 +193,7 @@ class AsyncFeed(Reader):
         self._ask()
         if not await self._wait_until(self._is_heard, deadline_ns):
             raise self._silence()
+        self._choose()
         await asyncio.to_thread(self._want, deadline_ns)
         await self._wait_until(self._is_answered, deadline_ns)
 

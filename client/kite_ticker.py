@@ -66,8 +66,15 @@ class _Stream(Feed):
 
     def arrived(self) -> tuple[list[dict[str, object]], list[Tick]]:
         """What `wait` found: orders, and ticks, at most so many."""
-        orders = self._view.orders
-        return [orders.popleft() for _ in range(len(orders))], self._more(BATCH_MAX)
+        view = self._view
+        count = len(view.orders)
+        orders: list[dict[str, object]] = [view.orders.popleft() for _ in range(count)]
+        with self._lock:  # nothing is added meanwhile, and nobody else takes from it
+            if view.is_catching_up or len(view.arrived) > BATCH_MAX:
+                return orders, self._more(BATCH_MAX)
+            ticks = [*view.arrived]
+            view.arrived.clear()
+        return orders, ticks
 
 
 class KiteTicker:

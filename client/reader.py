@@ -58,7 +58,7 @@ PATIENCE_NS_MAX = 30_000_000_000
 REFRESH_NS = 30_000_000_000  # a quiet topic's last message may be lost without leaving a gap
 MISSING_NS = 10_000_000_000  # Kite sends the last price of what is subscribed, in a second or two
 MISSING_NAMED_MAX = 20
-_TCP = "tcp://"
+_TCP, _IPC = "tcp://", "ipc://"
 _NOBLOCK = int(zmq.NOBLOCK)  # as an enum it costs 0.2 us a message
 
 
@@ -98,7 +98,7 @@ class Reader(Readings, Telling):
         self._asked = flat(instruments)
         names = [str(one) if isinstance(one, str) else f"TOKEN:{one}" for one in self._asked]
         # What is read over a network, or however late, keeps a message for each tick.
-        may_chunk = max_age_s is not None and not (endpoint or "").startswith(_TCP)
+        may_chunk = max_age_s is not None and (endpoint is None or endpoint.startswith(_IPC))
         self._wants = Wants(names, mode, per_second, is_all=not instruments, may_chunk=may_chunk)
         self.answers: tuple[m.Answer, ...] = ()
         if endpoint is None:
@@ -200,14 +200,27 @@ class Reader(Readings, Telling):
         for topic in (HEARTBEAT_TOPIC, STATE_TOPIC):
             self._subscribe(topic + NUL)
         self._subscribe(presence(_nonce()))
-        for subscription in (*self._families, *self._wants.subscriptions()):
+        for family in self._families:
+            self._subscribe(family)
+        if self._view.heartbeat is not None or not self._wants.is_choosing:
+            self._ask_for_ticks()
+
+    def _ask_for_ticks(self) -> None:
+        for subscription in self._wants.subscriptions():
             self._subscribe(subscription)
         self._request_snapshot()
 
+    def _choose(self) -> None:
+        """Called when the first heartbeat has told how much streams: asks for ticks, where the way
+        to ask for them depends on it."""
+        with self._lock:
+            heartbeat = self._view.heartbeat
+            if heartbeat is not None and not self._requested_ns and not self._socket.closed:
+                self._wants.read_chunks(heartbeat.values)
+                self._ask_for_ticks()
+
     def _begun(self) -> None:
         self._is_begun = True
-        with self._lock:
-            self._choose_pipe()
         if self._is_remote:
             self._missing_due_ns = boot_ns() + MISSING_NS
 
@@ -251,11 +264,12 @@ class Reader(Readings, Telling):
             names = [answer.instrument for answer in answers if answer.outcome != "refused"]
             new, old = self._wants.add(names, mode)
             self._view.want(self._wants.topic(name) for name in names)
-            for subscription in new:
-                self._subscribe(subscription)
+            if not self._choose_pipe():
+                for subscription in new:
+                    self._subscribe(subscription)
+                if new and self._wants.is_chunked:  # there nothing is repeated to who subscribes
+                    self._request_snapshot()
             self._unsubscribe(old)
-            if new and self._wants.is_chunked:  # the broadcaster repeats nothing by itself there
-                self._request_snapshot()
             self._changed()
 
     def unsubscribe(self, *instruments: Asked) -> None:
@@ -271,6 +285,7 @@ class Reader(Readings, Telling):
             names = [one if isinstance(one, str) else by_token.get(one, "") for one in asked]
             self._unsubscribe(self._wants.drop(names))
             self._view.drop([self._wants.topic(name) for name in names])
+            self._choose_pipe()
             self._changed()
 
     def _hear(self, family: bytes) -> None:
@@ -292,15 +307,15 @@ class Reader(Readings, Telling):
             self._reporter.instruments = len(self._wants.modes)
         if self._is_remote:
             self._missing_due_ns = boot_ns() + MISSING_NS
-        self._choose_pipe()
         self._took_in()
 
-    def _choose_pipe(self) -> None:
-        """Whether each tick comes in a message of its own, or all of them in few. For a moment they
-        come by both, so that nothing falls between: see `_leave_pipe`."""
+    def _choose_pipe(self) -> bool:
+        """Decides anew whether each tick comes in a message of its own, or all of them in few; True
+        when everything was subscribed to anew. For a moment ticks come by both, so that nothing
+        falls between: see `_leave_pipe`."""
         heartbeat = self._view.heartbeat
         if heartbeat is None or self._socket.closed or self._leaving:
-            return
+            return False
         new, self._leaving = self._wants.read_chunks(heartbeat.values)
         if new:
             self._view.is_doubled = True
@@ -308,6 +323,7 @@ class Reader(Readings, Telling):
             for subscription in new:
                 self._subscribe(subscription)
             self._request_snapshot()
+        return bool(new)
 
     def _leave_pipe(self) -> None:
         """When the snapshot has come that was asked for behind the new subscriptions, they work.
@@ -463,6 +479,8 @@ class Reader(Readings, Telling):
         return RESYNC_NS if self._view.losses.is_answered else self._patience_ns
 
     def _maybe_resync(self, now_ns: int) -> None:
+        if not self._requested_ns:
+            return  # nothing has been asked for yet, see `_choose`
         age_ns = now_ns - self._requested_ns
         view = self._view
         is_due = view.losses.is_incomplete or view.is_catching_up

@@ -101,6 +101,11 @@ class Wants:
         has_chunks = self.is_all and self._all.startswith(TICKS_TOPIC)
         return CHUNKS_QUEUED_MAX if has_chunks or self._may_chunk else FEED.peer_hwm
 
+    @property
+    def is_choosing(self) -> bool:
+        """Whether it depends on how much streams, see `read_chunks`."""
+        return self._may_chunk and len(self.modes) >= CHUNKED_MIN
+
     # --- what to subscribe to -----------------------------------------------------------------
 
     def subscriptions(self) -> list[bytes]:

@@ -56,7 +56,7 @@ class Market:
         if len(found) < len(wanted):
             everything = await self._everything.open()
             for key in wanted:
-                if key not in found and (tick := everything.get(key)) is not None:
+                if key not in found and everything is not None and (tick := everything.get(key)):
                     found[key] = tick
         return found
 
@@ -125,8 +125,8 @@ class Everything:
         self._opening = asyncio.Lock()
         self._until_ns = 0
 
-    async def open(self) -> Mapping[str, Tick]:
-        """What it knows; nothing while the daemon is away."""
+    async def open(self) -> AsyncFeed | None:
+        """None while the daemon is away."""
         self._until_ns = boot_ns() + LINGER_NS
         async with self._opening:
             if self._feed is None:
@@ -134,8 +134,8 @@ class Everything:
                 try:
                     self._feed = await feed.__aenter__()
                 except Unavailable:
-                    return {}
-            return self._feed.snapshot()
+                    return None
+            return self._feed
 
     async def run(self) -> None:
         """Takes out what nobody iterates over, and closes it when nobody has asked for a while."""

@@ -8,7 +8,7 @@ from itertools import count
 import pytest
 
 from kitefeed import AsyncFeed, BadInput, Feed
-from kitefeed.client.wants import CHUNKED_MIN
+from kitefeed.client.wants import CHUNKED_MIN, CHUNKED_SHARE
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.topology import CHUNKS_QUEUED_MAX, CONTROL, endpoint
@@ -205,6 +205,42 @@ def test_many_instruments_come_by_few_messages_and_nothing_is_missed_when_that_b
     for name in names:
         assert read[name] == [*range(read[name][0], read[name][-1] + 1)], name
     assert (feed.gaps, feed.duplicates, feed.skipped, feed.bad_messages) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("others", [0, CHUNKED_MIN * CHUNKED_SHARE])
+def test_how_many_are_read_is_chosen_by_how_much_streams_before_anything_is_asked_for(
+    stage: Stage, others: int
+) -> None:
+    stage.up()
+    supervisor, source = stage.live()
+    names = [f"NSE:X{number}" for number in range(CHUNKED_MIN)]
+    everything = [*names, *(f"NSE:Y{number}" for number in range(others))]
+    with stage.feed() as first:
+        eventually(
+            lambda: (
+                source.send([item(name, 5, 1_000 + n) for n, name in enumerate(everything)])
+                or (
+                    len(first.values()) == len(everything)
+                    and first.heartbeat is not None
+                    and first.heartbeat.values == len(everything)
+                )
+            ),
+            10,
+        )
+    feed = stage.asking_feed(names)
+    assert feed._wants.is_chunked == (not others)
+    assert not feed._leaving
+    assert {tick.instrument for tick in feed.values()} == set(names)
+    eventually(lambda: told_of(supervisor)[0] == set(names), 5)
+
+    async def read() -> None:
+        async with AsyncFeed(names, config=stage.config) as other:
+            assert other._wants.is_chunked == (not others)
+            assert set(other.snapshot()) == set(names)
+            source.send([item(names[0], 6, 1_000)])
+            await eventually_async(lambda: other[names[0]].raw.last_price == 6, 5)
+
+    asyncio.run(read())
 
 
 def told_of(supervisor: FakeSupervisor) -> tuple[set[str], dict[str, m.Mode]]:

@@ -106,9 +106,11 @@ def test_many_instruments_of_those_that_stream_are_picked_out_of_all_ticks() -> 
     names = [f"NSE:X{number}" for number in range(CHUNKED_MIN)]
     wants = Wants([*names[1:], "NFO:NIFTY*"], "full")
     assert wants.queued_max == Wants([], is_all=True).queued_max
+    assert not wants.is_choosing
     single = wants.subscriptions()
     assert wants.read_chunks(CHUNKED_MIN) == ([], [])  # too few
     wants.add(names[:1], None)
+    assert wants.is_choosing
     assert wants.read_chunks(CHUNKED_MIN * CHUNKED_SHARE + 1) == ([], [])  # of too many
     new, old = wants.read_chunks(CHUNKED_MIN * CHUNKED_SHARE)
     assert new[0] == b"ticks/all\0"
