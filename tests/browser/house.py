@@ -54,7 +54,7 @@ def opened(browser: Browser, **context: Any) -> Iterator[Page]:
     # is being started again.
     forgiven = (
         "status of 401",
-        "response code: 401",
+        "HTTP Authentication failed",
         "status of 403",
         "ERR_CONNECTION_REFUSED",
         "ERR_CONNECTION_RESET",
