@@ -228,7 +228,7 @@ class OrdersFile:
 
     async def saved(self) -> None:
         """The end: what is not written yet is."""
-        if self._saving is not None:
+        while self._saving is not None and not self._saving.done():
             await asyncio.gather(self._saving, return_exceptions=True)
         if self.orders.has_changed:
             await asyncio.to_thread(self._file.write, self.orders.encoded(utc_ns()))
