@@ -18,7 +18,7 @@ from kitefeed.services.kite_endpoint.market import Market
 from kitefeed.services.kite_endpoint.names import DayNames
 from kitefeed.services.kite_endpoint.quotes import LOWER, UPPER, Item, Limits, Quote, Quotes
 
-NO_ORDERS = "kitefeed places no orders and reads no accounts: ask Kite itself, with its own token."
+NO_ORDERS = "kitefeed places no orders and shows no accounts: ask Kite itself, with its own token."
 
 
 class Rest:
