@@ -35,29 +35,44 @@ __all__ = ["Feed", "Status", "Tick"]
 
 
 class Feed(Reader):
-    """Reads the feed. No instruments: everything that streams; an empty list: nothing yet. A
-    pattern, such as `NSE:NIFTY*`, reads what streams already, and makes nothing stream.
+    """Reads the feed: last values first, then live ones.
 
-    mode: ltp, quote or full; None as configured. An instrument streams in the highest mode that
-    anybody asks for: `tick.mode` tells which one it is, and `feed.answers` why it is higher.
-    endpoint, control: ZeroMQ addresses; by default those of the daemon that `config` (or the
-    configuration in force) describes. With `endpoint` alone, instruments are not asked for
-    upstream except by subscribing. keys: the file that `kitefeed keys --client NAME` made, for a
-    `tcp://` endpoint.
-    on_status, on_order, on_notice: called with a Status when headline or source change, with each
-    order update, each Notice; on_gap with the fields of `kitefeed.Gap` when ticks are missing, or
-    about to be, and when that is healed. They are called while the program waits for this feed, one
-    after the other, in the thread that waits, and may be set later, too (`feed.on_order = ...`).
-    What they raise is logged (`kitefeed`), and ends nothing.
-    per_second: 1, 2, 5 or 10: the latest tick of each instrument, at most so often; for screens.
-    max_age_s: a reader that is further behind than this skips to the latest (`skipped`,
-    `reconnects`); None: every tick that can be had, however old. name: as `kitefeed top` shows this
-    program; by default that of its script.
+    Arguments:
 
-    Raises Unavailable when no heartbeat came within `timeout_s`, BadInput for an instrument that
-    does not exist or cannot be had, ConfigError for keys that cannot be used. Afterwards nothing
-    raises because the daemon went away: `status.feed` reads "lost", values read stale, and waiting
-    goes on.
+    - instruments: names, Kite's tokens, or lists of them. None at all: everything that streams; an
+      empty list: nothing yet. A pattern, such as `NSE:NIFTY*`, reads what streams already, and
+      makes nothing stream.
+    - mode: ltp, quote or full; None: as configured. An instrument streams in the highest mode that
+      anybody asks for: `tick.mode` tells which one it is, and `feed.answers` why it is higher.
+    - per_second: 1, 2, 5 or 10: the latest tick of each instrument, at most so often; for screens.
+      None: every tick.
+    - max_age_s: a reader that is further behind than so many seconds skips to the latest
+      (`skipped`, `reconnects`); None: every tick that can be had, however old.
+    - on_status, on_order, on_notice: called with a Status when headline or source change, with each
+      order update, with each Notice.
+    - on_gap: called with the fields of `kitefeed.Gap` when ticks are missing, or about to be, and
+      when that is healed.
+    - timeout_s: how long to wait for the daemon, in seconds: here, and in `subscribe`.
+    - name: as `kitefeed top` shows this program; None: as its script is called.
+    - config: the configuration whose daemon is read; None: the one in force.
+    - endpoint, control: ZeroMQ addresses instead of those of that daemon. With `endpoint` alone,
+      instruments are asked for upstream by subscribing, and not besides.
+    - keys: the file that `kitefeed keys --client NAME` made, for a `tcp://` endpoint.
+    - credentials: the file of the login at a `nats://` endpoint.
+    - tls: whether that is reached by TLS; or the file of the authority that its certificate is of.
+
+    Callbacks are called while the program waits for this feed, one after the other, in the thread
+    that waits, and may be set later, too (`feed.on_order = ...`). What they raise is logged
+    (`kitefeed`), and ends nothing.
+
+    Raises:
+
+    - Unavailable: no heartbeat came within `timeout_s`.
+    - BadInput: an instrument that does not exist or cannot be had, or another argument.
+    - ConfigError: keys or credentials that cannot be used.
+
+    Afterwards nothing raises because the daemon went away: `status.feed` reads "lost", values read
+    stale, and waiting goes on.
     """
 
     def _start(self) -> None:
@@ -172,12 +187,17 @@ class Feed(Reader):
             yield event
 
     def subscribe(self, *instruments: Asked, mode: m.Mode | None = None) -> tuple[m.Answer, ...]:
-        """Reads these as well from now on, names or tokens; or in another mode, those that it reads
-        already. One answer for each: `accepted`, or `refused` and why. Their last values come as
-        ticks. mode None: the feed's.
+        """Reads these as well from now on; or in another mode, those that it reads already. One
+        answer for each: `accepted`, or `refused` and why. Their last values come as ticks. Waits
+        for the daemon's answer, `timeout_s` of the feed at most.
 
-        Waits for the daemon's answer, `timeout_s` at most. Raises BadInput for what can be no
-        instrument, in a feed of everything, and for tokens where nobody can look them up.
+        - instruments: names, tokens, or lists of them.
+        - mode: ltp, quote or full; None: the feed's.
+
+        Raises:
+
+        - BadInput: something that can be no instrument; a feed of everything; tokens where nobody
+          can look them up.
         """
         answers = self._inquire(instruments, mode)
         self._add(answers, mode)

@@ -54,9 +54,14 @@ class AtTheMoney(msgspec.Struct, frozen=True):
 
 def expiries(underlying: str, *, config: Config = None) -> list[date]:
     """The days on which options on `underlying` expire, from today (IST) on, the nearest first.
-    Today's is among them until the day is over. underlying, config: as in `atm`.
+    Today's is among them until the day is over.
 
-    Raises BadInput where there are no options, Unavailable without an instrument list.
+    - underlying, config: as in `atm`.
+
+    Raises:
+
+    - BadInput: there are no options on it.
+    - Unavailable: there is no instrument list.
     """
     return _chain(underlying, config).expiries
 
@@ -65,7 +70,14 @@ def strikes(
     underlying: str, expiry: date | str = "nearest", *, config: Config = None
 ) -> list[float]:
     """The strikes, in rupees, that have a call and a put of this expiry, the lowest first.
-    Arguments and errors are those of `atm`."""
+
+    - underlying, expiry, config: as in `atm`.
+
+    Raises:
+
+    - BadInput: there is no such underlying or expiry.
+    - Unavailable: there is no instrument list.
+    """
     chain = _chain(underlying, config)
     return sorted(chain.pairs(chain.expiry(expiry)))
 
@@ -81,18 +93,26 @@ def atm(
 ) -> AtTheMoney:
     """The call and the put at the money.
 
-    underlying: as the exchange calls it (NIFTY, BANKNIFTY, SENSEX, RELIANCE, CRUDEOIL, USDINR), or
-    by the name of the instrument (NSE:NIFTY 50); `BCD:USDINR` chooses the exchange of the options.
-    expiry: nearest, weekly (the nearest that is not monthly), monthly, a date, or one in ISO form.
-    price: in rupees, or a tick of the underlying; None asks the daemon for it, which takes up to
-    `timeout_s`. The underlying is the index or the share, else the future that expires with the
-    options or next after them. config: as in Feed.
+    Arguments:
+
+    - underlying: as the exchange calls it (NIFTY, BANKNIFTY, SENSEX, RELIANCE, CRUDEOIL, USDINR),
+      or by the name of its instrument (NSE:NIFTY 50). `BCD:USDINR` chooses the exchange of the
+      options.
+    - expiry: nearest, weekly (the nearest that is not monthly), monthly, a date, or one as text,
+      such as 2026-12-29.
+    - price: in rupees, or a tick of the underlying; None: the daemon is asked for it. It is that of
+      the share or index, else of the future that expires with the options or next after them.
+    - may_be_stale: takes also a price that is not the current one; `why_stale` says then why.
+    - timeout_s: how long to wait for a current price, in seconds.
+    - config: the configuration whose daemon is meant; None: the one in force.
+
+    Raises:
+
+    - BadInput: there is no such underlying or expiry, or no strike near the price.
+    - Unavailable: there is no instrument list, no daemon, or no price.
+    - TryLater: the price is not the current one.
 
     It blocks: in an asyncio program `await asyncio.to_thread(kitefeed.atm, "NIFTY")`.
-
-    Raises BadInput for an underlying or expiry that there is not, Unavailable without an
-    instrument list, a daemon or a price, TryLater for a price that is not the current one, unless
-    `may_be_stale`: then `why_stale` says so.
     """
     chain = _chain(underlying, config)
     day = chain.expiry(expiry)

@@ -16,11 +16,16 @@ R = TypeVar("R", bound=Reader)
 
 
 def wait(feeds: Iterable[Feed], timeout_s: float | None = None) -> list[Feed]:
-    """Those of `feeds` that have something to take (see `Feed.wait`), as soon as one has, in the
-    order given; [] when none had within `timeout_s`, and when all are closed. Their callbacks are
-    called meanwhile. Take with what does not wait: `next_batch(0)`, `next(0)`, `orders(0)`.
+    """Those of several feeds that have something to take (see `Feed.wait`), as soon as one has, in
+    the order given; [] when none had in time, and when all are closed. Their callbacks are called
+    meanwhile. Take with what does not wait: `next_batch(0)`, `next(0)`, `orders(0)`.
 
-    Raises BadInput for what is no Feed.
+    - feeds: Feeds of this process.
+    - timeout_s: in seconds; None: as long as it takes.
+
+    Raises:
+
+    - BadInput: one of them is no Feed.
     """
     waited = _checked(feeds, Feed, "kitefeed.wait_async waits for those of asyncio")
     deadline_ns = deadline_after(timeout_s)
@@ -38,9 +43,15 @@ def wait(feeds: Iterable[Feed], timeout_s: float | None = None) -> list[Feed]:
 
 
 async def wait_async(feeds: Iterable[AsyncFeed], timeout_s: float | None = None) -> list[AsyncFeed]:
-    """`wait` for AsyncFeeds that are open. Tasks that read one each need none of it.
+    """`wait` for AsyncFeeds. Tasks that read one each need none of it.
 
-    Raises BadInput for what is no AsyncFeed.
+    - feeds: AsyncFeeds of this loop, each within its `async with`.
+    - timeout_s: in seconds; None: as long as it takes.
+
+    Raises:
+
+    - BadInput: one of them is no AsyncFeed.
+    - RuntimeError: one of them is not open yet.
     """
     waited = _checked(feeds, AsyncFeed, "kitefeed.wait waits for those without asyncio")
     pending = {asyncio.ensure_future(feed.wait(timeout_s)) for feed in waited}

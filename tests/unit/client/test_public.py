@@ -44,18 +44,51 @@ def test_every_public_name_can_be_imported_and_is_listed() -> None:
     assert kitefeed.__all__ == sorted(kitefeed.__all__)
 
 
+def listed(text: str) -> set[str]:
+    """What the lists of a docstring are about: `- one, other: ...`."""
+    return {
+        name
+        for line in re.findall(r"^- ([\w, ]+):", text, re.M)
+        for name in line.split(", ")
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("function", "documented"),
+    [
+        (Feed.__init__, Feed), (Feed.subscribe, Feed.subscribe), (kitefeed.atm, kitefeed.atm),
+        (kitefeed.expiries, kitefeed.expiries), (kitefeed.strikes, kitefeed.strikes),
+        (kitefeed.wait, kitefeed.wait), (kitefeed.wait_async, kitefeed.wait_async),
+    ],
+)  # fmt: skip
+def test_arguments_and_errors_are_lists_that_leave_none_out(
+    function: Any, documented: object
+) -> None:
+    text = inspect.getdoc(documented) or ""
+    arguments = set(inspect.signature(function).parameters) - {"self"}
+    assert arguments - listed(text) == set()
+    assert re.search(r"\nRaises:\n\n- \w+: ", text)
+
+
 def test_whatever_a_docstring_says_is_raised_can_be_imported() -> None:
     texts = [inspect.getdoc(kind) or "" for kind in CLASSES]
     texts += [inspect.getdoc(member) or "" for kind in CLASSES for _, member in members(kind)]
     texts += [inspect.getdoc(getattr(kitefeed, name)) or "" for name in kitefeed.__all__]
+    named = {
+        name
+        for text in texts
+        for errors in re.findall(r"\nRaises:\n\n((?:- .*\n?|  .*\n?)+)", text)
+        for name in listed(errors)
+    }
+    assert {"BadInput", "TryLater", "Unavailable", "ConfigError"} <= named
     errors = {
         name
         for text in texts
-        for raised in re.findall(r"[Rr]aises? (.*?)(?:\.\s|\.$|\n\n|$)", text, re.S)
+        for raised in re.findall(r"[Rr]aises (.*?)(?:\.\s|\.$|\n\n|$)", text, re.S)
         for name in re.findall(r"\b[A-Z][a-z]\w+\b", raised)
         if name not in ("Kite", "Afterwards", "KiteConnect")
     }
-    assert {"BadInput", "ConfigError", "Unavailable", "LoginNeeded"} <= errors
+    errors |= named
     builtin = {"ImportError", "KeyError", "RuntimeError", "TokenException", "Feed"}
     assert errors - builtin <= set(kitefeed.__all__)
 
