@@ -177,6 +177,15 @@ def elsewhere(kite: Kite, redirected: str) -> str:
     )
 
 
+def leads_to(kite: Kite, url: str) -> bool:
+    """Whether the configured redirect URL is `url`, an address of this host, which may be called
+    `localhost` there."""
+    return "" in (
+        elsewhere(kite, url),
+        elsewhere(kite, url.replace("//127.0.0.1:", "//localhost:")),
+    )
+
+
 def set_redirect(kite: Kite) -> str:
     """How to register the redirect URL."""
     return (

@@ -35,3 +35,22 @@ def read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read ({error}); correct its owner or mode") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: is not TOML: {error}; correct that line") from None
+
+
+def with_value(text: str, place: str, value: object) -> str:
+    """`text`, which is TOML, with another value at `place` (`kite.api_key`); comments, order and
+    all else stay as they are. Raises ConfigError where a table is something else."""
+    # Imported here: only who writes a configuration needs it.
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    *tables, name = place.split(".")
+    document = tomlkit.parse(text)
+    table: Any = document
+    try:
+        for part in tables:
+            table = table.setdefault(part, tomlkit.table())
+        table[name] = value
+    except (TOMLKitError, TypeError, AttributeError):
+        raise ConfigError(f"{place} cannot be written: write it into the file by hand") from None
+    return tomlkit.dumps(document)

@@ -1,8 +1,6 @@
 """`kitefeed init`: writes the configuration where it belongs, and says what comes next."""
 
-import json
 import os
-import re
 import shutil
 import sys
 import tomllib
@@ -11,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from kitefeed.actors.runtime import config
+from kitefeed.actors.runtime import config, toml_file
+from kitefeed.actors.runtime.config import Config
 from kitefeed.actors.runtime.directories import prepare_directory
 from kitefeed.actors.runtime.kite_target import Kite
 from kitefeed.actors.runtime.locks import live_holders
@@ -22,7 +21,7 @@ from kitefeed.protocol.errors import BadInput, ConfigError
 EXAMPLE = Path(__file__).parents[2] / "kitefeed.example.toml"
 DEVELOPERS = "https://developers.kite.trade"
 INSTRUMENTS_DEFAULT = "NSE:NIFTY 50"  # an index always ticks: that the stream stands still is known
-API_KEY, REDIRECT_URL, INSTRUMENTS = "api_key", "redirect_url", "instruments"
+API_KEY, REDIRECT_URL, INSTRUMENTS = "kite.api_key", "kite.redirect_url", "instruments"
 
 
 @click.command()
@@ -52,14 +51,16 @@ def init(
     if not sys.stdin.isatty() and api_key is None:
         raise BadInput("The app's key is needed: `kitefeed init --api-key KEY`")
     given = Answers(path)
-    given.take(API_KEY, api_key, f"Your app's key, from {DEVELOPERS}", "")
+    given.take(API_KEY, api_key,
+               f"Your app's key, from {DEVELOPERS} (none yet: Enter, the page asks for it)",
+               "")  # fmt: skip
     given.take(REDIRECT_URL, redirect_url, "Its redirect URL, as registered there",
                Kite().redirect_url)  # fmt: skip
     given.take(INSTRUMENTS, ", ".join(instruments) or None,
                "Instruments to stream always, with commas between them",
                INSTRUMENTS_DEFAULT)  # fmt: skip
     write(path, given.text)
-    click.echo(_next_step(path, str(given.values[REDIRECT_URL])))
+    click.echo(_next_step(path, config.parse(tomllib.loads(given.text), path)))
 
 
 def destination(is_forced: bool) -> Path:
@@ -82,14 +83,13 @@ class Answers:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.text = EXAMPLE.read_text("utf-8")
-        self.values: dict[str, str | list[str]] = {}
 
     def take(self, name: str, given: str | None, question: str, default: str) -> None:
         """By option; else asked for on a terminal, again until it is good; else the default.
         Raises BadInput for an option that cannot be used."""
         if given is None and sys.stdin.isatty():
             ask: Callable[[str], str] = lambda answer: self._ask(name, answer)  # noqa: E731
-            click.prompt(question, default=default or None, value_proc=ask, err=True)
+            click.prompt(question, default, show_default=bool(default), value_proc=ask, err=True)
             return
         try:
             self._set(name, default if given is None else given)
@@ -107,12 +107,9 @@ class Answers:
         """Raises ConfigError, and then nothing was set."""
         words = [word.strip() for word in answer.split(",")]
         value = list(filter(None, words)) if name == INSTRUMENTS else answer.strip()
-        if not value and name == API_KEY:
-            raise ConfigError(f"{self._path}: kite.api_key: is empty; write the app's key")
-        line = f"{name} = {json.dumps(value, ensure_ascii=False)}"
-        text = re.sub(rf"^{name} = .*$", lambda _: line, self.text, count=1, flags=re.MULTILINE)
+        text = toml_file.with_value(self.text, name, value)
         config.parse(tomllib.loads(text), self._path)
-        self.text, self.values[name] = text, value
+        self.text = text
 
 
 def _without(path: Path, error: ConfigError) -> str:
@@ -135,11 +132,14 @@ def write(path: Path, text: str) -> None:
         ) from None
 
 
-def _next_step(path: Path, redirect_url: str) -> str:
+def _next_step(path: Path, written: Config) -> str:
     lines = [
         f"The configuration is in {path}; every setting is explained there.",
-        f"At {DEVELOPERS} the redirect URL of your app has to be {redirect_url}",
+        f"At {DEVELOPERS} the redirect URL of your app has to be {written.kite.redirect_url}",
     ]
     if live_holders(location.runtime_dir(path)):
         lines.append("A daemon runs with the old one: `kitefeed down` first.")
-    return "\n".join([*lines, "Next: `kitefeed login`, then `kitefeed up`."])
+    page = f"open {written.gateway.url}/ in a browser"
+    if not written.kite.api_key:
+        return "\n".join([*lines, f"Next: `kitefeed up`, then {page}: it takes the app's key."])
+    return "\n".join([*lines, f"Next: `kitefeed up`, then `kitefeed login`, or {page}."])

@@ -10,8 +10,7 @@ import click
 
 from kitefeed.actors.runtime import app_secret, config, session_file
 from kitefeed.actors.runtime.config import Settings
-from kitefeed.actors.runtime.kite_login import elsewhere, exchange, link, set_redirect
-from kitefeed.actors.runtime.kite_target import Kite
+from kitefeed.actors.runtime.kite_login import elsewhere, exchange, leads_to, link, set_redirect
 from kitefeed.actors.runtime.locks import live_holder
 from kitefeed.actors.runtime.secrets import remember
 from kitefeed.actors.runtime.session_file import Session
@@ -197,7 +196,7 @@ class _Login:
 def _has_gateway(settings: Settings) -> bool:
     """Whether a gateway of this daemon is there, at the address to which Kite sends the browser."""
     root = settings.config.gateway.url
-    if not root or not _is_redirect(settings.config.kite, f"{root}/login/redirect"):
+    if not root or not leads_to(settings.config.kite, f"{root}/login/redirect"):
         return False
     if live_holder(settings.runtime_dir, "gateway") is None:
         return False
@@ -212,14 +211,6 @@ def _has_gateway(settings: Settings) -> bool:
             return bool(answer.status == 200)
     except OSError:
         return False
-
-
-def _is_redirect(kite: Kite, url: str) -> bool:
-    """`localhost` is the gateway's address, too."""
-    return "" in (
-        elsewhere(kite, url),
-        elsewhere(kite, url.replace("//127.0.0.1:", "//localhost:")),
-    )
 
 
 def _stamps(settings: Settings) -> list[tuple[int, int]]:

@@ -20,8 +20,8 @@ LEAVING_S = 3.0  # actors look for their parent every second, then close their s
 # supervisord closes what it inherits from 5 on, and its programs what they inherit from 3 on.
 START_LOCK_DESCRIPTOR = 3
 NO_API_KEY = (
-    "kitefeed: kite.api_key is empty in {}: `kitefeed login` needs it, and only a session "
-    "file that names its own api_key can be used; write your app's key there and start again"
+    "kitefeed: kite.api_key is empty in {}: a login needs it, and only a session file that names "
+    "its own api_key can be used; {}"
 )
 SHIPPED = Path(__file__).parents[2] / "supervisor.conf"
 
@@ -40,7 +40,9 @@ def up() -> None:
     environment.forget_secrets()
     _announce(settings)
     if not settings.config.kite.api_key:
-        streams.complain(NO_API_KEY.format(settings.source))
+        page = settings.config.gateway.url
+        remedy = f"enter it on {page}/" if page else "write your app's key there and start again"
+        streams.complain(NO_API_KEY.format(settings.source, remedy))
     os.umask(0o077)  # supervisord writes its pid file before it takes the umask of its settings
     command = supervisord_command(link_configuration(settings.runtime_dir))
     os.execv(command[0], command)  # noqa: S606 - the same process goes on as supervisord

@@ -1,16 +1,21 @@
-"""The login from the page: to Kite and back, and the session into its file."""
+"""The login from the page: whose app it is, to Kite and back, and the session into its file."""
 
 import asyncio
 import logging
 import secrets
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import parse_qs, urlsplit
 
-from kitefeed.actors.runtime import app_secret, kite_login, session_file
+import msgspec
+
+from kitefeed.actors.runtime import app_secret, config_file, kite_login, session_file
 from kitefeed.actors.runtime.config import Settings
+from kitefeed.actors.runtime.kite_target import Kite
 from kitefeed.actors.runtime.session_file import Session
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import BadInput, ConfigError, LoginNeeded
-from kitefeed.protocol.kite.session import request_token_from_redirect
+from kitefeed.protocol.kite.session import request_token_from_redirect, unquoted
 from kitefeed.protocol.messages import StatusReport
 from kitefeed.protocol.secret import Secret
 
@@ -23,6 +28,14 @@ class NotBegun(LoginNeeded):
     """A redirect that belongs to no login that is under way here."""
 
 
+class _Begun(NamedTuple):
+    """A login that is under way: since when (boot time), and by which secret of the app."""
+
+    at_ns: int
+    secret: Secret
+    is_kept: bool  # once Kite has taken it
+
+
 class Logins:
     """Logins that are under way, each by the `state` that Kite hands back: a redirect that nobody
     here has asked for is refused.
@@ -32,9 +45,31 @@ class Logins:
 
     def __init__(self, settings: Settings, api_key: str = "", path: Path | None = None) -> None:
         self._settings = settings
-        self.api_key = api_key or settings.config.kite.api_key
+        self._api_key = api_key
         self._path = path or settings.session_path
-        self._begun: dict[str, tuple[int, Secret]] = {}
+        self._begun: dict[str, _Begun] = {}
+
+    @property
+    def kite(self) -> Kite:
+        return self._settings.config.kite
+
+    @property
+    def api_key(self) -> str:
+        return self._api_key or self.kite.api_key
+
+    def set_app(self, values: dict[str, str]) -> None:
+        """Writes `kite.api_key`, `kite.redirect_url` into the configuration, and logs in by them
+        from now on. Nothing else of the daemon needs them: a session names its app. Raises
+        ConfigError, and then nothing was changed."""
+        if self._settings.source is None:
+            raise ConfigError("There is no configuration: `kitefeed init` writes one")
+        written = config_file.change(self._settings.source, values).kite
+        kite = msgspec.structs.replace(
+            self.kite, api_key=written.api_key, redirect_url=written.redirect_url
+        )
+        config = msgspec.structs.replace(self._settings.config, kite=kite)
+        self._settings = msgspec.structs.replace(self._settings, config=config)
+        log.info("the app is another: api_key=%s", kite.api_key)
 
     def has_secret(self) -> bool:
         try:
@@ -55,26 +90,28 @@ class Logins:
         return at.timestamp() if at is not None else None
 
     def begin(self, typed: Secret | None = None, *, is_kept: bool = False) -> str:
-        """The address of Kite's login page. `typed`: the app's secret, where none is kept.
+        """The address of Kite's login page. `typed`: the app's secret, where none is kept, or
+        another is; `is_kept`: once the login has shown that it is good.
 
         Raises ConfigError without an app key, BadInput without a secret.
         """
         if not self.api_key:
-            raise ConfigError(f"{self._settings.source}: kite.api_key is empty: `kitefeed init`")
+            raise ConfigError(
+                f"{self._settings.source}: kite.api_key is empty: enter the app's key"
+            )
         secret = typed or app_secret.find(self._settings, self.api_key)
         if secret is None:
             raise BadInput("The app's secret is needed: it is on developers.kite.trade")
-        if typed is not None and is_kept:
-            app_secret.keep(self._settings, self.api_key, typed)
         state = secrets.token_urlsafe(16)
         self._forget_old()
-        self._begun[state] = (boot_ns(), secret)
-        return kite_login.link(self._settings.config.kite, self.api_key, state)
+        self._begun[state] = _Begun(boot_ns(), secret, typed is not None and is_kept)
+        return kite_login.link(self.kite, self.api_key, state)
 
     async def finish(self, query: str, state: str) -> Session:
         """What Kite sent the browser back with, into the session file; returns the session.
 
-        Raises LoginNeeded or BadInput when it is refused, Unavailable when Kite does not answer.
+        Raises LoginNeeded or BadInput when it is refused, Unavailable when Kite does not answer,
+        TryLater when all is well but the secret could not be kept.
         """
         self._forget_old()
         begun = self._begun.pop(state, None)
@@ -88,16 +125,30 @@ class Logins:
             raise BadInput(f"Nothing was changed: {error}") from None
         session = await asyncio.to_thread(
             kite_login.exchange,
-            self._settings.config.kite,
+            self.kite,
             self.api_key,
             Secret(request_token),
-            begun[1],
+            begun.secret,
         )
         session_file.write(self._path, session)
         log.info("a login by the page: session=%s user=%s", session.fingerprint, session.user_id)
+        if begun.is_kept:
+            await asyncio.to_thread(app_secret.keep, self._settings, self.api_key, begun.secret)
         return session
+
+    async def finish_pasted(self, address: str) -> str:
+        """`finish`, by the address that a browser ended at. Returns what is to be told of another
+        redirect URL that is registered; "" when it is ours. Raises as `finish`."""
+        address = unquoted(address)
+        try:
+            query = urlsplit(address).query
+        except ValueError:
+            query = ""
+        trouble = kite_login.elsewhere(self.kite, address)
+        await self.finish(query, "".join(parse_qs(query).get("state", [])[:1]))
+        return trouble
 
     def _forget_old(self) -> None:
         oldest_ns = boot_ns() - STATE_NS
-        kept = {state: begun for state, begun in self._begun.items() if begun[0] > oldest_ns}
+        kept = {state: begun for state, begun in self._begun.items() if begun.at_ns > oldest_ns}
         self._begun = dict(list(kept.items())[-(STATES_MAX - 1) :])

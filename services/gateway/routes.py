@@ -56,7 +56,12 @@ class Gateway:
             settings.keys_path, table.token, is_always=not is_loopback(table.listen)
         )
         self._site = Site(
-            self._logins, self.ask, settings.instruments_path, self._tokens.are_needed
+            self._logins,
+            self.ask,
+            settings.instruments_path,
+            table.url,
+            lambda: feed.status.session == "absent",
+            self._tokens.are_needed,
         )
         self._site.beginning = self._beginning
         self.fresh_utc_s = 0.0
@@ -119,8 +124,8 @@ class Gateway:
         found, utc_s = self._health(), utc_ns() / 1e9
         if found.is_healthy:
             self.fresh_utc_s = utc_s
-        event = self._timeline.note(found.feed, found.source, found.reason, utc_s)
-        if event is not None:
+        events = self._timeline.note(found.feed, found.source, found.session, found.reason, utc_s)
+        for event in events:
             log.info("the feed: feed=%s source=%s", event.feed, event.source)
 
     def _health(self) -> Health:
@@ -158,11 +163,11 @@ class Gateway:
         return Beginning(
             page_token=self._site.page_token,
             health=self._health(),
+            utc_ms=utc_ns() // 1_000_000,
             instruments=list(config.instruments[:LISTED_MAX]),
-            has_api_key=bool(config.kite.api_key),
             has_secret=self._logins.has_secret(),
-            redirect_url=config.kite.redirect_url,
             version=__version__,
+            **self._site.app(),
         )
 
     # --- values -------------------------------------------------------------------------------

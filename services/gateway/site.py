@@ -5,16 +5,17 @@ import hmac
 import secrets
 from collections.abc import Awaitable, Callable
 from html import escape
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import msgspec
 from aiohttp import web
 
-from kitefeed.actors.runtime import instrument_search
+from kitefeed.actors.runtime import instrument_search, kite_login
 from kitefeed.actors.runtime.instrument_search import Found
 from kitefeed.protocol import messages as m
-from kitefeed.protocol.errors import BadInput, LoginNeeded, Unavailable
+from kitefeed.protocol.errors import BadInput, ConfigError, LoginNeeded, TryLater, Unavailable
 from kitefeed.protocol.instrument_list import InstrumentsDb
 from kitefeed.protocol.secret import Secret
 from kitefeed.services.gateway.login import Logins
@@ -38,6 +39,17 @@ class _Source(msgspec.Struct, forbid_unknown_fields=True):
     source: Literal["auto", "websocket", "rest", "paused"]
 
 
+class _App(msgspec.Struct, forbid_unknown_fields=True):
+    """api_key: "" leaves it as it is. is_redirected_here: the redirect URL becomes the page's."""
+
+    api_key: str = ""
+    is_redirected_here: bool = False
+
+
+class _Pasted(msgspec.Struct, forbid_unknown_fields=True):
+    address: str
+
+
 class _Login(msgspec.Struct, forbid_unknown_fields=True):
     secret: str = ""
     keep: bool = False
@@ -47,24 +59,38 @@ class Beginning(msgspec.Struct):
     """What the page is given with its HTML, so that it is true from its first paint on.
 
     instruments: what the configuration always streams. page_token: goes with each of its POSTs.
+    api_key: the app's, which is no secret: it stands in the address of Kite's login page.
+    redirect_url: where Kite should send the browser; elsewhere: another address that the
+    configuration names for it, from which this page would never hear; "" for none.
     """
 
     page_token: str
     health: object
+    utc_ms: int
     instruments: list[str]
-    has_api_key: bool
+    api_key: str
     has_secret: bool
     redirect_url: str
+    elsewhere: str
     version: str
 
 
 class Site:
-    """is_guarded: whether browsers enter by a cookie, see `guard.py`."""
+    """url: the gateway's root. is_new: nobody has logged in yet. is_guarded: whether browsers enter
+    by a cookie, see `guard.py`."""
 
     def __init__(
-        self, logins: Logins, ask: Ask, instruments: Path, is_guarded: Callable[[], bool]
+        self,
+        logins: Logins,
+        ask: Ask,
+        instruments: Path,
+        url: str,
+        is_new: Callable[[], bool],
+        is_guarded: Callable[[], bool],
     ) -> None:
         self._logins = logins
+        self._is_new = is_new
+        self._redirect_url = f"{url}/login/redirect"
         self._is_guarded = is_guarded
         self._ask = ask
         self._db = InstrumentsDb(instruments)
@@ -78,7 +104,9 @@ class Site:
         app.router.add_get("/api/find", self.find)
         app.router.add_post("/api/retry", self.retry)
         app.router.add_post("/api/source", self.source)
+        app.router.add_post("/api/app", self.set_app)
         app.router.add_post("/api/login", self.begin_login)
+        app.router.add_post("/api/login/pasted", self.finish_login)
         app.router.add_get("/login", self.login)
         app.router.add_get("/login/redirect", self.redirected)
 
@@ -100,13 +128,18 @@ class Site:
     # --- instruments --------------------------------------------------------------------------
 
     async def find(self, request: web.Request) -> web.Response:
-        """`?q=nifty`: what somebody may mean who types this."""
+        """`?q=nifty`: what somebody may mean who types this; where nothing matches, what is much
+        like it (`is_near`)."""
         text = request.query.get("q", "")[:80]
-        found = await asyncio.to_thread(instrument_search.find, self._db, text)
-        return web.Response(
-            body=msgspec.json.encode([_shown(each) for each in found[:FOUND_MAX]]),
-            content_type="application/json",
-        )
+        return _json(await asyncio.to_thread(self._found, text))
+
+    def _found(self, text: str) -> list[dict[str, object]]:
+        found = instrument_search.find(self._db, text)[:FOUND_MAX]
+        if found:
+            return [_shown(each) for each in found]
+        keys = instrument_search.near(self._db, text)
+        near = [each for key in keys for each in instrument_search.find(self._db, key)[:1]]
+        return [_shown(each) | {"is_near": True} for each in near]
 
     # --- buttons ------------------------------------------------------------------------------
 
@@ -137,12 +170,55 @@ class Site:
 
     # --- login --------------------------------------------------------------------------------
 
+    def app(self) -> dict[str, str]:
+        """Of `Beginning`, what concerns the app."""
+        is_here = kite_login.leads_to(self._logins.kite, self._redirect_url)
+        return {
+            "api_key": self._logins.api_key,
+            "redirect_url": self._logins.kite.redirect_url if is_here else self._redirect_url,
+            "elsewhere": "" if is_here else self._logins.kite.redirect_url,
+        }
+
+    async def set_app(self, request: web.Request) -> web.Response:
+        """The app's key and redirect URL, into the configuration."""
+        self._must_be_the_page(request)
+        must_be_here(request)
+        if self._logins.api_key and not self._is_new():
+            raise BadInput(
+                "The app is known, and has been logged in to: another kite.api_key is written into "
+                "the configuration by hand"
+            )
+        asked = await _read(request, _App)
+        values = {}
+        if asked.api_key.strip():
+            values["kite.api_key"] = asked.api_key.strip()
+        if asked.is_redirected_here:
+            values["kite.redirect_url"] = self._redirect_url
+        if not values:
+            raise BadInput("The app's key is empty: copy it from developers.kite.trade")
+        try:
+            await asyncio.to_thread(self._logins.set_app, values)
+        except ConfigError as error:
+            raise BadInput(str(error)) from None
+        return _json(self.app() | {"has_secret": self._logins.has_secret()})
+
     async def begin_login(self, request: web.Request) -> web.Response:
         """Where the browser is to go."""
         self._must_be_the_page(request)
         asked = await _read(request, _Login)
+        if asked.secret:
+            must_be_here(request)
         url = self._logins.begin(Secret(asked.secret) if asked.secret else None, is_kept=asked.keep)
-        return web.Response(body=msgspec.json.encode({"url": url}), content_type="application/json")
+        return _json({"url": url})
+
+    async def finish_login(self, request: web.Request) -> web.Response:
+        """By the address that the browser ended at, where another is registered for the app."""
+        self._must_be_the_page(request)
+        asked = await _read(request, _Pasted)
+        try:
+            return web.Response(text=await self._logins.finish_pasted(asked.address))
+        except LoginNeeded as error:
+            raise BadInput(str(error)) from None
 
     async def login(self, _: web.Request) -> web.Response:
         """The way from a link, such as one in an alert; the page where the secret is not known."""
@@ -155,6 +231,8 @@ class Site:
         """Where Kite sends the browser. The answer repeats nothing of the address."""
         try:
             await self._logins.finish(request.query_string, request.query.get("state", ""))
+        except TryLater as error:
+            return _told(200, "You are logged in, and the secret was not kept", str(error))
         except (LoginNeeded, BadInput, Unavailable) as error:
             status = 502 if isinstance(error, Unavailable) else 403
             return _told(status, "The login did not work", str(error))
@@ -174,6 +252,23 @@ def _shown(found: Found) -> dict[str, object]:
     }
 
 
+def must_be_here(request: web.Request) -> None:
+    """Raises BadInput for what would cross a network in the clear."""
+    try:
+        address = ip_address(request.remote or "")
+    except ValueError:
+        return  # no network at all
+    if not (getattr(address, "ipv4_mapped", None) or address).is_loopback:
+        raise BadInput(
+            "The app's key and secret are entered on the host of the daemon alone: open this page "
+            "there, or through `ssh -L`"
+        )
+
+
+def _json(body: object) -> web.Response:
+    return web.Response(body=msgspec.json.encode(body), content_type="application/json")
+
+
 async def _read(request: web.Request, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(await request.read(), type=kind)
@@ -186,14 +281,16 @@ def _elsewhere(url: str) -> web.Response:
 
 
 def _told(status: int, title: str, sentence: str, to: str = "") -> web.Response:
-    """A page of one sentence, with the way back; `to`: where it goes by itself."""
+    """A page of one sentence, with the ways back; `to`: where it goes by itself."""
     onward = f'<meta http-equiv="refresh" content="0;url={to}">' if to else ""
+    again = "" if to else ' <a href="/#login">Enter the secret again</a>'
     body = (
         f'<!doctype html><html lang="en"><meta charset="utf-8">{onward}'
         "<title>kitefeed: login</title>"
         '<meta name="viewport" content="width=device-width"><link rel="icon" '
         'href="/page/icon.svg"><link rel="stylesheet" '
         f'href="/page/style.css"><main class="told"><h1>{title}</h1>'
-        f'<p>{escape(sentence)}</p><p><a class="button" href="/">Back to kitefeed</a></p></main>'
+        f'<p>{escape(sentence)}</p><p class="buttons"><a class="button" href="{to or "/#told"}">'
+        f"Back to kitefeed</a>{again}</p></main>"
     )
     return web.Response(status=status, text=body, content_type="text/html")

@@ -17,13 +17,22 @@ LIVE_MS = 30_000
 
 class House:
     """The page at `url` of the daemon on `rig`. host: by which browsers reach it; to them the
-    simulated Kite, which is at 127.0.0.1, is the same site or another one."""
+    simulated Kite, which is at 127.0.0.1, is the same site or another one. registered: the app's
+    redirect URL at Kite, by default the page's own."""
 
-    def __init__(self, *, port: int | None = None, host: str = "127.0.0.1", **of_rig: Any) -> None:
+    def __init__(
+        self,
+        *,
+        port: int | None = None,
+        host: str = "127.0.0.1",
+        registered: str = "",
+        **of_rig: Any,
+    ) -> None:
         port = port or free_port()
         self.url = f"http://{host}:{port}/"
         redirect = f"{self.url}login/redirect"
-        options = (*of_rig.pop("simulator_options", ()), "--redirect-url", redirect)
+        at_kite = ("--redirect-url", registered or redirect)
+        options = (*of_rig.pop("simulator_options", ()), *at_kite)
         self._port = port
         self.rig = Rig(
             gateway=f"127.0.0.1:{port}",
@@ -50,9 +59,10 @@ def opened(browser: Browser, **context: Any) -> Iterator[Page]:
         yield page
     finally:
         made.close()
-    # Answers that the browser notes: a token that is asked for, a refused login, and a gateway that
-    # is being started again.
+    # Answers that the browser notes: a token that is asked for, a refused key or login, and a
+    # gateway that is being started again.
     forgiven = (
+        "status of 400",
         "status of 401",
         "HTTP Authentication failed",
         "status of 403",

@@ -28,6 +28,7 @@ LINES_S = 75  # of prices, so that the lines of the day are some
 COLUMNS = 104
 PORT = 8787  # the usual one, as readers have it; it must be free
 DESK = {"viewport": {"width": 960, "height": 640}}
+FIRST = {"viewport": {"width": 960, "height": 760}}
 PHONE = {"viewport": {"width": 390, "height": 760}, "is_mobile": True}
 
 
@@ -45,13 +46,19 @@ def main() -> None:
 
 
 def _first_run(browser: Browser) -> None:
-    house = House(port=PORT)
+    house = House(port=PORT, instruments=())
+    key = house.rig.simulator.ready["api_key"]
+    text = house.rig.config.read_text()
+    house.rig.config.write_text(text.replace(f'api_key = "{key}"', 'api_key = ""', 1))
     with house.rig:
         house.rig.launch()
         house.until("login_required")
-        page = _page(browser, house.url, **DESK)
-        expect(page.locator("#first-login")).to_be_enabled()
+        page = _page(browser, house.url, **FIRST)
+        expect(page.locator("#word")).to_have_text("NOT SET UP")
+        expect(page.locator("#market")).to_have_text("open")
         _shoot(page, "first-run")
+        page.fill("#api-key", "abcdefgh12345678")
+        page.click("#key-form button")
         page.click("#first-login")
         _shoot(page, "first-login")
         page.context.close()

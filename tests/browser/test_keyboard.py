@@ -105,8 +105,8 @@ def test_what_comes_up_moves_only_where_nobody_minds(
             }"""
         )
         page.click("#pause")
-        page.locator("#confirm").get_by_role("button", name="Do it").click()
-        expect(page.locator(".toast")).to_contain_text("Paused", timeout=15_000)
+        page.locator("#confirm").get_by_role("button", name="Pause").click()
+        expect(page.locator(".toast", has_text="Paused")).to_be_visible(timeout=15_000)
         assert page.evaluate("window.animated") is moves
         page.click("#pause")
         expect(page.locator("#word")).to_have_text("LIVE", timeout=LIVE_MS)

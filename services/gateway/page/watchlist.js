@@ -1,26 +1,37 @@
 // The table of prices. A row never looks live that is not: freshness is the server's word, and ends
 // here as soon as the server is silent, whatever it said last.
+import { steadyMs } from "./connection.js";
+import { $, make, write } from "./dom.js";
 import * as words from "./words.js";
 
 const KEY = "kitefeed.watchlist";
 const POINTS_MAX = 300, STEP_S = 5; // as the gateway: points 5 s apart, twice that when there are too many
+const LONG = 15; // rows, from which on the list scrolls by itself
 
 export class Watchlist {
-  constructor(body, empty, first, changed) {
-    this.body = body;
-    this.empty = empty;
+  constructor(first, changed) {
+    this.body = $("rows");
     this.changed = changed; // called with the names when they change
     this.rows = new Map();
     this.names = [];
-    for (const name of stored() ?? first) this.add(name, false);
+    this.add(...(stored() ?? first));
     this.show();
   }
 
-  add(name, isNews = true) {
-    if (!name || this.rows.has(name)) return;
-    this.names.push(name);
-    this.rows.set(name, new Row(name, this));
-    this.show(isNews);
+  has(name) { return this.rows.has(name); }
+
+  add(...names) {
+    for (const name of names) {
+      if (!name || this.rows.has(name)) continue;
+      this.names.push(name);
+      this.rows.set(name, new Row(name, this));
+    }
+  }
+
+  take(name) {
+    this.add(name);
+    this.show(true);
+    this.rows.get(name).element.scrollIntoView({ block: "nearest" });
   }
 
   remove(name) {
@@ -30,7 +41,7 @@ export class Watchlist {
     this.rows.delete(name);
     this.show(true);
     const next = this.names[Math.min(at, this.names.length - 1)];
-    (next ? this.rows.get(next).element.querySelector("button") : document.getElementById("name")).focus();
+    (next ? this.rows.get(next).element.querySelector(".drop") : $("name")).focus();
   }
 
   move(name, by) {
@@ -43,8 +54,11 @@ export class Watchlist {
 
   show(isNews) {
     for (const name of this.names) this.body.append(this.rows.get(name).element);
-    this.empty.hidden = this.names.length > 0;
-    this.body.parentElement.hidden = !this.empty.hidden;
+    const isEmpty = this.names.length === 0;
+    $("empty").hidden = !isEmpty;
+    $("edit").hidden = isEmpty;
+    $("prices").hidden = isEmpty;
+    $("prices").classList.toggle("long", this.names.length > LONG);
     if (isNews) store(this.names);
     this.changed(this.names);
   }
@@ -73,18 +87,15 @@ class Row {
     this.points = [];
     this.step = STEP_S;
     this.receivedMs = 0;
-    const row = (this.element = document.createElement("tr"));
+    const row = (this.element = make("tr"));
     row.dataset.fresh = "none";
     const colon = name.indexOf(":");
-    row.innerHTML = `<td class="name"></td><td class="number price">–</td><td class="number change">–</td>
-      <td class="line"><svg class="spark" viewBox="0 0 100 20" preserveAspectRatio="none" role="img" aria-label=""><polyline points=""/></svg></td>
+    row.innerHTML = `<th scope="row" class="name"><span></span> <small></small><p class="why" hidden></p></th><td class="number price">–</td><td class="number change">–</td>
+      <td class="line"><svg class="spark" viewBox="0 0 100 20" preserveAspectRatio="none" role="img" aria-label="no course yet"><polyline points=""/></svg></td>
       <td class="from"><span class="mark calm">waiting</span></td><td class="number age">–</td>
       <td class="tools"><button type="button" class="raise">↑</button><button type="button" class="lower">↓</button><button type="button" class="drop">✕</button></td>`;
-    const cell = row.querySelector(".name");
-    cell.textContent = name.slice(colon + 1);
-    const exchange = document.createElement("small");
-    exchange.textContent = name.slice(0, colon);
-    cell.append(exchange);
+    row.querySelector(".name span").textContent = name.slice(colon + 1);
+    row.querySelector(".name small").textContent = name.slice(0, Math.max(0, colon));
     for (const [kind, label, act] of [
       ["raise", `Move ${name} up`, () => list.move(name, -1)],
       ["lower", `Move ${name} down`, () => list.move(name, 1)],
@@ -94,15 +105,11 @@ class Row {
       button.setAttribute("aria-label", label);
       button.onclick = act;
     }
-    this.price = row.querySelector(".price");
-    this.change = row.querySelector(".change");
-    this.mark = row.querySelector(".mark");
-    this.old = row.querySelector(".age");
-    this.spark = row.querySelector(".spark");
+    for (const kind of ["why", "price", "change", "mark", "age", "spark"]) this[`${kind}Cell`] = row.querySelector(`.${kind}`);
   }
 
   take(quote) {
-    this.quote = { ...quote, at: performance.now() };
+    this.quote = { ...quote, at: steadyMs() };
     this.reason = "";
   }
 
@@ -133,22 +140,22 @@ class Row {
 
   line() {
     const values = this.points.map((point) => point[1]);
-    const low = Math.min(...values), high = Math.max(...values), height = high - low || 1, first = this.points[0][0];
+    const low = Math.min(...values), high = Math.max(...values), first = this.points[0][0];
     const width = this.points.at(-1)[0] - first || 1;
-    this.spark.firstElementChild.setAttribute("points", this.points.map(([at, value]) => `${(((at - first) / width) * 100).toFixed(1)},${(19 - ((value - low) / height) * 18).toFixed(1)}`).join(" "));
+    const y = (value) => (high === low ? 10 : 19 - ((value - low) / (high - low)) * 18);
+    this.sparkCell.firstElementChild.setAttribute("points", this.points.map(([at, value]) => `${(((at - first) / width) * 100).toFixed(1)},${y(value).toFixed(1)}`).join(" "));
     const decimals = this.quote?.decimals ?? 2;
-    this.spark.setAttribute("aria-label", `since ${words.minuteOf(first * 1000)}: from ${words.price(low, decimals)} to ${words.price(high, decimals)}`);
+    this.sparkCell.setAttribute("aria-label", `since ${words.minuteOf(first * 1000)}: from ${words.price(low, decimals)} to ${words.price(high, decimals)}`);
   }
 
   draw(trusted, isClosed, nowMs) {
-    const quote = this.quote;
-    if (!quote) {
-      this.say(this.reason ? "bad" : "calm", this.reason ? "not streamed" : "waiting", this.reason);
-      return;
-    }
-    const seconds = quote.age_s + (performance.now() - quote.at) / 1000;
+    const quote = this.quote, why = this.reason ? words.sentence(this.reason) : "";
+    write(this.whyCell, why);
+    if (this.whyCell.hidden !== !why) this.whyCell.hidden = !why;
+    if (!quote) return this.say(why ? "bad" : "calm", why ? "not streamed" : "waiting");
+    const seconds = quote.age_s + (steadyMs() - quote.at) / 1000;
     this.receivedMs = quote.receivedMs ??= nowMs - seconds * 1000;
-    write(this.old, words.age(seconds));
+    write(this.ageCell, words.age(seconds));
     if (quote !== this.shown) this.show(quote);
     const fresh = trusted && quote.fresh;
     const kind = fresh ? "yes" : trusted && isClosed ? "closed" : "no";
@@ -161,23 +168,16 @@ class Row {
 
   show(quote) {
     this.shown = quote;
-    write(this.price, words.price(quote.last_price, quote.decimals));
-    write(this.change, words.change(quote.change));
-    const kind = `number change ${quote.change > 0 ? "up" : quote.change < 0 ? "down" : ""}`;
-    if (this.change.className !== kind) this.change.className = kind;
+    write(this.priceCell, words.price(quote.last_price, quote.decimals));
+    write(this.changeCell, words.change(quote.change));
+    const kind = `number change ${["down", "", "up"][words.direction(quote.change) + 1]}`;
+    if (this.changeCell.className !== kind) this.changeCell.className = kind;
   }
 
-  say(tone, text, title = "") {
-    write(this.mark, text);
-    if (this.mark.className !== `mark ${tone}`) this.mark.className = `mark ${tone}`;
-    if (this.mark.title !== title) this.mark.title = title;
+  say(tone, text) {
+    write(this.markCell, text);
+    if (this.markCell.className !== `mark ${tone}`) this.markCell.className = `mark ${tone}`;
   }
-}
-
-// Into the text that is there: a new node for each price is what a page would pay most for.
-function write(element, text) {
-  const node = element.firstChild;
-  if (node.nodeValue !== text) node.nodeValue = text;
 }
 
 function stored() {

@@ -68,7 +68,7 @@ def test_without_a_terminal_it_names_the_option_that_is_needed(
 def test_at_a_terminal_it_asks_again_until_an_answer_is_good(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answer(monkeypatch, "", "my key!", "mykey", "localhost", "", "infy", "NSE:INFY, NSE:TCS")
+    answer(monkeypatch, "my key!", "mykey", "localhost", "", "infy", "NSE:INFY, NSE:TCS")
     assert main(["init"]) == 0
     assert written(home) == Config(["NSE:INFY", "NSE:TCS"], kite=Kite("mykey"))
     asked = capsys.readouterr().err
@@ -77,9 +77,18 @@ def test_at_a_terminal_it_asks_again_until_an_answer_is_good(
     assert "EXCHANGE:SYMBOL" in asked
 
 
+def test_who_has_no_key_yet_is_led_to_the_page(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer(monkeypatch, "", "", "")
+    assert main(["init"]) == 0
+    assert written(home) == Config(["NSE:NIFTY 50"])
+    assert "open http://127.0.0.1:8787/ in a browser" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "wrong",
-    [("--api-key", "my key"), ("--api-key", ""), ("--redirect-url", "127.0.0.1"),
+    [("--api-key", "my key"), ("--redirect-url", "127.0.0.1"),
      ("--instrument", "INFY"), ("--instrument", 'NSE:"]\nmode = "ltp')],
 )  # fmt: skip
 def test_an_option_that_cannot_be_used_writes_nothing(

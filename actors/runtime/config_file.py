@@ -1,0 +1,47 @@
+"""The configuration's file, where kitefeed itself writes a setting into it."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+from kitefeed.actors.runtime import config, toml_file
+from kitefeed.actors.runtime.config import Config
+from kitefeed.actors.runtime.whole_file import write_atomically
+from kitefeed.protocol import location
+from kitefeed.protocol.errors import ConfigError
+
+
+def change(path: Path, values: Mapping[str, str]) -> Config:
+    """Writes these settings (by their dotted names) into `path`, and leaves all else in it as it
+    is, comments too. Returns what the file says then.
+
+    Raises ConfigError, and then nothing was written: for a value that cannot be used, one that the
+    environment sets, or a file that cannot be read or written.
+    """
+    given = location.settings_from_environment()
+    for place in values:
+        if place in given:
+            raise ConfigError(
+                f"{place} is set by ${location.variable_of(place)}, which goes before {path}: "
+                "change it there, and start the daemon again"
+            )
+    toml_file.read(path)  # whose it is, and whether it is TOML
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise _unwritten(path, error) from None
+    for place, value in values.items():
+        text = toml_file.with_value(text, place, value)
+    found = config.parse(config.overlaid(tomllib.loads(text), given), path)
+    try:
+        write_atomically(path.resolve(), text.encode())  # of a link, what it leads to
+    except OSError as error:
+        raise _unwritten(path, error) from None
+    return found
+
+
+def _unwritten(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"{path} cannot be written ({error.strerror or error}): make room there, or correct the "
+        "owner or mode of its directory"
+    )
