@@ -57,6 +57,9 @@ class Watched(Supervisor):
         checker.before(self, event)
         commands = super().handle(event, now_ns)
         checker.after(self, event, commands)
+        for command in commands:
+            if isinstance(command, Say):
+                checker.on_line(command)
         return commands
 
 
@@ -129,7 +132,7 @@ class Centre(Host):
             case Kill(pid):
                 world.kill_process(pid)
             case Say():
-                world.checker.on_line(command)
+                world.checker.on_said(command)
         world.note(command)
 
 

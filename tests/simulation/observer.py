@@ -40,6 +40,7 @@ AGE_ROUND_NS = S // 100
 BELIEVED_AFTER_NS = 15 * S
 REPAIRED_AFTER_NS = RESYNC_NS + S
 HEARTBEAT_NS = S
+IDLE_SEEN_NS = 25 * S  # a quote about a slow canary is had within so long
 HEARD_NS = FRAME_STALE_NS + HEARTBEAT_NS
 CLOCK_READ_NS = 3 * S
 IST_OFFSET_S, DAY_S = 19_800, 86_400
@@ -329,6 +330,7 @@ class Observer:
 
     def _check_believer(self, s: State, reader: Reader) -> None:
         world, now_ns, fresh = self.world, self.world.now_ns, reader.fresh
+        is_told = world.is_answering_for(IDLE_SEEN_NS)  # what a slow canary has not shown itself
         for shard in s.shards:
             socket = world.kite.sockets.get(LinkId(shard.number, shard.link.epoch))
             since_ns = self._epochs_ns.setdefault(shard.link.epoch, now_ns)
@@ -337,6 +339,7 @@ class Observer:
                 keys = reader.keys & {
                     i.key for i in shard.instruments
                     if world.is_open_hours(i.token) and not world.is_held(socket, i.token)
+                    and (is_told or not world.may_pause(i.token, now_ns - since_ns))
                 }  # fmt: skip
                 if world.is_in_doubt(shard):
                     continue

@@ -245,6 +245,10 @@ class World:
             map(self.basket.is_canary, frozen)
         )
 
+    def may_pause(self, token: int, for_ns: int) -> bool:
+        """Whether it is taken for a canary, and may be silent for so long all the same."""
+        return self.basket.is_canary(token) and PERIODS_NS[token] > for_ns
+
     def _canaries(self, tokens: Iterable[int], utc_ns: int) -> list[int]:
         """Those of which the calendar says that they tick at that time; not those that are slow, or
         stand still."""
