@@ -34,6 +34,7 @@ from benchmarks.parts import (
     fanout,
     instructions,
     maximum,
+    record,
     threads,
 )
 from benchmarks.peers import JS, Peer
@@ -45,6 +46,7 @@ PARTS: dict[str, Callable[[Context], list[Row]]] = {
     "decode": decode.measure,
     "encode": encode.measure,
     "bars": bars.measure,
+    "record": record.measure,
     "instructions": instructions.measure,
     "e2e": e2e.measure,
     "threads": threads.measure,

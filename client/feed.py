@@ -17,6 +17,7 @@ from typing import Self, TypeVar
 
 from kitefeed.client.bar_stream import BarStream
 from kitefeed.client.bars import WAIT_S
+from kitefeed.client.history import LOOK_S
 from kitefeed.client.order import Order
 from kitefeed.client.reader import ENOUGH, Reader, deadline_after, taker, wait_s
 from kitefeed.client.status import Status
@@ -46,6 +47,8 @@ class Feed(Reader):
       anybody asks for: `tick.mode` tells which one it is, and `feed.answers` why it is higher.
     - per_second: 1, 2, 5 or 10: the latest tick of each instrument, at most so often; for screens.
       None: every tick.
+    - since: `"09:15"`, India's clock, or a datetime: first the ticks that were recorded since then
+      (docs/recording.md), judged as they were, then those that come: no hole, and none twice.
     - max_age_s: a reader that is further behind than so many seconds skips to the latest
       (`skipped`, `reconnects`); None: every tick that can be had, however old.
     - on_status, on_order, on_notice: called with a Status when headline or source change, with each
@@ -94,6 +97,7 @@ class Feed(Reader):
         self._want(deadline_ns)
         # Values that are known already are there when the constructor returns.
         self._wait_until(self._is_answered, deadline_ns)
+        self._begin_history()
         self._begun()
 
     def __iter__(self) -> Iterator[Tick]:
@@ -102,17 +106,34 @@ class Feed(Reader):
         take = self._view.take
         while (tick := self.next()) is not None:
             yield tick
+            if self._is_in_the_past():
+                continue
             while boot_ns() < self._look_due_ns and (tick := take()) is not None:
                 yield tick
 
     def next(self, timeout_s: float | None = None) -> Tick | None:
         """The next tick; None when none came within `timeout_s`, or after `close()`."""
         view = self._view
+        if self._is_in_the_past():
+            deadline_ns = deadline_after(timeout_s)
+            tick = self._next_recorded(deadline_ns)
+            if tick is not None or self._is_in_the_past():
+                return tick
+            timeout_s = None if deadline_ns is None else max(0.0, (deadline_ns - boot_ns()) / 1e9)
         # As nearly always while a batch is given out; `close` leaves nothing there.
         if view.arrived and boot_ns() < self._look_due_ns and (tick := view.take()) is not None:
             return tick
         view.waiting.is_iterated = True
         return self._wait_for(view.take, deadline_after(timeout_s), ENOUGH)
+
+    def _next_recorded(self, deadline_ns: int | None) -> Tick | None:
+        """The next tick of the recorded beginning; None when it is over, or the time is."""
+        while (tick := self._take_recorded()) is None and self._is_in_the_past():
+            until_ns = boot_ns() + int(LOOK_S * 1e9)
+            if self._socket.closed or (deadline_ns is not None and until_ns >= deadline_ns):
+                break
+            self._wait_for(lambda: None, until_ns)
+        return tick
 
     def wait_for(self, instrument: str, timeout_s: float | None = None) -> Tick | None:
         """The latest tick, waiting for the first one if need be; None after `timeout_s`. What

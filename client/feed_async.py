@@ -20,6 +20,7 @@ from typing import Self, TypeVar
 from kitefeed.client.bar_stream import AsyncBarStream
 from kitefeed.client.bars import WAIT_S
 from kitefeed.client.callbacks import FAILED, Call
+from kitefeed.client.history import LOOK_S
 from kitefeed.client.order import Order
 from kitefeed.client.reader import WAIT_S_MAX, Reader, deadline_after, taker
 from kitefeed.client.tick import Tick
@@ -80,6 +81,13 @@ class AsyncFeed(Reader):
         if self._given >= TICKS_PER_TURN:
             self._given = 0
             await asyncio.sleep(0)
+        while self._is_in_the_past() and not self._socket.closed:
+            if (tick := self._take_recorded()) is not None:
+                return tick
+            if self._is_in_the_past():
+                if deadline_ns is not None and boot_ns() >= deadline_ns:
+                    return None
+                await asyncio.sleep(LOOK_S)
         view = self._view
         view.waiting.is_iterated = True
         if not view.has_next or boot_ns() >= self._look_due_ns:
@@ -180,6 +188,7 @@ class AsyncFeed(Reader):
         self._turn(loop)
         try:
             await self._begin(boot_ns() + self._timeout_ns)
+            self._begin_history()
         except BaseException:
             self.close()
             raise

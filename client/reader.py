@@ -23,6 +23,7 @@ from kitefeed.client import forked
 from kitefeed.client.bar_history import Earlier
 from kitefeed.client.bars import Bars, moment_ns
 from kitefeed.client.callbacks import Callbacks, OnGap, OnNotice, OnOrder, OnStatus
+from kitefeed.client.history import History
 from kitefeed.client.nats_endpoint import linked
 from kitefeed.client.readings import Readings
 from kitefeed.client.reports import Reporter
@@ -35,7 +36,7 @@ from kitefeed.client.wants import Asked, Wants, flat
 from kitefeed.protocol import location, topology
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns, utc_ns
-from kitefeed.protocol.errors import BadInput, Unavailable
+from kitefeed.protocol.errors import BadInput, ConfigError, Unavailable
 from kitefeed.protocol.keys import ClientKeys, read_client
 from kitefeed.protocol.sockets import connect_feed, has_message
 from kitefeed.protocol.topics import (
@@ -94,6 +95,7 @@ class Reader(Readings, Telling):
         on_gap: OnGap | None = None,
         credentials: str | os.PathLike[str] | None = None,
         tls: bool | str | os.PathLike[str] = False,
+        since: str | datetime | None = None,
     ) -> None:
         self._asked = flat(instruments)
         names = [str(one) if isinstance(one, str) else f"TOKEN:{one}" for one in self._asked]
@@ -107,6 +109,10 @@ class Reader(Readings, Telling):
             control = control or topology.endpoint(directory, topology.CONTROL)
         self.endpoint = endpoint
         self._config = config
+        self._since = since
+        self._history: History | None = None  # until all of it has been given out
+        if since is not None and per_second is not None:
+            raise BadInput("since= gives every tick, and per_second= leaves some out: choose one")
         self._upstream = Upstream(control)
         self._callbacks = Callbacks(may_await=self._may_await)
         given = {
@@ -380,10 +386,46 @@ class Reader(Readings, Telling):
     def _has_something(self) -> bool:
         """Whether there is a tick, an order or a notice to take."""
         view = self._view
-        return not self._socket.closed and bool(view.has_next or view.orders or view.notices)
+        has_next = view.has_next or self._is_in_the_past()
+        return not self._socket.closed and bool(has_next or view.orders or view.notices)
+
+    def _begin_history(self) -> None:
+        """Called when the feed has begun, if it is to begin in the past. Raises ConfigError where
+        nobody says where recordings are, BadInput for what is no time."""
+        if self._since is None:
+            return
+        directory = location.record_dir(location.find_config(self._config))
+        if directory is None:
+            raise ConfigError(
+                "since= reads what was recorded, and nothing is: set record.dir in kitefeed.toml"
+            )
+        wanted = None if self._wants.is_all else frozenset(self.instruments)
+        since_ns = moment_ns(self._since, utc_ns())
+        self._history = History(directory, since_ns, wanted, self._wants.prefixes)
+
+    def _is_in_the_past(self) -> bool:
+        """Whether some of the recorded beginning is left."""
+        return self._history is not None
+
+    def _take_recorded(self) -> Tick | None:
+        """The next tick of the recorded beginning; None when it is over, or not all written yet.
+        What comes in meanwhile is kept up with."""
+        with self._lock:
+            history = self._history
+            if history is None:
+                return None
+            if boot_ns() >= self._look_due_ns:
+                self._drain()
+                history.keep(self._view)
+            tick = history.take(self._view, boot_ns())
+            if tick is None and history.is_empty:
+                self._history = None
+            return tick
 
     def _more(self, most: int) -> list[Tick]:
         """What else is there to give out, at most so many."""
+        if self._is_in_the_past():
+            return list(islice(iter(self._take_recorded, None), max(0, most)))
         return list(islice(iter(self._view.take, None), max(0, most)))
 
     def _may_read(self) -> bool:

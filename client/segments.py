@@ -2,7 +2,7 @@
 
 import mmap
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -75,11 +75,11 @@ class Segment:
             self.problem = error.strerror or str(error)
             yield b""
 
-    def blocks(self) -> Iterator[Block | Damage]:
-        """All that is in it; nothing of one that cannot be read."""
+    def blocks(self, offset: int = len(r.HEAD)) -> Iterator[Block | Damage]:
+        """All that is in it, from `offset` on; nothing of one that cannot be read."""
         with self._opened() as data:
             if not self.problem:
-                yield from r.blocks(data)
+                yield from r.blocks(data, offset)
 
     def records(self) -> Iterator[r.Record]:
         """Those that can be read, and a gap in the place of what cannot."""
@@ -167,3 +167,33 @@ def day_segments(directory: Path, day: str) -> list[Segment]:
     except OSError:
         return []
     return sorted((Segment(path) for path in paths), key=lambda s: (s.started_ns, s.path.name))
+
+
+class Follower:
+    """Reads the recordings of a day, and of those after it, as they are written: each call of
+    `records` goes on where the last one ended."""
+
+    def __init__(self, directory: Path, day: str) -> None:
+        self._directory = directory
+        self._day = day
+        self._read: dict[Path, int] = {}  # how far
+
+    def records(self) -> Iterator[r.Record]:
+        """What has come since."""
+        for day in (each for each in Segment.days(self._directory) if each.name >= self._day):
+            for segment in day_segments(self._directory, day.name):
+                yield from self._new_of(segment)
+
+    def _new_of(self, segment: Segment) -> Iterator[r.Record]:
+        offset = self._read.get(segment.path, len(r.HEAD))
+        if segment.problem or offset >= segment.bytes:
+            return
+        for block in segment.blocks(offset):
+            if isinstance(block, Damage):
+                if block.end == segment.bytes:
+                    return  # it may be written at this moment
+                continue
+            self._read[segment.path] = block.end
+            if block.kind == Kind.RECORDS:
+                with suppress(r.BadRecording):
+                    yield from list(r.records(block))

@@ -48,6 +48,14 @@ class LastTicks(Mapping[str, Tick]):
         known = self._topics.get(tick.instrument)
         return known is not None and known.arrival is tick.arrival and known.value_seq == tick.seq
 
+    def numbers(self, gen: int) -> dict[str, int]:
+        """By instrument, of those that came in this gen; values from disk have none."""
+        return {
+            key: known.value_seq
+            for key, known in self._topics.items()
+            if known.arrival is not None and known.arrival.gen == gen and known.value_seq
+        }
+
     def remove(self, key: str) -> None:
         """The instrument is read no more."""
         self._topics.pop(key, None)

@@ -434,6 +434,10 @@ class View:
 
     # --- judgement ----------------------------------------------------------------------------
 
+    def numbers(self) -> dict[str, int]:
+        """The number of the last tick of each instrument that this gen has published."""
+        return self.values.numbers(self.gen)
+
     def is_lost(self, now_ns: int) -> bool:
         """No heartbeat was sent lately: nothing is known of anything."""
         return self.heartbeat is None or now_ns - self._heard_ns > f.HEARTBEAT_HOLDS_NS

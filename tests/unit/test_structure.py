@@ -44,6 +44,7 @@ SHELLS = (
     "kitefeed.client.feed_async",
     "kitefeed.client.forked",
     "kitefeed.client.frames",
+    "kitefeed.client.history",
     "kitefeed.client.kite_subscriptions",
     "kitefeed.client.kite_ticker",
     "kitefeed.client.nats_endpoint",

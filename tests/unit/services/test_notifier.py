@@ -196,6 +196,16 @@ def test_a_disk_that_fills_at_night_is_told_in_the_morning() -> None:
     assert "3 MB" in day.alerts[-1].text
 
 
+def test_a_recording_that_cannot_be_written_is_told_as_a_full_disk() -> None:
+    day = Day(f"{MONDAY} 11:00")
+    problem = "/rec/2026-11-30/110000-000.kfrec: No space left on device"
+    day.knows(readers=[m.ReaderStatus("recorder", 1, 0.0, problem=problem)])
+    assert day.run(seconds=60) == ["KF-DISK"]
+    assert f"The feed is not recorded, or soon will not be: {problem}." in day.alerts[-1].text
+    day.knows(readers=[m.ReaderStatus("strategy.py", 1, 0.0, problem="mine")])
+    assert day.run(seconds=60) == ["KF-RECOVERED"]
+
+
 def test_who_asks_for_it_is_told_at_night() -> None:
     day = Day(f"{MONDAY} 23:00", rules=Rules(at_night=True))
     day.set("closed")
