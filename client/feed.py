@@ -114,7 +114,7 @@ class Feed(Reader):
     def next(self, timeout_s: float | None = None) -> Tick | None:
         """The next tick; None when none came within `timeout_s`, or after `close()`."""
         view = self._view
-        if self._is_in_the_past():
+        if self._history is not None:
             deadline_ns = deadline_after(timeout_s)
             tick = self._next_recorded(deadline_ns)
             if tick is not None or self._is_in_the_past():
