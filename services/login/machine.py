@@ -23,17 +23,22 @@ TAKEOVERS_MAX = 3  # in a day; two programs that take turns would never end
 
 class Rules(NamedTuple):
     """at: IST, None for never. elsewhere: as `session.elsewhere`. login: what tells a person how to
-    log in."""
+    log in. has_flush: whether Kite ends every session in the morning; a simulator does not."""
 
     at: time | None
     has_command: bool
     elsewhere: str
     login: str
+    has_flush: bool = True
+
+    @property
+    def not_before(self) -> time:
+        """Kite's flush ends every session that is made before it is over."""
+        return TOKEN_FLUSH if self.has_flush else time()
 
     @property
     def due_at(self) -> time | None:
-        """Kite's flush ends every session that is made before it is over."""
-        return max(self.at, TOKEN_FLUSH) if self.at is not None else None
+        return max(self.at, self.not_before) if self.at is not None else None
 
 
 class Seen(NamedTuple):
@@ -125,7 +130,7 @@ class Machine:
 
     def _cause(self, seen: Seen, utc_ns: int) -> Literal["hour", "elsewhere"] | None:
         now = to_ist(utc_ns)
-        if not seen.is_needed or now.time() < TOKEN_FLUSH:
+        if not seen.is_needed or now.time() < self._rules.not_before:
             return None
         due_ns = self._due_utc_ns(now)
         if due_ns is not None and self.record.answered_utc_ns != due_ns <= utc_ns:

@@ -47,7 +47,13 @@ async def live(runtime: Runtime) -> None:
 def rules_of(config: Config) -> Rules:
     at = time.fromisoformat(config.login.at) if config.login.at else None
     page = f"{config.gateway.url}/login or " if config.gateway.url else ""
-    return Rules(at, bool(config.login.words), config.session.elsewhere, f"{page}`kitefeed login`")
+    return Rules(
+        at,
+        bool(config.login.words),
+        config.session.elsewhere,
+        f"{page}`kitefeed login`",
+        has_flush=config.market.hours != "always",
+    )
 
 
 class Keeper:

@@ -106,7 +106,7 @@ def test_a_login_service_that_is_killed_inside_its_command_comes_back_with_its_c
 
 def test_a_login_that_is_needed_is_told_once_by_the_notifier_and_the_service_only_logs_it() -> None:
     with Receiver() as receiver:
-        tables = f'[login]\nat = "07:30"\n[alerts]\nwebhook = "http://{receiver.address}/hook/"\n'
+        tables = f'[login]\nat = "00:00"\n[alerts]\nwebhook = "http://{receiver.address}/hook/"\n'
         with rig_with(tables) as rig:
             rig.start()
             rig.simulator.fault("kill")

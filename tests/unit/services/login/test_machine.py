@@ -36,10 +36,11 @@ class Day:
         command: bool = True,
         elsewhere: str = "alert",
         record: Record | None = None,
+        has_flush: bool = True,
     ) -> None:
         self.utc_ns = ist(at)
         moment = time.fromisoformat(hour) if hour else None
-        rules = Rules(moment, command, elsewhere, "http://127.0.0.1:8787/login")
+        rules = Rules(moment, command, elsewhere, "http://127.0.0.1:8787/login", has_flush)
         self.machine = Machine(rules, record or Record())
         self.seen = Seen("old", True)
         self.outcomes: dict[Do, Outcome] = dict.fromkeys(Do, "bad")
@@ -113,6 +114,13 @@ def test_an_hour_before_the_end_of_the_flush_is_moved_behind_it(hour: str) -> No
     day.outcomes[Do.COMMAND] = "good"
     assert day.until("30 07:29:50") == []
     assert day.until("30 07:30") == [Do.CHECK, Do.COMMAND]
+
+
+def test_where_no_flush_ends_sessions_the_hour_is_the_hour() -> None:
+    day = Day("30 00:00", hour="05:00", has_flush=False)
+    day.outcomes[Do.COMMAND] = "good"
+    assert day.until("30 04:59:50") == []
+    assert day.until("30 05:00") == [Do.CHECK, Do.COMMAND]
 
 
 def test_three_failures_and_it_stops_over_restarts_and_days_and_says_so_once_a_day() -> None:
