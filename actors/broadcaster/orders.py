@@ -234,13 +234,18 @@ def _standing(body: bytes) -> Standing | None:
         _text(data.status),
         _number(data.filled_quantity),
         tuple(map(_term, terms)),
-        _text(data.exchange_update_timestamp),
-        _text(data.order_timestamp),
+        _time(data.exchange_update_timestamp),
+        _time(data.order_timestamp),
     )
 
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _time(value: object) -> str:
+    """To the second, and in one spelling, whichever socket and book have."""
+    return _text(value)[:19].replace("T", " ")
 
 
 def _number(value: object) -> float:

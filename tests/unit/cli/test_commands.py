@@ -361,6 +361,13 @@ def test_status_names_what_kite_has_not_confirmed_and_for_how_long() -> None:
     assert "and 10 more: `kitefeed status --json`" in shown
 
 
+def test_status_says_why_missed_updates_of_orders_are_not_known() -> None:
+    found = report()
+    assert not [name for name, _ in status.rows(found) if name == "orders"]
+    found.orders_unread = "the order book cannot be read (HTTP 503)"
+    assert "the order book cannot be read (HTTP 503)" in status.text(found)
+
+
 def test_status_names_what_is_held_stale_and_because_of_whom() -> None:
     found = report()
     assert "held stale" not in status.text(found)

@@ -215,6 +215,15 @@ def test_what_kite_sends_after_all_is_not_published_again(account: Account) -> N
     assert account.machine.counters()["orders_repeated"] == 3
 
 
+def test_a_time_in_another_spelling_is_no_later_time(account: Account) -> None:
+    account.live(row())
+    account.book(row(filled_quantity=4, at=5))
+    spelt = "2026-11-30T10:00:05.000+05:30"
+    late = row(status="UPDATE", filled_quantity=4)
+    account.live(late | {"order_timestamp": spelt, "exchange_update_timestamp": spelt})
+    assert len(account.said) == 2
+
+
 def test_what_comes_after_what_was_missed_is_published(account: Account) -> None:
     account.live(row())
     account.book(row(filled_quantity=4, at=5))
