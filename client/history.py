@@ -41,6 +41,7 @@ class History:
         self._records: Iterator[r.Record] | None = self._follower.records()
         self._ready: deque[Tick] = deque()
         self._seen: dict[str, tuple[int, int]] = {}  # gen and number of the last recorded tick
+        self._given: dict[str, tuple[int, int]] = {}  # of the last one that was given out
         self._seam: dict[str, int] | None = None
         self._gen = 0
         self._give_up_ns = 0
@@ -79,6 +80,7 @@ class History:
         for tick in self._player.play(record):
             self._seen[tick.instrument] = tick.gen, tick.seq
             if is_due and self._is_before_the_seam(tick):
+                self._given[tick.instrument] = tick.gen, tick.seq
                 self._ready.append(tick)
 
     def _is_before_the_seam(self, tick: Tick) -> bool:
@@ -103,7 +105,7 @@ class History:
             return
         self.is_over = True
         # What was recorded before it had come here: it is not given out again.
-        self._live = deque(tick for tick in self._live if self._is_after_the_seam(tick))
+        self._live = deque(tick for tick in self._live if self._is_new(tick))
         if missing:
             self.unrecorded = tuple(sorted(missing))
             log.warning(
@@ -115,5 +117,5 @@ class History:
                 if tick.seq <= self._seam[name]
             )  # fmt: skip
 
-    def _is_after_the_seam(self, tick: Tick) -> bool:
-        return (tick.gen, tick.seq) > self._seen.get(tick.instrument, (0, 0))
+    def _is_new(self, tick: Tick) -> bool:
+        return (tick.gen, tick.seq) > self._given.get(tick.instrument, (0, 0))

@@ -104,6 +104,8 @@ def test_a_recorder_that_is_killed_at_the_seam_costs_a_sentence_and_no_tick_come
     then_ns = begun(scene)
     recorder = scene.stage.processes._started[-1]
     kill(recorder)
+    before = len(scene.published)
+    eventually(lambda: len(scene.published) > before + 100, 30)  # which nobody records
     with Feed(KEY, config=scene.stage.config, since=clock(then_ns)) as feed:
         ticks = []
         while not live(ticks, 40):
