@@ -1,6 +1,7 @@
 """The page in a real browser, as a person sees it."""
 
 import os
+import re
 import signal
 from typing import Any
 
@@ -37,6 +38,13 @@ def test_a_session_ends_and_a_click_on_login_makes_it_live_again(house: House, p
     expect(page.locator("#word")).to_have_text("LIVE", timeout=LIVE_MS)
     expect(page.locator("#rows .mark").first).to_have_text("live", timeout=10_000)
     assert "request_token" not in page.url
+    # From its detection by the login to its end, as the day and the daemon tell it.
+    told = [page.locator("#events li", has_text=each).first
+            for each in ("Login needed", "Logged in to Kite", "after the login")]  # fmt: skip
+    for each in told:
+        expect(each).to_be_visible()
+    outage = re.compile(r"detected [\d:]{8}, login [\d:]{8}, restored [\d:]{8}\. It took")
+    expect(page.locator("#outage")).to_have_text(outage, timeout=10_000)
 
 
 def test_a_login_elsewhere_makes_the_page_live_without_a_reload(house: House, page: Page) -> None:

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("playwright.sync_api", reason="`make test-browser` installs it")
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser.house import House, MockedStream, opened
 from tests.support import eventually
@@ -249,6 +249,61 @@ def test_each_action_says_first_what_will_happen(
         assert asked[0].endswith(path)
 
 
+def test_programs_are_told_with_lag_and_losses_and_processes_with_their_state(show: Show) -> None:
+    reader = {"name": "momentum.py", "ticks_per_s": 5321.4, "lag_ms": 1500.0, "gaps": 0,
+              "skipped": 0, "overrun": 0}  # fmt: skip
+    changes = {
+        "readers": [reader, reader | {"name": "slow.py", "gaps": 1, "skipped": 120, "overrun": 2}],
+        "actors": [{"role": "rest_poller", "state": "up"}, {"role": "ticker", "state": "suspect"}],
+        "last_outage": {"condition": "login_required", "detected_utc_s": 1796040000.0,
+                        "login_utc_s": 1796040040.5, "restored_utc_s": 1796040043.0},
+    }  # fmt: skip
+    with show(changes) as view:
+        view.until("#readers", "momentum.py\t5,321\t1.5 s\t0")
+        view.until("#readers .missed", "123")
+        view.until("#actors .live", "rest poller: up")
+        view.until("#actors .bad", "ticker: suspect")
+        view.until(
+            "#outage",
+            "Last outage (login needed): detected 17:30:00, login 17:30:40, restored 17:30:43. "
+            "It took 43 s, 2.5 s after the login.",
+        )
+        expect(view.page.locator("#word")).to_have_text("LOST", timeout=4_000)
+        expect(view.page.locator("#actors li").first).to_have_text("rest poller: not known")
+
+
+def test_a_session_that_brings_its_own_key_needs_no_first_steps(
+    house: House, browser: Browser, report: dict[str, Any]
+) -> None:
+    with opened(browser) as page:
+
+        def without_key(route: Route) -> None:
+            text = route.fetch().text()
+            route.fulfill(body=re.sub(r'"api_key":"\w+"', '"api_key":""', text),
+                          content_type="text/html")  # fmt: skip
+
+        page.route(house.url, without_key)
+        view = View(page, house, report)
+        view.until("#word", "LIVE")
+        expect(page.locator("#pause")).to_be_visible()
+        expect(page.locator("#first")).to_be_hidden()
+        view.until("#word", "NOT SET UP", feed="login_required", session="refused", reason="no")
+        expect(page.locator("#first")).to_be_visible()
+
+
+def test_on_a_phone_the_list_is_changed_behind_a_button(show: Show) -> None:
+    with show(viewport={"width": 390, "height": 800}) as view:
+        view.say()
+        drop = view.page.get_by_role("button", name="Remove NSE:INFY")
+        expect(drop).to_be_hidden()
+        view.page.click("#edit")
+        expect(view.page.locator("#edit")).to_have_attribute("aria-pressed", "true")
+        drop.click()
+        expect(view.page.locator("#rows tr", has_text="INFY")).to_have_count(0)
+        view.page.click("#edit")
+        expect(view.page.locator("#rows .drop").first).to_be_hidden()
+
+
 LONG = "NFO:" + "VERYLONGCOMPANYNAME" * 4
 WIDE = {
     "readers": [{"name": "a-strategy-with-a-very-long-name-" * 3, "pid": 1, "heard_age_s": 0.1,
@@ -267,8 +322,9 @@ def test_nothing_runs_over_however_long_it_is(show: Show, width: int) -> None:
         view.until("#word", "LOGIN", feed="login_required", session="refused", reason=REFUSED * 3)
         view.stream.say("quotes", quotes=[QUOTE | {"instrument": LONG, "last_price": 12345678.9}])
         view.stream.say("refused", refused={"NSE:INFY": REFUSED, "": REFUSED})
-        expect(view.page.locator("#readers")).to_contain_text("12,34,567")
         expect(view.page.locator("#rows tr")).to_have_count(302)
+        trouble = {"feed": "login_required", "session": "refused", "reason": REFUSED * 3}
+        view.until("#readers", "12,34,567", **trouble)
         over = view.page.evaluate(
             """() => [...document.querySelectorAll("body *")].filter((each) =>
                 !each.closest(".hidden, .skip, .scroll") && each.getBoundingClientRect().right

@@ -45,7 +45,7 @@ function draw() {
   const lost = told.word === "LOST", isOut = !lost && ["absent", "refused"].includes(health.session);
   if (!lost && health.is_healthy) lastFreshMs = nowMs;
   drawBadge(told, silent, nowMs);
-  const isFirst = !lost && (!hasKey || health.session === "absent");
+  const isFirst = isOut && (!hasKey || health.session === "absent");
   show("first", isFirst);
   show("login", isOut && !isFirst);
   show("buttons", !lost && !isFirst);
