@@ -49,9 +49,12 @@ def measure(context: Context) -> list[Row]:
                 for kind in KINDS:
                     context.say(f"{PART}, {per_s:,}/s each, {kind.title} ({rep + 1})")
                     try:
-                        results[kind].append(_run(context, kind, shape, universe, daemon, endpoint))
+                        result = _run(context, kind, shape, universe, daemon, endpoint)
                     except TROUBLE as error:
                         context.fail(f"{PART}, {kind.title}", kind.peer, error)
+                    else:
+                        context.say(f"{result.cpu:.1f} us/tick, p99 {result.p99_ms:.0f} ms")
+                        results[kind].append(result)
             rows += _rows(per_s, results)
             if all(_fits(runs) for runs in results.values()):
                 break
