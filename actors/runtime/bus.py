@@ -1,8 +1,4 @@
-"""An actor's end of the bus: says hello, beats every second from the main loop, passes the rest on.
-
-The supervisor answers every beat; three unanswered ones and the actor says hello again. Commands
-for an absent supervisor are not queued: both sides repeat desired state after a hello.
-"""
+"""An actor's end of the bus: its socket, and beats from the main loop, as `membership.py` says."""
 
 import asyncio
 import logging
@@ -10,6 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from kitefeed.actors.runtime.membership import HELLO_RETRY_NS, Duty, Membership
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.actors.runtime.pulse import to_next_s
 from kitefeed.protocol import messages as m
@@ -17,9 +14,6 @@ from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.exits import Exit
 from kitefeed.protocol.feed import DECODE_ERRORS
 from kitefeed.protocol.sockets import GuardedWire, Peer, connect_bus
-
-HELLO_RETRY_S = 0.2
-SUPERVISOR_LOST_NS = 3_000_000_000
 
 log = logging.getLogger("kitefeed")
 
@@ -47,8 +41,7 @@ class Bus:
             connect_bus(runtime.settings.runtime_dir), self._receive, self._refuse
         )
         self._loop = asyncio.get_running_loop()
-        self._supervisor: str | None = None  # boot_id of the one that welcomed us
-        self._heard_ns = 0
+        self._membership = Membership()
         self._due_s = self._loop.time()
         self._timer: asyncio.Handle = self._loop.call_soon(self._turn)
         self.bad_messages = 0
@@ -56,11 +49,11 @@ class Bus:
     @property
     def supervisor_age_ns(self) -> int:
         """Since the supervisor was last heard; since boot when it never was."""
-        return boot_ns() - self._heard_ns
+        return boot_ns() - self._membership.heard_ns
 
     @property
     def is_welcome(self) -> bool:
-        return self._supervisor is not None
+        return self._membership.supervisor is not None
 
     def send(self, message: m.Message) -> bool:
         """Sends a report; False when no supervisor can take it. Nothing is queued."""
@@ -73,11 +66,9 @@ class Bus:
     def _turn(self) -> None:
         """Says hello until welcome, then beats."""
         lag_ns = int((self._loop.time() - self._due_s) * 1e9)
-        if self.supervisor_age_ns > SUPERVISOR_LOST_NS:
-            self._supervisor = None
-        if self._supervisor is None:
+        if self._membership.turn(boot_ns()) is Duty.HELLO:
             self.send(self._hello())
-            delay_s = HELLO_RETRY_S
+            delay_s = HELLO_RETRY_NS / 1e9
         else:
             self.send(msgspec.structs.replace(self._beat(), lag_ns=max(0, lag_ns)))
             delay_s = to_next_s(self._loop.time())
@@ -96,20 +87,13 @@ class Bus:
         except DECODE_ERRORS:
             self.bad_messages += 1
             return
-        self._heard_ns = boot_ns()
-        match message:
-            case m.Welcome():
-                is_repetition = self._supervisor == message.boot_id
-                self._supervisor = message.boot_id
-                if self._on_welcome is not None and not is_repetition:
-                    self._on_welcome()
-            case m.Challenge():
-                self._supervisor = None
+        match self._membership.heard(message, boot_ns()):
+            case Duty.WELCOMED if self._on_welcome is not None:
+                self._on_welcome()
+            case Duty.HELLO:
                 self.send(self._hello())
-            case m.Leave():
-                log.warning("leaving: %s", message.reason)
+            case Duty.LEAVE:
+                log.warning("leaving: %s", getattr(message, "reason", ""))
                 self._runtime.stop(Exit.TRY_LATER)
-            case m.BeatAck():
-                pass
-            case _:
+            case Duty.COMMAND:
                 self._on_message(message)

@@ -1,9 +1,9 @@
-"""Drives a machine on an asyncio loop: events in, commands out, one timer for its deadline."""
+"""Drives a machine: events in, commands out, one timer for its deadline."""
 
 import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from kitefeed.actors.policy.machine import Machine, Wake
 from kitefeed.protocol.clock import boot_ns
@@ -11,15 +11,30 @@ from kitefeed.protocol.clock import boot_ns
 DELAY_S_MAX = 60.0  # a host that slept has other ideas of when a timer is due
 
 
+class Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
 class Driver:
     """`perform` carries out one command; it may call `feed` again, which is queued behind the
-    commands of the running step, so that a machine is never re-entered."""
+    commands of the running step, so that a machine is never re-entered. Time is given: `clock` is
+    the boot time in ns, `call_later` (seconds, callback) sets a timer, by default the running
+    loop's. `wake` makes the event of a deadline that has come."""
 
-    def __init__(self, machine: Machine[Any, Any], perform: Callable[[Any], None]) -> None:
+    def __init__(
+        self,
+        machine: Machine[Any, Any],
+        perform: Callable[[Any], None],
+        clock: Callable[[], int] = boot_ns,
+        call_later: Callable[[float, Callable[[], None]], Timer] | None = None,
+        wake: Callable[[], object] = Wake,
+    ) -> None:
         self.machine = machine
         self._perform = perform
-        self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
+        self._clock = clock
+        self._call_later = call_later or asyncio.get_running_loop().call_later
+        self._wake = wake
+        self._timer: Timer | None = None
         self._timer_due_ns = 0
         self._steps: list[Callable[[int], Iterable[Any]]] = []
         self._is_stepping = False
@@ -36,19 +51,21 @@ class Driver:
         self._is_stepping = True
         try:
             while self._steps:
-                for command in self._steps.pop(0)(boot_ns()):
+                for command in self._steps.pop(0)(self._clock()):
                     self._perform(command)
         finally:
             self._is_stepping = False
         self._arm()
 
     def close(self) -> None:
+        """Ends it; what waits for the running step is dropped."""
+        self._steps.clear()
         if self._timer is not None:
             self._timer.cancel()
 
     def _on_timer(self) -> None:
         self._timer = None
-        self.feed(Wake())
+        self.feed(self._wake())
 
     def _arm(self) -> None:
         """Sets the timer to the machine's deadline. One that moved later is found when the old one
@@ -60,6 +77,6 @@ class Driver:
             self._timer.cancel()
             self._timer = None
         if deadline_ns is not None:
-            delay_s = min(max(0.001, (deadline_ns - boot_ns()) / 1e9), DELAY_S_MAX)
+            delay_s = min(max(0.001, (deadline_ns - self._clock()) / 1e9), DELAY_S_MAX)
             self._timer_due_ns = deadline_ns
-            self._timer = self._loop.call_later(delay_s, self._on_timer)
+            self._timer = self._call_later(delay_s, self._on_timer)

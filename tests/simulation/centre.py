@@ -3,6 +3,7 @@ its disk. Beside them the subscriber who believes what the feed says, and is che
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from kitefeed.actors.broadcaster.fence import SOURCES
 from kitefeed.actors.broadcaster.machine import Broadcaster
 from kitefeed.actors.broadcaster.orders import Orders, decode_file
 from kitefeed.actors.broadcaster.store import CACHED, LastValues, Saved, Value
-from kitefeed.actors.policy.machine import Wake
+from kitefeed.actors.policy.machine import Machine
 from kitefeed.actors.supervisor import listings, memory
 from kitefeed.actors.supervisor.core import Core, Kill, LookUp, Order, Send, Setup
 from kitefeed.actors.supervisor.facts import Command, Persist, Persisted, Say
@@ -75,7 +76,7 @@ class Centre(Host):
         self.disk = memory.encode(Persisted())
         self.crash_in = 0  # dies before it performs this many more orders; 0: it does not
 
-    def start(self) -> None:
+    def start(self) -> Machine[Any, Any]:
         world, basket = self.world, self.world.basket
         setup = Setup(
             self.boot_id, world.calendar, world.rng.random, BACKOFF_S, basket.configured,
@@ -86,26 +87,25 @@ class Centre(Host):
         self.machine, self.subscriptions = self.core.supervisor, self.core.subscriptions
         self.crash_in = 0
         world.checker.on_supervisor_start(self.machine)
+        return self.core
 
     def turn(self) -> None:
         self.turn_due_ns = self.world.now_ns + S
-        self.feed(partial(self.core.turn, self.world.utc_ns, {}))
+        self.tell(partial(self.core.turn, self.world.utc_ns, {}))
 
     def hear(self, message: m.BusMessage, peer: str) -> None:
-        self.feed(partial(self.core.heard, peer.encode(), message, None))
+        self.tell(partial(self.core.heard, peer.encode(), message, None))
 
     def operate(self, request: m.ControlRequest) -> None:
         """A command of the operator."""
         self.world.checker.on_operator(request)
         ticket = (b"cli", f"cli{self.world.number()}")
-        self.do(lambda: self.feed(partial(self.core.asked, ticket, request, None, None)))
+        self.do(lambda: self.tell(partial(self.core.asked, ticket, request, None, None)))
 
-    def waking(self) -> object:
-        return partial(self.core.handle, Wake())
-
-    def handle(self, event: Any) -> list[Order]:
-        orders: list[Order] = event(self.world.now_ns) if self.is_up else []
-        return orders
+    def tell(self, step: Callable[[int], list[Order]]) -> None:
+        """Calls a method of the core; one that has crashed hears nothing."""
+        if self.is_up and self.driver is not None:
+            self.driver.do(step)
 
     def perform(self, command: Order) -> None:
         world = self.world
@@ -126,7 +126,7 @@ class Centre(Host):
             case LookUp(is_offered=is_offered):
                 listing = world.lists.offered if is_offered else world.lists.used
                 found = listings.look_up(command, listing, lambda key: [])
-                self.feed(partial(self.core.looked_up, found))
+                self.tell(partial(self.core.looked_up, found))
             case Persist(data):
                 self.disk = data
             case Kill(pid):
@@ -158,7 +158,7 @@ class Mouth(Host):
             require(len(self.rows) >= self._held[0], "what was held for a while is on disk")
         super().kill()
 
-    def start(self) -> None:
+    def start(self) -> Machine[Any, Any]:
         world = self.world
         self.granted.clear()
         self._grants.clear()
@@ -174,9 +174,10 @@ class Mouth(Host):
         world.observer.restarted()
         for reader in world.readers:  # ZeroMQ connects anew, and repeats them
             self.later(0.15, reader.subscribe)
+        return self.machine
 
     def waking(self) -> object:
-        return e.Turn(self.world.utc_ns, self.world.now_ns - self.heard_ns)
+        return e.Turn(self.world.utc_ns, self.world.now_ns - self.membership.heard_ns)
 
     def perform(self, command: e.Command) -> None:
         match command:

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kitefeed.actors.auth_watcher import machine as watcher
-from kitefeed.actors.policy.machine import Wake
+from kitefeed.actors.policy.machine import Machine, Wake
 from kitefeed.actors.rest_poller import machine as poller
 from kitefeed.actors.rest_poller.dump_schedule import ClockRead, DumpEnded, FetchDump, TakeDump
 from kitefeed.actors.rest_poller.order_book import BookRead, ReadBook
+from kitefeed.actors.runtime.driver import Driver
+from kitefeed.actors.runtime.membership import HELLO_RETRY_NS, Duty, Membership
 from kitefeed.actors.ticker import machine as ticker
 from kitefeed.actors.ticker.subscriptions import Ask
 from kitefeed.actors.token_validator import machine as validator
@@ -27,10 +29,6 @@ from tests.simulation.life import require
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-BEAT_NS = S
-HELLO_RETRY_NS = S // 5
-SUPERVISOR_LOST_NS = 3 * S
-TIMER_NS = 1_000_000  # the driver never arms a shorter one
 CLOCK_READ_NS = 5 * S
 LOOK_NS = S // 4
 ASKED_AGAIN_S = 9  # when what was lost twice has been asked again
@@ -39,8 +37,30 @@ NEVER = 1 << 62
 PIDS = 10_000  # lives of one role
 
 
+class Timer:
+    """The one timer of a process, on the virtual clock."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.due_ns = NEVER
+        self._act: Callable[[], None] = lambda: None
+
+    def call_later(self, delay_s: float, act: Callable[[], None]) -> Timer:
+        self.due_ns, self._act = self._world.now_ns + round(delay_s * S), act
+        return self
+
+    def cancel(self) -> None:
+        self.due_ns = NEVER
+
+    def tick(self) -> None:
+        if self._world.now_ns >= self.due_ns:
+            self.cancel()
+            self._act()
+
+
 class Host:
-    """One actor: its process (`life` counts them), its end of the bus, its one timer."""
+    """One actor: its process (`life` counts them), its end of the bus, its driver: those that are
+    shipped, on the virtual clock."""
 
     role: Role
 
@@ -52,19 +72,21 @@ class Host:
         self.is_frozen = False
         self.froze_ns = self.thawed_ns = 0  # last
         self.machine: Any = None
-        self.supervisor: str | None = None  # boot id of the one that welcomed us
-        self.heard_ns = 0
+        self.driver: Driver | None = None
+        self.timer = Timer(world)
+        self.membership = Membership()
         self.told_ns = 0  # when something of ours last reached the supervisor
         self.turn_due_ns = 0
-        self.wake_due_ns = 0
         self.inbox: list[Callable[[], None]] = []
-        self._due_ns: int | None = None  # kept until something is fed
-        self._events: list[object] = []
-        self._is_stepping = False
 
     @property
     def pid(self) -> int:
         return list(Role).index(self.role) * PIDS + self.life
+
+    @property
+    def supervisor(self) -> str | None:
+        """Boot id of the one that welcomed us."""
+        return self.membership.supervisor
 
     @property
     def is_running(self) -> bool:
@@ -74,20 +96,22 @@ class Host:
         self.life += 1
         self.boot_id = f"{self.role}-{self.life}"
         self.is_up, self.is_frozen = True, False
-        self.supervisor = None
-        self.heard_ns = self.turn_due_ns = self.wake_due_ns = self.world.now_ns
+        self.membership = Membership(self.world.now_ns)
+        self.turn_due_ns = self.world.now_ns
         self.inbox.clear()
-        self._events.clear()
-        self._due_ns = None
-        self.start()
+        machine, clock = self.start(), lambda: self.world.now_ns
+        self.timer.cancel()
+        self.driver = Driver(machine, self.perform, clock, self.timer.call_later, self.waking)
 
-    def start(self) -> None:
+    def start(self) -> Machine[Any, Any]:
+        """Makes the machine of this life, and what is to be driven."""
         raise NotImplementedError
 
     def kill(self) -> None:
         self.is_up = False
         self.inbox.clear()
-        self._events.clear()
+        if self.driver is not None:
+            self.driver.close()
 
     def thaw(self) -> None:
         """SIGCONT: everything that waited happens now."""
@@ -120,46 +144,30 @@ class Host:
     # --- machine ------------------------------------------------------------------------------
 
     def feed(self, event: object) -> None:
-        self._events.append(event)
-        self._due_ns = None
-        if self._is_stepping:
-            return
-        self._is_stepping = True
-        try:
-            while self._events:
-                for command in self.handle(self._events.pop(0)):
-                    self.perform(command)
-        finally:
-            self._is_stepping = False
-
-    def handle(self, event: object) -> list[Any]:
-        commands: list[Any] = self.machine.handle(event, self.world.now_ns)
-        return commands
+        assert self.driver is not None
+        self.driver.feed(event)
 
     def perform(self, command: Any) -> None:
         raise NotImplementedError
 
     @property
     def deadline_ns(self) -> int:
+        """The machine's own; its timer may come sooner, and find that it has moved."""
         due_ns: int | None = self.machine.deadline_ns
-        return NEVER if due_ns is None else max(due_ns, self.wake_due_ns)
+        if due_ns is None:
+            return NEVER
+        return due_ns if self.timer.due_ns == NEVER else max(due_ns, self.timer.due_ns)
 
     @property
     def due_ns(self) -> int:
         """When it wants the processor next."""
-        if self._due_ns is None:
-            self._due_ns = min(self.turn_due_ns, self.deadline_ns)
-        return self._due_ns
+        return min(self.turn_due_ns, self.timer.due_ns)
 
     def tick(self) -> None:
         """Does what is due."""
-        now_ns = self.world.now_ns
-        self._due_ns = None
-        if now_ns >= self.turn_due_ns:
+        if self.world.now_ns >= self.turn_due_ns:
             self.turn()
-        if now_ns >= self.deadline_ns:
-            self.wake_due_ns = now_ns + TIMER_NS
-            self.feed(self.waking())
+        self.timer.tick()
 
     def waking(self) -> object:
         return Wake()
@@ -167,35 +175,26 @@ class Host:
     # --- bus ----------------------------------------------------------------------------------
 
     def turn(self) -> None:
-        """Hello until welcome, then a beat a second."""
         now_ns = self.world.now_ns
-        if now_ns - self.heard_ns > SUPERVISOR_LOST_NS:
-            self.supervisor = None
-        if self.supervisor is None:
+        if self.membership.turn(now_ns) is Duty.HELLO:
             self.send(self.hello())
             self.turn_due_ns = now_ns + HELLO_RETRY_NS
         else:
-            self.turn_due_ns = now_ns + BEAT_NS
+            self.turn_due_ns = now_ns + S
             self.world.beat(self, self.beat())
 
     def send(self, message: m.Message) -> None:
         self.world.report(self, message)
 
-    def receive(self, message: m.Message) -> None:
-        self.heard_ns = self.world.now_ns
-        match message:
-            case m.Welcome(boot_id):
-                is_repetition = self.supervisor == boot_id
-                self.supervisor = boot_id
-                if not is_repetition:
-                    self.welcomed()
-            case m.Challenge():
-                self.supervisor = None
-                self._due_ns = None
+    def receive(self, message: m.BusMessage) -> None:
+        match self.membership.heard(message, self.world.now_ns):
+            case Duty.WELCOMED:
+                self.welcomed()
+            case Duty.HELLO:
                 self.send(self.hello())
-            case m.Leave():
+            case Duty.LEAVE:
                 self.world.killed(self, 1.5)
-            case _:
+            case Duty.COMMAND:
                 self.command(message)
 
     def hello(self) -> m.Hello:
@@ -215,9 +214,10 @@ class Ticker(Host):
     role = Role.TICKER
     machine: ticker.Ticker
 
-    def start(self) -> None:
+    def start(self) -> Machine[Any, Any]:
         self.machine = ticker.Ticker()
         self._has_news: set[ticker.LinkId] = set()  # more than old packets of Kite's cache
+        return self.machine
 
     def kill(self) -> None:
         super().kill()
@@ -319,9 +319,10 @@ class Poller(Host):
     role = Role.REST_POLLER
     machine: poller.RestPoller
 
-    def start(self) -> None:
+    def start(self) -> Machine[Any, Any]:
         self.machine = poller.RestPoller()
         self._clock_due_ns = self.world.now_ns
+        return self.machine
 
     def perform(self, command: Any) -> None:
         match command:
@@ -389,8 +390,9 @@ class Validator(Host):
     role = Role.TOKEN_VALIDATOR
     machine: validator.TokenValidator
 
-    def start(self) -> None:
+    def start(self) -> Machine[Any, Any]:
         self.machine = validator.TokenValidator()
+        return self.machine
 
     def perform(self, command: Any) -> None:
         match command:
@@ -413,10 +415,11 @@ class Watcher(Host):
     role = Role.AUTH_WATCHER
     machine: watcher.AuthWatcher
 
-    def start(self) -> None:
+    def start(self) -> Machine[Any, Any]:
         self.machine = watcher.AuthWatcher()
         self._looked: object = None
         self._look_due_ns = 0
+        return self.machine
 
     def perform(self, command: Any) -> None:
         self.send(command)

@@ -345,7 +345,7 @@ class World:
         """A quiet stretch is over: all beats, frames and polls that it held come down to one."""
         self.is_instant = True
         for host in self.actors:
-            host.heard_ns = self.now_ns
+            host.membership.heard_ns = self.now_ns
         for running in self.ticker.machine._open.values():
             running.liveness.last_frame_ns = self.now_ns  # a heartbeat a second came all the while
             running._beat_due_ns = self.now_ns
@@ -454,7 +454,7 @@ class World:
     def acknowledge(self, peer: str) -> None:
         for host in self.actors:
             if host.boot_id == peer and host.is_running:
-                host.heard_ns = self.now_ns
+                host.membership.heard_ns = self.now_ns
 
     def ingest(self, batch: IngestBatch) -> None:
         if self.losing and batch.topics:

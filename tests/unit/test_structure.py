@@ -63,6 +63,7 @@ SHELLS = (
     "kitefeed.client.upstream",
     "kitefeed.client.watch",
 )
+PURE_RUNTIME = ("kitefeed.actors.runtime.membership",)
 # What the rest may import: values, and what computes with them.
 VALUES = (
     "collections", "contextlib", "dataclasses", "datetime", "decimal", "difflib", "enum",
@@ -250,7 +251,7 @@ def pure_modules() -> list[Module]:
         module
         for module in modules()
         if module.path.name == "machine.py" or any(belongs(module.name, each) for each in DECIDING)
-        if not any(belongs(module.name, shell) for shell in SHELLS)
+        if module.name in PURE_RUNTIME or not any(belongs(module.name, s) for s in SHELLS)
         if module.path.name != "__init__.py"
     ]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kitefeed.actors.runtime import bus as bus_module
+from kitefeed.actors.runtime import membership
 from kitefeed.actors.runtime.bus import Bus
 from kitefeed.actors.runtime.config import Config, Settings
 from kitefeed.actors.runtime.hello import hello_of
@@ -101,8 +102,8 @@ def run(directory: Path, main: Callable[[Bench], Awaitable[None]]) -> None:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bus_module, "to_next_s", lambda now_s: 0.05)
-    monkeypatch.setattr(bus_module, "HELLO_RETRY_S", 0.02)
-    monkeypatch.setattr(bus_module, "SUPERVISOR_LOST_NS", 300_000_000)
+    monkeypatch.setattr(bus_module, "HELLO_RETRY_NS", 20_000_000)
+    monkeypatch.setattr(membership, "SUPERVISOR_LOST_NS", 300_000_000)
 
 
 def test_an_actor_says_who_it_is_and_beats_once_it_is_welcome(tmp_path: Path) -> None:

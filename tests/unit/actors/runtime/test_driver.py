@@ -116,3 +116,46 @@ def test_an_error_of_the_machine_reaches_the_caller_and_the_next_event_is_handle
         assert machine.events == ["bad", "good"]
 
     on_a_loop(main)
+
+
+class Hands:
+    """Clock and timer of a driver, moved by hand."""
+
+    def __init__(self) -> None:
+        self.now_ns = 1_000 * MS
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+
+    def call_later(self, delay_s: float, act: Callable[[], None]) -> "Hands":
+        self.timers.append((delay_s, act))
+        return self
+
+    def cancel(self) -> None:
+        self.timers.pop()
+
+
+def test_a_driver_runs_on_whatever_clock_and_timer_it_is_given() -> None:
+    hands, machine = Hands(), Recorder()
+    driver = Driver(machine, print, lambda: hands.now_ns, hands.call_later, lambda: "due")
+    machine.deadline_ns = hands.now_ns + 250 * MS
+    driver.feed("go")
+    ((delay_s, act),) = hands.timers
+    assert delay_s == 0.25
+    act()
+    assert machine.events == ["go", "due"]
+
+
+def test_steps_of_a_machine_run_one_after_the_other_with_the_time() -> None:
+    hands, done = Hands(), list[str]()
+    driver = Driver(Recorder(), lambda command: driver.do(inner), lambda: hands.now_ns,
+                    hands.call_later)  # fmt: skip
+
+    def inner(now_ns: int) -> list[str]:
+        done.append(f"inner at {now_ns // MS}")
+        return []
+
+    def outer(now_ns: int) -> list[str]:
+        done.append("outer")
+        return ["one", "two"]
+
+    driver.do(outer)
+    assert done == ["outer", "inner at 1000", "inner at 1000"]

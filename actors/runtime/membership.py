@@ -1,0 +1,54 @@
+"""An actor's membership of the bus: hello until welcome, then a beat a second. Pure.
+
+The supervisor answers every beat; three unanswered ones and the actor says hello again. Commands
+for an absent supervisor are not queued: both sides repeat desired state after a hello.
+"""
+
+from enum import Enum, auto
+
+from kitefeed.protocol import messages as m
+
+HELLO_RETRY_NS = 200_000_000
+SUPERVISOR_LOST_NS = 3_000_000_000
+
+
+class Duty(Enum):
+    """What the membership asks of who holds it."""
+
+    HELLO = auto()  # say who we are
+    BEAT = auto()  # show that we live; the next turn is with the next second
+    WELCOMED = auto()  # a supervisor took us on that did not know us: say again what was reported
+    LEAVE = auto()  # another process has the role
+    COMMAND = auto()  # the message is for the actor itself
+
+
+class Membership:
+    """Times are boot-time nanoseconds. `heard_ns`: when the supervisor was last heard."""
+
+    def __init__(self, heard_ns: int = 0) -> None:
+        self.supervisor: str | None = None  # boot_id of the one that welcomed us
+        self.heard_ns = heard_ns
+
+    def turn(self, now_ns: int) -> Duty:
+        """To be called again after `HELLO_RETRY_NS` when a hello is due, else every second."""
+        if now_ns - self.heard_ns > SUPERVISOR_LOST_NS:
+            self.supervisor = None
+        return Duty.HELLO if self.supervisor is None else Duty.BEAT
+
+    def heard(self, message: m.BusMessage, now_ns: int) -> Duty | None:
+        """What a message of the supervisor asks for; None for nothing."""
+        self.heard_ns = now_ns
+        match message:
+            case m.Welcome(boot_id):
+                is_repetition = self.supervisor == boot_id
+                self.supervisor = boot_id
+                return None if is_repetition else Duty.WELCOMED
+            case m.Challenge():
+                self.supervisor = None
+                return Duty.HELLO
+            case m.Leave():
+                return Duty.LEAVE
+            case m.BeatAck():
+                return None
+            case _:
+                return Duty.COMMAND
