@@ -75,11 +75,14 @@ class Segment:
             self.problem = error.strerror or str(error)
             yield b""
 
-    def blocks(self, offset: int = len(r.HEAD)) -> Iterator[Block | Damage]:
-        """All that is in it, from `offset` on; nothing of one that cannot be read."""
+    def blocks(
+        self, offset: int = len(r.HEAD), *, has_notes: bool = False
+    ) -> Iterator[Block | Damage]:
+        """All that is in it, from `offset` on; nothing of one that cannot be read. See
+        `recording.blocks`."""
         with self._opened() as data:
             if not self.problem:
-                yield from r.blocks(data, offset)
+                yield from r.blocks(data, offset, has_notes=has_notes)
 
     def records(self) -> Iterator[r.Record]:
         """Those that can be read, and a gap in the place of what cannot."""
@@ -119,7 +122,7 @@ class Segment:
     def instruments(self) -> list[Described]:
         """Of the header, and those that came later."""
         found = list(self.header.instruments)
-        for block in self.blocks():
+        for block in self.blocks(has_notes=True):
             if isinstance(block, Block) and block.flags & r.HAS_NOTES:
                 for more in _decoded(block, Type.INSTRUMENTS, r.decode_instruments):
                     found += more
@@ -162,11 +165,15 @@ def _told(from_ns: int, to_ns: int, why: str) -> r.Record:
 
 def day_segments(directory: Path, day: str) -> list[Segment]:
     """Those of a day, by the time at which they began."""
+    found = map(Segment, _paths(directory / day))
+    return sorted(found, key=lambda s: (s.started_ns, s.path.name))
+
+
+def _paths(day: Path) -> list[Path]:
     try:
-        paths = [each for each in (directory / day).iterdir() if r.SEGMENT_NAME.match(each.name)]
+        return sorted(each for each in day.iterdir() if r.SEGMENT_NAME.match(each.name))
     except OSError:
         return []
-    return sorted((Segment(path) for path in paths), key=lambda s: (s.started_ns, s.path.name))
 
 
 class Follower:
@@ -177,12 +184,17 @@ class Follower:
         self._directory = directory
         self._day = day
         self._read: dict[Path, int] = {}  # how far
+        self._done: set[Path] = set()  # to the end, and sealed
 
     def records(self) -> Iterator[r.Record]:
         """What has come since."""
         for day in (each for each in Segment.days(self._directory) if each.name >= self._day):
-            for segment in day_segments(self._directory, day.name):
-                yield from self._new_of(segment)
+            for path in _paths(day):
+                if path not in self._done:
+                    segment = Segment(path)
+                    yield from self._new_of(segment)
+                    if segment.ended and self._read.get(path) == segment.bytes:
+                        self._done.add(path)
 
     def _new_of(self, segment: Segment) -> Iterator[r.Record]:
         offset = self._read.get(segment.path, len(r.HEAD))

@@ -213,11 +213,19 @@ def check_head(data: Any) -> None:
         )
 
 
-def blocks(data: Any, offset: int = len(HEAD)) -> Iterator[Block | Damage]:
+def blocks(
+    data: Any, offset: int = len(HEAD), *, has_notes: bool = False
+) -> Iterator[Block | Damage]:
     """What lies in `data` (bytes, or a map of the file) from `offset` on, in order: whole blocks,
-    and the damage between them. A torn tail is a Damage that reaches the end."""
+    and the damage between them. A torn tail is a Damage that reaches the end.
+
+    has_notes: blocks of nothing but frames are passed over by their heads, unread and unchecked.
+    """
     size = len(data)
     while offset < size:
+        if has_notes and (end := _end_of_frames(data, offset, size)):
+            offset = end
+            continue
         found = _block_at(data, offset, size)
         if isinstance(found, Block):
             yield found
@@ -245,6 +253,18 @@ def _block_at(data: Any, offset: int, size: int) -> Block | str:
     if zlib.crc32(stored, zlib.crc32(head[:_CHECKED])) != checksum:
         return "its checksum is wrong"
     return Block(kind, codec, flags, first_ns, last_ns, offset, end, unpacked, stored)
+
+
+def _end_of_frames(data: Any, offset: int, size: int) -> int:
+    """Where the block ends that begins there, if it holds frames alone and another follows; else
+    0."""
+    if size - offset < BLOCK_HEAD_BYTES:
+        return 0
+    mark, kind, _, flags, stored_bytes, *_ = _BLOCK.unpack_from(data, offset)
+    if mark != MARK or kind != Kind.RECORDS or flags & HAS_NOTES:
+        return 0
+    end: int = offset + BLOCK_HEAD_BYTES + stored_bytes
+    return end if bytes(data[end : end + len(MARK)]) == MARK else 0
 
 
 def _next_block(data: Any, offset: int, size: int) -> int:

@@ -140,3 +140,18 @@ def test_the_last_blocks_are_found_without_reading_the_rest() -> None:
     damaged = bytearray(data)
     damaged[len(pieces[0])] ^= 1  # the mark of the second block
     assert r.last_blocks(bytes(damaged)) <= len(pieces[0])
+
+
+def test_blocks_with_notes_are_found_without_reading_those_of_frames() -> None:
+    gap = r.encode_record(Type.GAP, T0, r.encode(r.Gap(T0, T0, "lost")))
+    noted = r.encode_block(Kind.RECORDS, gap, T0, T0, Codec.NONE, r.HAS_NOTES)
+    pieces = parts()
+    hurt = pieces[2][:-1] + bytes([pieces[2][-1] ^ 1])  # nobody looks into it
+    data = b"".join([*pieces[:2], hurt, noted, *pieces[3:]])
+    found = list(r.blocks(data, has_notes=True))
+    assert [(b.kind, b.flags) for b in found if isinstance(b, Block)] == [(1, 0), (2, 1), (3, 0)]
+    assert not any(isinstance(b, Damage) for b in found)
+    torn = bytearray(data)
+    torn[len(pieces[0]) + 8] ^= 0xFF  # a length that leads nowhere
+    again = [b for b in r.blocks(bytes(torn), has_notes=True) if isinstance(b, Block)]
+    assert (2, 1) in [(b.kind, b.flags) for b in again]
