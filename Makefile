@@ -11,13 +11,16 @@ WORKERS ?= 4
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pythons test-browser pictures check bench faults soak simulate-days format clean
+.PHONY: help demo demo-nats test test-pythons test-browser pictures check bench faults soak simulate-days format clean
 
 help:  ## these lines
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do printf '  %-14s %s\n' "$$name" "$$what"; done
 
 demo: $(STAMP)  ## live prices, a broken session, and the way back, narrated
 	@$(BIN)/kitefeed demo $(ARGS)
+
+demo-nats: $(STAMP)  ## the feed over NATS: two readers, one killed and back; the server killed and back
+	@$(BIN)/python deploy/nats/demo.py
 
 test: $(STAMP)  ## the whole test suite
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -34,6 +34,7 @@ from benchmarks.parts import (
     fanout,
     instructions,
     maximum,
+    nats,
     record,
     threads,
 )
@@ -53,6 +54,7 @@ PARTS: dict[str, Callable[[Context], list[Row]]] = {
     "maximum": maximum.measure,
     "fanout": fanout.measure,
     "bots": bots.measure,
+    "nats": nats.measure,
     "growth": daemon.growth,
     "idle": daemon.idle,
     "start": daemon.start,

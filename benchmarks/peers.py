@@ -63,6 +63,10 @@ JS = Peer(
     hands_over=True,
 )
 
+NATS = _ours("nats", "everything over NATS")
+TCP = _ours("tcp", "everything over tcp")
+JSON = Peer("json", "JSON over NATS, by a program of ten lines", _python("read_json"))
+
 BARE = Peer("bare", "bare chain", _python("bare_chain"))
 
 KNOWN = {peer.key: peer for peer in (OFFICIAL, EACH, ALL, EAGER, EACH_EAGER, KITE_TICKER, BARE, JS)}

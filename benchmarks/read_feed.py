@@ -3,7 +3,8 @@
     python -m benchmarks.read_feed
 
 Kinds: `each` (Feed with instruments: a message for each tick), `all` (Feed without); `each-eager`
-and `eager` are the same, every field read and put into the official client's dict.
+and `eager` are the same, every field read and put into the official client's dict. `nats` and
+`tcp`: everything, by these.
 """
 
 import time
@@ -11,7 +12,7 @@ from array import array
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import check, reading, subject
+from benchmarks import check, peers, reading, subject
 from benchmarks.check import LossesTold
 from benchmarks.frames import FRAMES_MAX, Plan
 from benchmarks.reading import Spec
@@ -59,11 +60,17 @@ def is_same_wire(packet: bytes, tick: subject.Tick) -> bool:
     return check.is_wire(packet, subject.wire_values(tick.raw))
 
 
+def _opened(given: Spec) -> subject.Feed:
+    if given.key in (peers.NATS.key, peers.TCP.key):
+        return subject.open_far(given.config, given.key)
+    return subject.open_feed(given.config, given.keys)
+
+
 def main() -> None:
     given = reading.spec()
     is_eager = given.key.endswith("eager")
     keep: Callable[[subject.Tick], Any] = subject.official_dict if is_eager else subject.itself
-    with subject.open_feed(given.config, given.keys) as feed:
+    with _opened(given) as feed:
         while feed.next(QUIET_S) is not None:
             pass
         before = losses(feed)

@@ -92,13 +92,15 @@ class Stage:
         universe: Universe,
         daemon: Daemon | None = None,
         when_ready: Callable[[], None] = lambda: None,
+        address: str = "",
     ) -> Result:
         """One run: a fresh reader, one plan, its comparison. `when_ready` is called when the reader
-        is, before the first frame. Raises WrongTick when a tick that
-        came was not what was sent; lost ones are told in the verdict. Raises Died."""
+        is, before the first frame. `address`: where it reads, if not at the server. Raises
+        WrongTick when a tick that came was not what was sent; lost ones are told in the verdict.
+        Raises Died."""
         plan = self.builder.plan(shape, universe)
         plan.save(self.files.plan)
-        found, bill = self._streamed(peer, plan, universe, daemon, when_ready)
+        found, bill = self._streamed(peer, plan, universe, daemon, when_ready, address)
         result = _result(found, bill, shape, frames.read_stamps(self.files.stamps))
         if not result.verdict.is_right:
             raise WrongTick(f"{peer.title}, {shape.text}: {result.verdict}")
@@ -111,11 +113,13 @@ class Stage:
         universe: Universe,
         daemon: Daemon | None,
         when_ready: Callable[[], None],
+        address: str,
     ) -> tuple[Found, Bill]:
         files = self.files
         processes.warm_memory()
         with self.reader(peer) as reader:
-            reader.tell(self.spec(peer, plan, universe, daemon))
+            spec = self.spec(peer, plan, universe, daemon)
+            reader.tell({**spec, "address": address} if address else spec)
             reader.hear(READY_S)
             when_ready()
             clocks = _clocks(reader.pid, daemon)

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import zmq
 
 from benchmarks.recode import recode
 from kitefeed import Feed, Tick
 from kitefeed.actors.runtime import locks
-from kitefeed.actors.runtime.config import INSTRUMENTS_MAX
+from kitefeed.actors.runtime.config import INSTRUMENTS_MAX, load
 from kitefeed.actors.ticker.websocket_frames import binary_messages
 from kitefeed.client.kite_dict import kite_dict
 from kitefeed.client.tick import NOBODY, Arrival
-from kitefeed.protocol import feed, topics, topology
+from kitefeed.protocol import feed, sockets, topics, topology
+from kitefeed.protocol.keys import client_path, read_client
 from kitefeed.protocol.kite.repack import repack_frame as repack
 from kitefeed.protocol.kite.ticks import TickBody
 from kitefeed.protocol.topology import Role
@@ -145,6 +147,25 @@ def feed_endpoint(run_dir: Path) -> str:
 def open_feed(config: str | os.PathLike[str], keys: list[str], timeout_s: float = 30.0) -> "Feed":
     """No keys: everything that streams."""
     return Feed(*keys, config=config, timeout_s=timeout_s)
+
+
+def open_far(config: str | os.PathLike[str], way: str, timeout_s: float = 30.0) -> "Feed":
+    """Of everything, as on another host: by `nats`, or by `tcp` with the key of `bench`."""
+    settings = load(Path(config))
+    if way == "nats" and settings.config.nats is not None:
+        return Feed(endpoint=settings.config.nats.servers[0], timeout_s=timeout_s)
+    key = client_path(settings.keys_path, "bench")
+    return Feed(endpoint=settings.config.feed.tcp, keys=key, timeout_s=timeout_s)
+
+
+def far_sockets(config: str | os.PathLike[str], count: int) -> list[Any]:
+    """Plain subscribers of everything over tcp."""
+    settings = load(Path(config))
+    keys = read_client(client_path(settings.keys_path, "bench"))
+    made = [sockets.connect_feed(settings.config.feed.tcp, keys) for _ in range(count)]
+    for each in made:
+        each.setsockopt(zmq.SUBSCRIBE, topics.TICKS_TOPIC + topics.NUL)
+    return made
 
 
 def official_dict(tick: Tick) -> dict[str, Any]:

@@ -2,8 +2,12 @@
 then."""
 
 import os
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+from kitefeed.client.bars import moment_ns
+from kitefeed.client.nats_history import History
+from kitefeed.protocol.clock import utc_ns
 from kitefeed.protocol.errors import BadInput
 
 if TYPE_CHECKING:
@@ -17,18 +21,26 @@ def linked(
     credentials: str | os.PathLike[str] | None,
     tls: bool | str | os.PathLike[str],
     name: str | None,
+    since: str | datetime | None,
+    *,
+    is_asking: bool,
 ) -> "Link | None":
-    """A link that has begun, for an address of NATS; None for any other. Raises BadInput and
-    ConfigError for what cannot be used."""
+    """A link that has begun, for an address of NATS; None for any other. is_asking: the program
+    wants what only the daemon can do. Raises BadInput and ConfigError for what cannot be used."""
     if not endpoint.startswith(SCHEMES):
         if credentials is not None or tls is not False:
             raise BadInput("credentials and tls are for NATS: endpoint='nats://HOST:4222'")
         return None
+    if is_asking:
+        raise BadInput(
+            "mode= and per_second= ask the daemon, which is not reached over NATS: leave them out"
+        )
     from kitefeed.client import nats_wire
     from kitefeed.client.nats_link import Link
 
     nats_wire.new_client()
     address, login = nats_wire.address_of(endpoint), nats_wire.login_of(credentials, tls)
-    link = Link(address, login, name or "kitefeed")
+    history = None if since is None else History(moment_ns(since, utc_ns()))
+    link = Link(address, login, name or "kitefeed", history)
     link.start()
     return link

@@ -15,10 +15,15 @@ from collections.abc import AsyncIterator, Coroutine, Iterable
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from kitefeed.client import nats_store, nats_wire
 from kitefeed.client.nats_belief import Belief, Clock
+from kitefeed.client.nats_history import History
+from kitefeed.client.nats_past import Past
 from kitefeed.client.nats_values import again, answer_frames
 from kitefeed.client.nats_wire import Address, Login
+from kitefeed.client.status import Status
 from kitefeed.protocol import feed as f
 from kitefeed.protocol import nats as wire
 from kitefeed.protocol.clock import boot_ns, utc_ns
@@ -26,9 +31,7 @@ from kitefeed.protocol.errors import ConfigError, Unavailable
 from kitefeed.protocol.nats import LEASE_KEY, BridgeBeat, Subjects
 from kitefeed.protocol.sockets import Wire, inproc_feed
 from kitefeed.protocol.topics import (
-    NOTICE,
     NUL,
-    ORDER,
     SNAPSHOT,
     TICK,
     parse_snapshot_request,
@@ -58,21 +61,24 @@ class Link:
     """Made in any thread; `start` begins. `problem`: why there is no connection, empty while there
     is one. `address`: what the reader connects to."""
 
-    def __init__(self, address: Address, login: Login, name: str) -> None:
+    def __init__(
+        self, address: Address, login: Login, name: str, history: History | None = None
+    ) -> None:
+        self.history = history
         self._servers = address.servers
         self._login = login
         self._name = name
-        self._subjects = Subjects(address.prefix)
+        self.subjects = Subjects(address.prefix)
         self._socket, self.address = inproc_feed(secrets.token_hex(8))
         self.problem = "not connected yet"
         self.clock = Clock()
-        self._belief = Belief()
-        self._wanted: Counter[bytes] = Counter()
+        self.belief = Belief()
+        self.wanted: Counter[bytes] = Counter()
         self._heard: dict[str, Subscription] = {}  # by subject
         self._unwanted: dict[str, int] = {}  # of these, since when nobody wants them
         self._answering: dict[bytes, asyncio.Task[None]] = {}
         self._new: list[bytes] = []  # topics whose last value is to be sent
-        self._client: Client | None = None
+        self.client: Client | None = None
         self._wire: Wire
         self._changed = asyncio.Event()
         self._listening = asyncio.Lock()
@@ -84,6 +90,29 @@ class Link:
     def start(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread.start()
+
+    def seen(self, status: Status) -> Status:
+        """The feed in words, with what is known of the way to it."""
+        ahead_s = self.clock.ahead_ns(boot_ns(), utc_ns()) / 1e9 if self.clock.is_known else None
+        reason = status.reason
+        if status.feed == "lost":
+            reason = f"over NATS: {self.problem or 'no heartbeat comes'}"
+        return msgspec.structs.replace(status, reason=reason, clock_ahead_s=ahead_s)
+
+    @property
+    def is_history_known(self) -> bool:
+        """Whether there is any, where it is wanted."""
+        at = self.history
+        return at is None or at.has_begun or at.is_read or bool(at.problem)
+
+    def check_history(self) -> None:
+        """Raises Unavailable when history is wanted, and there is none."""
+        if self.history is not None and self.history.problem:
+            raise Unavailable(f"since= cannot be had: {self.history.problem}")
+
+    def publish(self, frames: Iterable[bytes]) -> None:
+        """To the reader. Only in the link's thread, as all below."""
+        self._wire.publish(frames)
 
     def close(self) -> None:
         """Ends the thread; may be called twice."""
@@ -109,11 +138,14 @@ class Link:
         try:
             loop.run_until_complete(self._run())
         finally:
+            loop.run_until_complete(_end_all())
             loop.close()
 
     async def _run(self) -> None:
         self._wire = Wire(self._socket, self._on_subscription)
         self._start(self._connect_for_ever())
+        if self.history is not None:
+            self._start(Past(self, self.history).send())
         await self._stopped.wait()
         tasks = list(self._tasks)
         for task in tasks:
@@ -140,17 +172,17 @@ class Link:
 
         client = await nats_wire.connect(server, self._login, self._name, on_lost, self._on_trouble)
         try:
-            self._client = client
+            self.client = client
             self._heard.clear()
             self._unwanted.clear()
-            await client.subscribe(self._subjects.bridge, cb=self._on_beat)
-            await client.subscribe(self._subjects.heartbeat, cb=self._on_heartbeat)
-            await client.subscribe(self._subjects.state, cb=self._on_frame)
+            await client.subscribe(self.subjects.bridge, cb=self._on_beat)
+            await client.subscribe(self.subjects.heartbeat, cb=self._on_heartbeat)
+            await client.subscribe(self.subjects.state, cb=self._on_frame)
             await self._see_lease(client)
-            self.problem = f"no bridge publishes {self._subjects.prefix}.* there"
+            self.problem = f"no bridge publishes {self.subjects.prefix}.* there"
             await nats_wire.first_of(lost, self._listen_for_ever(), self._measure_for_ever())
         finally:
-            self._client = None
+            self.client = None
             self.problem = lost.result() if lost.done() else self.problem
             await nats_wire.close(client)
         raise Unavailable(f"{server}: {self.problem}")
@@ -158,10 +190,10 @@ class Link:
     def _cut(self) -> None:
         """The connection has ended. Nothing is fresh from here on, and what comes next may come
         after a gap."""
-        self._belief.cut()
-        silence = self._belief.silence(f"NATS: {self.problem}", self.utc_ns(boot_ns()))
+        self.belief.cut()
+        silence = self.belief.silence(f"NATS: {self.problem}", self.utc_ns(boot_ns()))
         if silence is not None:
-            self._wire.publish((silence,))
+            self.publish((silence,))
 
     def _on_trouble(self, reason: str) -> None:
         """The library dropped messages, because this program had no time; or may not subscribe."""
@@ -173,13 +205,13 @@ class Link:
 
     def _on_subscription(self, frames: list[bytes]) -> None:
         is_new, topic = frames[0][:1] == b"\1", frames[0][1:]
-        self._wanted[topic] += 1 if is_new else -1
-        if self._wanted[topic] <= 0:
-            del self._wanted[topic]
+        self.wanted[topic] += 1 if is_new else -1
+        if self.wanted[topic] <= 0:
+            del self.wanted[topic]
         if topic.startswith(SNAPSHOT):
             if is_new:
                 self._answer(topic)
-            elif topic not in self._wanted and (task := self._answering.pop(topic, None)):
+            elif topic not in self.wanted and (task := self._answering.pop(topic, None)):
                 task.cancel()
         elif is_new and topic.startswith(TICK) and topic.endswith(NUL):
             self._new.append(topic)
@@ -190,14 +222,14 @@ class Link:
         while True:
             self._changed.clear()
             await self._listen()
-            if self._new and self._belief.beat is not None and self.clock.is_known:
+            if self._new and self.belief.beat is not None and self.clock.is_known:
                 self._start(self._send_last(self._new))
             self._new = []
             await self._changed.wait()
 
     async def _listen(self) -> None:
         async with self._listening:
-            client, wanted = self._client, covering(self._subjects, self._wanted)
+            client, wanted = self.client, self.subjects.covering(self.wanted)
             if client is None:
                 return
             now_ns = boot_ns()
@@ -219,16 +251,16 @@ class Link:
     # --- frames -------------------------------------------------------------------------------
 
     async def _on_frame(self, message: "Msg") -> None:
-        if self.clock.is_known and self._belief.admits(message.data):
-            self._wire.publish((message.data,))
+        if self.clock.is_known and self.belief.admits(message.data):
+            self.publish((message.data,))
 
     async def _on_heartbeat(self, message: "Msg") -> None:
         frame = message.data
-        if not self.clock.is_known or not self._belief.admits(frame):
+        if not self.clock.is_known or not self.belief.admits(frame):
             return
         _, array = f.split_frame(frame)
         with contextlib.suppress(*f.DECODE_ERRORS):
-            self._wire.publish((self._belief.heartbeat(array, self._wire.full_queues),))
+            self.publish((self.belief.heartbeat(array, self._wire.full_queues),))
 
     async def _on_beat(self, message: "Msg") -> None:
         with contextlib.suppress(*f.DECODE_ERRORS):
@@ -238,8 +270,8 @@ class Link:
                 self._start(self._measure())
 
     def _believe(self, beat: BridgeBeat) -> None:
-        before = self._belief.beat
-        if not self._belief.hear(beat):
+        before = self.belief.beat
+        if not self.belief.hear(beat):
             return
         self.problem = ""
         if before is not None and before.term != beat.term:
@@ -261,18 +293,18 @@ class Link:
 
     async def _ask(self) -> BridgeBeat | None:
         """What the bridge says now; with it its clock is measured. None without an answer."""
-        client = self._client
+        client = self.client
         if client is None:
             return None
         asked_ns = boot_ns()
         try:
-            answer = await client.request(self._subjects.ask, b"", ANSWER_S)
+            answer = await client.request(self.subjects.ask, b"", ANSWER_S)
             beat = wire.decode_beat(answer.data)
         except ENDS:
             return None
         answered_ns = boot_ns()
         self._believe(beat)
-        if beat.term != self._belief.term:
+        if beat.term != self.belief.term:
             return None
         is_first = not self.clock.is_known
         self.clock.measured(asked_ns, answered_ns, beat.at_utc_ns)
@@ -280,7 +312,7 @@ class Link:
             self._repeat_answers()
         return beat
 
-    async def _is_proven(self) -> bool:
+    async def is_proven(self) -> bool:
         """Whether LAST holds all that the bridge had sent by now, or will have in a moment: what it
         sends later we hear."""
         await self._listen()
@@ -297,17 +329,17 @@ class Link:
 
     async def _see_lease(self, client: "Client") -> None:
         """A bridge that was replaced while it was frozen is not believed, not even for a moment."""
-        bucket = self._subjects.lease_bucket
+        bucket = self.subjects.lease_bucket
         with contextlib.suppress(Unavailable, *f.DECODE_ERRORS):
             found = await nats_store.newest(client, f"KV_{bucket}", f"$KV.{bucket}.{LEASE_KEY}")
             if found is not None:
-                self._belief.leased(wire.decode_lease(found.data).term)
+                self.belief.leased(wire.decode_lease(found.data).term)
 
     # --- last values --------------------------------------------------------------------------
 
     def _repeat_answers(self) -> None:
         """As ZeroMQ does after a new connection."""
-        for topic in self._wanted:
+        for topic in self.wanted:
             if topic.startswith(SNAPSHOT):
                 self._answer(topic)
 
@@ -316,7 +348,7 @@ class Link:
         it is begun again then."""
         if (task := self._answering.pop(request, None)) is not None:
             task.cancel()
-        if self._belief.beat is not None and self.clock.is_known:
+        if self.belief.beat is not None and self.clock.is_known:
             self._answering[request] = self._start(self._send_snapshot(request))
 
     async def _send_snapshot(self, request: bytes) -> None:
@@ -325,22 +357,22 @@ class Link:
             return
         found, is_whole = await self._last_values([prefix], int(f.Flag.SNAPSHOT))
         utc = self.utc_ns(boot_ns())
-        frames = answer_frames(request.removesuffix(NUL), found, self._belief.gen, utc, is_whole)
-        self._wire.publish(frames)
+        frames = answer_frames(request.removesuffix(NUL), found, self.belief.gen, utc, is_whole)
+        self.publish(frames)
 
     async def _send_last(self, topics: list[bytes]) -> None:
         """The last values of what is subscribed to newly."""
         for _ in range(LAST_TRIES):
             found, is_whole = await self._last_values(topics, int(f.Flag.REPLAY))
-            self._wire.publish(found)
+            self.publish(found)
             if is_whole:
                 return
             await asyncio.sleep(PROOF_S)
 
     async def _last_values(self, prefixes: list[bytes], flag: int) -> tuple[list[bytes], bool]:
         """The frames of LAST whose topics begin so, and whether these are all, and the newest."""
-        is_proven, gen = await self._is_proven(), self._belief.gen
-        client, found = self._client, list[bytes]()
+        is_proven, gen = await self.is_proven(), self.belief.gen
+        client, found = self.client, list[bytes]()
         if client is None:
             return [], False
         try:
@@ -351,21 +383,21 @@ class Link:
         except ENDS as error:
             self.problem = str(error)
             is_proven = False
-        return found, is_proven and gen == self._belief.gen
+        return found, is_proven and gen == self.belief.gen
 
     async def _stored(
         self, client: "Client", prefixes: list[bytes]
     ) -> AsyncIterator[nats_store.Stored]:
-        stream = self._subjects.last_stream
+        stream = self.subjects.last_stream
         exact = [each[:-1] for each in prefixes if each.endswith(NUL)]
         if len(exact) == len(prefixes) <= SINGLES_MAX:
             for topic in exact:
-                subject = self._subjects.of_topic(topic)
+                subject = self.subjects.of_topic(topic)
                 found = await nats_store.newest(client, stream, subject) if subject else None
                 if found is not None:
                     yield found
             return
-        for subject in sorted(covering(self._subjects, prefixes)):
+        for subject in sorted(self.subjects.covering(prefixes)):
             async for found in nats_store.read(client, stream, subject):
                 yield found
 
@@ -376,23 +408,9 @@ class Link:
         return task
 
 
-def covering(subjects: Subjects, topics: Iterable[bytes]) -> set[str]:
-    """The subjects that bring all these topics and beginnings of topics, none of them twice."""
-    found: set[str] = set()
-    for topic in topics:
-        if topic.startswith(TICK):
-            rest = topic[len(TICK) :]
-            exact, beginning = subjects.of_topic(topic[:-1]), subjects.of_keys(rest.decode())
-            found.add(exact if topic.endswith(NUL) else beginning)
-        elif topic.startswith(ORDER):
-            found.add(f"{subjects.orders}.>")
-        elif topic.startswith(NOTICE):
-            found.add(f"{subjects.notices}.>")
-    everything = f"{subjects.ticks}.>"
-    if everything in found:
-        return {each for each in found if not each.startswith(f"{subjects.ticks}.")} | {everything}
-    wide = {each[:-1] for each in found if each.endswith(".*")}
-    return {
-        each for each in found
-        if each.endswith("*") or each.rpartition(".")[0] + "." not in wide
-    }  # fmt: skip
+async def _end_all() -> None:
+    """Of the library's tasks some outlive its client for a moment."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

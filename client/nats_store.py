@@ -2,6 +2,8 @@
 Needs a server of 2.11 or later, whose answers come in batches."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from heapq import heapify, heappop, heapreplace
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -44,6 +46,12 @@ async def newest(client: "Client", stream: str, subject: str) -> Stored | None:
     return found[0] if found else None
 
 
+async def oldest(client: "Client", stream: str, subject: str) -> Stored | None:
+    """The oldest message that matches `subject`. Raises Unavailable as `newest` does."""
+    wanted = Wanted(1, subject, 1)
+    return next(iter([one async for one in _ask(client, stream, wanted)]), None)
+
+
 async def read(
     client: "Client", stream: str, subject: str, seq: int = 1, start_time: str = ""
 ) -> AsyncIterator[Stored]:
@@ -59,6 +67,30 @@ async def read(
         if last is None or not last.pending:
             return
         wanted = Wanted(last.seq + 1, subject, BATCH)
+
+
+async def read_several(
+    client: "Client", stream: str, subjects: list[str], seq: int = 1, start_time: str = ""
+) -> AsyncIterator[Stored]:
+    """`read` of several filters that have nothing in common, in the order of the stream."""
+    sources = [read(client, stream, subject, seq, start_time) for subject in subjects]
+    heads = [(one.seq, n, one) for n, each in enumerate(sources)
+             if (one := await anext(each, None)) is not None]  # fmt: skip
+    heapify(heads)
+    while heads:
+        _, n, one = heads[0]
+        yield one
+        following = await anext(sources[n], None)
+        if following is None:
+            heappop(heads)
+        else:
+            heapreplace(heads, (following.seq, n, following))
+
+
+def rfc3339(utc_ns: int) -> str:
+    """As NATS reads a time."""
+    seconds, rest = divmod(utc_ns, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
 
 async def _ask(client: "Client", stream: str, wanted: Wanted) -> AsyncIterator[Stored]:

@@ -94,11 +94,12 @@ async def connect(
     Raises Unavailable, with the reason, when there is none within `CONNECT_S`.
     """
     client = new_client()
+    from nats.errors import SlowConsumerError
 
     async def on_error(error: Exception) -> None:
-        reason = _words(error)
-        if client.is_connected:
-            on_trouble(reason)
+        """The end of the connection is told by the other one."""
+        if isinstance(error, SlowConsumerError) or "permissions" in str(error).lower():
+            on_trouble(_words(error))
 
     async def on_closed() -> None:
         on_lost(_words(client.last_error) if client.last_error else "the connection was closed")

@@ -25,8 +25,10 @@ from kitefeed.client.bars import Bars, moment_ns
 from kitefeed.client.callbacks import Callbacks, OnGap, OnNotice, OnOrder, OnStatus
 from kitefeed.client.history import History
 from kitefeed.client.nats_endpoint import linked
+from kitefeed.client.nats_history import SinceView
 from kitefeed.client.readings import Readings
 from kitefeed.client.reports import Reporter
+from kitefeed.client.status import Status
 from kitefeed.client.telling import FAMILIES, Telling
 from kitefeed.client.tick import Tick
 from kitefeed.client.upstream import NO_TOKEN, Upstream
@@ -127,7 +129,8 @@ class Reader(Readings, Telling):
         self._is_touched = False
         self._is_begun = False
         self._max_age_s = max_age_s
-        self._link = linked(endpoint, credentials, tls, name)
+        is_asking = mode is not None or per_second is not None
+        self._link = linked(endpoint, credentials, tls, name, since, is_asking=is_asking)
         self._is_remote = endpoint.startswith(_TCP) or self._link is not None
         if self._link is not None:
             self._wants.read_singly()
@@ -182,7 +185,11 @@ class Reader(Readings, Telling):
         wanted = None if self._wants.is_all else frozenset(self.instruments)
         # Over NATS the clocks' difference is measured, not guessed from what comes.
         is_guessed = self._is_remote and self._link is None
-        view = View(self, wanted, self._wants.prefixes, self._max_age_s, is_guessed)
+        prefixes, max_age_s = self._wants.prefixes, self._max_age_s
+        if self._link is not None and self._link.history is not None:
+            view: View = SinceView(self._link.history, self, wanted, prefixes, max_age_s)
+        else:
+            view = View(self, wanted, prefixes, max_age_s, is_guessed)
         view.holes.is_wanted = self._callbacks.on_gap is not None
         return view
 
@@ -226,6 +233,8 @@ class Reader(Readings, Telling):
                 self._ask_for_ticks()
 
     def _begun(self) -> None:
+        if self._link is not None:
+            self._link.check_history()
         self._is_begun = True
         if self._is_remote:
             self._missing_due_ns = boot_ns() + MISSING_NS
@@ -235,7 +244,8 @@ class Reader(Readings, Telling):
 
     def _is_answered(self) -> bool:
         """Whether the values that are known already have all come."""
-        return self._view.losses.is_answered
+        is_history_known = self._link is None or self._link.is_history_known
+        return self._view.losses.is_answered and is_history_known
 
     def _silence(self) -> Unavailable:
         if self._link is not None:
@@ -345,6 +355,10 @@ class Reader(Readings, Telling):
         address = self.endpoint if self._link is None else self._link.address
         return connect_feed(address, self._keys, self._wants.queued_max)
 
+    def _status(self) -> Status:
+        status = super()._status()
+        return status if self._link is None else self._link.seen(status)
+
     def _utc_ns(self, now_ns: int) -> int:
         """The wall clock by which frames are judged: over NATS that of the daemon's host."""
         return utc_ns() if self._link is None else self._link.utc_ns(now_ns)
@@ -377,8 +391,8 @@ class Reader(Readings, Telling):
         missing = self.missing
         if missing:
             log.warning(
-                "no value came within %.0f s of %s: over tcp nobody says whether an instrument "
-                "exists, so look at the names; the feed is %s",
+                "no value came within %.0f s of %s: over a network nobody says whether an "
+                "instrument exists, so look at the names; the feed is %s",
                 MISSING_NS / 1e9, ", ".join(missing[:MISSING_NAMED_MAX]), self._view.word,
             )  # fmt: skip
 
@@ -392,7 +406,7 @@ class Reader(Readings, Telling):
     def _begin_history(self) -> None:
         """Called when the feed has begun, if it is to begin in the past. Raises ConfigError where
         nobody says where recordings are, BadInput for what is no time."""
-        if self._since is None:
+        if self._since is None or self._link is not None:  # NATS keeps its own
             return
         directory = location.record_dir(location.find_config(self._config))
         if directory is None:

@@ -58,7 +58,10 @@ class Readings:
         """The feed in words, as of now; `str(feed.status)` is the headline."""
         with self._lock:
             self._drain()
-            return self._view.status(boot_ns())
+            return self._status()
+
+    def _status(self) -> Status:
+        return self._view.status(boot_ns())
 
     def why_stale(self, tick: Tick) -> Staleness:
         """What `tick.why_stale` says: why this is not the current value, empty if it is."""

@@ -32,6 +32,8 @@ class Status(msgspec.Struct, frozen=True):
     user_id, user_name: of the session at Kite, None while unknown.
     subscribers: programs that read the feed, this one included.
     heartbeat_age_s: seconds since the last heartbeat was sent, None before the first.
+    clock_ahead_s: seconds by which this host's clock is ahead of the daemon's, as measured over
+    NATS; None elsewhere.
     """
 
     feed: FeedWord
@@ -47,6 +49,7 @@ class Status(msgspec.Struct, frozen=True):
     user_name: str | None = None
     subscribers: int = 0
     heartbeat_age_s: float | None = None
+    clock_ahead_s: float | None = None
 
     def __str__(self) -> str:
         return self.feed

@@ -89,6 +89,7 @@ class Wants:
     def read_singly(self) -> None:
         """Where no chunks of all instruments are carried: a message for every tick."""
         self._all = self._head
+        self._may_chunk = False
 
     @property
     def instruments(self) -> tuple[str, ...]:

@@ -5,11 +5,12 @@ back. docs/nats.md is the public description.
 """
 
 import re
+from collections.abc import Iterable
 from urllib.parse import quote, unquote
 
 import msgspec
 
-from kitefeed.protocol.topics import HEARTBEAT_TOPIC, STATE_TOPIC, TICK
+from kitefeed.protocol.topics import HEARTBEAT_TOPIC, NOTICE, NUL, ORDER, STATE_TOPIC, TICK
 
 PREFIX = "kite"
 PREFIX_PATTERN = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\Z"
@@ -65,6 +66,24 @@ class Subjects:
         not meant comes, too: NATS matches whole tokens only."""
         exchange, colon, _ = beginning.partition(":")
         return f"{self.ticks}.{escaped(exchange)}.*" if colon else f"{self.ticks}.>"
+
+    def covering(self, topics: Iterable[bytes]) -> set[str]:
+        """The subjects that bring all these subscriptions of ZeroMQ, none of them twice."""
+        found: set[str] = set()
+        for topic in topics:
+            if topic.startswith(TICK):
+                beginning = self.of_keys(topic[len(TICK) :].decode())
+                found.add(self.of_topic(topic[:-1]) if topic.endswith(NUL) else beginning)
+            elif topic.startswith(ORDER):
+                found.add(f"{self.orders}.>")
+            elif topic.startswith(NOTICE):
+                found.add(f"{self.notices}.>")
+        ticks = f"{self.ticks}."
+        if f"{ticks}>" in found:
+            return {each for each in found if not each.startswith(ticks)} | {f"{ticks}>"}
+        wide = {each[:-1] for each in found if each.endswith(".*")}
+        return {each for each in found
+                if each.endswith("*") or each.rpartition(".")[0] + "." not in wide}  # fmt: skip
 
     def key_of(self, subject: str) -> str:
         """The instrument key of a subject of ticks."""

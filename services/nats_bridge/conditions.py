@@ -13,6 +13,9 @@ class Conditions:
             self._met.add(name)
             self._log.error("%s condition=%s", sentence, name)
 
+    def has(self, name: str) -> bool:
+        return name in self._met
+
     def over(self, name: str) -> None:
         if name in self._met:
             self._met.discard(name)

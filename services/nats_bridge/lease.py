@@ -31,6 +31,17 @@ class Keeper:
         self._changed_ns = 0  # when the key was last seen to change
         self._unfed_ns = 0  # since when its holder has had no data
 
+    @property
+    def is_replaced(self) -> bool:
+        """Whether another one holds it; not only that ours could not be renewed in time."""
+        return not self._is_mine
+
+    @property
+    def other(self) -> str:
+        """Who holds it, if that is another one."""
+        holder = self._seen.holder if self._seen is not None and not self._is_mine else ""
+        return "" if holder == self.holder else holder
+
     def is_leading(self, now_ns: int) -> bool:
         return self._is_mine and now_ns - self._renewed_ns < STOPS_NS
 

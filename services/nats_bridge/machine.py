@@ -18,7 +18,7 @@ WINDOW = 4_096  # ticks on their way: at 6,000 a second NATS may take 0.7 s for 
 # ~15 MB: five seconds at full rate, and more than all instruments
 WAITING_MAX = 32_768
 GROUP_MAX = 128  # ticks that share one acknowledgement
-ACK_NS = 5_000_000_000  # after that a group is taken for lost and sent again
+ACK_NS = 2_000_000_000  # after that a group is taken for not stored
 BEHIND_NS = 1_000_000_000  # while ticks wait longer than this no heartbeat vouches for anything
 _SNAPSHOT, _REPLAY, _CACHED = int(Flag.SNAPSHOT), int(Flag.REPLAY), int(Flag.CACHED)
 
@@ -45,8 +45,8 @@ class Group(NamedTuple):
 
 
 class Machine:
-    """`wants`: whether ticks of a key are published. `is_leading`: this bridge holds the lease;
-    one that does not keeps the newest tick of each instrument, and publishes nothing."""
+    """`wants`: whether ticks of a key are published. `is_leading`: this bridge is the one that
+    publishes; another one keeps the newest tick of each instrument, and no more."""
 
     def __init__(self, subjects: Subjects, bridge: str, wants: Callable[[str], bool]) -> None:
         self._subjects = subjects
@@ -64,6 +64,8 @@ class Machine:
         self.is_connected = False
         self.is_leading = False
         self.is_reconciled = False  # LAST was compared with what is known here
+        self._is_new = True  # as the one that publishes: it begins where the one before it ended
+        self._first: dict[bytes, tuple[Place, int]] = {}  # ticks since then, and when received
         self.sent = 0
         self.stored = 0
         self.given_up = 0
@@ -83,6 +85,10 @@ class Machine:
             self._take_tick(topic, message.gen, message.seq, message.t_rx_ns, frame, now_ns)
         elif topic.startswith(SNAPSHOT):
             self._take_snapshot(f.decode_feed_message(array), now_ns)
+
+    def heard(self, gen: int) -> None:
+        """From a heartbeat: it may be there before anything else of this broadcaster is."""
+        self.gen = max(self.gen, gen)
 
     def _take_chunk(self, message: f.ChunkMessage, now_ns: int) -> None:
         body = message.body
@@ -123,6 +129,8 @@ class Machine:
         known = self.newest.get(topic)
         if known is not None and known.place >= (gen, seq):
             return
+        if self._is_new and self.is_leading:
+            self._first.setdefault(topic, ((gen, seq), t_rx_ns))
         name = message_id(gen, topic.decode(), seq)
         out = Out(topic, (gen, seq), subject, name, frame, now_ns, t_rx_ns)
         self.newest[topic] = out
@@ -153,16 +161,17 @@ class Machine:
         self._waiting = deque(kept.values())
 
     def _give_up(self, out: Out, reason: str) -> None:
-        self.given_up += 1
+        self._note_gap(out.topic, out.t_rx_ns, out.t_rx_ns, 1, reason)
+
+    def _note_gap(self, topic: bytes, from_ns: int, to_ns: int, ticks: int, reason: str) -> None:
+        self.given_up += ticks
         gap = self._gap
         if gap is None:
-            gap = self._gap = BridgeGap(
-                self.term, self._bridge, out.t_rx_ns, out.t_rx_ns, 0, 0, reason
-            )
-        self._gap_topics.add(out.topic)
-        gap.from_utc_ns = min(gap.from_utc_ns, out.t_rx_ns)
-        gap.to_utc_ns = max(gap.to_utc_ns, out.t_rx_ns)
-        gap.ticks += 1
+            gap = self._gap = BridgeGap(self.term, self._bridge, from_ns, to_ns, 0, 0, reason)
+        self._gap_topics.add(topic)
+        gap.from_utc_ns = min(gap.from_utc_ns, from_ns)
+        gap.to_utc_ns = max(gap.to_utc_ns, to_ns)
+        gap.ticks += ticks
         gap.instruments = len(self._gap_topics)
 
     def gap_due(self) -> BridgeGap | None:
@@ -178,7 +187,7 @@ class Machine:
 
     @property
     def _may_publish(self) -> bool:
-        return self.is_connected and self.is_leading
+        return self.is_connected and self.is_leading and not self._is_new
 
     def connected(self) -> None:
         self.is_connected = True
@@ -191,9 +200,12 @@ class Machine:
         self._again(list(self._groups))
 
     def lead(self, term: int) -> None:
-        """From now on this one publishes. What others wrote is compared first."""
+        """From now on this one publishes. LAST is compared before the first tick: what it has is
+        not published again, and what was missed before our time is told."""
         self.is_leading, self.term = True, term
         self.is_reconciled = False
+        self._is_new = True
+        self._first = {topic: (out.place, out.t_rx_ns) for topic, out in self.newest.items()}
 
     def stand_by(self) -> None:
         """Another one publishes: nothing of ours may come after."""
@@ -233,13 +245,23 @@ class Machine:
         self.stored += len(outs)
 
     def refused(self, number: int) -> None:
-        """LAST did not take the last message of this group, and who knows which others."""
-        self._again([number])
+        """LAST did not take the last message of this group, and who knows which others. Those who
+        listened have them; what is kept is put right by comparing, and history lacks the rest."""
+        outs = self._groups.pop(number, [])
+        self._asked_ns.pop(number, None)
+        self._on_the_way -= len(outs)
+        self.sent -= len(outs)
+        self._stored_seq = 0
+        self.is_reconciled = False
+        for out in outs:
+            if self.newest.get(out.topic) is not out:
+                self._give_up(out, "NATS did not keep them")
 
     def overdue(self, now_ns: int) -> bool:
-        """Whether NATS owes answers for longer than it may; those groups go again."""
+        """Whether NATS owes answers for longer than it may; those groups are taken for refused."""
         late = [number for number, at_ns in self._asked_ns.items() if now_ns - at_ns > ACK_NS]
-        self._again(late)
+        for number in late:
+            self.refused(number)
         return bool(late)
 
     def _again(self, numbers: Iterable[int]) -> None:
@@ -262,6 +284,8 @@ class Machine:
     ) -> None:
         """What LAST holds by subject: place and receive time, asked for at boot time `asked_ns`,
         when `sent` was on its way. The newest of ours that it lacks are published again."""
+        if self._is_new:
+            self._begin_behind(stored)
         waiting = {out.id for out in self._waiting}
         for out in list(self.newest.values()):
             place, t_rx_ns = stored.get(out.subject, ((0, 0), 0))
@@ -271,6 +295,20 @@ class Machine:
             if not is_known and not is_news:
                 self._waiting.append(out)
         self.is_reconciled = True
+
+    def _begin_behind(self, stored: Mapping[str, tuple[Place, int]]) -> None:
+        """Nothing of this daemon's that is in LAST goes again, and nothing between it and our first
+        tick was published by anybody."""
+        nothing = ((0, 0), 0)
+        for topic, ((gen, seq), t_rx_ns) in self._first.items():
+            (stored_gen, stored_seq), since_ns = stored.get(self._subject(topic), nothing)
+            missing = seq - stored_seq - 1
+            if gen == stored_gen and stored_seq and missing > 0:
+                self._note_gap(topic, since_ns, t_rx_ns, missing, "the bridge did not run")
+        self._waiting = deque(
+            out for out in self._waiting if stored.get(out.subject, nothing)[0] < out.place
+        )
+        self._is_new, self._first = False, {}
 
     # --- what is said -------------------------------------------------------------------------
 

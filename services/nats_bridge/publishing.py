@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
+from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
 
 from kitefeed.actors.runtime.config import Nats
 from kitefeed.client import nats_store
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 LOOK_S = 0.25  # at the lease, and at what is overdue
 RECONCILE_NS = 1_000_000_000
+FAILING_NS = 5_000_000_000  # between two attempts to put right what NATS keeps
 BEAT_S = 1.0
 API_S = 2.0
 WORDS_MAX = 64  # heartbeats, orders and notices that wait for the connection
@@ -70,6 +71,7 @@ class Publishing:
         self._news = asyncio.Event()
         self._words: list[tuple[str, bytes, str]] = []  # subject, frame, id
         self._told_gen = 0
+        self._told_other = ""
         self._told_notes: list[str] = []
         self._reconciled_ns = 0
         self._client: Client
@@ -81,6 +83,7 @@ class Publishing:
         """One frame of the feed."""
         topic, array = f.split_frame(frame)
         if topic == HEARTBEAT_TOPIC:
+            self._machine.heard(f.decode_feed_message(array).gen)
             self._words.append((self._subjects.heartbeat, frame, ""))
         elif topic.startswith((ORDER, NOTICE)):
             message = f.decode_feed_message(array)
@@ -105,11 +108,24 @@ class Publishing:
         await self._look_at_lease()
 
     async def _make_streams(self) -> None:
-        notes = await streams.make(self._js, self._subjects, self._nats.history_mb)
+        last = streams.last_config(self._subjects)
+        ticks = streams.ticks_config(self._subjects, self._nats.history_mb)
+        notes = await streams.make(self._js, last)
+        try:
+            notes += await streams.make(self._js, ticks)
+            self._conditions.over("nats_history")
+        except APIError as error:
+            self._no_history(str(error.description))
         if notes != self._told_notes:
             self._told_notes = notes
             for note in notes:
                 log.warning("%s", note)
+
+    def _no_history(self, reason: str) -> None:
+        self._conditions.met(
+            "nats_history",
+            f"NATS keeps no history ({reason}); live and last values go on",
+        )
 
     def chores(self) -> list[Coroutine[Any, Any, None]]:
         """What goes on as long as the connection lives; each raises when it has ended."""
@@ -188,10 +204,9 @@ class Publishing:
         is_leading = self._keeper.is_leading(boot_ns())
         if is_leading and not self._machine.is_leading:
             self._machine.lead(self._keeper.term)
-            log.info("publishes as %s", self._keeper.holder)
-        elif self._machine.is_leading and not is_leading:
+            log.info("publishes, as %s", self._keeper.holder)
+        elif self._machine.is_leading and self._keeper.is_replaced:
             self._machine.stand_by()
-            log.info("stands by: another bridge publishes")
         return is_leading
 
     async def _look_for_ever(self) -> None:
@@ -233,6 +248,14 @@ class Publishing:
         except f.DECODE_ERRORS:
             lease = None
         self._keeper.saw(lease, entry.revision or 0, boot_ns())
+        self._say_who()
+
+    def _say_who(self) -> None:
+        """One line when another bridge publishes, or another one than before."""
+        other = self._keeper.other
+        if other and other != self._told_other:
+            log.info("stands by: the bridge of %s publishes", other)
+        self._told_other = other
 
     def _is_fed(self) -> bool:
         heartbeat = self._tap.heartbeat
@@ -241,7 +264,8 @@ class Publishing:
     # --- what LAST holds ----------------------------------------------------------------------
 
     async def _reconcile(self) -> None:
-        if boot_ns() - self._reconciled_ns < RECONCILE_NS:
+        is_failing = self._conditions.has("nats_storage")
+        if boot_ns() - self._reconciled_ns < (FAILING_NS if is_failing else RECONCILE_NS):
             return
         self._reconciled_ns = started_ns = boot_ns()
         known = self._machine.on_the_way()

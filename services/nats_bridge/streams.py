@@ -51,18 +51,15 @@ def ticks_config(subjects: Subjects, history_mb: int) -> StreamConfig:
     )
 
 
-async def make(js: JetStreamContext, subjects: Subjects, history_mb: int) -> list[str]:
-    """Makes those that are missing, and leaves the others as they are. Returns a sentence for each
-    way in which one that was there does less than ours would."""
-    notes = []
-    for wanted in (ticks_config(subjects, history_mb), last_config(subjects)):
-        try:
-            found = (await js.stream_info(str(wanted.name))).config
-        except NotFoundError:
-            await js.add_stream(wanted)
-        else:
-            notes += _differences(found, wanted)
-    return notes
+async def make(js: JetStreamContext, wanted: StreamConfig) -> list[str]:
+    """Makes it if it is missing, and leaves one that is there as it is. Returns a sentence for each
+    way in which that one does less than ours would. Raises APIError when there can be none."""
+    try:
+        found = (await js.stream_info(str(wanted.name))).config
+    except NotFoundError:
+        await js.add_stream(wanted)
+        return []
+    return _differences(found, wanted)
 
 
 def _differences(found: StreamConfig, wanted: StreamConfig) -> list[str]:

@@ -75,5 +75,5 @@ def test_a_feed_that_nobody_answers_says_once_of_which_instruments_nothing_came(
         while feed.next(0.5):
             pass
     (said,) = [record.getMessage() for record in caplog.records if record.name == "kitefeed"]
-    assert "of NSE:INFI: over tcp nobody says whether" in said
+    assert "of NSE:INFI: over a network nobody says whether" in said
     assert feed.missing == ("NSE:INFI",)

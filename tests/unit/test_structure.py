@@ -49,6 +49,7 @@ SHELLS = (
     "kitefeed.client.kite_ticker",
     "kitefeed.client.nats_endpoint",
     "kitefeed.client.nats_link",
+    "kitefeed.client.nats_past",
     "kitefeed.client.nats_store",
     "kitefeed.client.nats_wire",
     "kitefeed.client.options",

@@ -1,5 +1,7 @@
 """What the bridge publishes when NATS is quick, slow, away, or another bridge publishes."""
 
+import pytest
+
 from kitefeed.protocol import feed as f
 from kitefeed.protocol.feed import FeedMessage, Flag, TickFrames
 from kitefeed.protocol.kite.ticks import TickBody
@@ -129,15 +131,43 @@ def test_what_was_on_its_way_when_the_connection_ended_goes_again_first() -> Non
     assert nats.machine.beat(0).sent == nats.machine.beat(0).stored == 3
 
 
-def test_what_nats_refuses_or_does_not_answer_goes_again() -> None:
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_what_nats_does_not_keep_is_not_proven_and_the_newest_goes_again(is_answered: bool) -> None:
     nats = Nats()
-    nats.take(tick("NSE:INFY", 1))
+    nats.take(tick("NSE:INFY", 1), tick("NSE:INFY", 2))
     (group,) = nats.due()
-    nats.machine.refused(group.number)
-    (group,) = nats.due()
-    assert not nats.machine.overdue(nats.now_ns + at.ACK_NS)
-    assert nats.machine.overdue(nats.now_ns + at.ACK_NS + 1)
-    assert nats.flow() == ["tick/NSE:INFY:1"]
+    if is_answered:
+        nats.machine.refused(group.number)
+    else:
+        assert not nats.machine.overdue(nats.now_ns + at.ACK_NS)
+        assert nats.machine.overdue(nats.now_ns + at.ACK_NS + 1)
+    nats.now_ns += 2 * S
+    assert not nats.machine.is_behind(nats.now_ns)  # who listened has them: heartbeats go on
+    assert not nats.machine.beat(0).is_whole
+    nats.machine.reconciled({}, set(), nats.now_ns)
+    assert nats.flow() == ["tick/NSE:INFY:2"]
+    assert nats.machine.beat(0).is_whole
+    gap = nats.machine.gap_due()
+    assert gap is not None
+    assert gap.ticks == 1
+
+
+def test_one_that_begins_behind_another_life_says_what_nobody_published() -> None:
+    nats = Nats()
+    nats.machine.stand_by()
+    nats.machine.lead(2)
+    nats.take(tick("NSE:INFY", 9, t_rx_ns=8 * S), tick("NSE:INFY", 10), tick("NSE:TCS", 4))
+    assert nats.due() == []  # before it was compared
+    stored = {
+        "kite.tick.NSE.INFY": ((GEN, 5), 6 * S),
+        "kite.tick.NSE.TCS": ((GEN, 4), 5 * S),
+    }
+    nats.now_ns += S
+    nats.machine.reconciled(stored, set(), nats.now_ns)
+    assert nats.flow() == ["tick/NSE:INFY:9", "tick/NSE:INFY:10"]
+    gap = nats.machine.gap_due()
+    assert gap is not None
+    assert (gap.ticks, gap.from_utc_ns, gap.to_utc_ns) == (3, 6 * S, 8 * S)
 
 
 def test_a_number_that_does_not_follow_has_last_compared_with_what_is_known() -> None:
@@ -195,3 +225,9 @@ def test_no_heartbeat_vouches_for_what_waits_too_long() -> None:
     nats.machine.cut()
     assert not nats.machine.is_behind(nats.now_ns + at.BEHIND_NS)
     assert nats.machine.is_behind(nats.now_ns + at.BEHIND_NS + 1)
+
+
+def test_a_heartbeat_tells_of_the_broadcaster_before_any_tick_does() -> None:
+    nats = Nats()
+    nats.machine.heard(GEN)
+    assert nats.machine.beat(0).gen == GEN
