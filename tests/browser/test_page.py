@@ -29,7 +29,7 @@ def test_the_watchlist_shows_what_is_configured_and_live(page: Page) -> None:
 def test_a_session_ends_and_a_click_on_login_makes_it_live_again(house: House, page: Page) -> None:
     end_session(house)
     expect(page.locator("#word")).to_have_text("LOGIN NEEDED", timeout=15_000)
-    expect(page.locator(".toast").last).to_contain_text("Login needed")
+    expect(page.locator(".toast", has_text="Login needed")).to_be_visible()
     expect(page.locator("#rows .mark").first).to_have_text("not live")
     assert marks(page) == {"not live"}
     page.click("#login")
@@ -79,7 +79,7 @@ def test_a_page_outlives_its_gateway_and_tells_and_logs_in_as_before(
     eventually(lambda: house.rig.pid_of("gateway") not in (0, before), 15)
     expect(page.locator("#word")).to_have_text("LIVE", timeout=LIVE_MS)
     end_session(house)
-    expect(page.locator(".toast").last).to_contain_text("Login needed", timeout=15_000)
+    expect(page.locator(".toast", has_text="Login needed")).to_be_visible(timeout=15_000)
     page.click("#login")
     page.fill("#secret-text", house.rig.simulator.ready["api_secret"])
     assert page.evaluate("window.sameDocument") is True
