@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
+from kitefeed.actors.runtime import session_file
 from tests.integration.rig import Rig
 from tests.support import eventually
 
@@ -70,8 +72,9 @@ def test_it_is_ready_while_prices_are_fresh(gateway: Gateway) -> None:
     assert (told["feed"], told["source"], told["session"]) == ("live", "websocket", "valid")
     assert told["last_login_utc_s"] is None, "the session file does not say when"
     path = gateway.rig.root / "state/session.json"
-    session = json.loads(path.read_text()) | {"login_time": "2026-11-23 08:31:02"}
-    path.write_text(json.dumps(session))
+    session = session_file.read(path)
+    assert session is not None
+    session_file.write(path, msgspec.structs.replace(session, login_time="2026-11-23 08:31:02"))
     at_utc_s = datetime(2026, 11, 23, 3, 1, 2, tzinfo=UTC).timestamp()
     assert gateway.get("/health")[1]["last_login_utc_s"] == at_utc_s
     assert gateway.get("/health/websocket")[1]["status"] == "connected"
@@ -88,9 +91,9 @@ def test_the_data_dies_everything_else_stays_up_health_turns_within_10_s(gateway
 
 def test_a_request_in_the_name_of_another_host_or_site_is_refused(gateway: Gateway) -> None:
     gateway.until("/livez", 200, 10)
-    assert gateway.get("/health", Host=f"evil.example:{gateway.port}")[0] == 403
-    assert gateway.get("/health", Origin="http://evil.example")[0] == 403
-    assert gateway.get("/health", Origin=f"http://127.0.0.1:{gateway.port}")[0] == 200
+    assert gateway.get("/livez", Host=f"evil.example:{gateway.port}")[0] == 403
+    assert gateway.get("/livez", Origin="http://evil.example")[0] == 403
+    assert gateway.get("/livez", Origin=f"http://127.0.0.1:{gateway.port}")[0] == 200
 
 
 def test_a_killed_gateway_is_back_and_costs_no_tick(gateway: Gateway) -> None:
