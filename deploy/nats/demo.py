@@ -20,18 +20,21 @@ from kitefeed.cli.demo_stage import Stage
 from kitefeed.client.tick import IST
 
 SHOWN = "NSE:INFY"
+READY_S = 30.0
 SERVER = Path(sysconfig.get_path("scripts")) / "nats-server"
 
 
 def read(name: str, url: str, since: str) -> None:
     """Prints once a second what a strategy knows, and at the beginning what it had missed."""
-    missed, lines_due_s = 0, 0.0
+    missed, line_due_s = 0, 0.0
     began = f"{datetime.now(IST):%H:%M:%S}"
     with Feed(SHOWN, endpoint=url, since=since or None, timeout_s=20) as feed:
-        for tick in feed:
-            missed += bool(since) and f"{tick.received_at:%H:%M:%S}" < began
-            if time.monotonic() > lines_due_s:
-                lines_due_s = time.monotonic() + 1
+        while True:
+            tick = feed.next(0.2)
+            if since and tick is not None:
+                missed += f"{tick.received_at:%H:%M:%S}" < began
+            if time.monotonic() > line_due_s and SHOWN in feed:
+                line_due_s = time.monotonic() + 1
                 _show(name, feed, missed)
                 missed = 0
 
@@ -55,6 +58,7 @@ class House(Stage):
         with socket.create_server(("127.0.0.1", 0)) as found:
             self._port = found.getsockname()[1]
         self.url = f"nats://127.0.0.1:{self._port}"
+        self.fresh: list[threading.Event] = []
 
     def _configuration(self) -> str:
         return f'{super()._configuration()}[nats]\nservers = ["{self.url}"]\n'
@@ -70,13 +74,23 @@ class House(Stage):
             [sys.executable, "-P", __file__, "read", name, self.url, since],
             stdout=subprocess.PIPE,
         )
-        threading.Thread(target=_pass_on, args=(child,), daemon=True).start()
+        is_fresh = threading.Event()
+        threading.Thread(target=_pass_on, args=(child, is_fresh), daemon=True).start()
+        self.fresh.append(is_fresh)
         return child
 
+    def wait_until_fresh(self) -> None:
+        """Until each reader that was started since the last call has read a fresh price."""
+        fresh, self.fresh = self.fresh, []
+        for each in fresh:
+            each.wait(READY_S)
 
-def _pass_on(child: "subprocess.Popen[bytes]") -> None:
+
+def _pass_on(child: "subprocess.Popen[bytes]", is_fresh: threading.Event) -> None:
     for line in child.stdout or ():
         print(line.decode(), end="", flush=True)
+        if b" fresh," in line:
+            is_fresh.set()
 
 
 def _kill(child: "subprocess.Popen[bytes]") -> None:
@@ -97,12 +111,16 @@ def show() -> None:
         say("A NATS server, a simulated Kite, and the daemon with its bridge begin ...", 5)
         house.start_reader("one")
         second = house.start_reader("two")
-        say("Two readers, as if on two other hosts.", 8)
+        say("Two readers, as if on two other hosts.", 0)
+        house.wait_until_fresh()
+        time.sleep(3)
         _kill(second)
         now = f"{datetime.now(IST):%H:%M:%S}"
         say("kill -9 reader two. The other reads on.", 5)
         house.start_reader("two", now)
-        say(f"Reader two is back, and asks for all since {now}.", 6)
+        say(f"Reader two is back, and asks for all since {now}.", 0)
+        house.wait_until_fresh()
+        time.sleep(3)
         _kill(server)
         say("kill -9 the NATS server. No price is called fresh that may not be.", 6)
         server = house.start_server()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from kitefeed.client.feed_async import AsyncFeed
 from kitefeed.client.view import View
-from kitefeed.protocol.topics import NUL, ORDER, last_topic
+from kitefeed.protocol.topics import NOTICE, NUL, ORDER, last_topic
 
 Take = Callable[[bytes], None]
 SLOWEST = 1  # a second: an exact subscription streams an instrument, whatever its rate
@@ -21,7 +21,8 @@ class Tap(AsyncFeed):
         self._families += [last_topic(SLOWEST, each) + NUL for each in names]
 
     def read_orders(self) -> None:
-        self._families.append(ORDER)
+        """And the notices of broker and Kite."""
+        self._families += [ORDER, NOTICE]
 
     def _new_view(self) -> View:
         return _Passing(self, self._take)
