@@ -11,7 +11,7 @@ WORKERS ?= 4
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nats test test-pythons test-browser pictures check bench faults soak simulate-days format clean
+.PHONY: help demo demo-nats test test-pythons test-browser pictures check bench faults soak simulate-days mutants coverage format clean
 
 help:  ## these lines
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do printf '  %-14s %s\n' "$$name" "$$what"; done
@@ -72,12 +72,30 @@ DAYS ?= 1000
 simulate-days: $(STAMP)  ## simulated days against all promises; a failing seed is printed
 	$(BIN)/python -m tests.simulation.days --days $(DAYS) --seed $(SEED)
 
+COVERAGE := 7.17.5
+# A copy of the project for each run; N mutants take about a minute each.
+N ?= 200
+mutants: $(STAMP)  ## random one-line changes of what decides; prints those that no test finds
+	$(BIN)/python -m tests.mutants --n $(N) --seed $(SEED) $(ARGS)
+
+# Child processes report by themselves (`patch`, in pyproject.toml), and their figures are combined.
+coverage: export COVERAGE_ROOT := $(CURDIR)
+coverage: export COVERAGE_FILE := $(CURDIR)/.coverage
+coverage: $(VENV)/.coverage  ## the suite with line and branch coverage, child processes included
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS); \
+	  $(BIN)/coverage combine -q && $(BIN)/coverage report --skip-covered --sort=cover
+
 format: $(STAMP)  ## rewrite files the way `make check` wants them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:  ## remove everything the targets above made
 	rm -rf $(VENV) .venv-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/.coverage: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check coverage==$(COVERAGE) >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log; exit 1; }
+	@touch $@
 
 $(VENV)/.browser: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \

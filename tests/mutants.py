@@ -1,0 +1,159 @@
+"""Random one-line mutants of what decides: `python -m tests.mutants --n 200 --seed 1`.
+
+Each mutant is one changed expression in one pure module, in a copy of the project. The unit tests
+of its folder run against it, then some simulated days. What neither finds is printed: a test that
+is missing, or a change that changes nothing.
+"""
+
+import argparse
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+from tests.unit.test_structure import ROOT, Module, pure_modules
+
+WITHIN_S = 600.0  # a mutant that never ends is found, too
+_COMPARED: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
+}  # fmt: skip
+_COMPUTED: dict[type[ast.operator], type[ast.operator]] = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.FloorDiv,
+    ast.FloorDiv: ast.Mult,
+}
+
+
+def changed(node: ast.AST) -> ast.AST | None:
+    """What `node` becomes; None where there is nothing to change."""
+    match node:
+        case ast.Compare(left, [op, *ops], compared) if type(op) in _COMPARED:
+            return ast.Compare(left, [_COMPARED[type(op)](), *ops], compared)
+        case ast.BoolOp(op, values):
+            return ast.BoolOp(ast.Or() if isinstance(op, ast.And) else ast.And(), values)
+        case ast.UnaryOp(ast.Not(), operand):
+            return operand
+        case ast.BinOp(left, op, right) if type(op) in _COMPUTED:
+            return ast.BinOp(left, _COMPUTED[type(op)](), right)
+        case ast.IfExp(test, body, orelse):
+            return ast.IfExp(test, orelse, body)
+        case ast.Constant(bool() as value):
+            return ast.Constant(not value)
+        case ast.Constant(int() as value):
+            return ast.Constant(value + 1)
+        case ast.Expr(ast.Call()) | ast.AugAssign():
+            return ast.Pass()
+        case _:
+            return None
+
+
+def places(module: Module) -> Iterator[tuple[ast.AST, ast.AST]]:
+    """Each node that can be changed, on one line, with what it becomes; annotations are none."""
+    typed = {
+        id(child)
+        for node in ast.walk(module.tree)
+        for note in (getattr(node, "annotation", None), getattr(node, "returns", None))
+        if note is not None
+        for child in ast.walk(note)
+    }
+    for node in ast.walk(module.tree):
+        other = changed(node) if id(node) not in typed else None
+        if other is not None and node.lineno == node.end_lineno:  # type: ignore[attr-defined]
+            yield node, other
+
+
+def mutated(source: str, node: ast.AST, other: ast.AST) -> tuple[str, str]:
+    """The changed source, and the line as it was and is."""
+    lines = source.splitlines(keepends=True)
+    at = node.lineno - 1  # type: ignore[attr-defined]
+    line = lines[at].encode()  # offsets are in bytes
+    text = ast.unparse(ast.fix_missing_locations(other))
+    is_inner = isinstance(node, ast.expr)
+    new = f"({text})" if is_inner and not isinstance(other, ast.Constant) else text
+    start, end = node.col_offset, node.end_col_offset  # type: ignore[attr-defined]
+    lines[at] = (line[:start] + new.encode() + line[end:]).decode()
+    return "".join(lines), f"- {line.decode().strip()}\n    + {lines[at].strip()}"
+
+
+def copy_project(where: Path) -> None:
+    """Every file that git knows, as it is now."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True
+    ).stdout.decode()  # fmt: skip
+    for name in filter(None, listed.split("\0")):
+        (where / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).exists():
+            shutil.copy2(ROOT / name, where / name, follow_symlinks=False)
+
+
+def tests_of(module: Module) -> list[str]:
+    """The unit tests of its folder, and what is tested of it by properties."""
+    folder = ROOT / "tests/unit" / module.path.relative_to(ROOT).parent
+    found = [str(folder.relative_to(ROOT))] if folder.is_dir() else ["tests/unit"]
+    return [*found, "tests/property"]
+
+
+def is_found(command: list[str], where: Path) -> bool:
+    environment = {**os.environ, "PYTHONPATH": str(where)}
+    try:
+        done = subprocess.run(
+            command, cwd=where, env=environment, capture_output=True, timeout=WITHIN_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return True
+    return done.returncode != 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--days", type=int, default=20, help="simulated days for each")
+    parser.add_argument("--only", default="", help="of modules whose name contains this")
+    options = parser.parse_args()
+    rng, found, sound = Random(options.seed), Counter[str](), set[str]()
+    modules = [each for each in pure_modules() if options.only in each.name]
+    everything = [(module, *place) for module in modules for place in places(module)]
+    with tempfile.TemporaryDirectory() as directory:
+        where = Path(directory)
+        copy_project(where)
+        tried = rng.sample(everything, min(options.n, len(everything)))
+        for number, (module, node, other) in enumerate(tried, 1):
+            python = [sys.executable, "-B", "-m"]
+            days = [*python, "tests.simulation.days", "--days", str(options.days)]
+            units = [*python, "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests_of(module)]
+            for command in (units, days):
+                if str(command) not in sound and is_found(command, where):
+                    sys.exit(f"without any change this fails: {' '.join(command[3:])}")
+                sound.add(str(command))
+            path = where / module.path.relative_to(ROOT)
+            source = path.read_text("utf-8")
+            text, what = mutated(source, node, other)
+            path.write_text(text, "utf-8")
+            python = [sys.executable, "-B", "-m"]
+            days = [*python, "tests.simulation.days", "--days", str(options.days)]
+            units = [*python, "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests_of(module)]
+            by = (
+                "units" if is_found(units, where) else "days" if is_found(days, where) else "nobody"
+            )
+            path.write_text(source, "utf-8")
+            found[by] += 1
+            if by == "nobody":
+                print(f"{module.name}:{node.lineno}\n    {what}", flush=True)  # type: ignore[attr-defined]
+            print(f"{number} of {len(tried)}: {dict(found)}", file=sys.stderr, flush=True)
+    caught = len(tried) - found["nobody"]
+    print(f"{caught} of {len(tried)} were found: {found['units']} by unit tests, "
+          f"{found['days']} by {options.days} simulated days")  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
