@@ -77,7 +77,8 @@ def house(jetstream: str = "", nats: str = "") -> Iterator[House]:
                 eventually(made.is_level, 10)
         assert watcher.lies == []
         assert watcher.twice == 0
-        assert watcher.missing <= feed.gaps + feed.skipped
+        if len({gen for gen, _ in watcher.seqs}) == 1:  # another daemon numbers anew
+            assert watcher.missing <= feed.gaps + feed.skipped
 
 
 def within(condition: Callable[[], bool], limit_s: float) -> None:
@@ -192,3 +193,4 @@ def test_two_daemons_under_one_prefix_are_read_as_one_that_survives_its_machine(
         assert other.bridge is not None
         kill(other.bridge)
         within(lambda: at.feed.gen == first and at.is_fresh(), 6)
+        at.market.stop()  # before the other daemon's end of it is closed
