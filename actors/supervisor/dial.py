@@ -30,6 +30,23 @@ LIMIT_WAIT_S = (30, 60)  # HTTP 429: a 4th socket; Kite says no time, users foun
 TRYING = (LinkState.PREFLIGHT, LinkState.CONNECTING, LinkState.CLASSIFYING)
 
 
+# From where an attempt goes where: ARCHITECTURE.md prints it. (A new `Dial` begins idle.)
+MOVES: dict[LinkState, tuple[LinkState, ...]] = {
+    LinkState.IDLE: (LinkState.PREFLIGHT, LinkState.CONNECTING, LinkState.WAITING),
+    LinkState.WAITING: (LinkState.IDLE,),
+    LinkState.PREFLIGHT: (LinkState.IDLE, LinkState.WAITING),
+    LinkState.CONNECTING: (
+        LinkState.IDLE, LinkState.PREFLIGHT, LinkState.CLASSIFYING, LinkState.WAITING,
+    ),
+    LinkState.CLASSIFYING: (LinkState.WAITING,),
+}  # fmt: skip
+
+
+def move(s: State, state: LinkState) -> None:
+    """The one place that says where the attempt is."""
+    s.dial.state = state
+
+
 # --- what the region decides by itself ----------------------------------------------------------
 
 
@@ -47,7 +64,8 @@ def advance(s: State) -> None:
         if dial.state is LinkState.CONNECTING:
             _timed_out(s)
         else:
-            dial.state, dial.until_ns = LinkState.IDLE, 0
+            move(s, LinkState.IDLE)
+            dial.until_ns = 0
     if dial.state is LinkState.IDLE and _may_start(s):
         _go_on(s)
 
@@ -115,7 +133,8 @@ def _ours(s: State) -> int:
 
 
 def _preflight(s: State, shard: Shard) -> None:
-    s.dial.state, s.dial.is_move = LinkState.PREFLIGHT, shard.is_open
+    move(s, LinkState.PREFLIGHT)
+    s.dial.is_move = shard.is_open
     s.dial.until_ns = 0  # the validation owns the deadline
     session.request(s, s.session)
 
@@ -127,7 +146,7 @@ def _hear_verdict(s: State, verdict: m.Verdict) -> None:
     dial.good_ns = s.now_ns if is_good else 0
     match dial.state:
         case LinkState.PREFLIGHT if is_good:
-            dial.state = LinkState.IDLE
+            move(s, LinkState.IDLE)
         case LinkState.PREFLIGHT if not s.closed:  # for a move: the old socket streams on
             _abandon_move(s)
         case LinkState.CONNECTING if verdict == "refused" and dial.is_move:
@@ -146,7 +165,7 @@ def _hear_verdict(s: State, verdict: m.Verdict) -> None:
 
 def _connect(s: State, shard: Shard) -> None:
     dial = s.dial
-    dial.state = LinkState.CONNECTING
+    move(s, LinkState.CONNECTING)
     dial.shard, dial.is_move = shard.number, shard.is_open
     dial.epoch, dial.fingerprint = s.next_epoch(), s.session.fingerprint or ""
     dial.until_ns = s.now_ns + CONNECT_LIMIT_NS
@@ -164,7 +183,8 @@ def _timed_out(s: State) -> None:
 def _abandon_move(s: State) -> None:
     """The replacement did not come up: the old socket goes on, and is replaced a minute later."""
     give_up(s)
-    s.dial.state, s.dial.until_ns = LinkState.IDLE, 0
+    move(s, LinkState.IDLE)
+    s.dial.until_ns = 0
     s.dial.move_ns = s.now_ns + SOCKET_REFUSED_RETRY_NS
     s.dial.good_ns = 0
 
@@ -195,7 +215,8 @@ def let_in(s: State) -> Link:
     """The attempt's socket is open: what it is; the way is free for the next one."""
     dial, shard = s.dial, s.shards[s.dial.shard]
     opened = Link(LinkState.PRIMING, dial.epoch, dial.fingerprint)
-    dial.state, dial.until_ns = LinkState.IDLE, 0
+    move(s, LinkState.IDLE)
+    dial.until_ns = 0
     dial.epoch, dial.is_move, dial.connect_failures = 0, False, 0
     shard.limited_until_ns = 0
     return opened
@@ -212,7 +233,7 @@ def refused(s: State, epoch: int, status: int) -> None:
     elif status == 403:
         s.consecutive_403 += 1
         dial.refused_shard = dial.shard
-        dial.state = LinkState.CLASSIFYING
+        move(s, LinkState.CLASSIFYING)
         dial.until_ns = 0  # the probe owns the deadline
         probe.ask(s, "classify")
     elif status == 429:
@@ -235,7 +256,8 @@ def _limited(s: State) -> None:
 
 
 def _ended(s: State) -> None:
-    s.dial.state, s.dial.until_ns, s.dial.epoch = LinkState.IDLE, 0, 0
+    move(s, LinkState.IDLE)
+    s.dial.until_ns, s.dial.epoch = 0, 0
 
 
 def failed(s: State, epoch: int, reason: str) -> None:
@@ -256,7 +278,7 @@ def lost(s: State, reason: str) -> None:
     dial.good_ns = 0
     if dial.state in (LinkState.PREFLIGHT, LinkState.CONNECTING) and dial.is_move:
         give_up(s)
-        dial.state = LinkState.IDLE
+        move(s, LinkState.IDLE)
     is_waiting = dial.state is LinkState.WAITING and dial.cause != "limit"
     if not is_waiting and dial.state not in TRYING:
         wait_network(s, reason)
@@ -281,7 +303,7 @@ def wait(s: State, cause: Cause, wait_ns: int) -> None:
 
 def wait_until(s: State, cause: Cause, until_ns: int) -> None:
     give_up(s)
-    s.dial.state = LinkState.WAITING
+    move(s, LinkState.WAITING)
     s.dial.cause = cause
     s.dial.until_ns = until_ns
     s.dial.good_ns = 0

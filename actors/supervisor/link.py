@@ -225,7 +225,8 @@ def _adopt(s: State, shard: Shard, report: m.LinkReport) -> None:
     one that the calendar does not know, and its canaries with it."""
     if s.dial.state is LinkState.CONNECTING and s.dial.shard == shard.number:
         dial.give_up(s)
-        s.dial.state, s.dial.until_ns = LinkState.IDLE, 0
+        dial.move(s, LinkState.IDLE)
+        s.dial.until_ns = 0
     state = LinkState.LIVE if report.is_streaming else LinkState.PRIMING
     shard.link = Link(state, report.epoch, report.fingerprint, live_since_ns=s.now_ns)
     shard.fresh_ns = max(shard.fresh_ns, report.fresh_boot_ns)

@@ -2,6 +2,9 @@
 
 import pytest
 
+from kitefeed.actors.supervisor import dial
+from kitefeed.actors.supervisor.facts import LinkState
+from kitefeed.actors.supervisor.state import State
 from tests.simulation.days import simulate
 
 DAYS = 200
@@ -25,3 +28,21 @@ def test_a_seed_is_one_story() -> None:
         return story.told, story.world.steps
 
     assert told() == told()
+
+
+def test_an_attempt_goes_where_the_table_says_and_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen, move = set[tuple[LinkState, LinkState]](), dial.move
+
+    def noted(s: State, state: LinkState) -> None:
+        if s.dial.state is not state:
+            seen.add((s.dial.state, state))
+        move(s, state)
+
+    monkeypatch.setattr(dial, "move", noted)
+    for seed in range(1, 4):
+        assert simulate(seed) is None
+    table = {(before, after) for before, to in dial.MOVES.items() for after in to}
+    assert seen - table == set()
+    assert len(seen) >= 6

@@ -1,9 +1,11 @@
 """ARCHITECTURE.md is kept in step with the code: its tables list what the code lists."""
 
+import ast
 import re
 from pathlib import Path
 
 from kitefeed.actors.supervisor import facts
+from kitefeed.actors.supervisor.dial import MOVES
 from kitefeed.actors.supervisor.facts import LinkState
 from kitefeed.protocol.feed import HEARTBEAT_HOLDS_NS
 from kitefeed.protocol.topology import WIRES, Role
@@ -48,6 +50,24 @@ def test_the_headlines_are_those_of_the_code_in_its_order_of_precedence() -> Non
 
 def test_every_state_of_the_link_is_described_in_the_order_of_the_code() -> None:
     assert [row[0] for row in rows("The link's states")] == list(LinkState)
+
+
+def test_the_moves_of_an_attempt_are_printed_from_the_table() -> None:
+    printed = "\n".join(f"{state:11} -> {', '.join(to)}" for state, to in MOVES.items())
+    assert f"```\n{printed}\n```" in TEXT
+
+
+def test_one_place_says_where_the_attempt_is() -> None:
+    assigned = [
+        path.name
+        for path in (ROOT / "actors/supervisor").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        for part in (target.elts if isinstance(target, ast.Tuple) else [target])
+        if ast.unparse(part) in ("dial.state", "s.dial.state", "self.state.dial.state")
+    ]
+    assert assigned == ["dial.py"]
 
 
 def test_the_waits_are_those_of_the_code() -> None:
