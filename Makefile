@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DAEMON := $(VENV)/.daemon
 # More than cores: the tests that start processes mostly wait. In the order of `testpaths`, which has
 # the longest first; pytest-xdist would begin with the files of most tests.
 WORKERS ?= 4
@@ -16,7 +17,7 @@ export PYTHONDONTWRITEBYTECODE :=
 help:  ## these lines
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do printf '  %-14s %s\n' "$$name" "$$what"; done
 
-demo: $(STAMP)  ## live prices, a broken session, and the way back, narrated
+demo: $(DAEMON)  ## live prices, a broken session, and the way back, narrated
 	@$(BIN)/kitefeed demo $(ARGS)
 
 demo-nats: $(STAMP)  ## the feed over NATS: two readers, one killed and back; the server killed and back
@@ -93,21 +94,30 @@ format: $(STAMP)  ## rewrite files the way `make check` wants them
 clean:  ## remove everything the targets above made
 	rm -rf $(VENV) .venv-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-$(VENV)/.coverage: $(STAMP)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check coverage==$(COVERAGE) >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log; exit 1; }
+FOR_DAEMON := -e '.[daemon,alerts]'
+FOR_TESTS := -e '.[daemon,alerts,nats,record,dev]'
+FOR_BROWSER := -e '.[daemon,alerts,nats,record,dev,browser]'
+# compat: a path, and no finder, which costs 20 ms at the start of each of hundreds of processes.
+install = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+  --config-settings editable_mode=compat $(1) >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log; exit 1; }
+
+$(DAEMON): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "kitefeed needs Python 3.11 or newer; $(PYTHON) is older. Name one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Setting up $(VENV) (once; under a minute) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(call install,$(FOR_DAEMON))
+	@touch $@
+
+$(STAMP): $(DAEMON)
+	@echo "Adding what the tests need (once; about a minute) ..."
+	@$(call install,$(FOR_TESTS))
 	@touch $@
 
 $(VENV)/.browser: $(STAMP)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  --config-settings editable_mode=compat -e '.[daemon,alerts,nats,record,dev,browser]' >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log; exit 1; }
+	@$(call install,$(FOR_BROWSER))
 	@touch $@
 
-# compat: a path, and no finder, which costs 20 ms at the start of each of hundreds of processes.
-$(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "kitefeed needs Python 3.11 or newer; $(PYTHON) is older. Name one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
-	@echo "Setting up $(VENV) (once; about a minute) ..."
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  --config-settings editable_mode=compat -e '.[daemon,alerts,nats,record,dev]' >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log; exit 1; }
-	@touch $(STAMP)
+$(VENV)/.coverage: $(STAMP)
+	@$(call install,coverage==$(COVERAGE))
+	@touch $@
