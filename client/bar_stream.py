@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Self
 
 from kitefeed.client.bar_history import Earlier
-from kitefeed.client.bars import Bar, Bars
+from kitefeed.client.bars import NS_PER_S, Bar, Bars
 from kitefeed.client.reader import Reader, deadline_after
 from kitefeed.client.tick import Tick
 from kitefeed.protocol.clock import boot_ns, utc_ns
-from kitefeed.protocol.feed import Heartbeat
+from kitefeed.protocol.feed import Heartbeat, Source
 
 if TYPE_CHECKING:
     from kitefeed.client.feed import Feed
@@ -32,6 +32,7 @@ class _Stream:
         self._earlier = earlier
         self._since_ns = since_ns
         self._began_ns = utc_ns()
+        self._played_ns = 0  # in a replay
         self._tokens = {name: tick.instrument_token for name, tick in feed.snapshot().items()}
         self._made: deque[Bar] = deque()
         self._heartbeat: Heartbeat | None = None
@@ -61,13 +62,23 @@ class _Stream:
         return list(self._bars.under_way())
 
     def _take(self, tick: Tick) -> None:
-        now_ns = utc_ns()
+        now_ns = self._time_of(tick)
         self._tokens.setdefault(tick.instrument, tick.instrument_token)
         if (correction := self._bars.take(tick, now_ns)) is not None:
             self._made.append(correction)
         self._taken += 1
         if self._taken >= TICKS_PER_LOOK:  # by the time of the ticks: more of that time may wait
-            self._look(min(now_ns, tick.t_rx_ns))
+            self._look(self._played_ns or min(now_ns, tick.t_rx_ns))
+
+    def _time_of(self, tick: Tick) -> int:
+        """Now; in a replay, the time of the day that is played, as far as its ticks have told."""
+        if tick.source_code != Source.REPLAY:
+            return utc_ns()
+        at_s = tick.raw.exchange_timestamp
+        at_ns = tick.t_rx_ns if at_s is None else at_s * NS_PER_S
+        self._played_ns = max(self._played_ns, at_ns)
+        self._bars.is_replay, self._earlier = True, None  # nothing of today belongs to that day
+        return self._played_ns
 
     def _look(self, now_ns: int) -> None:
         self._taken = 0
@@ -95,7 +106,7 @@ class _Stream:
             self._take(tick)
             return self._begin()
         self._hear(self._reader.heartbeat)
-        now_ns = utc_ns()
+        now_ns = self._played_ns or utc_ns()
         self._look(now_ns)
         left_s = LOOK_S if deadline_ns is None else (deadline_ns - boot_ns()) / 1e9
         if self._made or self._reader.is_closed or left_s <= 0:

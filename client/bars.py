@@ -159,6 +159,7 @@ class Bars:
 
     wait_s: how long after its end a bar becomes final. corrects: whether a tick that comes later
     still makes the last bar anew, as a correction; it is counted in `late` in any case.
+    is_replay: whether the ticks are of a day that is played again.
     """
 
     def __init__(
@@ -172,7 +173,7 @@ class Bars:
         self._length_s = seconds_of(interval)
         self._wait_ns = int(wait_s * NS_PER_S)
         self._corrects = corrects
-        self._is_replay = is_replay
+        self.is_replay = is_replay
         self._series: dict[str, _Series] = {}
         self._due: dict[int, list[tuple[str, _Series, _Growing]]] = {}  # by their ends
         self._gaps: deque[_Lost] = deque(maxlen=GAPS_MAX)
@@ -329,4 +330,4 @@ class Bars:
             return "gap"
         if bar.is_first:
             return "first"
-        return "replay" if self._is_replay else "complete"
+        return "replay" if self.is_replay else "complete"

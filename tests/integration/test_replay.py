@@ -37,6 +37,7 @@ class Day:
         for n in range(TICKS):
             at_ns = T0 + n * S // 10
             block: list[tuple[int, Any]] = [(at_ns, feed.heartbeat(at_ns))] if n % 10 == 0 else []
+            feed.exchange_s = at_ns // S
             prices = {INFY: 1500_00 + n, NIFTY: 24_000_00 - n}
             blocks.append([*block, (at_ns + 1, feed.chunk(at_ns + 1, prices))])
         put(self.root / "rec", segment(blocks, codec=Codec.ZLIB))
@@ -214,3 +215,17 @@ def test_bad_input_is_a_sentence(day: Day, words: list[str], sentence: str) -> N
     done = day.kitefeed("replay", DAY, *where, *words)  # the last of two options counts
     assert done.returncode in (2, 65)
     assert sentence in done.stderr.replace("\n", " ")
+
+
+def test_bars_of_a_replay_are_those_of_the_day_and_none_is_called_complete(day: Day) -> None:
+    day.replay("--speed", "20")
+    with day.feed("NSE:INFY", max_age_s=None) as feed:
+        stream = feed.bars("30s", since="00:00")
+        made = [bar for bar, _ in zip(stream, range(4), strict=False)]
+        assert stream.late == 0
+    assert {bar.quality for bar in made} == {"replay"}
+    recorded = list(Recording(DAY, "NSE:INFY", dir=day.root / "rec").bars("30s"))[: len(made)]
+    facts = [(b.start_ns, b.open, b.high, b.low, b.close, b.volume, b.ticks) for b in made]
+    assert facts == [
+        (b.start_ns, b.open, b.high, b.low, b.close, b.volume, b.ticks) for b in recorded
+    ]
