@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from kitefeed.client import nats_wire
 from kitefeed.client.feed import Feed
 from kitefeed.protocol.clock import boot_ns
+from kitefeed.protocol.topology import FEED, endpoint
 from tests.integration.broadcaster_kit import MAIN, FakeSource, Stage, item
 from tests.support import Processes, eventually
 
@@ -284,6 +285,14 @@ class NatsStage(Stage):
         """All of it, up to the bridge."""
         _, source = self.live()
         self.up()
+        with Feed("NSE:NONE", endpoint=endpoint(self.run, FEED), timeout_s=PATIENT_S) as here:
+
+            def is_granted() -> bool:
+                here.next(0.02)
+                heard = here.heartbeat
+                return heard is not None and any(each.epoch for each in heard.shards)
+
+            eventually(is_granted, PATIENT_S)  # what comes before that is fenced
         self.start_bridge()
         return source
 

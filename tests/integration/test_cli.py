@@ -312,7 +312,7 @@ def test_up_waits_for_a_daemon_that_is_leaving(home: Home) -> None:
     def is_second() -> bool:
         return any(h.parent_pid == second.pid for h in locks.live_holders(home.run_dir))
 
-    eventually(is_second, 15)
+    eventually(is_second, 2 * STARTED_S)  # one ends, and another starts
     home.wait_for("login_required")
 
 

@@ -50,6 +50,8 @@ def _sleeps_badly(story: Story, *, is_noticed: bool) -> None:
     """Nothing is stormed at night: no socket, no poll, one validation after a minute."""
     story.until(lambda: story.rig.simulator.stats()["sockets"]["open"] == 1, 10)
     story.until(lambda: story.feed["NSE:INFY"].source == "websocket", 5)  # sent on subscribing
+    # The order book is read once after a start; were it refused, the death would be known at once.
+    story.until(lambda: "GET /orders" in story.rig.simulator.stats()["requests"]["recent_ns"], 10)
     asked = len(story.calls(PROFILE))
     died_s = story.does("the session dies", lambda: story.rig.simulator.fault("kill"))
     story.until(story.is_cached, 3)

@@ -40,8 +40,10 @@ def test_the_page_lists_exactly_the_flags() -> None:
 
 
 def test_the_page_names_sources_topics_and_version_as_they_are() -> None:
-    assert [f"{s.value} {s.name.lower()}" for s in Source] == ["0 none", "1 websocket", "2 rest"]
-    assert "0 none (the daemon itself), 1 websocket, 2 rest" in PAGE
+    assert [f"{s.value} {s.name.lower()}" for s in Source] == [
+        "0 none", "1 websocket", "2 rest", "3 replay",
+    ]  # fmt: skip
+    assert "0 none (the daemon itself), 1 websocket, 2 rest, 3 replay (" in PAGE
     assert f"version of this page: {f.VERSION}" in PAGE
     for topic in (topics.HEARTBEAT_TOPIC, topics.STATE_TOPIC, topics.TICKS_TOPIC):
         assert f"`{topic.decode()}\\0`" in PAGE
