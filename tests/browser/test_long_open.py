@@ -21,7 +21,7 @@ WINDOW_S, WINDOWS = 8, 4
 CORE_MAX = 0.05
 FRAMES_MAX = 2.6  # a second: two of prices, and what a switch or a figure of a program adds
 HEAP_GROWTH_MAX = 500_000  # bytes
-NODES_GROWTH_MAX = 600  # toasts that a timer still holds; a node a price would be 10,000
+NODES_GROWTH_MAX = 400  # the list of what happened, until it has its 100; a node a price: 10,000
 ROUND_MS = 10_000  # of the mocked clock, from one price to the next
 NIGHT_ROUNDS = 2_000
 

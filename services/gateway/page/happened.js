@@ -44,8 +44,11 @@ export function toast(title, text = "", tone = "calm") {
   box.dataset.tone = tone;
   close.onclick = () => box.remove();
   $("toasts").append(box);
-  while ($("toasts").children.length > TOASTS_MAX) $("toasts").firstChild.remove();
-  setTimeout(() => box.remove(), TOAST_MS);
+  box.timer = setTimeout(() => box.remove(), TOAST_MS);
+  while ($("toasts").children.length > TOASTS_MAX) {
+    clearTimeout($("toasts").firstElementChild.timer); // which would hold what is gone
+    $("toasts").firstElementChild.remove();
+  }
 }
 
 // The last outage as the daemon remembers it, from its detection by its login to its end.
