@@ -5,13 +5,16 @@ import logging
 import os
 import time
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kitefeed.client.bars import NS_PER_S, Bar, seconds_of
 from kitefeed.client.tick import IST
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import KitefeedError, Unavailable
 from kitefeed.protocol.kite.ticks import is_index
+
+if TYPE_CHECKING:
+    from kitefeed.client.recording import Recording
 
 log = logging.getLogger("kitefeed")
 
@@ -22,6 +25,7 @@ NAMES = {
 }  # fmt: skip
 REQUEST_S_MAX = 7
 EVERY_NS = 350_000_000
+BEHIND_NS = 5_000_000_000  # what is recorded is written once a second, on a busy disk later
 READ_MAX = 64_000_000  # bytes of a recording: some ten seconds
 
 
@@ -112,15 +116,11 @@ class Earlier:
         return [found[start_ns] for start_ns in sorted(found)]
 
     def _recorded(self, name: str, begin_ns: int, end_ns: int) -> list[Bar]:
-        from kitefeed.client.recording import Recording  # most programs never need it
-
         begin, end = (datetime.fromtimestamp(ns / NS_PER_S, IST) for ns in (begin_ns, end_ns))
         if begin.date() != end.date():
             return []
         try:
-            recording = Recording(
-                begin.date(), name, config=self._config, since=f"{begin:%H:%M:%S}"
-            )
+            recording = self._recording(begin, name, end_ns)
             if recording.size > READ_MAX:
                 return []
             return [
@@ -129,6 +129,19 @@ class Earlier:
             ]  # fmt: skip
         except (KitefeedError, OSError):  # there is none
             return []
+
+    def _recording(self, begin: datetime, name: str, end_ns: int) -> "Recording":
+        """As soon as it has been written up to there, if it is being written."""
+        from kitefeed.client.recording import Recording  # most programs never need it
+
+        give_up_ns = boot_ns() + BEHIND_NS
+        since = f"{begin:%H:%M:%S}"
+        while True:
+            made = Recording(begin.date(), name, config=self._config, since=since)
+            is_behind = 0 < end_ns - made.last_ns < BEHIND_NS
+            if not is_behind or boot_ns() >= give_up_ns:
+                return made
+            time.sleep(0.1)
 
     def _kites(self, name: str, token: int, begin_ns: int, end_ns: int) -> list[Bar]:
         try:

@@ -134,6 +134,11 @@ class Recording:
         return sorted(found.values(), key=lambda gap: (gap.from_ns, gap.to_ns))
 
     @property
+    def last_ns(self) -> int:
+        """Up to when it had been written when it was opened, UTC nanoseconds."""
+        return max(each.last_ns for each in self._segments)
+
+    @property
     def size(self) -> int:
         """Bytes of the files that are read for it."""
         return sum(each.path.stat().st_size for each in self._read_segments())

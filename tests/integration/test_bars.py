@@ -173,7 +173,10 @@ def test_without_a_session_bars_go_on_and_say_why_they_are_not_whole(
 
 
 def test_the_command_prints_the_bars_of_today(rig: Rig) -> None:
-    done = rig.kitefeed("bars", INFY, "--interval", "1m", "--json", "--count", "1")
+    asked = ("bars", INFY, "--interval", "1m", "--json", "--count", "1")
+    # The simulator has no minute of today before the first that is over.
+    eventually(lambda: rig.kitefeed(*asked).stdout, 90)
+    done = rig.kitefeed(*asked)
     assert done.returncode == 0, done.stderr
     (row,) = [json.loads(line) for line in done.stdout.splitlines()]
     assert (row["instrument"], row["quality"]) == (INFY, "history")
