@@ -73,7 +73,6 @@ DAYS ?= 1000
 simulate-days: $(STAMP)  ## simulated days against all promises; a failing seed is printed
 	$(BIN)/python -m tests.simulation.days --days $(DAYS) --seed $(SEED)
 
-COVERAGE := 7.17.5
 # A copy of the project for each run; N mutants take about a minute each.
 N ?= 200
 mutants: $(STAMP)  ## random one-line changes of what decides; prints those that no test finds
@@ -119,5 +118,5 @@ $(VENV)/.browser: $(STAMP)
 	@touch $@
 
 $(VENV)/.coverage: $(STAMP)
-	@$(call install,coverage==$(COVERAGE))
+	@$(call install,coverage)
 	@touch $@
