@@ -4,13 +4,17 @@ that all share."""
 import logging
 import os
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from datetime import datetime
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
-from kitefeed.client.bars import NS_PER_S, Bar, seconds_of
+from kitefeed.client.bars import NS_PER_S, WAIT_S, Bar, seconds_of
 from kitefeed.client.tick import IST
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import KitefeedError, Unavailable
+from kitefeed.protocol.kite.candles import first_minute, span_of
 from kitefeed.protocol.kite.ticks import is_index
 
 if TYPE_CHECKING:
@@ -25,6 +29,7 @@ NAMES = {
 }  # fmt: skip
 REQUEST_S_MAX = 7
 EVERY_NS = 350_000_000
+WAIT_NS = int(WAIT_S * NS_PER_S)
 BEHIND_NS = 5_000_000_000  # what is recorded is written once a second, on a busy disk later
 READ_MAX = 64_000_000  # bytes of a recording: some ten seconds
 
@@ -91,21 +96,41 @@ class Earlier:
         self._config = config
         self._interval = interval
         self._left = self.FILLED_MAX
+        self._turn = Lock()
         self._is_told = False
 
-    def since(self, instruments: dict[str, int], begin_ns: int, end_ns: int) -> list[Bar]:
+    def since(self, instruments: dict[str, int], begin_ns: int, end_ns: int) -> Future[list[Bar]]:
         """Of these, name to token, in order of their ends."""
-        found: list[Bar] = []
-        for name, token in instruments.items():
-            found += self._bars(name, token, begin_ns, end_ns)
-        return sorted(found, key=lambda bar: bar.end_ns)
 
-    def whole(self, bar: Bar, token: int) -> Bar:
+        def find() -> list[Bar]:
+            found: list[Bar] = []
+            for name, token in instruments.items():
+                found += self._bars(name, token, begin_ns, end_ns)
+            return sorted(found, key=lambda bar: bar.end_ns)
+
+        return self._start(find)
+
+    def whole(self, bar: Bar, token: int) -> Bar | Future[list[Bar]]:
         """The same bar whole, in place of one whose begin was missed, where it can be had."""
-        if bar.quality != "first" or not self._left:
+        if not self._left:
             return bar
         self._left -= 1
-        return next(iter(self._bars(bar.instrument, token, bar.start_ns, bar.end_ns)), bar)
+        instrument, begin_ns, end_ns = bar.instrument, bar.start_ns, bar.end_ns
+        return self._start(lambda: self._bars(instrument, token, begin_ns, end_ns)[:1] or [bar])
+
+    def _start(self, find: Callable[[], list[Bar]]) -> Future[list[Bar]]:
+        """One at a time, in a thread that does not keep the program from ending."""
+        found: Future[list[Bar]] = Future()
+
+        def run() -> None:
+            try:
+                with self._turn:
+                    found.set_result(find())
+            except Exception as error:  # noqa: BLE001 - whoever takes the result gets it
+                found.set_exception(error)
+
+        Thread(target=run, name="kitefeed-bars", daemon=True).start()
+        return found
 
     def _bars(self, name: str, token: int, begin_ns: int, end_ns: int) -> list[Bar]:
         recorded = self._recorded(name, begin_ns, end_ns)
@@ -131,14 +156,18 @@ class Earlier:
             return []
 
     def _recording(self, begin: datetime, name: str, end_ns: int) -> "Recording":
-        """As soon as it has been written up to there, if it is being written."""
+        """As soon as what belongs to the last bar that ends by `end_ns` has been written, if it is
+        being written."""
         from kitefeed.client.recording import Recording  # most programs never need it
 
+        first = first_minute(name.partition(":")[0])
+        last_s, _ = span_of(end_ns // NS_PER_S, seconds_of(self._interval), first)
+        needed_ns = last_s * NS_PER_S + WAIT_NS
         give_up_ns = boot_ns() + BEHIND_NS
         since = f"{begin:%H:%M:%S}"
         while True:
             made = Recording(begin.date(), name, config=self._config, since=since)
-            is_behind = 0 < end_ns - made.last_ns < BEHIND_NS
+            is_behind = 0 < needed_ns - made.last_ns < BEHIND_NS
             if not is_behind or boot_ns() >= give_up_ns:
                 return made
             time.sleep(0.1)

@@ -1,9 +1,9 @@
 """The bars of a feed, as they become final: a feed's ticks, its heartbeats and the clock, told to
 `Bars`."""
 
-import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Self
 
 from kitefeed.client.bar_history import Earlier
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kitefeed.client.feed_async import AsyncFeed
 
 LOOK_S = 1.0  # heartbeats come as often
+ASKED_LOOK_S = 0.05  # while a bar that is being asked for holds up the others
 TICKS_PER_LOOK = 10_000  # so that bars become final while more comes than is read
 
 
@@ -30,32 +31,27 @@ class _Stream:
         self._reader = feed
         self._bars = bars
         self._earlier = earlier
-        self._since_ns = since_ns
-        self._began_ns = utc_ns()
         self._played_ns = 0  # in a replay
         self._tokens = {name: tick.instrument_token for name, tick in feed.snapshot().items()}
-        self._made: deque[Bar] = deque()
+        # In the order in which they are given out. What is asked for comes while ticks are taken:
+        # a feed that nobody reads for two seconds leaves ticks out.
+        self._made: deque[Bar | Future[list[Bar]]] = deque()
+        self._given: dict[str, int] = {}  # the end of each instrument's last one
         self._heartbeat: Heartbeat | None = None
         self._looked_ns = utc_ns()
         self._taken = 0
-
-    def _before(self) -> list[Bar]:
-        """The bars from `since` on that were over when this began. Waits for who has them."""
-        since_ns, self._since_ns = self._since_ns, None
-        if since_ns is None or self._earlier is None:
-            return []
-        return self._earlier.since(self._tokens, since_ns, self._began_ns)
-
-    def _whole(self, bar: Bar) -> Bar:
-        """Waits for who has what this bar lacks, if it does."""
-        if bar.quality != "first" or self._earlier is None:
-            return bar
-        return self._earlier.whole(bar, self._tokens[bar.instrument])
+        if since_ns is not None and earlier is not None:
+            self._made.append(earlier.since(self._tokens, since_ns, self._looked_ns))
 
     @property
     def late(self) -> int:
         """Ticks that came after their bar was final."""
         return self._bars.late
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether the next bar is one that the recording or Kite is being asked for."""
+        return self._head() is None and bool(self._made)
 
     def under_way(self) -> list[Bar]:
         """The bar of each instrument that is not final yet, as it is now."""
@@ -82,7 +78,11 @@ class _Stream:
 
     def _look(self, now_ns: int) -> None:
         self._taken = 0
-        self._made.extend(self._bars.final(now_ns))
+        for bar in self._bars.final(now_ns):
+            if bar.quality != "first" or self._earlier is None:
+                self._made.append(bar)
+            else:
+                self._made.append(self._earlier.whole(bar, self._tokens[bar.instrument]))
 
     def _hear(self, heartbeat: Heartbeat | None) -> None:
         """Notes what the daemon itself lost since the last look."""
@@ -96,8 +96,33 @@ class _Stream:
                     self._bars.lost(each.shard, self._looked_ns, now_ns - each.loss_age_ns)
             self._heartbeat, self._looked_ns = heartbeat, now_ns
 
+    def _head(self) -> Bar | None:
+        """The next bar, if it is there. One of which its instrument has had a later one is left
+        out: the last value that a feed begins with may be of a bar that `since` had whole."""
+        made = self._made
+        while made:
+            head = made[0]
+            if isinstance(head, Future):
+                if not head.done():
+                    return None
+                made.popleft()
+                made.extendleft(reversed(head.result()))
+            elif head.is_correction or head.end_ns > self._given.get(head.instrument, 0):
+                return head
+            else:
+                made.popleft()
+        return None
+
+    def _pop(self) -> Bar | None:
+        bar = self._head()
+        if bar is not None:
+            self._made.popleft()
+            if not bar.is_correction:
+                self._given[bar.instrument] = bar.end_ns
+        return bar
+
     def _begin(self) -> float | None:
-        return None if self._made else 0.0
+        return 0.0 if self._head() is None else None
 
     def _after(self, tick: Tick | None, deadline_ns: int | None) -> float | None:
         """Takes the tick in. Returns how long to wait for the next: 0 while more may be there; None
@@ -109,8 +134,10 @@ class _Stream:
         now_ns = self._played_ns or utc_ns()
         self._look(now_ns)
         left_s = LOOK_S if deadline_ns is None else (deadline_ns - boot_ns()) / 1e9
-        if self._made or self._reader.is_closed or left_s <= 0:
+        if self._head() is not None or self._reader.is_closed or left_s <= 0:
             return None
+        if self._made:
+            return min(ASKED_LOOK_S, left_s)
         due_ns = self._bars.due_ns
         return min(LOOK_S, left_s, LOOK_S if due_ns is None else max(0.0, (due_ns - now_ns) / 1e9))
 
@@ -136,12 +163,10 @@ class BarStream(_Stream, Iterator[Bar]):
     def next(self, timeout_s: float | None = None) -> Bar | None:
         """The next final bar; None when none became final in `timeout_s`, or after `close()`."""
         deadline_ns = deadline_after(timeout_s)
-        if self._since_ns is not None:
-            self._made.extend(self._before())
         wait_s = self._begin()
         while wait_s is not None:
             wait_s = self._after(self._feed.next(wait_s), deadline_ns)
-        return self._whole(self._made.popleft()) if self._made else None
+        return self._pop()
 
 
 class AsyncBarStream(_Stream, AsyncIterator[Bar]):
@@ -165,9 +190,7 @@ class AsyncBarStream(_Stream, AsyncIterator[Bar]):
     async def next(self, timeout_s: float | None = None) -> Bar | None:
         """The next final bar; None when none became final in `timeout_s`, or after `close()`."""
         deadline_ns = deadline_after(timeout_s)
-        if self._since_ns is not None:
-            self._made.extend(await asyncio.to_thread(self._before))
         wait_s = self._begin()
         while wait_s is not None:
             wait_s = self._after(await self._feed.next(wait_s), deadline_ns)
-        return await asyncio.to_thread(self._whole, self._made.popleft()) if self._made else None
+        return self._pop()

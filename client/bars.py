@@ -171,7 +171,7 @@ class Bars:
         self.interval = interval
         self.late = 0  # ticks that came after their bar was final
         self._length_s = seconds_of(interval)
-        self._wait_ns = int(wait_s * NS_PER_S)
+        self.wait_ns = int(wait_s * NS_PER_S)
         self._corrects = corrects
         self.is_replay = is_replay
         self._series: dict[str, _Series] = {}
@@ -222,7 +222,7 @@ class Bars:
             last = series.last
             is_last = last is not None and last.start_ns == start_ns
             return last if self._corrects and is_last else None
-        if series.since_ns == now_ns and end_ns + self._wait_ns <= now_ns:
+        if series.since_ns == now_ns and end_ns + self.wait_ns <= now_ns:
             return None  # the last value, from long before the program came
         made = _Growing(start_ns, end_ns, tick.raw.divisor, tick.raw.last_price)
         made.is_first = series.since_ns > start_ns
@@ -293,12 +293,12 @@ class Bars:
     @property
     def due_ns(self) -> int | None:
         """When the next bar becomes final; None while there is none."""
-        return min(self._due) + self._wait_ns if self._due else None
+        return min(self._due) + self.wait_ns if self._due else None
 
     def final(self, now_ns: int) -> Iterator[Bar]:
         """Those that have become final by now, in order of their ends."""
         for end_ns in sorted(self._due):
-            if end_ns + self._wait_ns > now_ns:
+            if end_ns + self.wait_ns > now_ns:
                 return
             for instrument, series, bar in self._due.pop(end_ns):
                 del series.growing[bar.start_ns]

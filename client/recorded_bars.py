@@ -10,8 +10,8 @@ from kitefeed.protocol.recording import Gap, Record
 def recorded_bars(
     records: Iterable[Record], gaps: Iterable[Gap], player: Player, bars: Bars
 ) -> Iterator[Bar]:
-    """The final ones, as the time of the records passes. A bar that was under way when they end has
-    missed its end: it says `gap`."""
+    """The final ones, as the time of the records passes. A bar that is not final when they end may
+    miss ticks: it says `gap`."""
     for gap in gaps:
         bars.lost(None, gap.from_ns, gap.to_ns)
     now_ns = 0
@@ -23,6 +23,6 @@ def recorded_bars(
             if correction is not None:
                 yield correction
     yield from bars.final(now_ns)
-    bars.lost(None, now_ns, bars.due_ns or now_ns)
+    bars.lost(None, now_ns - bars.wait_ns, bars.due_ns or now_ns)
     while bars.due_ns is not None:
         yield from bars.final(bars.due_ns)

@@ -51,6 +51,8 @@ def bars(
         shown = 0
         while count is None or shown < count:
             bar = stream.next(None if follow else 0)
+            while bar is None and stream.is_asking:
+                bar = stream.next(1.0)
             if bar is None:
                 break
             click.echo(json_line(bar) if is_json else line(bar))

@@ -62,3 +62,11 @@ def test_a_part_of_the_day_begins_with_a_whole_bar(tmp_path: Path) -> None:
     made = list(Recording(DAY, "NSE:INFY", dir=tmp_path, since="09:16", until="09:18").bars("1m"))
     assert [(bar.start_ns - T0) // S for bar in made] == [60, 120]
     assert [bar.quality for bar in made] == ["complete", "gap"]
+
+
+def test_a_bar_whose_last_ticks_may_not_be_written_yet_is_not_complete(tmp_path: Path) -> None:
+    blocks = minutes(Writes(), range(123))
+    for seconds, quality in ((120, "gap"), (122, "gap"), (123, "complete")):
+        put(tmp_path, segment(blocks[:seconds]))
+        made = list(Recording(DAY, "NSE:INFY", dir=tmp_path).bars("1m"))
+        assert (made[1].start_ns, made[1].quality) == (T0 + 60 * S, quality)
