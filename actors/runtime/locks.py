@@ -201,7 +201,7 @@ def start_ticks(pid: int) -> int:
 
 def is_same_process(pid: int, ticks: int) -> bool:
     """Whether `pid` still is the process that had `ticks`; only then may it be signalled."""
-    return pid > 1 and start_ticks(pid) == ticks
+    return pid > 1 and ticks > 0 and start_ticks(pid) == ticks  # 0 names no process
 
 
 def kill(pid: int, ticks: int) -> None:

@@ -71,6 +71,8 @@ def test_touching_shows_life(tmp_path: Path) -> None:
 def test_a_pid_alone_proves_nothing() -> None:
     assert not locks.is_same_process(os.getpid(), locks.start_ticks(os.getpid()) + 1)
     assert not locks.is_same_process(1, locks.start_ticks(1))
+    nobody = 2**22 + 1  # above Linux's highest pid
+    assert not locks.is_same_process(nobody, locks.start_ticks(nobody))
 
 
 def test_a_damaged_lock_file_is_nobody(tmp_path: Path) -> None:
