@@ -3,15 +3,15 @@ has data at all."""
 
 from typing import Literal
 
-from kitefeed.actors.supervisor import dial, link, probe, session
+from kitefeed.actors.supervisor import dial, link, moves, probe, session
 from kitefeed.actors.supervisor.facts import (
     FUTILE_AGAIN_NS,
-    REFUSALS_BEFORE_REST,
-    SOCKET_REFUSED_RETRY_NS,
-    LinkState,
+    DialState,
     ProbeKind,
     Shard,
+    SocketState,
 )
+from kitefeed.actors.supervisor.news import Classified, NoPlan, SessionDied
 from kitefeed.actors.supervisor.state import State
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.ticks import segment_of
@@ -48,7 +48,9 @@ def _hear(s: State, kind: ProbeKind, outcome: m.ProbeOutcome) -> None:
     if outcome == "token":
         _session_died(s, shard, doubt)
     elif kind == "classify":
-        _classified(s, outcome)
+        if outcome == "permission" and s.dial.state is DialState.CLASSIFYING:
+            s.has_no_entitlement = True
+        dial.hear(s, Classified(outcome))
     elif kind == "entitlement":
         if outcome in ("same", "moved"):
             s.has_no_entitlement = False
@@ -67,32 +69,15 @@ def _session_died(s: State, shard: Shard | None, doubt: m.LinkDoubt | None) -> N
         if shard.link.fingerprint != s.session.fingerprint or _is_ticking(shard, doubt):
             _doubt_resolved(s, shard, doubt, "network")
             return
-        dial.hang_up(s, shard)
-    waits_for = s.dial.cause if s.dial.state is LinkState.WAITING else ""
-    is_affected = doubt is not None or waits_for == "entitlement"
-    if waits_for != "session" and (is_affected or s.dial.state is LinkState.CLASSIFYING):
-        s.has_no_entitlement = False
-        dial.wait(s, "session", s.ladders.session.next_ns())
-
-
-def _classified(s: State, outcome: m.ProbeOutcome) -> None:
-    """A 403 whose session is good: a plan without data, or a refusal of the socket alone."""
-    if s.dial.state is not LinkState.CLASSIFYING:
-        return
-    if outcome == "permission":
-        no_entitlement(s)
-    else:
-        s.is_socket_refusal = True
-        is_rest_due = s.consecutive_403 >= REFUSALS_BEFORE_REST
-        wait_ns = SOCKET_REFUSED_RETRY_NS if is_rest_due else s.ladders.socket.next_ns()
-        dial.wait(s, "socket", wait_ns)
+        moves.hang_up(s, shard)
+    dial.hear(s, SessionDied(is_doubted=doubt is not None))
 
 
 def no_entitlement(s: State) -> None:
     """Neither source can work: say it once, ask again every 15 minutes."""
     s.has_no_entitlement = True
     if s.closed:
-        dial.wait(s, "entitlement", 0)
+        dial.hear(s, NoPlan())
 
 
 def doubted(s: State, doubt: m.LinkDoubt) -> None:
@@ -131,7 +116,7 @@ def _doubt_resolved(s: State, shard: Shard, doubt: m.LinkDoubt, outcome: m.Probe
         shard.link.unanswered = 0
         if not _is_ticking(shard, doubt):
             _settle(s, shard, doubt, "same")
-        if shard.link.state is LinkState.PRIMING:
+        if shard.link.state is SocketState.PRIMING:
             link.became_live(s, shard)  # quiet: the exchange has nothing newer than what we show
     elif outcome == "moved":
         shard.link.unanswered = 0

@@ -48,20 +48,24 @@ BOOK_REPEAT_NS = 20 * S  # an order to read the order book that nobody has answe
 EMPTY_CLOSE_NS = 30 * S  # a socket without instruments; whoever wanted them may be restarting
 
 
-class LinkState(StrEnum):
-    """The way to a socket (`Dial`: all but the last two), and an open one (`Link`: idle when it is
-    not, or one of the last two). Each that waits owns a deadline or an actor's promise."""
+class DialState(StrEnum):
+    """Where the one attempt of the key is (`Dial`). Each state that waits owns a deadline or an
+    actor's promise."""
 
     IDLE = "idle"  # nothing to do: all are open; or none is wanted: paused, REST only, no session
     WAITING = "waiting"  # until `until_ns`, because of `cause`
     PREFLIGHT = "preflight"  # the session is being validated, then the socket opens
     CONNECTING = "connecting"  # the ticker was ordered to open it
     CLASSIFYING = "classifying"  # refused with 403: a quote decides what that means
+
+
+class SocketState(StrEnum):
+    """How far one socket is (`Link`)."""
+
+    CLOSED = "closed"
     PRIMING = "priming"  # open, granted, subscribed; nothing proven fresh yet
     LIVE = "live"  # a fresh tick has come
 
-
-OPEN_STATES = (LinkState.PRIMING, LinkState.LIVE)
 
 Cause = Literal["", "session", "socket", "network", "limit", "entitlement"]
 SessionWord = Literal["absent", "unknown", "valid", "refused", "unverified"]
@@ -75,7 +79,7 @@ class Dial:
     """The one attempt of the key. Kite refuses all sockets of a key for the same reasons, so one
     is tried at a time, for all: one validation, one count, one wait."""
 
-    state: LinkState = LinkState.IDLE
+    state: DialState = DialState.IDLE
     shard: int = 0  # whose socket is being opened
     epoch: int = 0  # of the attempt
     fingerprint: str = ""
@@ -91,9 +95,9 @@ class Dial:
 
 @dataclass
 class Link:
-    """A socket that is open; `idle` when there is none."""
+    """A socket."""
 
-    state: LinkState = LinkState.IDLE
+    state: SocketState = SocketState.CLOSED
     epoch: int = 0
     fingerprint: str = ""
     live_since_ns: int = 0
@@ -205,7 +209,7 @@ class Shard:
 
     @property
     def is_open(self) -> bool:
-        return self.link.state in OPEN_STATES
+        return self.link.state is not SocketState.CLOSED
 
     def is_unproven(self, now_ns: int) -> bool:
         """Whether it streams, and its values read stale all the same."""
@@ -215,7 +219,7 @@ class Shard:
     @property
     def is_streaming(self) -> bool:
         """A socket delivers fresh data and the broadcaster lets it through."""
-        return self.link.state is LinkState.LIVE and self.grant.source == "websocket"
+        return self.link.state is SocketState.LIVE and self.grant.source == "websocket"
 
 
 @dataclass

@@ -10,7 +10,7 @@ from kitefeed.actors.supervisor.facts import (
     LOSSES_TOLERATED,
     POLL_PERIOD_NS,
     REFUSALS_BEFORE_REST,
-    LinkState,
+    DialState,
     Say,
     Shard,
 )
@@ -73,7 +73,7 @@ def closed_segments(s: State) -> list[int]:
 
 def retry_in_s(s: State) -> float | None:
     """Seconds to the next attempt, None when none is due."""
-    if s.dial.state is not LinkState.WAITING or not s.dial.until_ns:
+    if s.dial.state is not DialState.WAITING or not s.dial.until_ns:
         return None
     return round(max(0, s.dial.until_ns - s.now_ns) / 1e9, 1)
 
@@ -204,7 +204,7 @@ def _stale_reason(s: State) -> str:
         return f"waiting for the day's instrument list{why}, {waits}"
     if not s.instruments and s.is_any_open:
         return "connected, but no instrument is wanted: `kitefeed subscribe NSE:INFY`"
-    if s.dial.state is LinkState.WAITING:
+    if s.dial.state is DialState.WAITING:
         return {
             "socket": "the WebSocket is refused although the session is good; trying again",
             "limit": f"{CROWDED}; close it",
@@ -216,9 +216,9 @@ def _stale_reason(s: State) -> str:
     if Role.TICKER not in s.actors_up:
         return "the ticker process is starting"
     return {
-        LinkState.PREFLIGHT: "checking the session",
-        LinkState.CLASSIFYING: "the WebSocket was refused; asking why",
-        LinkState.CONNECTING: "connecting",
+        DialState.PREFLIGHT: "checking the session",
+        DialState.CLASSIFYING: "the WebSocket was refused; asking why",
+        DialState.CONNECTING: "connecting",
     }.get(s.dial.state) or _idle_reason(s)
 
 
@@ -257,7 +257,7 @@ def _conditions(s: State) -> dict[str, str]:
         found["held"] = sentence
     if sentence := order_book.condition(s):
         found["orders"] = sentence
-    if s.dial.state is LinkState.WAITING and s.closed:
+    if s.dial.state is DialState.WAITING and s.closed:
         found.update(_dial_conditions(s))
     elif not s.is_streaming:  # an attempt under way ends nothing yet
         found.update({k: "" for k in ("socket", "limit", "network") if k in s.conditions})

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from kitefeed.actors.policy.market import name_of
-from kitefeed.actors.supervisor.facts import HELD_SAID_NS, LinkState, Shard
+from kitefeed.actors.supervisor.facts import HELD_SAID_NS, Shard, SocketState
 from kitefeed.actors.supervisor.state import State
 from kitefeed.protocol import messages as m
 
@@ -48,7 +48,7 @@ def lasting(s: State) -> str:
 
 def _all(s: State) -> list[tuple[Shard, m.Held]]:
     """Of links that are live: before that nothing reads fresh anyway."""
-    live = [shard for shard in s.shards if shard.link.state is LinkState.LIVE]
+    live = [shard for shard in s.shards if shard.link.state is SocketState.LIVE]
     return [(shard, held) for shard in live for held in shard.link.held]
 
 

@@ -5,15 +5,17 @@ How one comes to be stands in `dial.py`; what a quote says about it in `doubt.py
 
 from collections.abc import Collection, Mapping
 
-from kitefeed.actors.supervisor import dial, order_book
+from kitefeed.actors.supervisor import dial, moves, order_book
 from kitefeed.actors.supervisor.facts import (
     EMPTY_CLOSE_NS,
     REFRESH_GAP_NS,
     STABLE_AFTER_NS,
+    DialState,
     Link,
-    LinkState,
     Shard,
+    SocketState,
 )
+from kitefeed.actors.supervisor.news import Adopted, TickerEnded
 from kitefeed.actors.supervisor.state import State
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.topology import Role
@@ -37,7 +39,7 @@ def advance(s: State) -> None:
 def _close_empty(s: State, shard: Shard) -> None:
     shard.empty_since_ns = shard.empty_since_ns or s.now_ns
     if s.now_ns - shard.empty_since_ns >= EMPTY_CLOSE_NS:
-        dial.hang_up(s, shard)
+        moves.hang_up(s, shard)
         shard.empty_since_ns = 0
 
 
@@ -73,14 +75,14 @@ def refresh_due_ns(shard: Shard) -> int:
 
 def _is_on_ladder(s: State) -> bool:
     """Whether the network is being tried again; an attempt may have to wait for its slot."""
-    is_trying = s.dial.state is not LinkState.IDLE or bool(s.closed)
+    is_trying = s.dial.state is not DialState.IDLE or bool(s.closed)
     return s.dial.cause == "network" and is_trying
 
 
 def _are_stable(s: State) -> bool:
     """Whether the sockets that are open have been live for a while."""
     links = [shard.link for shard in s.shards if shard.is_open]
-    are_live = bool(links) and all(link.state is LinkState.LIVE for link in links)
+    are_live = bool(links) and all(link.state is SocketState.LIVE for link in links)
     return are_live and all(s.now_ns - link.live_since_ns >= STABLE_AFTER_NS for link in links)
 
 
@@ -88,20 +90,20 @@ def _are_stable(s: State) -> bool:
 
 
 def opened(s: State, number: int, epoch: int) -> None:
-    if epoch == s.dial.epoch and s.dial.state is LinkState.CONNECTING:
+    if epoch == s.dial.epoch and s.dial.state is DialState.CONNECTING:
         shard = s.shards[s.dial.shard]
         if shard.is_open:
             _rotate(s, shard)
         else:
             shard.link = dial.let_in(s)
     elif s.shard_of(epoch) is None:
-        dial.order_close(s, number, epoch)  # a socket nobody waits for any more
+        moves.order_close(s, number, epoch)  # a socket nobody waits for any more
 
 
 def _rotate(s: State, shard: Shard) -> None:
     """The new login's socket is open: it takes over, then the old one closes."""
     old = shard.link
-    dial.hang_up(s, shard)
+    moves.hang_up(s, shard)
     shard.link = dial.let_in(s)
     shard.link.state, shard.link.live_since_ns = old.state, old.live_since_ns
     if all(sh.link.fingerprint == shard.link.fingerprint for sh in s.used if sh.is_open):
@@ -152,18 +154,18 @@ def _subscribe(s: State, shard: Shard) -> None:
 def fresh(s: State, epoch: int) -> None:
     """The proof of life. Only this makes a feed live, and ends a series of refusals."""
     shard = s.shard_of(epoch)
-    if shard is not None and shard.link.state is LinkState.PRIMING:
+    if shard is not None and shard.link.state is SocketState.PRIMING:
         shard.fresh_ns = max(shard.fresh_ns, s.now_ns)
         became_live(s, shard)
 
 
 def became_live(s: State, shard: Shard) -> None:
-    shard.link.state = LinkState.LIVE
+    shard.link.state = SocketState.LIVE
     shard.link.live_since_ns = s.now_ns
     if s.has_no_entitlement:  # there is data: what a quote said is not true any more
         s.has_no_entitlement = False
         dial.retry_now(s)
-    if s.dial.state is LinkState.IDLE:
+    if s.dial.state is DialState.IDLE:
         s.dial.cause = ""
     if not s.closed or s.dial.refused_shard == shard.number:
         dial.forget_refusals(s)
@@ -183,7 +185,7 @@ def silent(s: State, epoch: int) -> None:
 def restart(s: State, shard: Shard) -> None:
     """Drops an open socket that is of no use, and tries again at once."""
     if shard.is_open:
-        dial.hang_up(s, shard)
+        moves.hang_up(s, shard)
         dial.lost(s, "the stream stood still")
 
 
@@ -214,7 +216,7 @@ def reported(s: State, links: tuple[m.LinkReport, ...]) -> None:
             opened(s, report.shard, epoch)  # its report may have been lost
             _remind(s, epoch)
         elif epoch in s.closing or report.shard >= len(s.shards) or s.shards[report.shard].is_open:
-            dial.order_close(s, report.shard, epoch)
+            moves.order_close(s, report.shard, epoch)
         else:
             _adopt(s, s.shards[report.shard], report)
 
@@ -223,11 +225,8 @@ def _adopt(s: State, shard: Shard, report: m.LinkReport) -> None:
     """The instruments that it streams stay on it. When it last had a fresh tick it says itself: to
     take it for now would open a market that has closed, and to wait for the next beat would close
     one that the calendar does not know, and its canaries with it."""
-    if s.dial.state is LinkState.CONNECTING and s.dial.shard == shard.number:
-        dial.give_up(s)
-        dial.move(s, LinkState.IDLE)
-        s.dial.until_ns = 0
-    state = LinkState.LIVE if report.is_streaming else LinkState.PRIMING
+    dial.hear(s, Adopted(shard.number))
+    state = SocketState.LIVE if report.is_streaming else SocketState.PRIMING
     shard.link = Link(state, report.epoch, report.fingerprint, live_since_ns=s.now_ns)
     shard.fresh_ns = max(shard.fresh_ns, report.fresh_boot_ns)
     s.want(s.instruments, dict.fromkeys(report.tokens, shard.number))
@@ -237,9 +236,8 @@ def _adopt(s: State, shard: Shard, report: m.LinkReport) -> None:
 def ticker_lost(s: State) -> None:
     """Its sockets died with it; the next ticker starts from nothing."""
     s.closing.clear()
-    was_busy = s.dial.state is LinkState.CONNECTING or s.is_any_open
-    if s.dial.state is LinkState.CONNECTING:
-        dial.wait_network(s, "the ticker process ended", is_over=True)
+    was_busy = s.dial.state is DialState.CONNECTING or s.is_any_open
+    dial.hear(s, TickerEnded())
     for shard in s.shards:
         shard.link = Link()
     if was_busy:

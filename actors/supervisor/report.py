@@ -6,7 +6,7 @@ import msgspec
 
 from kitefeed.actors.policy.market import name_of
 from kitefeed.actors.supervisor import headline, held, order_book
-from kitefeed.actors.supervisor.facts import LinkState, SessionFacts, Shard
+from kitefeed.actors.supervisor.facts import DialState, SessionFacts, Shard
 from kitefeed.actors.supervisor.roster import Roster
 from kitefeed.actors.supervisor.state import State
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
@@ -109,8 +109,8 @@ def _state_of(s: State, shard: Shard) -> str:
     """That of its socket; without one, that of the attempts."""
     if shard.is_open:
         return shard.link.state
-    is_other = s.dial.state is LinkState.CONNECTING and s.dial.shard != shard.number
-    return LinkState.WAITING if is_other else s.dial.state
+    is_other = s.dial.state is DialState.CONNECTING and s.dial.shard != shard.number
+    return DialState.WAITING if is_other else s.dial.state
 
 
 def _market(s: State) -> dict[str, str]:

@@ -17,11 +17,12 @@ from kitefeed.actors.supervisor.facts import (
     ActorLost,
     ActorUp,
     Clock,
+    DialState,
     Instruments,
-    LinkState,
     Operate,
     Override,
     RetryNow,
+    SocketState,
 )
 from kitefeed.actors.supervisor.machine import Event
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
@@ -291,20 +292,20 @@ class World(RuleBasedStateMachine):
         s = self.bench.machine.state
         dial, probe = s.dial, s.probe
         match dial.state:
-            case LinkState.WAITING:
+            case DialState.WAITING:
                 assert dial.until_ns > s.now_ns or dial.cause == "entitlement"
                 assert dial.until_ns or s.has_no_entitlement
-            case LinkState.CONNECTING:
+            case DialState.CONNECTING:
                 assert dial.until_ns > s.now_ns
-            case LinkState.PREFLIGHT:
+            case DialState.PREFLIGHT:
                 is_unheard = s.session.fingerprint is None and s.session.word == "unknown"
                 assert s.session.request_until_ns > s.now_ns or is_unheard
-            case LinkState.CLASSIFYING:
+            case DialState.CLASSIFYING:
                 assert probe.kind == "classify"
                 assert max(probe.until_ns, probe.moved_due_ns) > s.now_ns
             case _:
                 pass
-        if dial.state in (LinkState.WAITING, LinkState.CONNECTING) and dial.until_ns:
+        if dial.state in (DialState.WAITING, DialState.CONNECTING) and dial.until_ns:
             assert self.bench.machine.deadline_ns is not None
             assert self.bench.machine.deadline_ns <= dial.until_ns
 
@@ -330,7 +331,7 @@ class World(RuleBasedStateMachine):
     @invariant()
     def there_are_never_more_sockets_than_allowed(self) -> None:
         s = self.bench.machine.state
-        is_dialling = s.dial.state is LinkState.CONNECTING
+        is_dialling = s.dial.state is DialState.CONNECTING
         assert sum(shard.is_open for shard in s.shards) + is_dialling <= SOCKETS_MAX
 
     @invariant()
@@ -347,7 +348,7 @@ class World(RuleBasedStateMachine):
     def nothing_works_while_paused(self) -> None:
         s = self.bench.machine.state
         if s.override == "paused":
-            assert s.dial.state is LinkState.IDLE
+            assert s.dial.state is DialState.IDLE
             assert not any(shard.is_open or shard.rest.epoch for shard in s.shards)
 
     # --- and in the end -----------------------------------------------------------------------
@@ -398,13 +399,13 @@ class World(RuleBasedStateMachine):
 
     def _stream_well(self) -> None:
         s = self.bench.machine.state
-        if s.dial.state is LinkState.CONNECTING:
+        if s.dial.state is DialState.CONNECTING:
             order = self._last(m.OpenLink)
             assert isinstance(order, m.OpenLink)
             assert order.epoch == s.dial.epoch
             self._open(order)
         for shard in s.shards:
-            if shard.link.state is LinkState.PRIMING and shard.link.is_subscribed:
+            if shard.link.state is SocketState.PRIMING and shard.link.is_subscribed:
                 self._answer(m.LinkFresh(shard.number, shard.link.epoch))
 
 

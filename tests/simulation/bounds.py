@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kitefeed.actors.supervisor.facts import LinkState, Shard
+from kitefeed.actors.supervisor.facts import DialState, Shard, SocketState
 from kitefeed.actors.supervisor.state import State
 from kitefeed.actors.ticker.machine import LinkId
 from kitefeed.protocol.feed import IngestBatch, Source
@@ -87,7 +87,7 @@ class Bounds:
         is_refused = (
             word == "refused" and not lines["login_required"]
         )  # which is the same, and more
-        is_waiting = s.dial.state is LinkState.WAITING and bool(s.closed)
+        is_waiting = s.dial.state is DialState.WAITING and bool(s.closed)
         is_limited = any(shard.limited_until_ns for shard in s.closed)
         wrong = {
             "login_required": word == "absent" or (word == "refused" and bool(s.closed)),
@@ -99,7 +99,7 @@ class Bounds:
         }
         for key, is_wrong in wrong.items():
             require(lines[key] or not is_wrong, f"{key} is said")
-        if word == "valid" and all(shard.link.state is LinkState.LIVE for shard in s.used):
+        if word == "valid" and all(shard.link.state is SocketState.LIVE for shard in s.used):
             for key in SAID:
                 require(not lines[key], f"the end of {key} is said")
 
@@ -144,7 +144,7 @@ class Bounds:
 
     def _may_be_live(self, s: State, shard: Shard) -> bool:
         link, lacking = shard.link, self.world.kite.lacking
-        is_priming = link.state is LinkState.PRIMING and link.is_subscribed
+        is_priming = link.state is SocketState.PRIMING and link.is_subscribed
         is_told = all(i.token != lacking for i in shard.instruments)  # quotes have all of it
         return is_priming and s.has_hours(shard) and bool(shard.instruments) and is_told
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from kitefeed.actors.supervisor.facts import (
     GOOD_FOR_NS,
     Command,
+    DialState,
     Instruct,
     Instruments,
-    LinkState,
     Persist,
     Say,
     Shard,
@@ -170,7 +170,7 @@ class Checker:
             fingerprints = [question.fingerprint for question in asked]
             require(event.fingerprint in fingerprints, "a new login is validated at once")
             require(s.consecutive_403 == 0, "a new login begins at zero")
-            require(s.dial.state is not LinkState.WAITING, "a new login ends every wait")
+            require(s.dial.state is not DialState.WAITING, "a new login ends every wait")
 
     # --- orders -------------------------------------------------------------------------------
 
@@ -251,9 +251,9 @@ class Checker:
         tokens = [i.token for shard in s.shards for i in shard.instruments]
         require(sorted(tokens) == sorted(i.token for i in s.instruments), "each has one shard")
         if s.override == "paused":
-            is_idle = s.dial.state is LinkState.IDLE and not s.is_any_open
+            is_idle = s.dial.state is DialState.IDLE and not s.is_any_open
             require(is_idle and not any(sh.rest.epoch for sh in s.shards), "pause is a pause")
-        sockets = sum(sh.is_open for sh in s.shards) + (s.dial.state is LinkState.CONNECTING)
+        sockets = sum(sh.is_open for sh in s.shards) + (s.dial.state is DialState.CONNECTING)
         require(sockets <= SOCKETS_MAX, "no fourth socket is ordered")
         state = s.last_announced
         if state is not None and state.feed == "live":
@@ -274,15 +274,15 @@ class Checker:
         s = machine.state
         dial, now_ns = s.dial, s.now_ns
         match dial.state:
-            case LinkState.WAITING:
+            case DialState.WAITING:
                 is_parked = dial.cause == "entitlement" and s.has_no_entitlement
                 until_ns = dial.until_ns if not is_parked else now_ns + 1
-            case LinkState.CONNECTING:
+            case DialState.CONNECTING:
                 until_ns = dial.until_ns
-            case LinkState.PREFLIGHT:
+            case DialState.PREFLIGHT:
                 is_unheard = s.session.fingerprint is None and s.session.word == "unknown"
                 until_ns = now_ns + 1 if is_unheard else s.session.request_until_ns
-            case LinkState.CLASSIFYING:
+            case DialState.CLASSIFYING:
                 until_ns = max(s.probe.until_ns, s.probe.moved_due_ns)
             case _ if s.closed and self._may_dial(s):
                 until_ns = min(s.closing.values(), default=0)

@@ -13,13 +13,14 @@ from kitefeed.actors.supervisor.facts import (
     ActorUp,
     Clock,
     Command,
+    DialState,
     Instruct,
-    LinkState,
     Operate,
     Persist,
     RetryNow,
     Say,
     Shard,
+    SocketState,
 )
 from kitefeed.actors.supervisor.machine import Supervisor
 from kitefeed.actors.supervisor.state import State
@@ -48,7 +49,7 @@ REFUSALS_BEFORE_REST = 3
 POLL_PERIOD_NS = 5 * S
 POLLED_GRACE_NS = 2 * S
 CLOCK_GAP_NS = 59 * S  # a clock that jumps further has missed the moment
-TRYING = (LinkState.PREFLIGHT, LinkState.CONNECTING, LinkState.CLASSIFYING)
+TRYING = (DialState.PREFLIGHT, DialState.CONNECTING, DialState.CLASSIFYING)
 BAD_WORDS = ("stale", "login_required", "no_entitlement")
 
 
@@ -61,7 +62,7 @@ class Found(NamedTuple):
     logins: frozenset[str]  # whose sessions the open sockets use
     are_all_live: bool
     word: str  # of the session
-    dialling: LinkState
+    dialling: DialState
     dialled: int
     is_move: bool
     is_any_empty: bool
@@ -90,10 +91,10 @@ class Duties:
         self._found = Found(
             s.now_ns,
             {sh.link.epoch: sh.link.live_since_ns for sh in s.shards
-             if sh.link.state is LinkState.LIVE},
+             if sh.link.state is SocketState.LIVE},
             frozenset(sh.link.epoch for sh in s.shards if sh.is_open),
             frozenset(sh.link.fingerprint for sh in s.shards if sh.is_open),
-            all(sh.link.state is LinkState.LIVE for sh in s.used),
+            all(sh.link.state is SocketState.LIVE for sh in s.used),
             s.session.word, s.dial.state, s.dial.epoch, s.dial.is_move,
             any(sh.is_open and not sh.instruments for sh in s.shards), s.consecutive_403,
             s.clock_utc_ns, frozenset(sh.rest.epoch for sh in s.shards if sh.rest.epoch),
@@ -152,14 +153,14 @@ class Duties:
             isinstance(event, m.LinkOpened) and found.is_move and event.epoch == found.dialled
         )
         for shard in s.shards:
-            if shard.link.state is LinkState.LIVE and shard.link.epoch not in self._proven:
+            if shard.link.state is SocketState.LIVE and shard.link.epoch not in self._proven:
                 require(is_take_over and found.live_since, "live is what was seen to be new")
                 self._proven.add(shard.link.epoch)
 
     def _check_count(self, s: State, event: Any, found: Found, sent: list[m.Message]) -> None:
         is_login = isinstance(event, m.SessionSeen)
         has_proof = any(
-            shard.link.state is LinkState.LIVE and shard.link.epoch not in found.live_since
+            shard.link.state is SocketState.LIVE and shard.link.epoch not in found.live_since
             for shard in s.shards
         )
         is_less = s.consecutive_403 < found.consecutive_403
@@ -197,7 +198,7 @@ class Duties:
         """The session is asked about every 300 s while live, at fixed times, and not in a storm."""
         facts = s.session
         asked = any(isinstance(q, m.Validate) and q.slot == "primary" for q in sent)
-        are_live = all(shard.link.state is LinkState.LIVE for shard in s.used)
+        are_live = all(shard.link.state is SocketState.LIVE for shard in s.used)
         logins = {shard.link.fingerprint for shard in s.shards if shard.is_open}
         is_settling = logins != {facts.fingerprint} or facts.word != "valid"
         self._may_ask |= not are_live or is_settling or self._is_fixed_time(s.utc_ns)
@@ -232,12 +233,12 @@ class Duties:
 
     def _check_waits(self, s: State, event: Any, found: Found) -> None:
         limit_ns = {
-            LinkState.WAITING: WAIT_LIMIT_NS,
-            LinkState.CONNECTING: CONNECT_LIMIT_NS,
+            DialState.WAITING: WAIT_LIMIT_NS,
+            DialState.CONNECTING: CONNECT_LIMIT_NS,
         }.get(s.dial.state)
         if limit_ns is not None:
             require(s.dial.until_ns - s.now_ns <= limit_ns, f"{s.dial.state} does not last")
-        if s.dial.state is LinkState.CLASSIFYING:
+        if s.dial.state is DialState.CLASSIFYING:
             is_short = s.probe.until_ns - s.now_ns <= CLASSIFY_LIMIT_NS
             require(is_short, "a refusal is classified within seconds")
         for facts in (s.session, s.standby):
@@ -245,7 +246,7 @@ class Duties:
             require(is_short, "a validation has three seconds")
         if isinstance(event, m.LinkClosed) and event.epoch in found.live_since:
             is_old = found.stepped_ns - max(found.live_since.values()) > STABLE_NS
-            is_idle = found.dialling is LinkState.IDLE and found.are_all_live
+            is_idle = found.dialling is DialState.IDLE and found.are_all_live
             is_free = is_idle and s.is_market_open and s.consecutive_403 < REFUSALS_BEFORE_REST
             is_at_once = s.dial.state in TRYING or s.dial.until_ns - s.now_ns <= AT_ONCE_NS
             require(is_at_once or not (is_old and is_free), "a lost socket is tried again at once")
@@ -315,7 +316,7 @@ class Duties:
             has_values = s.values_held or s.fresh_ns
             source = source or ("cache" if has_values else "none")
             require(state.source == source, f"the values come from {source}")
-        is_waiting = s.dial.state is LinkState.WAITING and s.dial.until_ns > 0
+        is_waiting = s.dial.state is DialState.WAITING and s.dial.until_ns > 0
         require((state.retry_in_s is not None) == is_waiting, "the next attempt is told")
         if state.feed in ("live", "rest"):
             is_over = s.outage is None or s.outage.restored_utc_s is not None

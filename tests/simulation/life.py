@@ -9,10 +9,10 @@ from kitefeed.actors.supervisor.facts import (
     ActorLost,
     ActorUp,
     Clock,
-    LinkState,
     Operate,
     RetryNow,
     Shard,
+    SocketState,
 )
 from kitefeed.actors.supervisor.state import State
 from kitefeed.protocol import messages as m
@@ -96,7 +96,7 @@ class Life:
             case Clock():
                 self.refused_ns.clear() if _is_check(s) else None
         is_opening = s.is_market_open and not before.was_market_open
-        if is_opening or all(shard.link.state is LinkState.LIVE for shard in s.used):
+        if is_opening or all(shard.link.state is SocketState.LIVE for shard in s.used):
             self.blocked_until_ns = 0
             self.refused_ns.clear()
         if is_opening:  # which is tried for at once

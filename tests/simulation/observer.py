@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from kitefeed.actors.broadcaster.fence import FRAME_STALE_NS
-from kitefeed.actors.supervisor.facts import LinkState
+from kitefeed.actors.supervisor.facts import SocketState
 from kitefeed.actors.supervisor.state import State
 from kitefeed.actors.ticker.machine import LinkId
 from kitefeed.client.reader import RESYNC_NS
@@ -482,7 +482,7 @@ class Observer:
             return
         for key, running in world.ticker.machine._open.items():
             shard = s.shard_of(key.epoch)
-            if shard is not None and shard.link.state is LinkState.LIVE:
+            if shard is not None and shard.link.state is SocketState.LIVE:
                 due_ns = running.liveness.deadline_ns
                 is_said = running.liveness.is_silence_said
                 require(due_ns is not None or is_said, "a live link is watched")

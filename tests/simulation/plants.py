@@ -23,6 +23,7 @@ from kitefeed.actors.supervisor import (
     grant,
     headline,
     link,
+    moves,
     probe,
     rest,
     session,
@@ -30,7 +31,7 @@ from kitefeed.actors.supervisor import (
     subscriptions,
 )
 from kitefeed.actors.supervisor.core import Core
-from kitefeed.actors.supervisor.facts import LinkState, Shard
+from kitefeed.actors.supervisor.facts import DialState, Shard, SocketState
 from kitefeed.actors.supervisor.machine import Supervisor
 from kitefeed.actors.supervisor.state import State
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
@@ -55,9 +56,9 @@ def _own_epoch(s: State, epoch: int, *rest_of: Any) -> tuple[Any, ...]:
     return (s, opened[0] if opened else epoch, *rest_of)
 
 
-def _counting(s: State, reason: str, **options: Any) -> None:
+def _counting(s: State, reason: str, **options: Any) -> DialState:
     s.consecutive_403 += 1
-    _wait_network(s, reason, **options)
+    return _wait_network(s, reason, **options)
 
 
 def _counted_for_each(s: State, epoch: int, status: int) -> tuple[Any, ...]:
@@ -149,7 +150,7 @@ def _all_at_once(s: State) -> Any:
     opened = _let_in(s)
     s.dial.good_ns = s.now_ns
     for shard in s.closed[1:]:
-        _connect(s, shard)
+        s.dial.state = _connect(s, shard)
     return opened
 
 
@@ -183,9 +184,10 @@ def _told(s: State) -> str:
     return "no connection to wss://ws.kite.trade?access_token=abc"
 
 
-def _no_deadline(s: State, shard: Shard) -> None:
-    _connect(s, shard)
+def _no_deadline(s: State, shard: Shard) -> DialState:
+    state = _connect(s, shard)
     s.dial.until_ns = 0
+    return state
 
 
 def _deaf_to_pause(s: State) -> bool:
@@ -196,9 +198,8 @@ def _accusing(self: TokenValidator, request_id: int, detail: str) -> Any:
     return self._answer(Answered(request_id, "refused", detail=detail))
 
 
-def _straight(s: State, shard: Shard) -> None:
-    s.dial.good_ns = s.now_ns
-    s.dial.until_ns = s.now_ns + 1
+def _straight(s: State, shard: Shard) -> DialState:
+    return _connect(s, shard)
 
 
 def _keep_both(s: State, shard: Shard) -> None:
@@ -246,7 +247,7 @@ def _at_any_hour(self: State, instrument: Any, *, is_canary: bool) -> Any:
 
 
 def _proven_only(s: State, shard: Shard) -> bool:
-    return shard.link.state is LinkState.LIVE
+    return shard.link.state is SocketState.LIVE
 
 
 def _ahead(self: Conflation, rate: Any, topic: bytes, value: Any) -> Any:
@@ -268,9 +269,14 @@ def _forgetting_losses(held: fence.Holding, now_ns: int) -> int:
 
 _since_ns = judge._since_ns
 _replace, _wanted, _say_conditions = session._replace, grant._wanted, headline._say_conditions
-_connect, _rotate, _values, _load = dial._connect, link._rotate, Sweep.values, store.LastValues.load
+_connect, _rotate, _values, _load = (
+    moves._connect,
+    link._rotate,
+    Sweep.values,
+    store.LastValues.load,
+)
 _wait_network, _let_in, _limited, _next_due = (
-    dial.wait_network, dial.let_in, dial._limited, dial._next_due
+    moves._wait_network, dial.let_in, moves._limited, moves._next_due
 )  # fmt: skip
 _broadcaster_up, _assign, _give = grant.broadcaster_up, state.assign, State._give
 _listen, _report = Subscriptions.listen, Core._report
@@ -280,17 +286,15 @@ _is_fresh, _beat = headline._is_fresh, Supervisor._beat
 
 PLANTS: dict[str, list[Plant]] = {
     # the supervisor's link
-    "a closed market is knocked at every 5 s": [(dial, "CLOSED_RETRY_NS", 5 * S)],
+    "a closed market is knocked at every 5 s": [(moves, "CLOSED_RETRY_NS", 5 * S)],
     "a refused socket is tried every 10 s": [(doubt, "SOCKET_REFUSED_RETRY_NS", 10 * S)],
-    "network trouble counts as a 403": [(dial, "wait_network", _counting)],
-    "an attempt without a pre-flight": [(dial, "_preflight", _straight)],
-    "a refused session may connect": [
-        (dial, "_hear_verdict", wrapped(dial._hear_verdict, _always_good))
-    ],
+    "network trouble counts as a 403": [(moves, "_wait_network", _counting)],
+    "an attempt without a pre-flight": [(moves, "_preflight", _straight)],
+    "a refused session may connect": [(dial, "_judged", wrapped(dial._judged, _always_good))],
     "an unverified session may always connect": [(session, "was_valid_today", lambda s: True)],
     "an old close ends the new link": [(link, "closed", wrapped(link.closed, _own_epoch))],
     "an old refusal hits the new attempt": [(dial, "refused", wrapped(dial.refused, _dialled))],
-    "connecting has no end": [(dial, "_connect", _no_deadline)],
+    "connecting has no end": [(moves, "_connect", _no_deadline)],
     "pause is not heard": [(dial, "_must_end", _deaf_to_pause)],
     "a new login does not end a wait": [(dial, "session_changed", nothing)],
     "silence is not acted upon": [(link, "silent", nothing)],
@@ -314,9 +318,9 @@ PLANTS: dict[str, list[Plant]] = {
         (dial, "refused", wrapped(dial.refused, _counted_for_each))
     ],
     "all sockets are dialled at once": [(dial, "let_in", _all_at_once)],
-    "a fourth socket is opened for a new login": [(dial, "_ours", lambda s: 0)],
-    "a socket that Kite limits is tried every 5 s": [(dial, "_limited", _limited_shortly)],
-    "only the first socket moves to a new login": [(dial, "_next_due", _first_moves_only)],
+    "a fourth socket is opened for a new login": [(moves, "_ours", lambda s: 0)],
+    "a socket that Kite limits is tried every 5 s": [(moves, "_limited", _limited_shortly)],
+    "only the first socket moves to a new login": [(moves, "_next_due", _first_moves_only)],
     "the grant of one shard is given to another": [(grant, "_wanted", _first_one_s)],
     "a shard is forgotten when the broadcaster restarts": [
         (grant, "broadcaster_up", _for_the_first)
@@ -386,7 +390,7 @@ PLANTS: dict[str, list[Plant]] = {
     "a closed segment is polled beside an open one": [
         (State, "polled", lambda self, shard: shard.instruments)
     ],
-    "a socket of a closed segment keeps its old login": [(dial, "_is_movable", _proven_only)],
+    "a socket of a closed segment keeps its old login": [(moves, "_is_movable", _proven_only)],
     # screens
     "a screen never hears the last value of a burst": [(Conflation, "_renew", _ahead)],
     "a screen goes on with what has ended": [

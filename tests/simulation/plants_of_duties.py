@@ -24,6 +24,7 @@ from kitefeed.actors.supervisor import (
     grant,
     headline,
     link,
+    moves,
     order_book,
     orders,
     probe,
@@ -32,7 +33,7 @@ from kitefeed.actors.supervisor import (
     session,
     state,
 )
-from kitefeed.actors.supervisor.facts import Link, LinkState, Operate, Persist, Shard
+from kitefeed.actors.supervisor.facts import DialState, Link, Operate, Persist, Shard, SocketState
 from kitefeed.actors.supervisor.machine import Supervisor
 from kitefeed.actors.supervisor.state import State
 from kitefeed.actors.ticker import canaries, link_state, liveness, subscriptions
@@ -96,7 +97,7 @@ def _ends_series(s: State) -> Link:
 
 def _live_at_once(s: State, number: int, epoch: int) -> None:
     shard = s.shard_of(epoch)
-    if shard is not None and shard.link.state is LinkState.PRIMING:
+    if shard is not None and shard.link.state is SocketState.PRIMING:
         link.became_live(s, shard)
 
 
@@ -108,9 +109,10 @@ def _like_the_others(s: State, kind: Any, about: Any = None) -> int:
     return 0
 
 
-def _late(s: State, *_: object) -> None:
-    if s.dial.state is LinkState.WAITING:
-        s.dial.until_ns += 8 * S
+def _late(s: State, reason: str, **options: Any) -> DialState:
+    state = _wait_network(s, reason, **options)
+    s.dial.until_ns += 8 * S
+    return state
 
 
 def _without_standby(s: State, name: Any) -> str | None:
@@ -129,7 +131,7 @@ def _once_good(s: State, shard: Shard) -> bool:
 def _hang_up_all(s: State) -> None:
     for shard in s.shards:
         if shard.is_open:
-            dial.hang_up(s, shard)
+            moves.hang_up(s, shard)
 
 
 def _dropping(s: State, facts: Any, verdict: str, detail: str) -> None:
@@ -193,7 +195,7 @@ def _never_alone(self: liveness.Liveness, *arguments: Any, **options: Any) -> li
 
 _doubt, _look_at = liveness.Liveness._doubt, Canaries.look
 _confirm = orders.Orders.confirm
-_feed, _let_in, _ask, _wait_network = headline._feed, dial.let_in, probe.ask, dial.wait_network
+_feed, _let_in, _ask, _wait_network = headline._feed, dial.let_in, probe.ask, moves._wait_network
 _compare = Orders.compare
 _candidate, _wish, _conclude, _seen = rest._candidate, rest._wish, session._conclude, session.seen
 _apply, _admit, _grant = Supervisor._apply, fence.Fence.admit, fence.Fence.grant
@@ -279,12 +281,10 @@ PLANTS: dict[str, list[Plant]] = {
     "a refused socket is tried again after ten minutes": [
         (doubt, "SOCKET_REFUSED_RETRY_NS", 10 * MINUTE_NS)
     ],
-    "a 429 is waited out for ten minutes": [(dial, "LIMIT_WAIT_S", (600, 900))],
+    "a 429 is waited out for ten minutes": [(moves, "LIMIT_WAIT_S", (600, 900))],
     "a refusal is not classified": [(probe, "ask", _like_the_others)],
-    "a lost socket is tried again after 8 s": [
-        (dial, "wait_network", _and_then(_wait_network, _late))
-    ],
-    "connecting may take five minutes": [(dial, "CONNECT_LIMIT_NS", 5 * MINUTE_NS)],
+    "a lost socket is tried again after 8 s": [(moves, "_wait_network", _late)],
+    "connecting may take five minutes": [(moves, "CONNECT_LIMIT_NS", 5 * MINUTE_NS)],
     # polling
     "REST bridges after five minutes": [(rest, "BRIDGE_AFTER_NS", 5 * MINUTE_NS)],
     "REST bridges at once": [(rest, "BRIDGE_AFTER_NS", 1)],
@@ -299,7 +299,7 @@ PLANTS: dict[str, list[Plant]] = {
         (session, "_conclude", _and_then(_conclude, _dropping))
     ],
     "a new login costs a socket before it has another": [(session, "seen", _break_before_make)],
-    "no socket moves to a new login": [(dial, "_is_movable", lambda s, shard: False)],
+    "no socket moves to a new login": [(moves, "_is_movable", lambda s, shard: False)],
     "what the operator says is not written down": [(Supervisor, "_apply", _unwritten)],
     # ticker, fence, broadcaster
     "a stream without news is doubted after a minute": [(liveness, "UNPROVEN_NS", MINUTE_NS)],

@@ -3,7 +3,9 @@
 import pytest
 
 from kitefeed.actors.supervisor import dial
-from kitefeed.actors.supervisor.facts import LinkState
+from kitefeed.actors.supervisor.facts import DialState
+from kitefeed.actors.supervisor.moves import MOVES
+from kitefeed.actors.supervisor.news import News
 from kitefeed.actors.supervisor.state import State
 from tests.simulation.days import simulate
 
@@ -33,16 +35,17 @@ def test_a_seed_is_one_story() -> None:
 def test_an_attempt_goes_where_the_table_says_and_nowhere_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    seen, move = set[tuple[LinkState, LinkState]](), dial.move
+    seen, hear = set[tuple[DialState, type[News], DialState]](), dial.hear
 
-    def noted(s: State, state: LinkState) -> None:
-        if s.dial.state is not state:
-            seen.add((s.dial.state, state))
-        move(s, state)
+    def noted(s: State, news: News) -> None:
+        before = s.dial.state
+        hear(s, news)
+        if s.dial.state is not before:
+            seen.add((before, type(news), s.dial.state))
 
-    monkeypatch.setattr(dial, "move", noted)
+    monkeypatch.setattr(dial, "hear", noted)
     for seed in range(1, 4):
         assert simulate(seed) is None
-    table = {(before, after) for before, to in dial.MOVES.items() for after in to}
+    table = {(*pair, after) for pair, move in MOVES.items() for after in move.to}
     assert seen - table == set()
-    assert len(seen) >= 6
+    assert len(seen) >= 10

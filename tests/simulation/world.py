@@ -18,7 +18,7 @@ from kitefeed.actors.policy.machine import Wake
 from kitefeed.actors.policy.market import Market
 from kitefeed.actors.runtime import calendar_file
 from kitefeed.actors.supervisor.core import Send
-from kitefeed.actors.supervisor.facts import Clock, LinkState, Shard
+from kitefeed.actors.supervisor.facts import Clock, DialState, Shard, SocketState
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.actors.ticker.canaries import SILENT_NS
 from kitefeed.actors.ticker.link_state import BEAT_NS
@@ -57,7 +57,7 @@ QUIET_NS = 10 * S
 QUIET_SEEN_NS = 55 * S  # without any of them a quote is asked after ten seconds, and after thirty
 QUIET_AGAIN_NS = 30 * S  # about another: what trades in an auction proves nothing
 MISSED_NS = 900 * S  # what moves more seldom is not waited for: its socket may say nothing all day
-UNSETTLED = (LinkState.CONNECTING, LinkState.CLASSIFYING, LinkState.PREFLIGHT)
+UNSETTLED = (DialState.CONNECTING, DialState.CLASSIFYING, DialState.PREFLIGHT)
 
 
 def make_calendar() -> Market:
@@ -192,7 +192,8 @@ class World:
         s = self.centre.machine.state
         is_settled = s.dial.state not in UNSETTLED and not s.probe.moved_due_ns and not s.closing
         is_priming = any(
-            shard.link.state is LinkState.PRIMING and not self._is_shut(shard) for shard in s.shards
+            shard.link.state is SocketState.PRIMING and not self._is_shut(shard)
+            for shard in s.shards
         )
         is_primed = not is_priming or not s.is_market_open
         is_sound = not any(map(self._is_sick, self.kite.sockets.values()))

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 from kitefeed.actors.supervisor import facts
-from kitefeed.actors.supervisor.dial import MOVES
-from kitefeed.actors.supervisor.facts import LinkState
+from kitefeed.actors.supervisor.facts import DialState, SocketState
+from kitefeed.actors.supervisor.moves import MOVES
 from kitefeed.protocol.feed import HEARTBEAT_HOLDS_NS
 from kitefeed.protocol.topology import WIRES, Role
 
@@ -49,12 +49,26 @@ def test_the_headlines_are_those_of_the_code_in_its_order_of_precedence() -> Non
 
 
 def test_every_state_of_the_link_is_described_in_the_order_of_the_code() -> None:
-    assert [row[0] for row in rows("The link's states")] == list(LinkState)
+    assert [row[0] for row in rows("The link's states")] == [
+        *DialState,
+        SocketState.PRIMING,
+        SocketState.LIVE,
+    ]
 
 
 def test_the_moves_of_an_attempt_are_printed_from_the_table() -> None:
-    printed = "\n".join(f"{state:11} -> {', '.join(to)}" for state, to in MOVES.items())
-    assert f"```\n{printed}\n```" in TEXT
+    arrows: dict[tuple[DialState, DialState], list[str]] = {}
+    for (before, news), move in MOVES.items():
+        for after in move.to:
+            if after is not before:
+                arrows.setdefault((before, after), []).append(news.__name__)
+    printed = "\n".join(
+        f"{before:11} -> {after:11} {', '.join(sorted(arrows[before, after]))}"
+        for before in DialState
+        for after in DialState
+        if (before, after) in arrows
+    )
+    assert f"```\n{printed}\n```" in TEXT, printed
 
 
 def test_one_place_says_where_the_attempt_is() -> None:

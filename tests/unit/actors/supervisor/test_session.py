@@ -6,7 +6,13 @@ import pytest
 
 from kitefeed.actors.policy.market import IST
 from kitefeed.actors.supervisor import report, session
-from kitefeed.actors.supervisor.facts import Clock, Elsewhere, LinkState, Operate, RetryNow
+from kitefeed.actors.supervisor.facts import (
+    Clock,
+    DialState,
+    Elsewhere,
+    Operate,
+    RetryNow,
+)
 from kitefeed.actors.supervisor.roster import Roster
 from kitefeed.actors.supervisor.shards import Capacity
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
@@ -82,7 +88,7 @@ def test_a_socket_refused_after_a_poll_met_the_dead_session_waits_on_the_ladder(
     bench.validate("valid")
     bench.poll("token")
     bench.refuse(quote="token")
-    assert bench.machine.state.dial.state is LinkState.WAITING
+    assert bench.machine.state.dial.state is DialState.WAITING
     assert bench.until(m.Validate) <= 60
 
 
@@ -247,7 +253,7 @@ def test_a_question_that_nobody_answers_is_given_up_after_eight_seconds() -> Non
     bench.wait(7.9)
     assert bench.state.reason == "the WebSocket was refused; asking why"
     bench.wait(0.2)
-    assert bench.machine.state.dial.state is LinkState.WAITING
+    assert bench.machine.state.dial.state is DialState.WAITING
     assert bench.machine.state.dial.cause == "socket"
 
 

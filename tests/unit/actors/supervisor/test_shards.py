@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kitefeed.actors.policy.market import IST
-from kitefeed.actors.supervisor.facts import LinkState
+from kitefeed.actors.supervisor.facts import DialState
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity, assign
 from kitefeed.actors.supervisor.state import CROWD
 from kitefeed.protocol import messages as m
@@ -183,18 +183,18 @@ def test_a_socket_that_waits_for_its_slot_keeps_its_rung_beside_stable_ones() ->
     bench.feed(m.LinkClosed(1, s.shards[1].link.epoch, 1006, "reset"))
     while not s.shards[1].rest.epoch:  # each attempt is lost after a second, until REST bridges
         bench.wait(1)
-        if s.dial.state is LinkState.CONNECTING:
+        if s.dial.state is DialState.CONNECTING:
             bench.feed(m.LinkClosed(1, s.dial.epoch, None, "no route"))
             bench.until(m.Validate)
         bench.validate("valid")
     taken = s.ladders.network.taken
     bench.validate("valid")  # the attempt that REST's epoch outdated begins again
     assert s.closing
-    assert s.dial.state is LinkState.IDLE
+    assert s.dial.state is DialState.IDLE
     bench.wait(1)
     assert s.ladders.network.taken == taken > 0
     bench.feed(m.LinkRefused(1, next(iter(s.closing)), 502))  # its end: the slot is free
-    assert s.dial.state is LinkState.CONNECTING
+    assert s.dial.state is DialState.CONNECTING
 
 
 def test_a_socket_that_ends_late_is_counted_until_it_has_ended() -> None:

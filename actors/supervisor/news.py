@@ -1,0 +1,96 @@
+"""What the dial hears: the news of its table of moves (`dial.py`)."""
+
+import msgspec
+
+from kitefeed.protocol import messages as m
+
+
+class Free(msgspec.Struct, frozen=True):
+    """The way is free: no attempt is under way, and nothing forbids one."""
+
+
+class Due(msgspec.Struct, frozen=True):
+    """The time of the state is over."""
+
+
+class Forbidden(msgspec.Struct, frozen=True):
+    """No socket may be open: paused, REST only, logged out, or there is no ticker."""
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """The primary session was validated, or a quote found it dead. `is_good`: sockets may open."""
+
+    verdict: m.Verdict
+    is_good: bool
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """The ticker has opened the attempt's socket."""
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """Kite answered the attempt with this HTTP status."""
+
+    status: int
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """The attempt came to nothing, and it was not Kite's answer."""
+
+    reason: str
+
+
+class Outdated(msgspec.Struct, frozen=True):
+    """REST took a newer epoch for this shard: the fence would refuse an older one's socket."""
+
+    shard: int
+
+
+class Unneeded(msgspec.Struct, frozen=True):
+    """The open socket that the attempt was to replace has ended."""
+
+
+class Adopted(msgspec.Struct, frozen=True):
+    """The ticker holds a socket of this shard already."""
+
+    shard: int
+
+
+class TickerEnded(msgspec.Struct, frozen=True):
+    """The ticker process has gone, and the attempt with it."""
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """An open socket has ended."""
+
+    reason: str
+
+
+class Classified(msgspec.Struct, frozen=True):
+    """A quote told what a 403 means; it did not find the session dead."""
+
+    outcome: m.ProbeOutcome
+
+
+class NoPlan(msgspec.Struct, frozen=True):
+    """A poll found that the plan has no market data, and a shard has no socket."""
+
+
+class SessionDied(msgspec.Struct, frozen=True):
+    """A quote met a dead session. `is_doubted`: it was asked about a stream in doubt."""
+
+    is_doubted: bool
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """Whatever is waited for: try now."""
+
+
+class NewSession(msgspec.Struct, frozen=True):
+    """Another primary session is in force: what is under way used the one before."""
+
+
+News = (
+    Free | Due | Forbidden | Judged | Opened | Refused | Failed | Outdated | Unneeded | Adopted
+    | TickerEnded | Lost | Classified | NoPlan | SessionDied | Retry | NewSession
+)  # fmt: skip
