@@ -14,8 +14,9 @@ from kitefeed.services.table import SERVICES
 
 
 def run(name: str, main: Main) -> int:
-    """Runs the service to its end, and returns its exit code. One that is switched off ends with 0
-    at once: supervisord leaves it alone until the daemon is started again."""
+    """Runs the service to its end, and returns its exit code. One that is switched off, perhaps by
+    a configuration that could not be used when it started, ends with 0 at once: supervisord leaves
+    it alone until the daemon is started again."""
 
     async def live(runtime: Runtime) -> None:
         if SERVICES[name].where(runtime.settings.config):

@@ -1,5 +1,6 @@
 """For every test."""
 
+import os
 import signal
 
 from hypothesis import settings
@@ -13,3 +14,7 @@ settings.load_profile("ordinary")
 # A shell without job control starts what it puts in the background with Ctrl-C ignored, and every
 # process inherits that; those that tests interrupt would go on.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Processes that tests start write bytecode, however this run was started: hundreds of them would
+# compile all modules anew, which doubles what a start costs.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -113,8 +113,13 @@ def told_async() -> None:
 
 
 def _seen(feed: Reader) -> list[tuple[int, float, int, int]]:
-    ticks = [tick for key in INSTRUMENTS if (tick := feed.get(key)) is not None and tick.is_fresh]
-    return [(time.time_ns(), t.age_s, t.instrument_token, t.raw.last_price) for t in ticks]
+    """As `Truth.judge` notes them: the time before the look, one by one."""
+    seen = []
+    for tick in filter(None, map(feed.get, INSTRUMENTS)):
+        at_ns = time.time_ns()
+        if tick.is_fresh:
+            seen.append((at_ns, tick.age_s, tick.instrument_token, tick.raw.last_price))
+    return seen
 
 
 def _say(**words: object) -> None:

@@ -238,5 +238,6 @@ def test_43_who_lost_ticks_is_told_and_shown(full: Full) -> None:
 
     with program(full, "slow"):
         eventually(lambda: shown().get("skipped", 0) + shown().get("overrun", 0) > 10_000, 30)
-        assert shown()["lag_ms"] > 1_000
+        # Not at any moment: who has lost ticks goes on with the newest.
+        eventually(lambda: shown().get("lag_ms", 0) > 1_000, 30)
         assert shown()["gaps"] == 0  # it lost by its own slowness, and not on the way

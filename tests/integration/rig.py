@@ -276,9 +276,10 @@ class Truth:
 
     def judge(self, tick: Tick) -> None:
         """Notes a value that a program reads now."""
+        at_ns = utc_ns()  # first: a thread that has to wait for a core reads it no later for that
         if tick.is_fresh:
             token, price = tick.instrument_token, tick.raw.last_price
-            self.saw(utc_ns(), tick.age_s, token, price, tick)
+            self.saw(at_ns, tick.age_s, token, price, tick)
 
     def saw(self, at_ns: int, age_s: float, token: int, price: int, what: object) -> None:
         """The same of a program that is another process: in the order of time, and at once."""

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -28,8 +28,13 @@ def rig() -> Iterator[Rig]:
     )
     with Rig(gateway=f"127.0.0.1:{free_port()}", tables=tables) as found:
         found.start()
-        eventually(lambda: all(found.pid_of(name) for name in NAMES), 30)
+        eventually(lambda: all(found.pid_of(name) for name in NAMES), 60)
         yield found
+
+
+def read_until(feed: Feed, condition: Callable[[], bool], within_s: float) -> None:
+    """As `eventually`, reading all the while: a program that does not is told the newest alone."""
+    eventually(lambda: feed.next_batch(0) is not None and condition(), within_s)
 
 
 def read_for(feed: Feed, seconds: float) -> None:
@@ -47,7 +52,7 @@ def test_a_service_that_is_killed_is_back_and_costs_no_tick(rig: Rig, name: str)
     with rig.feed("NSE:INFY", "NSE:RELIANCE") as feed:
         before = rig.pid_of(name)
         os.kill(before, signal.SIGKILL)
-        eventually(lambda: rig.pid_of(name) not in (0, before), 30)
+        read_until(feed, lambda: rig.pid_of(name) not in (0, before), 60)
         read_for(feed, 1)
         assert lost(feed) == 0
     assert rig.status()["feed"] == "live"

@@ -113,8 +113,8 @@ def test_a_second_daemon_with_the_same_api_key_opens_no_socket_and_says_whose_it
         before = sum(sharded.simulator.stats()["handshakes"]["total"].values())
         second.launch()
         pid = sharded.pid_of(Role.TICKER)
-        eventually(lambda: f"process {pid}" in second.output(), 15, every_s=0.2)
-        assert second.status()["feed"] == "stale"
+        eventually(lambda: f"process {pid}" in second.output(), 60, every_s=0.2)
+        second.until("stale", 15)
         assert len(second.errors()) == 1
     assert sum(sharded.simulator.stats()["handshakes"]["total"].values()) == before
     assert (reader.lies, reader.judged > 0) == ([], True)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from kitefeed.services.table import SERVICES
+
 ROOT = Path(__file__).parents[3]
 HEAVY = {
     "aiohttp", "asyncio", "autobahn", "ctypes", "dateutil", "kiteconnect", "logging", "numpy",
@@ -71,6 +73,19 @@ def test_help_loads_no_command() -> None:
         "kitefeed.cli.streams",
     }
     assert not loaded & {*HEAVY, "msgspec", "zmq"}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_that_is_switched_off_is_not_imported(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "kitefeed.toml"
+    config.write_text('[gateway]\nlisten = ""\n')
+    monkeypatch.setenv("KITEFEED_CONFIG", str(config))
+    loaded = loaded_by(command("service", name))
+    assert "kitefeed.services.table" in loaded
+    assert not any(module.startswith(f"kitefeed.services.{name}") for module in loaded)
+    assert not loaded & {"aiohttp", "asyncio", "kiteconnect", "requests", "rich", "zmq"}
 
 
 @pytest.mark.parametrize("name", ["market", "instruments", "subscribe", "source", "down", "tail"])
