@@ -79,18 +79,25 @@ class _Stream(Feed):
 
 class KiteTicker:
     """The official client's arguments, attributes, methods and callbacks; `ws`, their first
-    argument, is this object. What makes no sense here (access_token, root, a proxy) says so once in
-    the log `kitefeed`, and does nothing.
+    argument, is this object. Beyond it: `on_status(ws, status)`, `is_fresh(token)`.
 
-    config, endpoint, control, keys, name: as in Feed. stale: "silence" gives out live prices only;
-    "hold" also those that are polled while there is no stream. Either way `on_error(ws, 0, text)`
-    says once why there is none, and when that is over. Last values of a closed market are given out
-    as Kite gives them. Beyond the official client: `on_status(ws, status)`, `is_fresh(token)`.
+    Arguments:
+
+    - debug, reconnect_max_tries, reconnect_max_delay, connect_timeout: as there.
+    - api_key, access_token, root, reconnect: say once in the log `kitefeed` that they do nothing:
+      the daemon has the session, and a program that reads it always comes back.
+    - config, endpoint, control, keys, name: as in Feed.
+    - stale: "silence" gives out live prices only; "hold" also those that are polled while there is
+      no stream. Either way `on_error(ws, 0, text)` says once why there is none, and when that is
+      over. Last values of a closed market are given out as Kite gives them.
 
     All callbacks are called in one thread: the one that `connect` starts, or that called it. One
     that raises is logged and nothing else. Every method may be called in any thread.
 
-    Raises ConfigError or BadInput for a `config`, `endpoint` or `stale` that cannot be used.
+    Raises:
+
+    - BadInput: an `endpoint` or `stale` that cannot be used.
+    - ConfigError: a `config` that cannot be used.
     """
 
     EXCHANGE_MAP: Mapping[str, int] = {

@@ -34,11 +34,16 @@ MISSING_NS = 5_000_000_000  # the hours of a recording follow each other without
 
 
 class Recording:
-    """The recorded ticks of one day in India. date: ISO, as "2026-11-30", or a `datetime.date`.
-    Instruments: names, patterns such as `NSE:NIFTY*`, tokens, or lists of such; none: all.
+    """The recorded ticks of one day in India.
 
-    dir: where recordings are; by default `record.dir` of the configuration in force, or of
-    `config`. since, until: times of that day in India, such as "09:15"; `until` is not included.
+    Arguments:
+
+    - date: ISO, as "2026-11-30", or a `datetime.date`.
+    - instruments: names, patterns such as `NSE:NIFTY*`, tokens, or lists of such; none: all.
+    - dir: where recordings are; None: `record.dir` of the configuration.
+    - config: the configuration; None: the one in force.
+    - since, until: times of that day in India, such as "09:15"; `until` is not included. None: all
+      of it.
 
     It can be iterated any number of times, also while the day is being recorded: then it ends with
     what has been written. Each tick is as its first reader could have seen it: `is_fresh`,
@@ -46,8 +51,10 @@ class Recording:
 
     What is damaged is left out and named in `damage`; it is among `gaps`, too.
 
-    Raises BadInput when nothing is recorded of that day, or of an instrument; ConfigError when
-    nobody says where recordings are.
+    Raises:
+
+    - BadInput: nothing is recorded of that day, or of an instrument; another argument.
+    - ConfigError: nobody says where recordings are.
     """
 
     def __init__(

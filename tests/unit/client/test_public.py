@@ -56,7 +56,9 @@ def listed(text: str) -> set[str]:
 @pytest.mark.parametrize(
     ("function", "documented"),
     [
-        (Feed.__init__, Feed), (Feed.subscribe, Feed.subscribe), (kitefeed.atm, kitefeed.atm),
+        (Feed.__init__, Feed), (KiteTicker.__init__, KiteTicker),
+        (kitefeed.Recording.__init__, kitefeed.Recording),
+        (Feed.subscribe, Feed.subscribe), (kitefeed.atm, kitefeed.atm),
         (kitefeed.expiries, kitefeed.expiries), (kitefeed.strikes, kitefeed.strikes),
         (kitefeed.wait, kitefeed.wait), (kitefeed.wait_async, kitefeed.wait_async),
     ],
