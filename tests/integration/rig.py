@@ -21,7 +21,7 @@ from kitefeed import Feed, Tick
 from kitefeed.actors.runtime import locks
 from kitefeed.protocol.clock import utc_ns
 from kitefeed.protocol.errors import Unavailable
-from tests.support import eventually, status_of
+from tests.support import eventually, slowness, status_of
 
 ROOT = Path(__file__).parents[2]
 INSTRUMENTS = ("NSE:NIFTY 50", "BSE:SENSEX", "NSE:INFY", "NSE:RELIANCE", "NSE:SBIN")
@@ -67,7 +67,7 @@ class Simulator:
         )
 
     def _answer(self, request: urllib.request.Request | str) -> dict[str, Any]:
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=5 * slowness()) as answer:  # noqa: S310
             found: dict[str, Any] = json.load(answer)
         return found
 
@@ -81,7 +81,7 @@ class Simulator:
     def close(self) -> None:
         self.go_on()
         self._process.terminate()
-        self._process.wait(5)
+        self._process.wait(5 * slowness())
 
 
 class Rig:
@@ -159,7 +159,7 @@ class Rig:
             return
         self.daemon.terminate()
         try:
-            self.daemon.wait(10)
+            self.daemon.wait(10 * slowness())
         except subprocess.TimeoutExpired:
             os.killpg(self.daemon.pid, signal.SIGKILL)
             self.daemon.wait(5)
@@ -178,7 +178,7 @@ class Rig:
             input=input,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=30 * slowness(),
             check=False,
         )
 

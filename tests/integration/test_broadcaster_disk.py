@@ -15,7 +15,7 @@ from kitefeed.protocol.feed import Flag, Source
 from kitefeed.protocol.kite.ticks import TickBody
 from tests.integration.broadcaster_kit import LIVE, FakeSource, Stage, item, kill
 from tests.integration.disk_faults import DIES, FULL, LOGS
-from tests.support import eventually
+from tests.support import eventually, slowness
 
 pytestmark = pytest.mark.processes
 
@@ -75,7 +75,7 @@ def test_a_broadcaster_killed_after_a_save_comes_back_with_values_of_true_age_an
     assert tick.flags & Flag.CACHED
     assert (tick.raw.last_price, tick.source, tick.origin) == (OLD, "cache", name)
     assert not tick.is_fresh
-    assert abs(tick.age_s - (boot_ns() - sent_ns) / 1e9) < 0.4
+    assert abs(tick.age_s - (boot_ns() - sent_ns) / 1e9) < 0.4 * slowness()
 
 
 @pytest.mark.parametrize(

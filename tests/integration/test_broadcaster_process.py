@@ -17,7 +17,7 @@ from kitefeed.protocol.errors import BadInput, Unavailable
 from kitefeed.protocol.feed import Flag
 from kitefeed.protocol.topics import NUL, tick_topic
 from tests.integration.broadcaster_kit import FakeSource, Stage, item, kill
-from tests.support import eventually
+from tests.support import eventually, slowness
 
 pytestmark = pytest.mark.processes
 
@@ -68,7 +68,7 @@ def test_a_tick_of_the_granted_source_arrives_fresh_with_its_source_and_price(st
     assert (tick.last_price, tick.source, tick.origin, tick.epoch) == (
         1500.0, "websocket", "websocket", 7,
     )  # fmt: skip
-    assert tick.age_s < 1
+    assert tick.age_s < slowness()
     assert (str(feed.status), feed.status.user_name) == ("live", "Asha")
 
 
@@ -193,7 +193,7 @@ def test_a_client_of_nothing_is_told_so_at_once(tmp_path: Path) -> None:
     began_ns = boot_ns()
     with pytest.raises(Unavailable, match="kitefeed up"):
         Feed(INFY, endpoint=f"ipc://{tmp_path}/feed.sock", timeout_s=0.3)
-    assert boot_ns() - began_ns < 2_000_000_000
+    assert boot_ns() - began_ns < 2_000_000_000 * slowness()
 
 
 def test_an_instrument_the_supervisor_refuses_is_bad_input_with_its_words(stage: Stage) -> None:

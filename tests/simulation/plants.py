@@ -287,7 +287,7 @@ _is_fresh, _beat = headline._is_fresh, Supervisor._beat
 PLANTS: dict[str, list[Plant]] = {
     # the supervisor's link
     "a closed market is knocked at every 5 s": [(moves, "CLOSED_RETRY_NS", 5 * S)],
-    "a refused socket is tried every 10 s": [(doubt, "SOCKET_REFUSED_RETRY_NS", 10 * S)],
+    "a refused socket is tried every 10 s": [(moves, "SOCKET_REFUSED_RETRY_NS", 10 * S)],
     "network trouble counts as a 403": [(moves, "_wait_network", _counting)],
     "an attempt without a pre-flight": [(moves, "_preflight", _straight)],
     "a refused session may connect": [(dial, "_judged", wrapped(dial._judged, _always_good))],

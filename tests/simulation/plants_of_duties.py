@@ -275,11 +275,11 @@ PLANTS: dict[str, list[Plant]] = {
     "a handshake ends a series of refusals": [(dial, "let_in", _ends_series)],
     "a handshake is a proof of life": [(link, "opened", _and_then(link.opened, _live_at_once))],
     "two refusals are enough to poll": [
-        (doubt, "REFUSALS_BEFORE_REST", 2),
+        (moves, "REFUSALS_BEFORE_REST", 2),
         (rest, "REFUSALS_BEFORE_REST", 2),
     ],
     "a refused socket is tried again after ten minutes": [
-        (doubt, "SOCKET_REFUSED_RETRY_NS", 10 * MINUTE_NS)
+        (moves, "SOCKET_REFUSED_RETRY_NS", 10 * MINUTE_NS)
     ],
     "a 429 is waited out for ten minutes": [(moves, "LIMIT_WAIT_S", (600, 900))],
     "a refusal is not classified": [(probe, "ask", _like_the_others)],
