@@ -12,7 +12,7 @@ WORKERS ?= 4
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nats test test-pythons test-browser pictures check bench faults soak simulate-days mutants coverage format clean
+.PHONY: help demo demo-nats test test-pythons test-browser pictures check fuzz sanitize wheels bench faults soak simulate-days mutants coverage format clean
 
 help:  ## these lines
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do printf '  %-14s %s\n' "$$name" "$$what"; done
@@ -54,6 +54,41 @@ check: $(STAMP)  ## format, lint, strict types
 	$(BIN)/mypy
 	$(BIN)/mypy --explicit-package-bases benchmarks
 
+INPUTS ?= 1000000
+fuzz: $(STAMP)  ## the compiled loops beside their twins in Python: INPUTS of each, damaged ones too
+	$(BIN)/python -m tests.fuzz --n $(INPUTS) --seed $(SEED)
+
+# In a copy of the project, so that nothing else runs what is built here. Leaks are counted by a test:
+# Python itself leaves too much for a tool to tell them.
+SANITIZED := build/sanitized
+sanitize: INPUTS := 100000
+sanitize: $(STAMP)  ## the loops under gcc's address and undefined-behaviour sanitizers: tests, and INPUTS of each
+	@rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)
+	@git ls-files -z --cached --others --exclude-standard | tar c --null -T - | tar x -C $(SANITIZED)
+	gcc -std=c11 -O1 -g -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all \
+	  -fno-omit-frame-pointer -DPy_LIMITED_API=0x030B0000 -fPIC -shared hot/*.c -o $(SANITIZED)/hot/loops.abi3.so \
+	  -I"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_paths()["include"])')"
+	cd $(SANITIZED) && export PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 && \
+	  export LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" && \
+	  $(CURDIR)/$(BIN)/python -m pytest -q -p no:cacheprovider tests/unit/hot tests/unit/protocol/kite \
+	    tests/unit/actors/ticker tests/property/test_twins.py tests/property/test_kite_ticks.py && \
+	  $(CURDIR)/$(BIN)/python -m tests.fuzz --n $(INPUTS) --seed $(SEED)
+
+# The wheel is built from the source distribution. It is for machines like this one: for PyPI it has to
+# be built in a manylinux container.
+WHEELS := build/wheels
+wheels: $(STAMP)  ## one wheel for every Python since 3.11, tried on each that is here, or on PYTHONS="PATH PATH"
+	@rm -rf $(WHEELS) && mkdir -p $(WHEELS)
+	$(BIN)/python -m build --outdir $(WHEELS) . >$(WHEELS)/build.log 2>&1 || { cat $(WHEELS)/build.log; exit 1; }
+	@for each in $(PYTHONS); do \
+	  version=$$($$each -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || \
+	    { echo "left out: $$each does not start"; continue; }; \
+	  $$each -m venv $(WHEELS)/$$version && \
+	  $(WHEELS)/$$version/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt $(WHEELS)/*-cp311-abi3-*.whl && \
+	  $(WHEELS)/$$version/bin/python tests/fuzz.py --n 20000 --seed $(SEED) && \
+	  echo "Python $$version: compiled" || exit 1; \
+	done; ls $(WHEELS)/*.whl
+
 REPS ?= 3
 bench: $(STAMP)  ## beside the official clients, a quarter of an hour; BENCH="decode e2e" a part; ARGS=--help
 	$(BIN)/python -m benchmarks --reps $(REPS) $(BENCH) $(ARGS)
@@ -91,7 +126,7 @@ format: $(STAMP)  ## rewrite files the way `make check` wants them
 	$(BIN)/ruff check --fix .
 
 clean:  ## remove everything the targets above made
-	rm -rf $(VENV) .venv-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-* hot/*.so build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 FOR_DAEMON := -e '.[daemon,alerts]'
 FOR_TESTS := -e '.[daemon,alerts,nats,record,dev]'
@@ -100,11 +135,16 @@ FOR_BROWSER := -e '.[daemon,alerts,nats,record,dev,browser]'
 install = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
   --config-settings editable_mode=compat $(1) >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log; exit 1; }
 
-$(DAEMON): pyproject.toml constraints.txt
+# What the extension is built of. `pip` builds it again with everything else; one that is left from
+# before must not outlive a compiler.
+HOT := $(wildcard hot/*.c hot/*.h)
+
+$(DAEMON): pyproject.toml constraints.txt $(HOT)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "kitefeed needs Python 3.11 or newer; $(PYTHON) is older. Name one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@echo "Setting up $(VENV) (once; under a minute) ..."
 	@$(PYTHON) -m venv $(VENV)
+	@rm -f hot/loops*.so
 	@$(call install,$(FOR_DAEMON))
 	@touch $@
 

@@ -5,6 +5,7 @@ import importlib
 import click
 
 from kitefeed import __version__
+from kitefeed._hot import BUILD
 from kitefeed.actors.runtime import memory
 from kitefeed.actors.runtime.secrets import redact
 from kitefeed.cli import environment, streams
@@ -106,7 +107,7 @@ class LazyGroup(click.Group):
 
 def _version(ctx: click.Context, _: click.Parameter, is_asked: bool) -> None:
     if is_asked:
-        click.echo(f"kitefeed {__version__}")
+        click.echo(f"kitefeed {__version__} ({BUILD})")
         ctx.exit()
 
 

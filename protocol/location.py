@@ -16,6 +16,7 @@ from kitefeed.protocol.errors import ConfigError
 CONFIG_VARIABLE = "KITEFEED_CONFIG"
 SECRET_VARIABLE = "KITEFEED_API_SECRET"  # for `kitefeed login`, and for nobody else
 SUPERVISORD_VARIABLE = "KITEFEED_SUPERVISORD"
+PURE_VARIABLE = "KITEFEED_PURE"  # 1: the loops in Python, also where there are compiled ones
 SETTING_PREFIX = "KITEFEED_"  # KITEFEED_KITE__API_KEY is the setting kite.api_key
 SECRET_FILE_VARIABLE = "KITEFEED_API_SECRET_FILE"
 SECRET_FILE_BYTES_MAX = 1_024
@@ -87,6 +88,11 @@ def supervisord_pid() -> int | None:
     return int(value) if value.isdecimal() else None
 
 
+def is_pure_forced() -> bool:
+    """Whether Python is to do what the extension could (`kitefeed._hot`)."""
+    return os.environ.get(PURE_VARIABLE, "") not in ("", "0")
+
+
 def service_manager() -> str:
     """Where systemd wants to be told how the daemon is (sd_notify(3)); "" when nobody does."""
     return os.environ.get("NOTIFY_SOCKET", "")
@@ -124,7 +130,9 @@ def secret_in_file(variable: str, path: str) -> str | None:
 
 def settings_from_environment() -> dict[str, str]:
     """Settings by environment: `KITEFEED_KITE__API_KEY=abc` as `{"kite.api_key": "abc"}`."""
-    others = {CONFIG_VARIABLE, SECRET_VARIABLE, SECRET_FILE_VARIABLE, SUPERVISORD_VARIABLE}
+    others = {
+        CONFIG_VARIABLE, SECRET_VARIABLE, SECRET_FILE_VARIABLE, SUPERVISORD_VARIABLE, PURE_VARIABLE,
+    }  # fmt: skip
     return {
         name.removeprefix(SETTING_PREFIX).lower().replace("__", "."): value
         for name, value in os.environ.items()

@@ -767,6 +767,7 @@ class StatusReport(msgspec.Struct):
     sessions: list[SessionStatus] = []  # primary, the newest file first
     elsewhere_utc_s: float | None = None  # somebody else ended the session: it was no flush
     orders_unread: str = ""  # why updates of orders that were missed are not published yet
+    build: str = ""  # what carries ticks: `compiled` or `pure Python`
 
 
 class Status(Message, frozen=True):

@@ -13,11 +13,12 @@ from typing import TypeVar
 import msgspec
 import zmq
 
+from kitefeed._hot import IS_COMPILED
 from kitefeed.actors.runtime import locks
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import Unavailable
-from kitefeed.protocol.kite.repack import repack_frame
+from kitefeed.protocol.kite.repack import repack_compiled, repack_in_python
 from kitefeed.protocol.kite.ticks import BadFrame, TickBody
 from kitefeed.protocol.sockets import request
 from kitefeed.protocol.topology import CONTROL, Wire, endpoint
@@ -78,8 +79,9 @@ _decode_tick = msgspec.msgpack.Decoder(TickBody).decode
 
 
 def decode_frame(frame: bytes) -> tuple[list[TickBody], BadFrame | None]:
-    """What `repack_frame` makes of a frame, as a reader decodes it."""
-    packets = repack_frame(frame)
+    """What `repack_frame` makes of a frame, as a reader decodes it; every build the same."""
+    packets = repack_in_python(frame)
+    assert not IS_COMPILED or repack_compiled(frame) == packets
     ticks = [_decode_tick(body) for body in packets.bodies]
     assert packets.tokens == [tick.instrument_token for tick in ticks]
     return ticks, packets.bad

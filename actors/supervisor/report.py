@@ -16,7 +16,8 @@ from kitefeed.protocol.topology import Role
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What is said of this process and its settings. `config`: digests of the files."""
+    """What is said of this process and its settings. `config`: digests of the files. `build`: of
+    this installation, from which all processes start."""
 
     pid: int = 0
     version: str = ""
@@ -24,6 +25,7 @@ class Surroundings:
     config: dict[str, str] = field(default_factory=dict)
     target: m.Target | None = None
     tcp_feed: m.TcpFeed | None = None
+    build: str = ""
 
 
 def status(
@@ -79,6 +81,7 @@ def status(
         held=held.status(s),
         elsewhere_utc_s=s.session.elsewhere_utc_ns / 1e9 or None,
         orders_unread=order_book.condition(s),
+        build=around.build,
     )
 
 

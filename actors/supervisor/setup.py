@@ -5,6 +5,7 @@ import os
 import random
 
 from kitefeed import __version__
+from kitefeed._hot import BUILD
 from kitefeed.actors.policy.market import Market
 from kitefeed.actors.runtime import calendar_file
 from kitefeed.actors.runtime.process import Runtime
@@ -35,6 +36,6 @@ def setup_of(runtime: Runtime) -> Setup:
         os.geteuid(),
         Surroundings(
             os.getpid(), __version__, endpoints(settings.runtime_dir), settings.digests,
-            config.kite.target(), settings.tcp_feed,
+            config.kite.target(), settings.tcp_feed, BUILD,
         ),
     )  # fmt: skip

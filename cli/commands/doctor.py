@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from kitefeed import __version__
+from kitefeed._hot import BUILD
 from kitefeed.actors.runtime import config
 from kitefeed.actors.runtime.config import Settings
 from kitefeed.cli.control import get_status
@@ -27,6 +28,7 @@ class Diagnosis(msgspec.Struct):
     version: str
     python: str
     system: str
+    build: str
     findings: list[Finding]
 
 
@@ -46,7 +48,8 @@ def doctor(is_json: bool) -> int:
             click.echo(line(finding))
     if is_json:
         shown = [_without_home(finding) for finding in findings]
-        found = Diagnosis(__version__, platform.python_version(), platform.platform(), shown)
+        python, system = platform.python_version(), platform.platform()
+        found = Diagnosis(__version__, python, system, BUILD, shown)
         click.echo(msgspec.json.encode(found).decode())
     return next((f.code for f in findings if f.state == "wrong"), 0)
 
@@ -67,6 +70,7 @@ def line(finding: Finding) -> str:
 
 def examine() -> Iterator[Finding]:
     """One finding after the other, as they come."""
+    yield host.build()
     try:
         settings = config.load_for_daemon()
     except ConfigError as error:

@@ -108,7 +108,7 @@ def rows(report: m.StatusReport) -> list[tuple[str, str]]:
         ("last tick", _ago(report.last_tick_age_s)),
         ("last outage", outage(report.last_outage) if report.last_outage else ""),
         *(("configuration", line) for line in configuration(report.config)),
-        ("version", report.version),
+        ("version", ", ".join(filter(None, (report.version, report.build)))),
     ]
     found = [(name, value) for name, value in found if value]
     found += _held(report.held)

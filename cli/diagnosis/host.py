@@ -1,9 +1,10 @@
-"""This host: configuration, modes of files, descriptors, room on the disk."""
+"""This host: how kitefeed was built, configuration, modes, descriptors, room on the disk."""
 
 import os
 import resource
 from pathlib import Path
 
+from kitefeed._hot import BUILD, IS_COMPILED
 from kitefeed.actors.runtime import session_file
 from kitefeed.actors.runtime.config import Settings
 from kitefeed.actors.runtime.directories import verify_directory
@@ -11,11 +12,20 @@ from kitefeed.cli.diagnosis.finding import Finding, of_error, ok, skipped, warni
 from kitefeed.protocol import private_files
 from kitefeed.protocol.errors import KitefeedError
 from kitefeed.protocol.exits import Exit
+from kitefeed.protocol.location import PURE_VARIABLE, is_pure_forced
 
 DESCRIPTORS_MIN = 1_024  # six processes take a few dozen; each program that reads takes one
 DISK_WARN_MB, DISK_MIN_MB = 500, 50  # an instrument list is 30 MB, and is written beside the old
 MB = 1_048_576
 SECRET_BYTES_MAX = MB
+
+
+def build() -> Finding:
+    """Both are right, and give the same: Python costs more."""
+    if IS_COMPILED:
+        return ok("build", BUILD)
+    why = f"as ${PURE_VARIABLE} says" if is_pure_forced() else "installed without a C compiler"
+    return ok("build", f"{BUILD}, {why}: ticks cost more CPU")
 
 
 def configuration(settings: Settings) -> Finding:

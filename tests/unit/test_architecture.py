@@ -110,5 +110,5 @@ def test_every_test_that_the_fault_table_names_exists() -> None:
 def test_every_folder_in_the_map_exists() -> None:
     section = TEXT.split("## Where to find what", 1)[1]
     folders = re.findall(r"^(\w+)/ ", section, re.M)
-    assert len(folders) == 11
+    assert len(folders) == 12
     assert all((ROOT / folder).is_dir() for folder in folders)

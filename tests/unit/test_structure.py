@@ -12,7 +12,7 @@ import pytest
 from kitefeed.services.table import SERVICES
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("protocol", "client", "actors", "services", "cli", "kite_server", "simulator")
+FOLDERS = ("protocol", "_hot", "client", "actors", "services", "cli", "kite_server", "simulator")
 ACTORS = (
     "supervisor", "broadcaster", "ticker", "rest_poller", "token_validator", "auth_watcher",
 )  # fmt: skip
@@ -65,6 +65,8 @@ SHELLS = (
     "kitefeed.client.watch",
 )
 PURE_RUNTIME = ("kitefeed.actors.runtime.membership",)
+# Each has a loop of its own, compiled, and the same in Python.
+TWINS = ("kitefeed.protocol.kite.repack",)
 # What the rest may import: values, and what computes with them.
 VALUES = (
     "collections", "contextlib", "dataclasses", "datetime", "decimal", "difflib", "enum",
@@ -88,11 +90,17 @@ class Module(NamedTuple):
 
 @cache
 def modules() -> tuple[Module, ...]:
-    return tuple(_module(path) for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+    links = ROOT / "kitefeed"  # `rglob` follows none, so each is followed here
+    return tuple(
+        _module(path, links / folder)
+        for folder in FOLDERS
+        for path in (links / folder).resolve().rglob("*.py")
+    )
 
 
-def _module(path: Path) -> Module:
-    name = ".".join(("kitefeed", *path.relative_to(ROOT).with_suffix("").parts))
+def _module(path: Path, link: Path) -> Module:
+    inside = path.relative_to(link.resolve()).with_suffix("").parts
+    name = ".".join(("kitefeed", link.name, *inside))
     tree = ast.parse(path.read_text("utf-8"), str(path))
     return Module(name.removesuffix(".__init__"), path, tree)
 
@@ -134,8 +142,8 @@ def users_of(names: set[str]) -> set[str]:
     return {module.name for module in modules() if attributes(module) & names}
 
 
-def test_the_wire_formats_of_kite_import_the_standard_library_and_msgspec_only() -> None:
-    allowed = ("msgspec", "kitefeed.protocol.kite")
+def test_the_wire_formats_of_kite_import_the_standard_library_msgspec_and_loops_only() -> None:
+    allowed = ("msgspec", "kitefeed.protocol.kite", "kitefeed._hot")
     third_party = ("zmq", "aiohttp", "kiteconnect", "click", "rich", "supervisor", "kitefeed")
     found = [
         f"{module.name} imports {name}"
@@ -153,8 +161,18 @@ def test_only_the_sockets_module_and_the_client_import_zmq() -> None:
 
 
 def test_protocol_imports_nothing_above_it() -> None:
-    above = tuple(f"kitefeed.{folder}" for folder in FOLDERS if folder != "protocol")
+    above = tuple(f"kitefeed.{f}" for f in FOLDERS if f not in ("protocol", "_hot"))
     assert offenders("kitefeed.protocol", above) == []
+
+
+def test_the_compiled_loops_are_used_by_their_twins_and_told_of_by_name() -> None:
+    """So whatever runs without them runs the twin of each."""
+    users = {m.name for m in modules() if "kitefeed._hot.loops" in imports(m)}
+    assert users == {"kitefeed._hot", *TWINS}
+    assert offenders("kitefeed._hot", ("kitefeed",), but=()) == [
+        "kitefeed._hot imports kitefeed.protocol.location.is_pure_forced",
+        "kitefeed._hot imports kitefeed._hot.loops",
+    ]
 
 
 def test_what_programs_import_knows_the_protocol_and_nothing_else_of_ours() -> None:
@@ -297,7 +315,7 @@ def test_imports_are_absolute_through_the_package_name() -> None:
         f"{module.name} imports {name}"
         for module in modules()
         for name in imports(module)
-        if name.split(".")[0] in FOLDERS
+        if name.split(".")[0] in (*FOLDERS, "hot")
     ]
     assert relative == []
     assert bare == []

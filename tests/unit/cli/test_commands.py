@@ -341,6 +341,13 @@ def test_status_shows_everything_a_person_looks_for() -> None:
         assert part in shown, part
 
 
+def test_status_says_whether_it_runs_compiled() -> None:
+    found = report()
+    assert re.search(r"^version +0\.1\.0$", status.text(found), re.M)  # of an older daemon
+    found.build = "pure Python"
+    assert re.search(r"^version +0\.1\.0, pure Python$", status.text(found), re.M)
+
+
 def test_status_says_which_kite_it_is() -> None:
     found = report()
     found.target = m.Target("kite", "https://api.kite.trade", "wss://ws.kite.trade")

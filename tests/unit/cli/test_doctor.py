@@ -66,9 +66,9 @@ def test_each_question_has_its_line_and_what_is_wrong_its_remedy(
     token = log_in(home, kite)
     assert main(["doctor"]) == Exit.UNAVAILABLE  # no daemon
     shown = capsys.readouterr().out
-    for name in ("configuration", "modes", "descriptors", "disk", "name, REST", "name, socket",
-                 "proxy", "TLS", "REST", "clock", "WebSocket", "session", "entitlement",
-                 "processes", "duplicates", "list"):  # fmt: skip
+    for name in ("build", "configuration", "modes", "descriptors", "disk", "name, REST",
+                 "name, socket", "proxy", "TLS", "REST", "clock", "WebSocket", "session",
+                 "entitlement", "processes", "duplicates", "list"):  # fmt: skip
         assert f" {name} " in shown, name
     assert "-> `kitefeed up`" in shown
     assert token not in shown

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
+from kitefeed._hot import BUILD
 from kitefeed.cli import main as main_module
 from kitefeed.cli.main import COMMANDS, main
 from kitefeed.protocol.errors import (
@@ -61,7 +62,7 @@ def test_the_list_says_what_each_command_says_of_itself() -> None:
 
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
-    assert re.fullmatch(r"kitefeed \d+\.\d+\.\d+\n", capsys.readouterr().out)
+    assert re.fullmatch(rf"kitefeed \d+\.\d+\.\d+ \({BUILD}\)\n", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("kind", [BadInput, Unavailable, TryLater, LoginNeeded, ConfigError])

@@ -91,11 +91,12 @@ def test_subscribers_are_counted_by_the_broadcaster() -> None:
 
 
 def test_all_actors_and_endpoints_are_listed_also_absent_ones() -> None:
-    around = Surroundings(7, "1.0", {wire.name: f"ipc:///run/{wire.name}" for wire in WIRES})
+    wires = {wire.name: f"ipc:///run/{wire.name}" for wire in WIRES}
+    around = Surroundings(7, "1.0", wires, build="compiled")
     found = status(Bench(), around=around)
     assert [row.role for row in found.actors] == list(Role)
     assert [row.state for row in found.actors] == ["up"] + ["absent"] * 5
-    assert (found.actors[0].pid, found.version) == (7, "1.0")
+    assert (found.actors[0].pid, found.version, found.build) == (7, "1.0", "compiled")
     assert set(found.endpoints) == {wire.name for wire in WIRES}
 
 

@@ -1,0 +1,72 @@
+"""What one process does with one frame, as a program for callgrind:
+
+    python -m benchmarks.steps STEP FRAME ROUNDS
+
+The machines are called as their shells call them, with bytes that are there already; sockets and
+event loops are left aside. A frame's packets are of instruments that are all wanted.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from kitefeed.actors.broadcaster import events as e
+from kitefeed.actors.broadcaster.machine import Broadcaster
+from kitefeed.actors.broadcaster.store import LastValues
+from kitefeed.actors.ticker.machine import Frame, LinkId, Ticker, Upgraded
+from kitefeed.protocol import feed, topics
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.kite.repack import repack_frame
+
+FRAME_NS = 10_000_000  # 100 frames per second
+START_NS, UTC_S = 1_000_000_000_000, 1_790_000_000
+ROUNDS_MAX = 12
+Step = Callable[[int], object]  # of the frame of this number
+
+
+def ticker(frame: bytes) -> Callable[[int], list[bytes]]:
+    """From a frame to the bytes that are sent to the broadcaster."""
+    machine, link = Ticker(), LinkId(0, 1)
+    wanted = tuple(m.Instrument(t, f"NSE:{t}", "full") for t in repack_frame(frame).tokens)
+    for event in (m.OpenLink(*link, "", START_NS), Upgraded(link), m.Subscribe(*link, wanted)):
+        machine.handle(event, START_NS)
+
+    def step(number: int) -> list[bytes]:
+        event = Frame(link, frame, True, UTC_S)
+        commands = machine.handle(event, START_NS + number * FRAME_NS)
+        return [feed.encode(each) for each in commands if isinstance(each, feed.IngestBatch)]
+
+    return step
+
+
+def broadcaster(frame: bytes, subscription: bytes) -> Step:
+    """From those bytes to messages that are sent to who subscribed so."""
+    make = ticker(frame)
+    batches = [make(number) for number in range(ROUNDS_MAX)]
+    machine = Broadcaster(1, START_NS, LastValues())
+    machine.handle(e.Told(m.Grant(0, 1, "websocket"), UTC_S * 10**9), START_NS)
+    machine.handle(e.Subscription(b"\1" + subscription, UTC_S * 10**9), START_NS)
+
+    def step(number: int) -> None:
+        after_ns = number * FRAME_NS
+        for batch in batches[number]:
+            machine.handle(e.Ingest(batch, UTC_S * 10**9 + after_ns), START_NS + after_ns)
+
+    return step
+
+
+STEPS: dict[str, Callable[[bytes], Step]] = {
+    "ticker": ticker,
+    "broadcaster-all": lambda frame: broadcaster(frame, topics.TICKS_TOPIC + topics.NUL),
+    "broadcaster-each": lambda frame: broadcaster(frame, topics.TICK),
+}
+
+
+def main(name: str, path: str, rounds: int) -> None:
+    step = STEPS[name](Path(path).read_bytes())
+    for number in range(rounds):
+        step(number)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

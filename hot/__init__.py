@@ -1,0 +1,25 @@
+"""The loops that every tick passes, compiled, where a compiler was at hand when kitefeed was
+installed. Each has a twin in Python that gives the same, which runs where they are missing.
+
+    kitefeed.protocol.kite.repack      Kite's frame to bodies      hot/frames.c
+
+A twin chooses by `IS_COMPILED` when it is imported. `KITEFEED_PURE=1` forces Python.
+"""
+
+from kitefeed.protocol.location import is_pure_forced
+
+# Of what passes between the loops and their callers. An extension that is older than its callers,
+# as in a checkout that was pulled and not built, is as good as none.
+REVISION = 1
+
+
+def _is_there() -> bool:
+    try:
+        from kitefeed._hot import loops
+    except ImportError:  # never built, or for another kind of machine
+        return False
+    return loops.REVISION == REVISION
+
+
+IS_COMPILED = not is_pure_forced() and _is_there()
+BUILD = "compiled" if IS_COMPILED else "pure Python"  # what people are told

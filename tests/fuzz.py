@@ -1,0 +1,125 @@
+"""The compiled loops beside their twins in Python, on random input, half of it damaged:
+`python -m tests.fuzz --n 1000000 --seed 1`.
+
+Both get the same and must give the same, or raise the same. The first input on which they differ
+ends it, and is printed with its seed.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any, NamedTuple
+
+from kitefeed._hot import IS_COMPILED
+from kitefeed.protocol.kite.repack import repack_compiled, repack_in_python
+from kitefeed.protocol.kite.ticks import frame_of_packets
+
+_LENGTHS = (8, 28, 32, 44, 184)
+# Where numbers change their width or their sign on the wire, and the segments with other divisors.
+_EDGES = [n.to_bytes(4, "big") for n in (
+    0, 1, 3, 6, 9, 12, 0x7F, 0x80, 0xFF, 0x100, 0xFFFF, 0x1_0000, 0x7FFF_FFFF, 0x8000_0000,
+    0xFFFF_7FFF, 0xFFFF_8000, 0xFFFF_FF7F, 0xFFFF_FF80, 0xFFFF_FFDF, 0xFFFF_FFE0, 0xFFFF_FFFF,
+)]  # fmt: skip
+_RUNS = (1, 1, 1, 2, 5, 43, 44, 45, 46, 90, 255, 256, 257, 301)
+
+
+class Loop(NamedTuple):
+    """One loop: what makes its input, and the two that take it."""
+
+    make: Callable[[Random], Any]
+    python: Callable[[Any], object]
+    compiled: Callable[[Any], object]
+
+
+class Differs(AssertionError):
+    """The two builds are not the same."""
+
+
+def packet(random: Random) -> bytes:
+    """One of a known length, of any bytes or of numbers at edges; seldom one of another length."""
+    length = random.choice(_LENGTHS)
+    if random.random() < 0.02:
+        length = random.randrange(200)
+    if random.random() < 0.5:
+        return random.randbytes(length)
+    return b"".join(random.choices(_EDGES, k=length // 4 + 1))[:length]
+
+
+def frame(random: Random) -> bytes:
+    """One of Kite's binary frames: few packets or many, each alone or in runs of its length."""
+    packets: list[bytes] = []
+    for _ in range(random.choice((0, 1, 1, 2, 3, 8))):
+        one = packet(random)
+        run = random.choice(_RUNS) if random.random() < 0.1 else 1
+        packets += [one[:4] + random.randbytes(len(one) - 4) if len(one) > 4 else one
+                    for _ in range(run - 1)]  # fmt: skip
+        packets.append(one)
+    return damaged(frame_of_packets(packets), random)
+
+
+def damaged(data: bytes, random: Random) -> bytes:
+    """Half of the time as it is; else cut, longer, or with other bytes in it."""
+    match random.randrange(8):
+        case 0:
+            return data[: random.randrange(len(data) + 1)]
+        case 1:
+            return data + random.randbytes(random.randrange(1, 9))
+        case 2 | 3 if data:
+            changed = bytearray(data)
+            # Lengths stand at the beginning: there more often than anywhere.
+            for _ in range(random.randrange(1, 4)):
+                reach = len(data) if random.random() < 0.5 else min(len(data), 12)
+                changed[random.randrange(reach)] = random.randrange(256)
+            return bytes(changed)
+        case _:
+            return data
+
+
+LOOPS: Mapping[str, Loop] = {
+    "frames": Loop(frame, repack_in_python, repack_compiled),
+}
+
+
+def outcome(take: Callable[[Any], object], given: object) -> object:
+    """What it gives, or what it raises."""
+    try:
+        return take(given)
+    except Exception as error:  # noqa: BLE001 - whatever it is, both raise it
+        return type(error), str(error)
+
+
+def compare(loop: Loop, given: object) -> None:
+    """Raises Differs with the input."""
+    python, compiled = outcome(loop.python, given), outcome(loop.compiled, given)
+    if python != compiled:
+        raise Differs(f"given {given!r}\npython   {python!r}\ncompiled {compiled!r}")
+
+
+def fuzz(name: str, n: int, seed: int) -> None:
+    """`n` inputs of one loop. Raises Differs."""
+    loop = LOOPS[name]
+    random = Random(seed)
+    for number in range(n):
+        try:
+            compare(loop, loop.make(random))
+        except Differs as error:
+            raise Differs(f"{name} differ, seed {seed}, input {number}: {error}") from None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=int, default=1_000_000, help="inputs of each loop")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    if not IS_COMPILED:
+        print("there are no compiled loops here: was there a compiler when this was installed?")
+        return 1
+    for name in LOOPS:
+        fuzz(name, options.n, options.seed)
+        print(f"{name}: {options.n:,} are the same", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
