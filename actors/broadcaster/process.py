@@ -15,6 +15,7 @@ from kitefeed.actors.runtime import process
 from kitefeed.actors.runtime.bus import Bus
 from kitefeed.actors.runtime.descriptors import Room
 from kitefeed.actors.runtime.door import Door
+from kitefeed.actors.runtime.driver import Driver
 from kitefeed.actors.runtime.hello import hello_of
 from kitefeed.actors.runtime.peers import Address
 from kitefeed.actors.runtime.process import Runtime
@@ -46,8 +47,6 @@ class Shell:
         self._machine = Broadcaster(
             gen, boot_ns(), values, runtime.misconfigured, self._orders.orders
         )
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_due_ns = 0
         directory = runtime.settings.runtime_dir
         self._room = Room(log)
         self._feed = Wire(feed_socket(), self._on_subscription)
@@ -60,12 +59,13 @@ class Shell:
         self._bus = Bus(runtime, self._hello, self._beat, self._on_bus, self._on_welcome)
         self._cutter = Cutter(self._is_feed)
         self._look_timer = self._loop.call_later(to_next_s(self._loop.time()), self._look_around)
-        self._arm()
+        # One snapshot a turn, and a program may ask for a thousand: no pause between them.
+        self._driver = Driver(self._machine, self._perform, wake=self._turn, delay_s_min=0.0)
+        self._driver.feed(self._turn())
 
     async def close(self) -> None:
         self._look_timer.cancel()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._driver.close()
         self._bus.close()
         for door in (self._ingest_door, self._feed_door):
             door.close()
@@ -78,36 +78,19 @@ class Shell:
     # --- events in ----------------------------------------------------------------------------
 
     def _on_ingest(self, frames: list[bytes]) -> None:
-        self._step(e.Ingest(frames[0], utc_ns()))
+        self._driver.feed(e.Ingest(frames[0], utc_ns()))
 
     def _on_subscription(self, frames: list[bytes]) -> None:
-        self._step(e.Subscription(frames[0], utc_ns()))
+        self._driver.feed(e.Subscription(frames[0], utc_ns()))
 
     def _on_bus(self, message: m.BusMessage) -> None:
-        self._step(e.Told(message, utc_ns()))
+        self._driver.feed(e.Told(message, utc_ns()))
 
     def _on_welcome(self) -> None:
-        self._step(e.Introduced())
+        self._driver.feed(e.Introduced())
 
-    def _on_timer(self) -> None:
-        self._timer = None
-        self._step(e.Turn(utc_ns(), self._bus.supervisor_age_ns))
-
-    def _step(self, event: e.Event) -> None:
-        for command in self._machine.handle(event, boot_ns()):
-            self._perform(command)
-        self._arm()
-
-    def _arm(self) -> None:
-        """Sets the timer to the machine's deadline; one that is too early only asks again."""
-        due_ns = self._machine.deadline_ns
-        if self._timer is not None:
-            if due_ns >= self._timer_due_ns:
-                return
-            self._timer.cancel()
-        delay_s = max(0.0, (due_ns - boot_ns()) / 1e9)
-        self._timer_due_ns = due_ns
-        self._timer = self._loop.call_later(delay_s, self._on_timer)
+    def _turn(self) -> e.Turn:
+        return e.Turn(utc_ns(), self._bus.supervisor_age_ns)
 
     # --- commands out -------------------------------------------------------------------------
 
@@ -165,7 +148,7 @@ class Shell:
     def _save(self, rows: list[store.Saved]) -> None:
         """Writes in a thread: an fsync may take a second. One at a time."""
         if self._saving is not None and not self._saving.done():
-            self._step(e.SaveFailed())
+            self._driver.feed(e.SaveFailed())
             return
         data = store.encode_file(self._machine.gen, rows)
         self._saving = self._loop.run_in_executor(None, self._file.write, data)
@@ -173,7 +156,7 @@ class Shell:
 
     def _on_saved(self, saving: asyncio.Future[bool]) -> None:
         if saving.cancelled() or not saving.result():
-            self._machine.handle(e.SaveFailed(), boot_ns())
+            self._driver.feed(e.SaveFailed())
 
     async def _save_last(self) -> None:
         """Writes what is known at the end, unless the disk takes too long: the file of ten seconds

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from kitefeed.actors.policy.machine import Machine, Wake
 from kitefeed.protocol.clock import boot_ns
 
+DELAY_S_MIN = 0.001  # a machine that is due for ever leaves the loop time for others
 DELAY_S_MAX = 60.0  # a host that slept has other ideas of when a timer is due
 
 
@@ -19,7 +20,8 @@ class Driver:
     """`perform` carries out one command; it may call `feed` again, which is queued behind the
     commands of the running step, so that a machine is never re-entered. Time is given: `clock` is
     the boot time in ns, `call_later` (seconds, callback) sets a timer, by default the running
-    loop's. `wake` makes the event of a deadline that has come."""
+    loop's. `wake` makes the event of a deadline that has come; none comes sooner than after
+    `delay_s_min`."""
 
     def __init__(
         self,
@@ -28,16 +30,19 @@ class Driver:
         clock: Callable[[], int] = boot_ns,
         call_later: Callable[[float, Callable[[], None]], Timer] | None = None,
         wake: Callable[[], object] = Wake,
+        delay_s_min: float = DELAY_S_MIN,
     ) -> None:
         self.machine = machine
         self._perform = perform
         self._clock = clock
         self._call_later = call_later or asyncio.get_running_loop().call_later
         self._wake = wake
+        self._delay_s_min = delay_s_min
         self._timer: Timer | None = None
         self._timer_due_ns = 0
         self._steps: list[Callable[[int], Iterable[Any]]] = []
         self._is_stepping = False
+        self._is_closed = False
 
     def feed(self, event: object) -> None:
         """Gives the machine one event now, and does what it says."""
@@ -45,6 +50,8 @@ class Driver:
 
     def do(self, step: Callable[[int], Iterable[Any]]) -> None:
         """Calls `step`, a method of the machine, with the boot time, and does what it says."""
+        if self._is_closed:
+            return
         self._steps.append(step)
         if self._is_stepping:
             return
@@ -58,7 +65,8 @@ class Driver:
         self._arm()
 
     def close(self) -> None:
-        """Ends it; what waits for the running step is dropped."""
+        """Ends it; what waits for the running step, or comes later, is dropped."""
+        self._is_closed = True
         self._steps.clear()
         if self._timer is not None:
             self._timer.cancel()
@@ -70,13 +78,13 @@ class Driver:
     def _arm(self) -> None:
         """Sets the timer to the machine's deadline. One that moved later is found when the old one
         comes: busy machines move it with every event, and a timer costs more than a look."""
-        deadline_ns = self.machine.deadline_ns
+        deadline_ns = None if self._is_closed else self.machine.deadline_ns
         if self._timer is not None:
             if deadline_ns is not None and deadline_ns >= self._timer_due_ns:
                 return
             self._timer.cancel()
             self._timer = None
         if deadline_ns is not None:
-            delay_s = min(max(0.001, (deadline_ns - self._clock()) / 1e9), DELAY_S_MAX)
+            delay_s = max(self._delay_s_min, (deadline_ns - self._clock()) / 1e9)
             self._timer_due_ns = deadline_ns
-            self._timer = self._call_later(delay_s, self._on_timer)
+            self._timer = self._call_later(min(delay_s, DELAY_S_MAX), self._on_timer)

@@ -159,3 +159,34 @@ def test_steps_of_a_machine_run_one_after_the_other_with_the_time() -> None:
 
     driver.do(outer)
     assert done == ["outer", "inner at 1000", "inner at 1000"]
+
+
+def test_what_is_overdue_waits_as_long_as_it_is_told_to() -> None:
+    delays: list[float] = []
+
+    class Timers:
+        def cancel(self) -> None: ...
+
+    def call_later(delay_s: float, act: Callable[[], None]) -> Timers:
+        delays.append(delay_s)
+        return Timers()
+
+    for options in ({}, {"delay_s_min": 0.0}):
+        machine = Recorder()
+        machine.deadline_ns = 0
+        Driver(machine, print, lambda: 5 * MS, call_later, **options).feed("go")
+    assert delays == [0.001, 0.0]
+
+
+def test_one_that_is_closed_hears_nothing_and_sets_no_timer() -> None:
+    async def main(machine: Recorder) -> None:
+        driver = Driver(machine, lambda command: driver.close())
+        machine.commands = {"go": ["close"]}
+        machine.deadline_ns = boot_ns()
+        driver.feed("go")
+        driver.feed("late")
+        await asyncio.sleep(0)
+        assert machine.events == ["go"]
+        assert driver._timer is None
+
+    on_a_loop(main)
