@@ -1,14 +1,19 @@
 """A recording as files for other programs: Parquet, by DuckDB, and CSV.
 
 Everything is made in a directory beside the place where it belongs, and moved there when it is
-whole: whatever ends an export leaves nothing half. What a killed one left goes with the next.
+whole: whatever ends an export leaves nothing half. What a killed one left goes with the next. A
+lock on that directory, which ends with its process, says which is which, and keeps two exports from
+writing the same files.
 """
 
 import csv
+import errno
+import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +22,17 @@ import msgspec
 from kitefeed.client import columns as c
 from kitefeed.client.columns import Column
 from kitefeed.client.recording import Recording
-from kitefeed.protocol.errors import BadInput
+from kitefeed.protocol.errors import BadInput, TryLater
 from kitefeed.protocol.kite.ticks import EXCHANGE_NAMES
 from kitefeed.protocol.recording import Described, Gap
 
 # Of what DuckDB holds at once; the rest of a day lies beside it on the disk while it is sorted.
 MEMORY_MB = 384
+LOOK_S = 0.1
 _PARTIAL = ".kitefeed-export."
-Progress = Callable[[float, int], None]  # the part of the recording that was read, ticks by now
+# The part of the recording that was read, and ticks by now: called a few times a second, also while
+# they are sorted. What it raises ends the export.
+Progress = Callable[[float, int], None]
 
 
 def to_parquet(
@@ -41,19 +49,17 @@ def to_parquet(
     compressed with zstd and sorted by instrument and time, and `gaps/date=…` and
     `instruments/date=…` beside. Prices are whole numbers and `divisor`, or with `rupees` floats.
 
-    Returns the files. Raises ImportError without duckdb or numpy, BadInput for files that are there
-    already, unless `replace`.
+    Returns the files. Raises ImportError without duckdb or numpy; BadInput for files that are there
+    already, unless `replace`; TryLater while another process makes them; OSError.
     """
-    duckdb = c.needed("duckdb")
+    c.needed("duckdb")
     day = f"date={recording.date}"
-    if not replace:
-        _refuse(sorted(directory.glob(f"*/{day}/**/{stem}.parquet")))
-    with _aside(directory) as made:
-        with duckdb.connect(str(made / "work.duckdb")) as db:
-            db.execute(f"SET memory_limit = '{MEMORY_MB}MB'; SET threads = {threads}")
-            db.execute(f"SET temp_directory = {_text(made / 'work.tmp')}")
-            _fill(db, recording, rupees, progress)
-            _copy_ticks(db, made / "ticks" / day, stem)
+    with _aside(directory, f"{recording.date}.{stem}") as made:
+        if not replace:
+            _refuse(sorted(directory.glob(f"*/{day}/**/{stem}.parquet")))
+        with _database(made, threads) as db:
+            ticks = _fill(db, recording, rupees, progress)
+            _copy_ticks(db, made / "ticks" / day, stem, lambda: progress(1.0, ticks))
             _copy_rows(db, "gaps", Gap, recording.gaps, made / "gaps" / day / f"{stem}.parquet")
             _copy_rows(
                 db, "instruments", Described, recording.instruments,
@@ -71,11 +77,11 @@ def to_csv(
     progress: Progress = lambda part, ticks: None,
 ) -> list[Path]:
     """Writes `2026-11-30.csv`, in order of time, and `.gaps.csv` and `.instruments.csv` beside; as
-    `to_parquet`. Raises ImportError without numpy."""
+    `to_parquet`."""
     c.numpy_module()
-    if not replace:
-        _refuse(sorted(directory.glob(f"{recording.date}*.csv")))
-    with _aside(directory) as made:
+    with _aside(directory, f"{recording.date}.csv") as made:
+        if not replace:
+            _refuse(sorted(directory.glob(f"{recording.date}*.csv")))
         with (made / f"{recording.date}.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             for number, batch in enumerate(_batches(recording, rupees, progress)):
@@ -113,8 +119,23 @@ def _plain(column: Column) -> list[object]:
 # --- DuckDB -------------------------------------------------------------------------------------
 
 
-def _fill(db: Any, recording: Recording, rupees: bool, progress: Progress) -> None:
-    numpy = c.numpy_module()
+@contextmanager
+def _database(made: Path, threads: int) -> Iterator[Any]:
+    """What DuckDB has no room for in MEMORY_MB lies in `made`. Its errors are OSErrors: this writes
+    files, and gives it nothing else that it could refuse."""
+    duckdb = c.needed("duckdb")
+    try:
+        with duckdb.connect(str(made / "work.duckdb")) as db:
+            db.execute(f"SET memory_limit = '{MEMORY_MB}MB'; SET threads = {threads}")
+            db.execute(f"SET temp_directory = {_text(made / 'work.tmp')}")
+            yield db
+    except duckdb.Error as error:
+        raise OSError(errno.EIO, str(error).partition("\n")[0]) from error
+
+
+def _fill(db: Any, recording: Recording, rupees: bool, progress: Progress) -> int:
+    """How many ticks there are."""
+    numpy, ticks = c.numpy_module(), 0
     for number, batch in enumerate(_batches(recording, rupees, progress)):
         arrays, chosen = {}, []
         for name, (values, is_null) in batch.items():
@@ -129,9 +150,11 @@ def _fill(db: Any, recording: Recording, rupees: bool, progress: Progress) -> No
         what = "INSERT INTO ticks" if number else "CREATE TABLE ticks AS"
         db.execute(f"{what} SELECT {', '.join(chosen)} FROM batch")  # noqa: S608
         db.unregister("batch")
+        ticks += len(batch["seq"].values)
+    return ticks
 
 
-def _copy_ticks(db: Any, directory: Path, stem: str) -> None:
+def _copy_ticks(db: Any, directory: Path, stem: str, look: Callable[[], None]) -> None:
     found = db.execute("SELECT DISTINCT instrument_token & 255 FROM ticks ORDER BY 1").fetchall()
     for (segment,) in found:
         name = EXCHANGE_NAMES.get(segment, str(segment))
@@ -140,12 +163,28 @@ def _copy_ticks(db: Any, directory: Path, stem: str) -> None:
             f"SELECT * FROM ticks WHERE instrument_token & 255 = {segment}"  # noqa: S608
             " ORDER BY instrument, t_rx_ns, gen, seq"
         )
-        _copy(db, rows, target)
+        _run(db, _copied(rows, target), look)
 
 
-def _copy(db: Any, rows: str, target: Path) -> None:
+def _copied(rows: str, target: Path) -> str:
     target.parent.mkdir(parents=True, exist_ok=True)
-    db.execute(f"COPY ({rows}) TO {_text(target)} (FORMAT parquet, COMPRESSION zstd)")
+    return f"COPY ({rows}) TO {_text(target)} (FORMAT parquet, COMPRESSION zstd)"
+
+
+def _run(db: Any, words: str, look: Callable[[], None]) -> None:
+    """What takes minutes. DuckDB hears no signal while it works: so it does in another thread, and
+    is interrupted by what `look` raises."""
+    with ThreadPoolExecutor(1) as thread:
+        work = thread.submit(db.execute, words)
+        try:
+            while not wait([work], LOOK_S).done:
+                look()
+        except BaseException:
+            while not work.done():  # an interrupt from before it began is lost
+                db.interrupt()
+                wait([work], LOOK_S)
+            raise
+        work.result()
 
 
 def _copy_rows(
@@ -166,7 +205,7 @@ def _copy_rows(
         db.register("rows", columns)
         db.execute(f"INSERT INTO {name} SELECT * FROM rows")  # noqa: S608
         db.unregister("rows")
-    _copy(db, f"SELECT * FROM {name}", target)  # noqa: S608
+    db.execute(_copied(f"SELECT * FROM {name}", target))  # noqa: S608
 
 
 def _text(path: Path) -> str:
@@ -186,37 +225,72 @@ def _write_rows(path: Path, kind: type[msgspec.Struct], rows: list[Any]) -> None
 
 
 @contextmanager
-def _aside(directory: Path) -> Iterator[Path]:
-    """A directory of this process alone, in `directory`; it is gone afterwards."""
+def _aside(directory: Path, name: str) -> Iterator[Path]:
+    """A directory in `directory` for what is called so, of one process at a time; it is gone
+    afterwards. Raises TryLater while another has it."""
     directory.mkdir(parents=True, exist_ok=True)
-    for left in directory.glob(f"{_PARTIAL}*"):
-        if not _is_working(left.name.removeprefix(_PARTIAL)):
-            shutil.rmtree(left, ignore_errors=True)
-    made = directory / f"{_PARTIAL}{os.getpid()}"
-    made.mkdir(mode=0o700)
-    try:
+    made = directory / f"{_PARTIAL}{name}"
+    with ExitStack() as held:
+        with _locked(directory):  # for a moment: between a directory and its lock nobody looks
+            for left in directory.glob(f"{_PARTIAL}*"):
+                _remove_unlocked(left, made)
+            made.mkdir(mode=0o700)
+            held.callback(shutil.rmtree, made, ignore_errors=True)
+            held.enter_context(_locked(made))
         yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
 
 
-def _is_working(pid: str) -> bool:
+def _remove_unlocked(left: Path, ours: Path) -> None:
+    """What the process left that made it, if that has ended."""
     try:
-        os.kill(int(pid), 0)
-    except (ValueError, OSError, OverflowError):
-        return False
-    return int(pid) != os.getpid()
+        with _locked(left, waits=False) as is_known:
+            if is_known or left == ours:
+                shutil.rmtree(left, ignore_errors=True)
+    except BlockingIOError:
+        if left == ours:
+            raise TryLater(
+                f"another export writes the same files to {left.parent} now: wait until it has "
+                "ended, or name another directory"
+            ) from None
+    except FileNotFoundError:  # it has ended just now
+        pass
+
+
+@contextmanager
+def _locked(directory: Path, *, waits: bool = True) -> Iterator[bool]:
+    """As long as this process lives, at most; False where the file system has no locks. Raises
+    BlockingIOError when another has it."""
+    handle = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
+            has_locks = True
+        except BlockingIOError:
+            raise
+        except OSError:
+            has_locks = False
+        yield has_locks
+    finally:
+        os.close(handle)
 
 
 def _moved(made: Path, directory: Path, pattern: str) -> list[Path]:
-    """Each file at once, where it belongs; those of gaps last, which are there then in any case."""
-    found = []
-    for path in sorted(made.rglob(pattern), reverse=True):
-        target = directory / path.relative_to(made)
+    """Each file at once, where it belongs; those of gaps last, which are there then in any case.
+    When that is interrupted, those that were not there before are not there."""
+    targets = {path: directory / path.relative_to(made) for path in made.rglob(pattern)}
+    for target in targets.values():
         target.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(target)
-        found.append(target)
-    return sorted(found)
+    new: list[Path] = []
+    try:
+        for path in sorted(targets, reverse=True):
+            if not targets[path].exists():
+                new.append(targets[path])
+            path.replace(targets[path])
+    except BaseException:
+        for target in new:
+            target.unlink(missing_ok=True)
+        raise
+    return sorted(targets.values())
 
 
 def _refuse(there: list[Path]) -> None:

@@ -133,6 +133,8 @@ class Feed(Reader):
             if self._socket.closed or (deadline_ns is not None and until_ns >= deadline_ns):
                 break
             self._wait_for(lambda: None, until_ns)
+        if self._view.holes.has_news:
+            self._tell()  # before the tick that comes after it
         return tick
 
     def wait_for(self, instrument: str, timeout_s: float | None = None) -> Tick | None:

@@ -82,7 +82,10 @@ class AsyncFeed(Reader):
             self._given = 0
             await asyncio.sleep(0)
         while self._is_in_the_past() and not self._socket.closed:
-            if (tick := self._take_recorded()) is not None:
+            tick = self._take_recorded()
+            if self._view.holes.has_news:
+                self._tell()  # before the tick that comes after it
+            if tick is not None:
                 return tick
             if self._is_in_the_past():
                 if deadline_ns is not None and boot_ns() >= deadline_ns:

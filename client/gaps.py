@@ -16,6 +16,7 @@ GapReason = Literal[
     "overrun",  # ticks that nobody took had no room
     "lost",  # on the way to this program, or perhaps: a queue was full
     "restarted",  # the daemon's broadcaster, and what came meanwhile was numbered for nobody
+    "unrecorded",  # before this program came, of what `since` asks for: nobody wrote it down
     "upstream",  # on the way to the daemon: its source ended, or batches of it were lost
 ]
 WARN_AT, CLEAR_AT = 0.75, 0.50  # of the reader's queue, or of its `max_age_s`

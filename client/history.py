@@ -4,21 +4,26 @@ hole and no tick twice.
 The recording is a second behind. So when all of it has been read, the numbers of the last live
 ticks are noted, once, as the seam: what was recorded up to it is still given out from the
 recording, what comes after it from the feed.
+
+What was not recorded of it is told as every other loss: `unrecorded`, to `on_gap`.
 """
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
 
+from kitefeed.client.gaps import Gaps
 from kitefeed.client.player import Player
 from kitefeed.client.segments import Follower
 from kitefeed.client.tick import Tick
 from kitefeed.client.view import View
 from kitefeed.protocol import recording as r
+from kitefeed.protocol.feed import DECODE_ERRORS
 
 SEAM_NS = 6_000_000_000  # a block is written within a second; a busy disk may take some more
 LOOK_S = 0.05
+PAUSE_NS_MAX = 5_000_000_000  # heartbeats are recorded, one a second
 
 log = logging.getLogger("kitefeed")
 
@@ -45,6 +50,8 @@ class History:
         self._seam: dict[str, int] | None = None
         self._gen = 0
         self._give_up_ns = 0
+        self._last_ns = since_ns  # of what was recorded since then
+        self._passed = Counter[str]()  # numbers of each that were left out since the last gap
         self._live: deque[Tick] = deque()  # what came after the seam
 
     def take(self, view: View, now_ns: int) -> Tick | None:
@@ -55,6 +62,7 @@ class History:
                 return self._live.popleft() if self._live else None
             record = next(self._records, None) if self._records is not None else None
             if record is not None:
+                self._note(record, view.holes)
                 self._play(record)
                 continue
             self._records = None
@@ -75,9 +83,31 @@ class History:
             if self._seam is not None:
                 self._live.append(tick)
 
+    def _note(self, record: r.Record, holes: Gaps) -> None:
+        """Tells what is missing before this record."""
+        if record.type == r.Type.GAP:
+            try:
+                gap = r.decode_gap(record.data)
+            except DECODE_ERRORS:
+                return
+            if gap.to_ns > self._since_ns:
+                from_ns = max(gap.from_ns, self._since_ns)
+                holes.missed("unrecorded", self._passed, from_ns, gap.to_ns)
+                self._passed.clear()
+                if gap.healed:
+                    holes.heal("unrecorded")
+        elif record.t_ns - self._last_ns > PAUSE_NS_MAX:
+            # Nobody wrote it down; a segment begins with the last values.
+            holes.missed("unrecorded", {}, self._last_ns, record.t_ns)
+            holes.heal("unrecorded")
+        self._last_ns = max(self._last_ns, record.t_ns)
+
     def _play(self, record: r.Record) -> None:
         is_due = record.t_ns >= self._since_ns
         for tick in self._player.play(record):
+            gen, seq = self._seen.get(tick.instrument, (0, 0))
+            if is_due and gen == tick.gen and tick.seq > seq + 1:
+                self._passed[tick.instrument] += tick.seq - seq - 1
             self._seen[tick.instrument] = tick.gen, tick.seq
             if is_due and self._is_before_the_seam(tick):
                 self._given[tick.instrument] = tick.gen, tick.seq
@@ -107,15 +137,33 @@ class History:
         # What was recorded before it had come here: it is not given out again.
         self._live = deque(tick for tick in self._live if self._is_new(tick))
         if missing:
-            self.unrecorded = tuple(sorted(missing))
-            log.warning(
-                "the recording does not reach the present: ticks of %s before now are missing; "
-                "`kitefeed status` says whether the recorder runs", ", ".join(self.unrecorded[:20]),
-            )  # fmt: skip
-            self._ready.extend(
-                tick for name in self.unrecorded if (tick := view.values.get(name)) is not None
-                if tick.seq <= self._seam[name]
-            )  # fmt: skip
+            self._end_early(missing, view)
+        view.holes.heal("unrecorded")  # the last values are held
+
+    def _end_early(self, missing: list[str], view: View) -> None:
+        """The recorder is dead, or far behind: the last of what came before the seam is known from
+        the feed, if nothing newer has come, and what was before that is not."""
+        self.unrecorded = tuple(sorted(missing))
+        log.warning(
+            "the recording does not reach the present: ticks of %s before now are missing; "
+            "`kitefeed status` says whether the recorder runs", ", ".join(self.unrecorded[:20]),
+        )  # fmt: skip
+        assert self._seam is not None  # noqa: S101  (it was looked at)
+        lost: dict[str, int] = {}
+        until_ns = self._last_ns
+        for name in self.unrecorded:
+            tick, seam = view.values.get(name), self._seam[name]
+            is_held = tick is not None and tick.seq <= seam
+            if tick is not None and is_held:
+                self._ready.append(tick)
+                until_ns = max(until_ns, tick.t_rx_ns)
+            gen, seq = self._seen.get(name, (0, 0))
+            if gen != self._gen:
+                lost[name] = 0  # nobody knows how many
+            elif seam - seq > is_held:  # those from before `since` are not asked for
+                has_begun = self._last_ns > self._since_ns
+                lost[name] = seam - seq - is_held if has_begun else 0
+        view.holes.passed("unrecorded", lost, self._last_ns, until_ns)
 
     def _is_new(self, tick: Tick) -> bool:
         return (tick.gen, tick.seq) > self._given.get(tick.instrument, (0, 0))

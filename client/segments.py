@@ -1,6 +1,10 @@
-"""The files of a recording, as readers open them: mapped, and read block by block."""
+"""The files of a recording, as readers open them: block by block.
 
-import mmap
+Not by a map: what a recorder cuts off a torn file while it is mapped would end the reader's
+process, and what is mapped counts as its memory.
+"""
+
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +15,38 @@ from kitefeed.protocol.feed import DECODE_ERRORS
 from kitefeed.protocol.recording import Block, Damage, Described, Gap, Header, Kind, Type
 
 T = TypeVar("T")
+FIND_BYTES = 1_048_576  # read at once where a block is looked for
+
+
+class Bytes:
+    """What is in an open file, as far as it was written by then: as `recording.blocks` reads it.
+    What has gone since, or cannot be read, is missing from what it gives."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._size = os.fstat(descriptor).st_size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> bytes:
+        start, stop, _ = part.indices(self._size)
+        try:
+            return os.pread(self._descriptor, max(0, stop - start), start)
+        except OSError:  # of the medium
+            return b""
+
+    def find(self, words: bytes, start: int) -> int:
+        """Where they begin; -1 when they do not come any more."""
+        while start < self._size:
+            found = self[start : start + FIND_BYTES]
+            at = found.find(words)
+            if at >= 0:
+                return start + at
+            if len(found) < FIND_BYTES:
+                break
+            start += FIND_BYTES - len(words) + 1
+        return -1
 
 
 class Segment:
@@ -28,7 +64,7 @@ class Segment:
         self.header = Header(r.VERSION, path.parent.name, 0, "")
         self.started_ns = self.last_ns = 0
         self.bytes = 0  # of it
-        self.read_bytes = 0  # of them, by whoever reads its records now
+        self.read_bytes = self.read_ns = 0  # up to where, by whoever reads its records now
         with self._opened() as data:
             self._look(data)
 
@@ -62,18 +98,15 @@ class Segment:
     def _opened(self) -> Iterator[Any]:
         """Its bytes, as far as it has been written by now."""
         try:
-            with self.path.open("rb") as file:
-                try:
-                    data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                except ValueError:  # it is empty
-                    yield b""
-                    return
-                with data:
-                    self.bytes = len(data)
-                    yield data
+            file = self.path.open("rb", buffering=0)
         except OSError as error:
             self.problem = error.strerror or str(error)
             yield b""
+            return
+        with file:
+            data = Bytes(file.fileno())
+            self.bytes = len(data)
+            yield data
 
     def blocks(
         self, offset: int = len(r.HEAD), *, has_notes: bool = False
@@ -84,14 +117,15 @@ class Segment:
             if not self.problem:
                 yield from r.blocks(data, offset, has_notes=has_notes)
 
-    def records(self) -> Iterator[r.Record]:
-        """Those that can be read, and a gap in the place of what cannot."""
-        last_ns, damaged = self.started_ns, ""
-        for block in self.blocks():
-            self.read_bytes = block.end
+    def records(self, offset: int = len(r.HEAD), last_ns: int = 0) -> Iterator[r.Record]:
+        """Those that can be read, and a gap in the place of what cannot. Of a file that is read
+        already up to `offset`, where the time was `last_ns`: the rest."""
+        last_ns, damaged = last_ns or self.started_ns, ""
+        for block in self.blocks(offset):
             if isinstance(block, Damage):
                 damaged = block.why
                 continue
+            self.read_bytes, self.read_ns = block.end, block.last_ns
             found: list[r.Record] = []
             if block.kind == Kind.RECORDS:
                 try:
@@ -183,29 +217,21 @@ class Follower:
     def __init__(self, directory: Path, day: str) -> None:
         self._directory = directory
         self._day = day
-        self._read: dict[Path, int] = {}  # how far
-        self._done: set[Path] = set()  # to the end, and sealed
+        self._read: dict[Path, tuple[int, int]] = {}  # up to which byte, and which time
+        self._sizes: dict[Path, int] = {}  # of which nothing more can be read
 
     def records(self) -> Iterator[r.Record]:
-        """What has come since."""
+        """What has come since, and a gap in the place of what cannot be read."""
         for day in (each for each in Segment.days(self._directory) if each.name >= self._day):
             for path in _paths(day):
-                if path not in self._done:
-                    segment = Segment(path)
-                    yield from self._new_of(segment)
-                    if segment.ended and self._read.get(path) == segment.bytes:
-                        self._done.add(path)
+                with suppress(OSError):  # it has been removed just now
+                    if path.stat().st_size != self._sizes.get(path):
+                        yield from self._new_of(path)
 
-    def _new_of(self, segment: Segment) -> Iterator[r.Record]:
-        offset = self._read.get(segment.path, len(r.HEAD))
-        if segment.problem or offset >= segment.bytes:
-            return
-        for block in segment.blocks(offset):
-            if isinstance(block, Damage):
-                if block.end == segment.bytes:
-                    return  # it may be written at this moment
-                continue
-            self._read[segment.path] = block.end
-            if block.kind == Kind.RECORDS:
-                with suppress(r.BadRecording):
-                    yield from list(r.records(block))
+    def _new_of(self, path: Path) -> Iterator[r.Record]:
+        segment = Segment(path)
+        yield from segment.records(*self._read.get(path, ()))
+        # A damaged end may be written at this moment.
+        if segment.read_bytes:
+            self._read[path] = segment.read_bytes, segment.read_ns
+        self._sizes[path] = segment.bytes

@@ -216,14 +216,15 @@ def check_head(data: Any) -> None:
 def blocks(
     data: Any, offset: int = len(HEAD), *, has_notes: bool = False
 ) -> Iterator[Block | Damage]:
-    """What lies in `data` (bytes, or a map of the file) from `offset` on, in order: whole blocks,
-    and the damage between them. A torn tail is a Damage that reaches the end.
+    """What lies in `data` (bytes, or what has length, slices and `find` as these) from `offset` on,
+    in order: whole blocks, and the damage between them. A torn tail is a Damage that reaches the
+    end.
 
     has_notes: blocks of nothing but frames are passed over by their heads, unread and unchecked.
     """
     size = len(data)
     while offset < size:
-        if has_notes and (end := _end_of_frames(data, offset, size)):
+        if has_notes and (end := _end_of_frames(data, offset)):
             offset = end
             continue
         found = _block_at(data, offset, size)
@@ -238,9 +239,9 @@ def blocks(
 
 def _block_at(data: Any, offset: int, size: int) -> Block | str:
     """The block there, or why there is none."""
-    if size - offset < BLOCK_HEAD_BYTES:
-        return "torn"
     head = bytes(data[offset : offset + BLOCK_HEAD_BYTES])
+    if len(head) < BLOCK_HEAD_BYTES:
+        return "torn"
     mark, kind, codec, flags, stored_bytes, unpacked, first_ns, last_ns, checksum = _BLOCK.unpack(
         head
     )
@@ -250,17 +251,20 @@ def _block_at(data: Any, offset: int, size: int) -> Block | str:
     if end > size:
         return "torn"
     stored = bytes(data[offset + BLOCK_HEAD_BYTES : end])
+    if len(stored) < stored_bytes:  # it was cut off since
+        return "torn"
     if zlib.crc32(stored, zlib.crc32(head[:_CHECKED])) != checksum:
         return "its checksum is wrong"
     return Block(kind, codec, flags, first_ns, last_ns, offset, end, unpacked, stored)
 
 
-def _end_of_frames(data: Any, offset: int, size: int) -> int:
+def _end_of_frames(data: Any, offset: int) -> int:
     """Where the block ends that begins there, if it holds frames alone and another follows; else
     0."""
-    if size - offset < BLOCK_HEAD_BYTES:
+    head = bytes(data[offset : offset + BLOCK_HEAD_BYTES])
+    if len(head) < BLOCK_HEAD_BYTES:
         return 0
-    mark, kind, _, flags, stored_bytes, *_ = _BLOCK.unpack_from(data, offset)
+    mark, kind, _, flags, stored_bytes, *_ = _BLOCK.unpack(head)
     if mark != MARK or kind != Kind.RECORDS or flags & HAS_NOTES:
         return 0
     end: int = offset + BLOCK_HEAD_BYTES + stored_bytes
@@ -280,8 +284,8 @@ def last_blocks(data: Any) -> int:
     """Where to begin to have the last block of a file: no later than the last but one, and before
     the first damage. Looks at the heads alone, which is quick in a file of gigabytes."""
     before = offset = len(HEAD)
-    while len(data) - offset >= BLOCK_HEAD_BYTES:
-        mark, _, _, _, stored_bytes, *_ = _BLOCK.unpack_from(data, offset)
+    while len(head := bytes(data[offset : offset + BLOCK_HEAD_BYTES])) == BLOCK_HEAD_BYTES:
+        mark, _, _, _, stored_bytes, *_ = _BLOCK.unpack(head)
         end = offset + BLOCK_HEAD_BYTES + stored_bytes
         if mark != MARK or end > len(data):
             break

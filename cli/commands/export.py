@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from kitefeed.cli import signals
 from kitefeed.client.recording import Recording
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import TryLater, Unavailable
@@ -48,6 +49,7 @@ def export(
         click.echo(f"left out, because it is damaged: {line}", err=True)
     write = exports.to_parquet if kind == "parquet" else exports.to_csv
     progress = Progress()
+    signals.note_when_told_to_end()
     try:
         files = write(recording, directory, rupees=rupees, replace=replace, progress=progress.tell)
     except ImportError as error:
@@ -66,7 +68,7 @@ def export(
 
 
 class Progress:
-    """One line on the terminal, written over; nothing into a file or pipe."""
+    """One line on the terminal, written over; nothing into a file or pipe. Signals end it here."""
 
     def __init__(self) -> None:
         self.ticks = 0
@@ -75,6 +77,7 @@ class Progress:
 
     def tell(self, part: float, ticks: int) -> None:
         self.ticks = ticks
+        signals.end_if_told()
         if self._is_shown and boot_ns() >= self._due_ns:
             self._due_ns = boot_ns() + TELL_NS
             click.echo(f"\r{part:4.0%}  {ticks:,} ticks", nl=False, err=True)

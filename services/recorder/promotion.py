@@ -13,6 +13,7 @@ from collections import deque
 from importlib.util import find_spec
 from pathlib import Path
 
+from kitefeed.protocol.errors import TryLater
 from kitefeed.services.recorder import shelf
 
 NICE = 19
@@ -89,7 +90,9 @@ def main() -> int:
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     recording = Recording.of_segment(segment)
-    to_parquet(recording, directory, stem=segment.stem, replace=True, threads=1)
+    # Another one makes it where a former recorder was killed: its child goes on.
+    with contextlib.suppress(TryLater):
+        to_parquet(recording, directory, stem=segment.stem, replace=True, threads=1)
     return 0
 
 

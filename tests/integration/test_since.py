@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from kitefeed import AsyncFeed, BadInput, ConfigError, Feed, Tick
+from kitefeed import AsyncFeed, BadInput, ConfigError, Feed, Gap, Tick
 from kitefeed.protocol.clock import utc_ns
 from tests.integration.broadcaster_kit import Stage, kill
 from tests.integration.recorder_kit import Scene
@@ -106,7 +106,9 @@ def test_a_recorder_that_is_killed_at_the_seam_costs_a_sentence_and_no_tick_come
     kill(recorder)
     before = len(scene.published)
     eventually(lambda: len(scene.published) > before + 100, 30)  # which nobody records
-    with Feed(KEY, config=scene.stage.config, since=clock(then_ns)) as feed:
+    told: list[Gap] = []
+    since, on_gap = clock(then_ns), lambda *gap: told.append(Gap(*gap))
+    with Feed(KEY, config=scene.stage.config, since=since, on_gap=on_gap) as feed:
         ticks = []
         while not live(ticks, 40):
             tick = feed.next(20)
@@ -115,6 +117,9 @@ def test_a_recorder_that_is_killed_at_the_seam_costs_a_sentence_and_no_tick_come
     found = numbers(ticks)
     assert found == sorted(set(found))
     assert "the recording does not reach the present" in caplog.text
+    holes = sum(b[1] - a[1] - 1 for a, b in pairwise(found))
+    (gap,) = [each for each in told if each.reason == "unrecorded"]
+    assert (gap.instruments, gap.healed) == ({KEY: holes}, True)
 
 
 def test_a_recorder_that_is_started_again_at_the_seam_costs_only_its_own_gap(scene: Scene) -> None:
@@ -122,7 +127,9 @@ def test_a_recorder_that_is_started_again_at_the_seam_costs_only_its_own_gap(sce
     recorder = scene.stage.processes._started[-1]
     kill(recorder)
     scene.record()
-    with Feed(KEY, config=scene.stage.config, since=clock(then_ns)) as feed:
+    told: list[Gap] = []
+    since, on_gap = clock(then_ns), lambda *gap: told.append(Gap(*gap))
+    with Feed(KEY, config=scene.stage.config, since=since, on_gap=on_gap) as feed:
         ticks: list[Tick] = []
         while not live(ticks, 40):
             tick = feed.next(20)
@@ -132,6 +139,8 @@ def test_a_recorder_that_is_started_again_at_the_seam_costs_only_its_own_gap(sce
     assert found == sorted(set(found))
     steps = [b[1] - a[1] for a, b in pairwise(found)]
     assert sum(step > 1 for step in steps) <= 1
+    assert {each.reason for each in told} == {"unrecorded"}
+    assert told[-1].healed
 
 
 def test_a_broadcaster_that_is_restarted_at_the_seam_begins_anew_in_order(scene: Scene) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from kitefeed import BadInput, Recording, Tick
 from kitefeed.client import columns, export
+from kitefeed.protocol.errors import TryLater
 from kitefeed.protocol.recording import Gap
 from tests.recordings import (
     DAY,
@@ -183,15 +184,55 @@ def test_an_interrupted_export_leaves_nothing(
     assert list(out.iterdir()) == []
 
 
-def test_what_a_killed_export_left_goes_with_the_next(recording: Recording, tmp_path: Path) -> None:
-    dead = tmp_path / "out" / ".kitefeed-export.999999999"
-    living = tmp_path / "out" / f".kitefeed-export.{os.getppid()}"
-    for directory in (dead, living):
+def test_what_a_killed_export_left_goes_with_the_next_and_what_another_makes_stays(
+    recording: Recording, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    left = [out / f".kitefeed-export.{name}" for name in (f"{DAY}.csv", "2026-11-27.day", "123")]
+    made = out / ".kitefeed-export.2026-11-26.day"
+    for directory in (*left, made):
         directory.mkdir(parents=True)
         (directory / "ticks.parquet").write_text("half")
-    export.to_csv(recording, tmp_path / "out")
-    assert not dead.exists()
-    assert living.exists()
+    with export._locked(made):
+        export.to_csv(recording, out)
+        assert not any(directory.exists() for directory in left)
+        assert made.exists()
+    export.to_csv(recording, out, replace=True)
+    assert not made.exists()
+
+
+def test_two_that_would_write_the_same_files_are_one_and_a_refusal(
+    recording: Recording, tmp_path: Path
+) -> None:
+    tried = []
+
+    def meanwhile(part: float, ticks: int) -> None:
+        for write, is_replacing in ((export.to_csv, False), (export.to_csv, True)):
+            with pytest.raises(TryLater, match="another export writes the same files"):
+                write(recording, tmp_path, replace=is_replacing)
+        tried.append(export.to_parquet(recording, tmp_path, replace=True))  # other files
+
+    files = export.to_csv(recording, tmp_path, progress=meanwhile)
+    assert all(path.exists() for path in [*files, *tried[0]])
+    assert not list(tmp_path.glob(".kitefeed-export.*"))
+
+
+def test_an_export_that_ends_while_its_files_are_moved_leaves_none(
+    recording: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = []
+
+    def replace(path: Path, target: Path) -> None:
+        if moved:
+            raise Interrupted
+        moved.append(target)
+        os.rename(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(Interrupted):
+        export.to_parquet(recording, tmp_path / "out")
+    assert moved
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize("name", ["duckdb", "numpy"])
