@@ -30,8 +30,10 @@ class Losses:
         self._asked_count = 0  # found before them
         self._full_queues: int | None = None  # None until the first heartbeat of a gen
         self._is_queue_doubted = False  # judged when all that came with the heartbeat was taken in
-        self._had_heartbeat = False
-        self._worst_ns = 0  # how far behind we were, since the last heartbeat
+        self.had_heartbeat = False
+        # How old the oldest message was when it was read, since the last heartbeat. Set by whoever
+        # reads it: a call for each would be felt.
+        self.worst_ns = 0
         self._worst_before_ns = 0  # and before that, since the last but one
         self._read = 0  # messages
         # With each heartbeat: when, and how many were read by then.
@@ -77,13 +79,9 @@ class Losses:
         """Another broadcaster counts its queues anew."""
         self._full_queues = None
 
-    def behind(self, behind_ns: int) -> None:
-        """A message was that old when it was read."""
-        self._worst_ns = max(self._worst_ns, behind_ns)
-
     def heard(self, full_queues: int) -> None:
         """From a heartbeat: how often some reader's queue was full."""
-        self._had_heartbeat = True
+        self.had_heartbeat = True
         before, self._full_queues = self._full_queues, full_queues
         self._is_queue_doubted |= before not in (None, full_queues)
 
@@ -94,19 +92,19 @@ class Losses:
         before = self._read
         self._read += messages
         if messages >= BACKLOG_MESSAGES:
-            self._worst_ns = max(self._worst_ns, BACKLOG_NS)
-        if not self._had_heartbeat:
+            self.worst_ns = max(self.worst_ns, BACKLOG_NS)
+        if not self.had_heartbeat:
             return False
         is_lossy = self._is_queue_doubted and self._had_full_queue(now_ns)
         if is_lossy:
             self.note()
-        self._had_heartbeat = self._is_queue_doubted = False
-        self._worst_before_ns, self._worst_ns = self._worst_ns, 0
+        self.had_heartbeat = self._is_queue_doubted = False
+        self._worst_before_ns, self.worst_ns = self.worst_ns, 0
         self._reads.append((now_ns, before))
         return is_lossy
 
     def _had_full_queue(self, now_ns: int) -> bool:
-        worst_ns = max(self._worst_ns, self._worst_before_ns)
+        worst_ns = max(self.worst_ns, self._worst_before_ns)
         then_ns = now_ns - worst_ns
         by_then = next((read for at_ns, read in reversed(self._reads) if at_ns <= then_ns), 0)
         return worst_ns >= BACKLOG_NS and self._read - by_then >= QUEUE_MESSAGES

@@ -56,7 +56,7 @@ class Player:
             arrival = arrivals.get(key)
             if arrival is None:
                 arrival = arrivals[key] = _still(tick.arrival, verdict)
-            yield Tick(tick.instrument, tick.raw, tick.seq, tick.flags, arrival)
+            yield Tick(tick.instrument, tick._held, tick.seq, tick.flags, arrival)
 
 
 def _still(then: Arrival, verdict: Verdict) -> Arrival:

@@ -503,6 +503,16 @@ class Reader(Readings, Telling):
         """Whether `_drain` would find a message now."""
         return bool(self._unread) or has_message(self._socket)
 
+    def _is_idle(self) -> bool:
+        """Whether all was taken in a moment ago, and nothing has come since that is to be followed
+        by anything: then `_drain` would find nothing to do, at a multiple of what this costs."""
+        view, losses = self._view, self._view.losses
+        if self._unread or view.has_late or view.holes.has_news:
+            return False
+        if losses.is_incomplete or losses.had_heartbeat or boot_ns() >= self._look_due_ns:
+            return False
+        return not self._socket.closed and not has_message(self._socket)
+
     def _take_one(self) -> bool:
         """The next message, if there is one; as `_drain`, at a fraction of its cost."""
         if self._unread or not self._may_read():

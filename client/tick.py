@@ -1,5 +1,6 @@
 """One tick as a strategy reads it. What is constant is stored; what can change after it arrived
-(its age, its source, whether it is fresh) is computed each time it is read.
+(its age, its source, whether it is fresh) is computed each time it is read. Its body is decoded
+when one of its fields is first read.
 
 A tick may be read, copied, pickled and printed in any thread, and after its feed was closed.
 """
@@ -10,10 +11,12 @@ from decimal import Decimal
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from kitefeed.protocol.clock import boot_ns, utc_ns
-from kitefeed.protocol.feed import Flag, Source
+from kitefeed.protocol.feed import Flag, Source, decode_body
 from kitefeed.protocol.kite.ticks import DEPTH_LEVELS, FULL, LTP, QUOTE, TickBody, iter_depth
+from kitefeed.protocol.tick_bodies import Held, token_of, unpack_last_price
 
 # India has no daylight saving; zoneinfo would need a database that bare hosts lack.
 IST = timezone(timedelta(hours=5, minutes=30), "IST")
@@ -153,10 +156,20 @@ class Tick(msgspec.Struct, frozen=True, eq=False, gc=False):
     """
 
     instrument: str
-    raw: TickBody
+    _held: Held  # read by `raw`
     seq: int
     flags: int
     arrival: Arrival
+
+    @property
+    def raw(self) -> TickBody:
+        """Its fields as exact integers, as on the wire (docs/wire-format.md)."""
+        held = self._held
+        if isinstance(held, bytes):
+            # Two threads may do it at once: both make the same, and the later one stays.
+            held = decode_body(held)
+            force_setattr(self, "_held", held)
+        return held
 
     # --- where it came from -------------------------------------------------------------------
 
@@ -234,7 +247,8 @@ class Tick(msgspec.Struct, frozen=True, eq=False, gc=False):
     @property
     def instrument_token(self) -> int:
         """Kite's number of the instrument. Those of derivatives are used again after expiry."""
-        return self.raw.instrument_token
+        held = self._held
+        return token_of(held) if isinstance(held, bytes) else held.instrument_token
 
     @property
     def mode(self) -> ModeWord:
@@ -243,54 +257,63 @@ class Tick(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     # --- prices -------------------------------------------------------------------------------
 
-    def _rupees(self, scaled: int | None) -> float | None:
-        return None if scaled is None else scaled / self.raw.divisor
-
     @property
     def last_price(self) -> float:
         """Rupees, of the last trade."""
-        return self.raw.last_price / self.raw.divisor
+        held = self._held
+        if isinstance(held, bytes):  # all that many programs read: not worth decoding the rest
+            divisor, last_price = unpack_last_price(held)
+            return last_price / divisor  # type: ignore[no-any-return]
+        return held.last_price / held.divisor
 
     @property
     def last_price_decimal(self) -> Decimal:
         """The exact last price."""
-        return Decimal(self.raw.last_price) / self.raw.divisor
+        raw = self.raw
+        return Decimal(raw.last_price) / raw.divisor
 
     @property
     def average_traded_price(self) -> float | None:
         """Rupees, of the day's trades; None in mode ltp, and for an index."""
-        return self._rupees(self.raw.average_traded_price)
+        raw = self.raw
+        return _rupees(raw.average_traded_price, raw)
 
     @property
     def open(self) -> float | None:
         """Rupees, of the day; None in mode ltp."""
-        return self._rupees(self.raw.open)
+        raw = self.raw
+        return _rupees(raw.open, raw)
 
     @property
     def high(self) -> float | None:
         """Rupees, of the day; None in mode ltp."""
-        return self._rupees(self.raw.high)
+        raw = self.raw
+        return _rupees(raw.high, raw)
 
     @property
     def low(self) -> float | None:
         """Rupees, of the day; None in mode ltp."""
-        return self._rupees(self.raw.low)
+        raw = self.raw
+        return _rupees(raw.low, raw)
 
     @property
     def close(self) -> float | None:
         """Rupees, yesterday's; None in mode ltp."""
-        return self._rupees(self.raw.close)
+        raw = self.raw
+        return _rupees(raw.close, raw)
 
     @property
     def ohlc(self) -> Ohlc:
         """Open, high, low of the day and the close of yesterday, rupees; None in mode ltp."""
-        return Ohlc(self.open, self.high, self.low, self.close)
+        raw = self.raw
+        return Ohlc(*(_rupees(each, raw) for each in (raw.open, raw.high, raw.low, raw.close)))
 
     @property
     def change(self) -> float | None:
         """Percent against yesterday's close; None without one."""
-        close = self.raw.close
-        return (self.raw.last_price - close) * 100 / close if close else None
+        raw = self.raw
+        close = raw.close
+        return (raw.last_price - close) * 100 / close if close else None
 
     # --- quantities ---------------------------------------------------------------------------
 
@@ -334,12 +357,10 @@ class Tick(msgspec.Struct, frozen=True, eq=False, gc=False):
     def to_dict(self) -> dict[str, object]:
         """The tick as a record: its names are those of the properties, also inside `ohlc` and
         `depth`. What can change (`is_fresh`, `source`, `age_s`) is as of now."""
-        ohlc, depth = self.ohlc, self.depth
         record = {name: getattr(self, name) for name in _RECORD}
-        record["ohlc"] = ohlc._asdict()
-        record["depth"] = None
-        if depth is not None:
-            sides = depth._asdict().items()
+        record["ohlc"] = record["ohlc"]._asdict()
+        if record["depth"] is not None:
+            sides = record["depth"]._asdict().items()
             record["depth"] = {
                 side: [level._asdict() for level in levels] for side, levels in sides
             }
@@ -365,14 +386,21 @@ class Tick(msgspec.Struct, frozen=True, eq=False, gc=False):
     @property
     def depth(self) -> Depth | None:
         """Five levels of either side, best first, unpacked when read; None but in mode full."""
-        if self.raw.depth is None:
+        raw = self.raw
+        if raw.depth is None:
             return None
-        divisor, make = self.raw.divisor, tuple.__new__  # half the time of `Level(...)`
+        divisor, make = raw.divisor, tuple.__new__  # half the time of `Level(...)`
         levels = [
             make(Level, (quantity, price / divisor, orders))
-            for quantity, price, orders in iter_depth(self.raw.depth)
+            for quantity, price, orders in iter_depth(raw.depth)
         ]
         return Depth(levels[:DEPTH_LEVELS], levels[DEPTH_LEVELS:])
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Tick, (self.instrument, self.raw, self.seq, self.flags, self.arrival)
+
+    def __copy__(self) -> "Tick":
+        return Tick(self.instrument, self.raw, self.seq, self.flags, self.arrival)
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Tick":
         return Tick(self.instrument, copy(self.raw), self.seq, self.flags, self.arrival)
@@ -383,6 +411,10 @@ class Tick(msgspec.Struct, frozen=True, eq=False, gc=False):
             f"Tick({self.instrument} {self.last_price:.2f} {self.origin} epoch={self.epoch} "
             f"seq={self.seq}{' ' if names else ''}{','.join(filter(None, names))})"
         )
+
+
+def _rupees(scaled: int | None, raw: TickBody) -> float | None:
+    return None if scaled is None else scaled / raw.divisor
 
 
 def _ist(utc_s: int | None) -> datetime | None:

@@ -74,7 +74,7 @@ VALUES = (
     "typing", "msgspec",
     "kitefeed.protocol.errors", "kitefeed.protocol.feed", "kitefeed.protocol.kite",
     "kitefeed.protocol.messages", "kitefeed.protocol.nats", "kitefeed.protocol.recording",
-    "kitefeed.protocol.topics", "kitefeed.protocol.topology",
+    "kitefeed.protocol.tick_bodies", "kitefeed.protocol.topics", "kitefeed.protocol.topology",
     "kitefeed.client.tick",
 )  # fmt: skip
 ACTS = {"open", "print", "input", "breakpoint", "exec", "eval", "compile", "__import__"}
