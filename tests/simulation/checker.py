@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 VALID_FOR_NS = 11 * S // 2  # one validation lets all sockets in, within five seconds
 QUOTES_APART_NS = S
 SOCKET_RETRY_NS = 60 * S
-LINES_MAX = 80  # from one recovery to the next, or in an hour
+LINES_MAX = 80  # from one recovery to the next
 SECRET_LIKE = re.compile(r"access_token|api_secret|enctoken|[A-Za-z0-9]{32}")
 # What may come late, or to another than it was meant for.
 REPORTS = (
@@ -61,7 +61,7 @@ class Checker:
         self.world = world
         self.epoch = 0  # the highest that was ever issued
         self.lines: Counter[str] = Counter()
-        self.lines_told = self._lines_since_ns = 0
+        self.lines_told = 0
         self._valid_ns: dict[str, int] = {}
         self._valid_utc_ns: dict[str, int] = {}
         self._unverified_ns: dict[str, int] = {}
@@ -304,8 +304,6 @@ class Checker:
 
     def on_line(self, line: Say) -> None:
         """What the machine says of trouble; requests and the like are lines beside it."""
-        if self.world.now_ns - self._lines_since_ns > 3_600 * S:
-            self.on_recovery()
         self.lines_told += 1
         require(self.lines_told <= LINES_MAX, "trouble is told in few lines")
         found = CONDITION.search(line.text)
@@ -315,7 +313,7 @@ class Checker:
             require(self.lines[key] in (0, 1), f"{key} is said once, and ended once")
 
     def on_recovery(self) -> None:
-        self.lines_told, self._lines_since_ns = 0, self.world.now_ns
+        self.lines_told = 0
 
     def on_verdict(self, verdict: m.Validated) -> None:
         account = self.world.kite.accounts.get(verdict.fingerprint)

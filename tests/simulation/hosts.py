@@ -309,6 +309,7 @@ class Ticker(Host):
             last_tick_age_ns=-1 if tick_ns is None else now_ns - tick_ns,
             fresh_tick_age_ns=-1 if fresh_ns is None else now_ns - fresh_ns,
             fresh_ages_ns={s: now_ns - at for s, at in self.machine.fresh_shards_ns.items()},
+            held=self.machine.held(now_ns),
         )
 
     def welcomed(self) -> None:

@@ -20,8 +20,8 @@ from kitefeed.actors.runtime import calendar_file
 from kitefeed.actors.supervisor.core import Send
 from kitefeed.actors.supervisor.facts import Clock, DialState, Shard, SocketState
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
-from kitefeed.actors.ticker.canaries import SILENT_NS
-from kitefeed.actors.ticker.link_state import BEAT_NS
+from kitefeed.actors.ticker.canaries import QUICK_TICKS, SILENT_NS
+from kitefeed.actors.ticker.link_state import BEAT_NS, Link
 from kitefeed.actors.ticker.machine import LinkId
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import IngestBatch, encode
@@ -197,7 +197,16 @@ class World:
         )
         is_primed = not is_priming or not s.is_market_open
         is_sound = not any(map(self._is_sick, self.kite.sockets.values()))
+        is_settled &= not self._is_doubting()
         return is_settled and is_primed and self._is_known() and is_sound and self._is_steady()
+
+    def _is_doubting(self) -> bool:
+        """Whether a silent canary holds something until a quote about it, which is had soon."""
+        is_held = any(running.liveness.canaries.held for running in self._running())
+        return is_held and self.is_answering_for(0)
+
+    def _running(self) -> Iterable[Link]:
+        return self.ticker.machine._open.values()
 
     def _is_shut(self, shard: Shard) -> bool:
         """Whether nothing is expected of it while another segment is open."""
@@ -347,17 +356,21 @@ class World:
         self.is_instant = True
         for host in self.actors:
             host.membership.heard_ns = self.now_ns
-        for running in self.ticker.machine._open.values():
+        for running in self._running():
             running.liveness.last_frame_ns = self.now_ns  # a heartbeat a second came all the while
             running._beat_due_ns = self.now_ns
             for token, canary in running.liveness.canaries._all.items():
-                # Between two ticks of such it would have been seen to pause.
+                # Between two ticks of such it would have been seen to pause, or to be quick.
                 is_long = self.now_ns - canary.ticked_ns >= SILENT_NS
                 canary.is_silent |= is_long and PERIODS_NS[token] > SILENT_NS
+                if is_long and self.is_open_hours(token) and PERIODS_NS[token] <= QUICK_NS:
+                    canary.pace.quick_ticks = QUICK_TICKS
+                    canary.ticked_ns = self.now_ns - PERIODS_NS[token]
         for socket in list(self.kite.sockets.values()):
             if socket.is_open:
                 self._stream(socket.link)
         self.poller.tick()
+        self.ticker.tick()  # its beats reach the broadcaster before that tells who is alive
         for host in (self.ticker, self.mouth):
             host.turn()
         self.mouth.tick()
