@@ -89,6 +89,14 @@ class Market:
         is_today = moment is not None and moment.date() == to_ist(utc_ns).date()
         return moment if is_today else None
 
+    def is_flush_between(self, since_utc_ns: int, until_utc_ns: int) -> bool:
+        """Whether a daily token flush was under way at any moment from the one time to the other. It
+        counts until the check after it (`CHECKS`): Kite's clock is not ours. A simulator has none."""
+        if self.hours != "calendar":
+            return False
+        began_utc_ns = last_utc_ns(until_utc_ns, FLUSH_FROM)
+        return since_utc_ns < began_utc_ns + FLUSH_MINUTES * MINUTE_NS
+
     def warning(self, utc_ns: int) -> str:
         """One sentence from December of the table's last year on, else empty."""
         return self._warning(utc_ns // MINUTE_NS) if self.hours == "calendar" else ""
@@ -123,13 +131,6 @@ class Market:
 def last_flush_utc_ns(utc_ns: int) -> int:
     """When the last daily token flush was over: a token seen valid since then is today's."""
     return last_utc_ns(utc_ns, TOKEN_FLUSH)
-
-
-def is_flush_between(since_utc_ns: int, until_utc_ns: int) -> bool:
-    """Whether a daily token flush was under way at any moment from the one time to the other. It
-    counts until the check after it (`CHECKS`): Kite's clock is not ours."""
-    began_utc_ns = last_utc_ns(until_utc_ns, FLUSH_FROM)
-    return since_utc_ns < began_utc_ns + FLUSH_MINUTES * MINUTE_NS
 
 
 def last_utc_ns(utc_ns: int, at: time) -> int:

@@ -134,7 +134,7 @@ def _conclude(s: State, facts: SessionFacts, verdict: m.Verdict, detail: str) ->
 def _note_elsewhere(s: State, facts: SessionFacts) -> None:
     """Kite ends a session at its daily flush; at any other time somebody else did."""
     was_good = facts.valid_utc_ns and facts.valid_fingerprint == facts.fingerprint
-    if was_good and not market.is_flush_between(facts.valid_utc_ns, s.utc_ns):
+    if was_good and not s.market.is_flush_between(facts.valid_utc_ns, s.utc_ns):
         facts.elsewhere_utc_ns, facts.good_until_utc_ns = s.utc_ns, facts.valid_utc_ns
 
 

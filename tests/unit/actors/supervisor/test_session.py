@@ -4,7 +4,7 @@ from datetime import datetime
 
 import pytest
 
-from kitefeed.actors.policy.market import IST
+from kitefeed.actors.policy.market import IST, Hours
 from kitefeed.actors.supervisor import report, session
 from kitefeed.actors.supervisor.facts import (
     Clock,
@@ -407,11 +407,13 @@ def test_each_session_is_reported_with_what_kite_made_of_it() -> None:
 # --- who ended it -------------------------------------------------------------------------------
 
 
-def ended(*, good: str, refused: str, rule: Elsewhere = "alert") -> Bench:
+def ended(
+    *, good: str, refused: str, rule: Elsewhere = "alert", hours: Hours = "calendar"
+) -> Bench:
     """A session seen good at the one time (November 2026, IST), and refused at the other."""
     begin, end = (datetime.fromisoformat(f"2026-11-{at}").replace(tzinfo=IST)
                   for at in (good, refused))  # fmt: skip
-    bench = Bench(at=begin)
+    bench = Bench(at=begin, hours=hours)
     bench.machine.state.elsewhere = rule
     bench.up()
     bench.login()
@@ -432,7 +434,7 @@ def ended(*, good: str, refused: str, rule: Elsewhere = "alert") -> Bench:
 def test_a_session_that_dies_between_two_flushes_was_ended_by_somebody_else(
     good: str, refused: str
 ) -> None:
-    reason = ended(good=good, refused=refused).state.reason
+    reason = session.elsewhere(ended(good=good, refused=refused).machine.state.session)
     assert "somebody else logged in" in reason
     assert f"good at {good[3:]}" in reason
     assert f"refused at {refused[3:]}" in reason
@@ -446,9 +448,16 @@ def test_a_session_that_dies_between_two_flushes_was_ended_by_somebody_else(
 def test_a_session_that_kites_flush_may_have_ended_is_blamed_on_nobody(
     good: str, refused: str
 ) -> None:
-    reason = ended(good=good, refused=refused).state.reason
-    assert "somebody else" not in reason
-    assert "expired" in reason
+    assert not session.elsewhere(ended(good=good, refused=refused).machine.state.session)
+
+
+def test_a_session_that_dies_when_kite_flushes_has_expired() -> None:
+    assert "expired" in ended(good="24 16:00", refused="25 09:05").state.reason
+
+
+def test_a_simulators_market_has_no_flush_to_end_a_session() -> None:
+    reason = ended(good="23 06:30", refused="23 07:20", hours="always").state.reason
+    assert "somebody else logged in" in reason
 
 
 def test_who_waits_for_the_other_program_has_a_warning_and_no_error() -> None:
