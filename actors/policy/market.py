@@ -90,8 +90,9 @@ class Market:
         return moment if is_today else None
 
     def is_flush_between(self, since_utc_ns: int, until_utc_ns: int) -> bool:
-        """Whether a daily token flush was under way at any moment from the one time to the other. It
-        counts until the check after it (`CHECKS`): Kite's clock is not ours. A simulator has none."""
+        """Whether a daily token flush was under way at any moment from the one time to the other.
+        It counts until the check after it (`CHECKS`): Kite's clock is not ours. A simulator has
+        none."""
         if self.hours != "calendar":
             return False
         began_utc_ns = last_utc_ns(until_utc_ns, FLUSH_FROM)

@@ -23,6 +23,7 @@ _STATUS_OF = {
     },
 }  # fmt: skip
 FEEDS = tuple(_STATUS_OF)
+LOST = "lost"  # no heartbeat is heard
 _MODE_OF = {"websocket": "websocket", "rest": "rest_api", "cache": "cache", "none": "none"}
 
 

@@ -20,7 +20,7 @@ from kitefeed.protocol.topology import CONTROL, endpoint
 from kitefeed.services.gateway import metrics
 from kitefeed.services.gateway.doors import BODY_BYTES_MAX, names_of, only_for, refusal, sealed
 from kitefeed.services.gateway.guard import ENTER, Guard
-from kitefeed.services.gateway.health import Health, in_full, judge, of_websocket
+from kitefeed.services.gateway.health import LOST, Health, in_full, judge, of_websocket
 from kitefeed.services.gateway.history import History
 from kitefeed.services.gateway.login import Logins
 from kitefeed.services.gateway.quotes import SYMBOLS_MAX, quote_of, to_csv
@@ -35,6 +35,9 @@ log = logging.getLogger("gateway")
 QUOTES_RATE = 2  # how fresh a value of /api/quotes may be: it is what a screen reads
 FIRST_S = 2.0  # how long an answer waits for the first value of what nobody read before
 ANSWER_S = 1.0  # the supervisor answers from memory
+LOOK_S = 0.05
+HEARTBEAT_S = 1.5  # within which a feed that is well is heard, whatever a reader has missed
+LOOKS_PATIENT = 3  # a feed that is lost for so many looks, a second apart, is lost
 LISTED_MAX = 50  # instruments of the configuration that a page shows before anybody chose any
 
 
@@ -65,6 +68,7 @@ class Gateway:
         )
         self._site.beginning = self._beginning
         self.fresh_utc_s = 0.0
+        self._looks_lost = 0  # in a row
         self._report: asyncio.Task[m.StatusReport | None] | None = None
 
     def application(self, address: str, port: int) -> web.Application:
@@ -99,18 +103,18 @@ class Gateway:
         return web.Response(text="ok\n")
 
     async def readyz(self, _: web.Request) -> web.Response:
-        found = self._health()
+        found = await self._health_when_heard()
         text = "ready\n" if found.is_healthy else f"not ready: {found.feed}: {found.reason}\n"
         return web.Response(text=text, status=_status(found))
 
     async def health(self, _: web.Request) -> web.Response:
-        found = self._health()
+        found = await self._health_when_heard()
         report = await self.report()
         login_utc_s = await asyncio.to_thread(self._logins.last_utc_s, report)
         return _json(in_full(found, report, login_utc_s), _status(found))
 
     async def websocket_health(self, _: web.Request) -> web.Response:
-        return _json(of_websocket(self._health()))
+        return _json(of_websocket(await self._health_when_heard()))
 
     async def metrics(self, _: web.Request) -> web.Response:
         report = await self.report()
@@ -124,12 +128,23 @@ class Gateway:
         found, utc_s = self._health(), utc_ns() / 1e9
         if found.is_healthy:
             self.fresh_utc_s = utc_s
+        self._looks_lost = self._looks_lost + 1 if found.feed == LOST else 0
         events = self._timeline.note(found.feed, found.source, found.session, found.reason, utc_s)
         for event in events:
             log.info("the feed: feed=%s source=%s", event.feed, event.source)
 
     def _health(self) -> Health:
         return judge(self._feed.status, self._feed.heartbeat)
+
+    async def _health_when_heard(self) -> Health:
+        """The same, but a gateway that has just begun to read, or stood still itself, hears the
+        next heartbeat before it calls the feed lost."""
+        deadline_s = asyncio.get_running_loop().time() + HEARTBEAT_S
+        while (found := self._health()).feed == LOST and self._looks_lost < LOOKS_PATIENT:
+            if asyncio.get_running_loop().time() >= deadline_s:
+                break
+            await asyncio.sleep(LOOK_S)
+        return found
 
     async def report(self) -> m.StatusReport | None:
         """What `kitefeed status` shows; None when the supervisor does not answer. Asked once for
