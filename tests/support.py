@@ -69,7 +69,7 @@ def status_of(run_dir: Path) -> m.StatusReport | None:
     if not locks.live_holders(run_dir):
         return None
     try:
-        reply = request(endpoint(run_dir, CONTROL), m.GetStatus(), timeout_s=3.0)
+        reply = request(endpoint(run_dir, CONTROL), m.GetStatus(), timeout_s=3.0 * slowness())
     except Unavailable:
         return None
     return reply.report if isinstance(reply, m.Status) else None

@@ -105,7 +105,7 @@ def test_it_gives_last_values_first_and_then_live_ones(stage: Stage) -> None:
                 source.send([item(INFY, 1_600_00)])
             assert (prices[0], prices[-1]) == (1500.0, 1600.0)
             assert INFY in feed
-            assert feed[INFY].is_fresh
+            await eventually_async(lambda: feed[INFY].is_fresh, 5)
             assert (feed[INFY].source, str(feed.status)) == ("websocket", "live")
             assert feed.snapshot()[INFY].raw == feed[INFY].raw
             assert (feed.gaps, feed.overrun, feed.bad_messages) == (0, 0, 0)

@@ -120,7 +120,7 @@ def test_a_raw_reader_believes_only_news_of_a_segment_that_is_closed(
     send_until(source, output, INFY, "1600.00", "stale", price=1_600_00, flags=Flag.FIRST_PACKET)
     send_until(source, output, INFY, "1700.00", "fresh", price=1_700_00)
     with stage.feed(INFY) as feed:
-        assert feed[INFY].is_fresh
+        eventually(lambda: feed[INFY].is_fresh, 5)
 
 
 @pytest.mark.parametrize("arguments", [(), ("ipc:///tmp/feed.sock",), (INFY, "NSE:TCS")])

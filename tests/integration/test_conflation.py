@@ -96,7 +96,7 @@ def test_feed_reads_the_latest_of_a_pattern_beside_an_instrument(stage: Stage) -
         assert {tick.instrument for tick in seen} == {INFY, TCS}
         assert few.gaps == few.duplicates == few.bad_messages == 0
         eventually(lambda: few[INFY].last_price == full[INFY].last_price, 2)
-        assert few[INFY].is_fresh
+        eventually(lambda: few[INFY].is_fresh, 5)
     assert sent > len(seen) / 2 * 1.5
 
 

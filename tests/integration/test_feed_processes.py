@@ -91,4 +91,4 @@ def test_a_second_up_refuses_and_leaves_the_first_alone(rig: Rig) -> None:
     assert second.returncode == 75
     assert "already" in second.stderr
     assert [rig.pid_of(role) for role in Role] == pids
-    assert rig.status()["feed"] == "live"
+    rig.until("live", 5)

@@ -133,7 +133,7 @@ def test_expiry_with_a_standby_session_goes_on_with_polled_values(standby: Rig) 
         killed_s, _ = _expire(story)
         story.until(lambda: story.is_fresh("rest"), 10)
         _reads_polls(story, 1)
-        assert story.is_fresh("rest")
+        story.until(lambda: story.is_fresh("rest"), 5)
         status = _status(story)
         assert (status.feed, status.source) == ("login_required", "rest")
         assert standby.status()["standby"] == "valid"
@@ -157,7 +157,7 @@ def test_a_refused_socket_with_a_good_session_is_bridged_by_a_poll_every_five_se
         story.until(lambda: _status(story).feed == "rest", 20)
         assert len(story.handshakes(403)) == 3
         _reads_polls(story, 2)
-        assert story.is_fresh("rest")
+        story.until(lambda: story.is_fresh("rest"), 5)
         status = _status(story)
         assert (status.feed, status.source, status.session) == ("rest", "rest", "valid")
         assert status.consecutive_403 == 3
@@ -203,7 +203,7 @@ def test_a_login_with_a_standby_session_moves_from_polled_values_to_the_stream(
         polls = story.calls(QUOTE)
         story.reads_on(6)  # longer than the time between two polls
         assert story.calls(QUOTE) == polls
-        assert story.is_fresh("websocket")
+        story.until(lambda: story.is_fresh("websocket"), 5)
         assert standby.status()["standby"] == "valid"
         assert story.calls_of(1, QUOTE) <= 1  # from the validation until the socket is open
         assert story.has_said({"login_required": 1}, is_over=True)

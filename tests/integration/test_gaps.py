@@ -160,7 +160,7 @@ def test_a_program_that_is_to_get_every_tick_is_warned_before_its_queues_are_ful
         assert heard.holes == heard.missing("lost") > 0
         assert heard.missing("lost") <= feed.gaps  # which counts heartbeats, too
         assert feed[INFY].raw.last_price == 7
-        assert feed[INFY].is_fresh
+        eventually(lambda: feed[INFY].is_fresh, 5)
 
 
 def test_an_async_feed_tells_the_same_though_the_task_that_reads_is_slow(

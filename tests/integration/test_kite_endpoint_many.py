@@ -154,7 +154,7 @@ def test_a_killed_endpoint_is_found_again_by_the_clients_themselves(endpoint: En
         eventually(lambda: len(bot.of("connect")) == 2, 60)
         mark = len(bot.events)
         eventually(lambda: len(bot.ticks_of(INFY, mark)) > 3, 20)
-    assert endpoint.rig.status()["feed"] == "live"
+    endpoint.rig.until("live", 5)
 
 
 def test_a_heartbeat_comes_each_second_while_there_is_nothing_to_send(endpoint: Endpoint) -> None:

@@ -92,7 +92,7 @@ def test_a_bot_reads_its_tokens_each_in_its_mode_and_hears_what_cannot_be_had(
     assert len(infy["depth"]["buy"]) == 5
     assert (tcs["mode"], "depth" in tcs) == ("quote", False)
     assert {t["instrument_token"] for t in bot.ticks} == {INFY, TCS}
-    assert bot.ticker.is_fresh(INFY)
+    eventually(lambda: bot.ticker.is_fresh(INFY), 5)
     assert not bot.ticker.is_fresh(1)
 
     # Only its depth changed: nothing of mode quote. A higher mode brings the value again.

@@ -185,4 +185,4 @@ def test_a_restarted_supervisor_asks_kite_for_nothing_and_knows_what_is_confirme
             wanted = eventually(lambda: (c := counts(rig))[0] == c[1] == c[2] > 5 and c, 10)
             assert wanted[0] >= len(INSTRUMENTS) + 2
             assert messages(rig).get("subscribe") == before.get("subscribe"), rig.output()[-4_000:]
-            assert feed[TCS].is_fresh
+            eventually(lambda: feed[TCS].is_fresh, 5)

@@ -83,7 +83,7 @@ def test_a_program_reads_it_as_any_feed_and_everything_says_replay(day: Day) -> 
         ]
         assert first.raw.last_price >= 1500_00 + 99
         assert {t.source for t in ticks} == {"replay"}
-        assert feed["NSE:INFY"].is_fresh
+        eventually(lambda: feed["NSE:INFY"].is_fresh, 5)
         assert (feed.status.feed, feed.status.source) == ("replay", "replay")
         status = day.kitefeed("status")
         assert status.returncode == 0
@@ -147,7 +147,7 @@ def test_step_by_step_a_line_plays_one_message_of_ticks(day: Day) -> None:
             tick = feed.next(10)
             assert tick is not None
             assert tick.raw.last_price == 1500_00 + n
-        assert feed["NSE:INFY"].is_fresh
+        eventually(lambda: feed["NSE:INFY"].is_fresh, 5)
 
 
 def test_a_program_that_was_written_for_kite_gets_the_day(day: Day) -> None:

@@ -51,7 +51,7 @@ def test_what_is_subscribed_later_begins_with_its_last_value_and_ends_when_it_is
     assert all(answer.detail for answer in answers if answer.outcome == "refused")
     assert feed.instruments == (INFY, SBIN)
     assert drained(feed) == [(INFY, 2)]
-    assert feed[INFY].is_fresh
+    eventually(lambda: feed[INFY].is_fresh, 5)
 
     feed.subscribe(TCS)
     source.send([item(INFY, 4), item(TCS, 5, 2953217), item("NSE:OTHER", 6)])
@@ -67,7 +67,7 @@ def test_what_is_subscribed_later_begins_with_its_last_value_and_ends_when_it_is
 
     feed.subscribe(INFY)  # once more: what came meanwhile is no gap
     eventually(lambda: feed.get(INFY) and feed[INFY].raw.last_price == 7, 5)
-    assert feed[INFY].is_fresh
+    eventually(lambda: feed[INFY].is_fresh, 5)
     assert feed.gaps == feed.duplicates == 0
 
 

@@ -94,7 +94,7 @@ def test_ticks_replays_and_snapshots_come_over_tcp_as_they_do_here(stage: TcpSta
     eventually(has_value, 5)
     there = stage.remote(INFY)
     assert there[INFY].last_price == 1500.05  # the last value was there when Feed returned
-    assert there[INFY].is_fresh
+    eventually(lambda: there[INFY].is_fresh, 5)
     everything = stage.remote()
     assert set(everything.snapshot()) == {INFY}
     source.send([item(INFY, 1_600_00)])

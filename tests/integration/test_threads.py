@@ -128,7 +128,7 @@ def test_a_value_is_judged_by_all_that_has_come_while_the_thread_that_iterates_i
     source.send([item(INFY, 3)])
     eventually(lambda: not held[0].is_fresh, 5)
     assert feed[INFY].raw.last_price == 3
-    assert feed[INFY].is_fresh
+    eventually(lambda: feed[INFY].is_fresh, 5)
     source.stop()
     eventually(lambda: not feed[INFY].is_fresh, 5)
     feed.close()
