@@ -215,7 +215,7 @@ def _judged_meanwhile(s: State, news: Judged) -> DialState:
 def _classified(s: State, news: Classified) -> DialState:
     """A 403 whose session is good: a plan without data, or a refusal of the socket alone."""
     if news.outcome == "permission":
-        return _wait(s, "entitlement", 0) if s.closed else CLASSIFYING
+        return _wait(s, "entitlement", 0)
     s.is_socket_refusal = True
     is_rest_due = s.consecutive_403 >= REFUSALS_BEFORE_REST
     wait_ns = SOCKET_REFUSED_RETRY_NS if is_rest_due else s.ladders.socket.next_ns()
@@ -375,7 +375,7 @@ MOVES: dict[tuple[DialState, type[News]], Move] = {
     (CONNECTING, Unneeded): Move(_let_go, (IDLE,)),
     (CONNECTING, Adopted): Move(_give_way, (IDLE, CONNECTING)),
     (CONNECTING, TickerEnded): Move(_ticker_ended, (WAITING,)),
-    (CLASSIFYING, Classified): Move(_classified, (WAITING, CLASSIFYING)),
+    (CLASSIFYING, Classified): Move(_classified, (WAITING,)),
     (CLASSIFYING, Judged): Move(_judged_meanwhile, (WAITING, CLASSIFYING)),
     **{(state, Forbidden): Move(_drop, (IDLE,)) for state in DialState},
     **{(state, NewSession): Move(_forget, (IDLE,)) for state in TRYING},

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kitefeed.actors.policy.market import IST
-from kitefeed.actors.supervisor.facts import DialState
+from kitefeed.actors.supervisor.facts import DialState, Instruments
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity, assign
 from kitefeed.actors.supervisor.state import CROWD
 from kitefeed.protocol import messages as m
@@ -300,3 +300,20 @@ def test_what_a_quote_has_settled_is_not_asked_again() -> None:
     doubt(bench, 0)
     assert not is_ended_by(bench, "same")
     assert len(bench.all(m.Probe)) == 1
+
+
+def test_a_plan_without_data_found_by_a_shard_that_nobody_wants_any_more_ends_its_attempt() -> None:
+    """Else the attempt is never over, and no socket is opened again until a new login."""
+    bench = Bench(instruments=(NIFTY,), capacity=Capacity(2, 1))
+    bench.live()
+    bench.feed(Instruments((NIFTY, INFY)))
+    bench.feed(m.LinkRefused(1, bench.last(m.OpenLink).epoch, 403))
+    bench.feed(Instruments((NIFTY,)))
+    bench.feed(m.Probed(bench.last(m.Probe).request_id, "permission"))
+    assert bench.machine.state.dial.state is DialState.WAITING
+    bench.feed(Instruments((NIFTY, INFY)))
+    bench.wait(901, fresh=True)
+    bench.feed(m.Probed(bench.last(m.Probe).request_id, "same"))
+    bench.wait(1, fresh=True)
+    bench.validate("valid")
+    assert bench.last(m.OpenLink).shard == 1
