@@ -271,7 +271,7 @@ class Core:
     def _report(self, message: m.BusMessage, member: Member, now_ns: int) -> Procedure[None]:
         match message:
             case m.Beat():
-                member.beat = message
+                self.roster.beat(member, message)
                 yield Send(member.peer, m.BeatAck())
                 if member.hello.role in (Role.TICKER, Role.BROADCASTER):
                     yield from self._feed(message)

@@ -123,9 +123,7 @@ class Desk:
             yield from self._changed()
         wait_ns = int(max(0.0, min(request.wait_s, WAIT_S_MAX)) * 1e9)
         heard_ns = 0 if request.is_kept else now_ns + HEAR_NS
-        self._subscriptions.pending.append(
-            Pending(ticket, keys, now_ns + wait_ns, request.mode, heard_ns)
-        )
+        self._subscriptions.hold(Pending(ticket, keys, now_ns + wait_ns, request.mode, heard_ns))
         yield from self.turn(now_ns)
 
     def _answer(self, pending: Pending, now_ns: int) -> Reply:
@@ -214,6 +212,4 @@ class Desk:
 
     def _redirect(self, ticket: Ticket) -> None:
         """The same request from a new connection while it waits: the answer goes there."""
-        for pending in self._subscriptions.pending:
-            if pending.ticket[1] == ticket[1]:
-                pending.ticket = ticket
+        self._subscriptions.redirect(ticket)

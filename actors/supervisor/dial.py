@@ -9,7 +9,7 @@ that is open stands in `link.py`.
 What happens to an attempt stands in the table of `moves.py`, by where it is and what is heard.
 """
 
-from kitefeed.actors.supervisor import probe, session
+from kitefeed.actors.supervisor import closing, session
 from kitefeed.actors.supervisor.facts import (
     Link,
     Shard,
@@ -25,6 +25,7 @@ from kitefeed.actors.supervisor.news import (
     Lost,
     News,
     NewSession,
+    NoPlan,
     Opened,
     Outdated,
     Refused,
@@ -50,7 +51,7 @@ def advance(s: State) -> None:
     verdict, s.verdict_news = s.verdict_news, None
     if verdict is not None:
         _judged(s, verdict)
-    s.closing = {epoch: until for epoch, until in s.closing.items() if until > s.now_ns}
+    closing.advance(s)
     if _must_end(s):
         hear(s, Forbidden())
         return
@@ -82,7 +83,7 @@ def let_in(s: State) -> Link:
 
 
 def refused(s: State, epoch: int, status: int) -> None:
-    s.closing.pop(epoch, None)
+    closing.over(s, epoch)
     if epoch == s.dial.epoch:
         hear(s, Refused(status))
 
@@ -124,10 +125,33 @@ def session_changed(s: State) -> None:
     """Another session file: a new chance. An open socket stays until the new one is proven."""
     forget_refusals(s)
     s.has_no_entitlement = False
-    probe.forget(s)
     begin_anew(s)
     hear(s, NewSession())
     s.dial.move_ns = s.dial.good_ns = 0
+
+
+def retried(s: State) -> None:
+    """`kitefeed retry`: also a plan without data is asked for anew."""
+    s.has_no_entitlement = False
+    begin_anew(s)
+
+
+def no_plan(s: State) -> None:
+    """Neither source can work: say it once, ask again every 15 minutes."""
+    s.has_no_entitlement = True
+    if s.closed:
+        hear(s, NoPlan())
+
+
+def has_plan(s: State) -> None:
+    """There is data: what a quote said is not true any more."""
+    s.has_no_entitlement = False
+    retry_now(s)
+
+
+def network_is_stable(s: State) -> None:
+    """The next loss is a new one, tried again at once."""
+    s.ladders.network.reset()
 
 
 def forget_refusals(s: State) -> None:

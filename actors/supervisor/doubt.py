@@ -3,15 +3,14 @@ has data at all."""
 
 from typing import Literal
 
-from kitefeed.actors.supervisor import dial, link, moves, probe, session
+from kitefeed.actors.supervisor import closing, dial, link, probe, rest, session
 from kitefeed.actors.supervisor.facts import (
     FUTILE_AGAIN_NS,
-    DialState,
     ProbeKind,
     Shard,
     SocketState,
 )
-from kitefeed.actors.supervisor.news import Classified, NoPlan, SessionDied
+from kitefeed.actors.supervisor.news import Classified, SessionDied
 from kitefeed.actors.supervisor.state import State
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.ticks import segment_of
@@ -48,14 +47,11 @@ def _hear(s: State, kind: ProbeKind, outcome: m.ProbeOutcome) -> None:
     if outcome == "token":
         _session_died(s, shard, doubt)
     elif kind == "classify":
-        if outcome == "permission" and s.dial.state is DialState.CLASSIFYING:
-            s.has_no_entitlement = True
         dial.hear(s, Classified(outcome))
     elif kind == "entitlement":
         if outcome in ("same", "moved"):
-            s.has_no_entitlement = False
-            s.parked.discard(s.session.fingerprint or "")
-            dial.retry_now(s)
+            rest.unpark(s, s.session.fingerprint)
+            dial.has_plan(s)
     elif shard is not None and doubt is not None:
         _doubt_resolved(s, shard, doubt, outcome)
 
@@ -69,15 +65,16 @@ def _session_died(s: State, shard: Shard | None, doubt: m.LinkDoubt | None) -> N
         if shard.link.fingerprint != s.session.fingerprint or _is_ticking(shard, doubt):
             _doubt_resolved(s, shard, doubt, "network")
             return
-        moves.hang_up(s, shard)
+        closing.hang_up(s, shard)
     dial.hear(s, SessionDied(is_doubted=doubt is not None))
 
 
-def no_entitlement(s: State) -> None:
-    """Neither source can work: say it once, ask again every 15 minutes."""
-    s.has_no_entitlement = True
-    if s.closed:
-        dial.hear(s, NoPlan())
+def forget(s: State) -> None:
+    """Another session: an answer about the one before says nothing any more."""
+    shard = s.shard_of(s.probe.epoch)
+    if shard is not None:
+        shard.link.doubt = None
+    probe.forget(s)
 
 
 def doubted(s: State, doubt: m.LinkDoubt) -> None:

@@ -45,6 +45,11 @@ def announce(s: State) -> None:
             s.send(Role.BROADCASTER, m.Announce(state))
 
 
+def broadcaster_up(s: State) -> None:
+    """It says hello, and knows no picture yet."""
+    s.last_announced = None
+
+
 def derive(s: State) -> FeedState:
     """The headline and everything beside it, from the facts alone."""
     feed, reason = _feed(s)
@@ -318,7 +323,8 @@ def _say_conditions(s: State) -> None:
     for key in [key for key in s.conditions if key not in found]:
         since_ns = s.conditions.pop(key)
         took_s = (s.now_ns - since_ns) / 1e9
-        s.say(f"over after {took_s:.1f} s and {s.attempts} attempts condition={key}")
+        attempts = s.attempts - s.attempts_when_live
+        s.say(f"over after {took_s:.1f} s and {attempts} attempts condition={key}")
 
 
 def _feed_changed(s: State, state: FeedState) -> None:
@@ -330,7 +336,7 @@ def _feed_changed(s: State, state: FeedState) -> None:
     elif before in GOOD:
         s.outage = m.Outage(state.feed, s.utc_ns / 1e9)
     if state.feed == "live":
-        s.attempts = 0
+        s.attempts_when_live = s.attempts
     s.say(f"feed={state.feed} source={state.source} session={state.session}: {state.reason}")
 
 

@@ -5,7 +5,7 @@ How one comes to be stands in `dial.py`; what a quote says about it in `doubt.py
 
 from collections.abc import Collection, Mapping
 
-from kitefeed.actors.supervisor import dial, moves, order_book
+from kitefeed.actors.supervisor import closing, dial, order_book, session
 from kitefeed.actors.supervisor.facts import (
     EMPTY_CLOSE_NS,
     REFRESH_GAP_NS,
@@ -15,7 +15,7 @@ from kitefeed.actors.supervisor.facts import (
     Shard,
     SocketState,
 )
-from kitefeed.actors.supervisor.news import Adopted, TickerEnded
+from kitefeed.actors.supervisor.news import Adopted, Proven, TickerEnded
 from kitefeed.actors.supervisor.state import State
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.topology import Role
@@ -33,13 +33,13 @@ def advance(s: State) -> None:
             _subscribe(s, shard)
             order_book.read(s, shard)
     if s.ladders.network.taken and not _is_on_ladder(s) and _are_stable(s):
-        s.ladders.network.reset()
+        dial.network_is_stable(s)
 
 
 def _close_empty(s: State, shard: Shard) -> None:
     shard.empty_since_ns = shard.empty_since_ns or s.now_ns
     if s.now_ns - shard.empty_since_ns >= EMPTY_CLOSE_NS:
-        moves.hang_up(s, shard)
+        closing.hang_up(s, shard)
         shard.empty_since_ns = 0
 
 
@@ -97,13 +97,13 @@ def opened(s: State, number: int, epoch: int) -> None:
         else:
             shard.link = dial.let_in(s)
     elif s.shard_of(epoch) is None:
-        moves.order_close(s, number, epoch)  # a socket nobody waits for any more
+        closing.order_close(s, number, epoch)  # a socket nobody waits for any more
 
 
 def _rotate(s: State, shard: Shard) -> None:
     """The new login's socket is open: it takes over, then the old one closes."""
     old = shard.link
-    moves.hang_up(s, shard)
+    closing.hang_up(s, shard)
     shard.link = dial.let_in(s)
     shard.link.state, shard.link.live_since_ns = old.state, old.live_since_ns
     if all(sh.link.fingerprint == shard.link.fingerprint for sh in s.used if sh.is_open):
@@ -162,17 +162,25 @@ def fresh(s: State, epoch: int) -> None:
 def became_live(s: State, shard: Shard) -> None:
     shard.link.state = SocketState.LIVE
     shard.link.live_since_ns = s.now_ns
-    if s.has_no_entitlement:  # there is data: what a quote said is not true any more
-        s.has_no_entitlement = False
-        dial.retry_now(s)
-    if s.dial.state is DialState.IDLE:
-        s.dial.cause = ""
+    if s.has_no_entitlement:
+        dial.has_plan(s)
+    dial.hear(s, Proven())
     if not s.closed or s.dial.refused_shard == shard.number:
         dial.forget_refusals(s)
     is_new_login = shard.link.fingerprint != s.session.fingerprint
     if is_new_login and s.session.word == "refused":  # it is asked about on its ladder
         return
-    s.session.next_check_ns = (not is_new_login and s.session.next_check_ns) or s.now_ns
+    session.check_soon(s, at_once=is_new_login)
+
+
+def ticked(s: State, beat: m.Beat) -> None:
+    """The ticker's beat tells how long ago each socket had a fresh tick."""
+    for shard in s.shards:
+        # A ticker of a former version knows one age for all.
+        age_ns = beat.fresh_ages_ns.get(shard.number, -1)
+        age_ns = age_ns if beat.fresh_ages_ns else beat.fresh_tick_age_ns
+        if age_ns >= 0:
+            shard.fresh_ns = max(shard.fresh_ns, s.now_ns - age_ns)
 
 
 def silent(s: State, epoch: int) -> None:
@@ -185,12 +193,12 @@ def silent(s: State, epoch: int) -> None:
 def restart(s: State, shard: Shard) -> None:
     """Drops an open socket that is of no use, and tries again at once."""
     if shard.is_open:
-        moves.hang_up(s, shard)
+        closing.hang_up(s, shard)
         dial.lost(s, "the stream stood still")
 
 
 def closed(s: State, epoch: int, code: int | None, reason: str) -> None:
-    s.closing.pop(epoch, None)
+    closing.over(s, epoch)
     shard = s.shard_of(epoch)
     if shard is None:
         dial.failed(s, epoch, reason)
@@ -216,7 +224,7 @@ def reported(s: State, links: tuple[m.LinkReport, ...]) -> None:
             opened(s, report.shard, epoch)  # its report may have been lost
             _remind(s, epoch)
         elif epoch in s.closing or report.shard >= len(s.shards) or s.shards[report.shard].is_open:
-            moves.order_close(s, report.shard, epoch)
+            closing.order_close(s, report.shard, epoch)
         else:
             _adopt(s, s.shards[report.shard], report)
 
@@ -230,12 +238,12 @@ def _adopt(s: State, shard: Shard, report: m.LinkReport) -> None:
     shard.link = Link(state, report.epoch, report.fingerprint, live_since_ns=s.now_ns)
     shard.fresh_ns = max(shard.fresh_ns, report.fresh_boot_ns)
     s.want(s.instruments, dict.fromkeys(report.tokens, shard.number))
-    s.session.next_check_ns = s.session.next_check_ns or s.now_ns
+    session.check_soon(s)
 
 
 def ticker_lost(s: State) -> None:
     """Its sockets died with it; the next ticker starts from nothing."""
-    s.closing.clear()
+    closing.all_over(s)
     was_busy = s.dial.state is DialState.CONNECTING or s.is_any_open
     dial.hear(s, TickerEnded())
     for shard in s.shards:

@@ -31,7 +31,6 @@ from kitefeed.actors.supervisor import (
 )
 from kitefeed.actors.supervisor.facts import (
     NETWORK_LADDER_S,
-    SETTLE_NS,
     ActorLost,
     ActorUp,
     Clock,
@@ -84,10 +83,8 @@ class Supervisor:
     ) -> None:
         ladders = Ladders(Ladder(backoff_s), Ladder(NETWORK_LADDER_S), Ladder(backoff_s))
         self.state = State(
-            now_ns, utc_ns, market, ladders, persisted, jitter, misconfigured, capacity
+            now_ns, utc_ns, market, ladders, persisted, jitter, misconfigured, capacity, elsewhere
         )
-        self.state.settled_ns = now_ns + SETTLE_NS
-        self.state.elsewhere = elsewhere
         self.counters: Counter[str] = Counter(dict.fromkeys((*_COUNTED.values(), "logins"), 0))
 
     @property
@@ -139,14 +136,13 @@ class Supervisor:
             case Operate(override):
                 s.persisted.override = override
                 s.persist()
-                rest.unpark(s)
+                rest.unpark_all(s)
                 dial.begin_anew(s)
             case RetryNow():
-                rest.unpark(s)
-                s.has_no_entitlement = False
+                rest.unpark_all(s)
                 session.check_now(s)
                 s.send(Role.REST_POLLER, m.FetchInstruments(is_ordered=True))
-                dial.begin_anew(s)
+                dial.retried(s)
             case m.FetchList(is_believed):
                 s.send(Role.REST_POLLER, m.FetchInstruments(True, is_believed))
             case m.FetchQuotes():
@@ -161,7 +157,10 @@ class Supervisor:
             case m.Beat():
                 self._beat(event)
             case m.SessionSeen():
-                if session.seen(s, event):
+                is_other = session.seen(s, event)
+                if is_other and event.slot == "standby":
+                    rest.unpark(s, s.standby.fingerprint)
+                elif is_other:
                     self.counters["logins"] += event.fingerprint is not None
                     headline.login_seen(s)
                     self._session_changed()
@@ -215,7 +214,8 @@ class Supervisor:
             grant.advance(self.state)
 
     def _session_changed(self) -> None:
-        rest.unpark(self.state)
+        rest.unpark_all(self.state)
+        doubt.forget(self.state)
         dial.session_changed(self.state)
 
     def _read_clock(self, utc_ns: int) -> None:
@@ -236,7 +236,7 @@ class Supervisor:
             link.reported(s, hello.links)
         elif hello.role is Role.BROADCASTER:
             grant.broadcaster_up(s, hello.grants, is_new)
-            s.last_announced = None
+            headline.broadcaster_up(s)
         elif hello.role is Role.REST_POLLER:
             rest.reported(s, hello.links)
             if is_new:
@@ -247,7 +247,7 @@ class Supervisor:
 
     def _actor_lost(self, role: Role) -> None:
         s = self.state
-        s.actors_up.discard(role)
+        s.gone(role)
         if role is Role.TICKER:
             link.ticker_lost(s)
         elif role is Role.BROADCASTER:
@@ -256,12 +256,7 @@ class Supervisor:
     def _beat(self, beat: m.Beat) -> None:
         """Only ticker and broadcaster beats are passed in; each fills its own fields."""
         s = self.state
-        for shard in s.shards:
-            # A ticker of a former version knows one age for all.
-            age_ns = beat.fresh_ages_ns.get(shard.number, -1)
-            age_ns = age_ns if beat.fresh_ages_ns else beat.fresh_tick_age_ns
-            if age_ns >= 0:
-                shard.fresh_ns = max(shard.fresh_ns, s.now_ns - age_ns)
+        link.ticked(s, beat)
         if beat.alive_shards is not None:
             link.judged(s, beat.alive_shards)
         if beat.values:

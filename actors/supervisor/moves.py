@@ -7,10 +7,9 @@ state is still the one before, and says which is the next; `dial.hear` makes it.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from kitefeed.actors.supervisor import probe, session
+from kitefeed.actors.supervisor import closing, probe, session
 from kitefeed.actors.supervisor.facts import (
     CLOSED_RETRY_NS,
-    CLOSING_NS,
     CONNECT_LIMIT_NS,
     GOOD_FOR_NS,
     REFUSALS_BEFORE_REST,
@@ -18,7 +17,6 @@ from kitefeed.actors.supervisor.facts import (
     Cause,
     Dial,
     DialState,
-    Link,
     S,
     Shard,
     SocketState,
@@ -37,6 +35,7 @@ from kitefeed.actors.supervisor.news import (
     NoPlan,
     Opened,
     Outdated,
+    Proven,
     Refused,
     Retry,
     SessionDied,
@@ -58,17 +57,6 @@ def to_first_rungs(s: State) -> None:
     s.ladders.socket.reset()
 
 
-def hang_up(s: State, shard: Shard) -> None:
-    """Closes an open socket."""
-    order_close(s, shard.number, shard.link.epoch)
-    s.closing[shard.link.epoch] = s.now_ns + CLOSING_NS
-    shard.link = Link()
-
-
-def order_close(s: State, number: int, epoch: int) -> None:
-    s.send(Role.TICKER, m.CloseLink(number, epoch))
-
-
 # --- how an attempt begins ----------------------------------------------------------------------
 
 
@@ -86,7 +74,7 @@ def _go_on(s: State, _: Free) -> DialState:
         return _connect(s, shard)
     elif shard.is_open and not s.closing:
         s.say(f"new login: socket {shard.number} moves to it with a short pause")
-        hang_up(s, shard)
+        closing.hang_up(s, shard)
     return IDLE
 
 
@@ -215,6 +203,7 @@ def _judged_meanwhile(s: State, news: Judged) -> DialState:
 def _classified(s: State, news: Classified) -> DialState:
     """A 403 whose session is good: a plan without data, or a refusal of the socket alone."""
     if news.outcome == "permission":
+        s.has_no_entitlement = True
         return _wait(s, "entitlement", 0)
     s.is_socket_refusal = True
     is_rest_due = s.consecutive_403 >= REFUSALS_BEFORE_REST
@@ -251,7 +240,7 @@ def _drop(s: State, _: Forbidden) -> DialState:
     for shard in s.shards:
         shard.limited_until_ns = 0
         if shard.is_open:
-            hang_up(s, shard)
+            closing.hang_up(s, shard)
     return IDLE
 
 
@@ -265,8 +254,7 @@ def _give_up(s: State, *, is_over: bool = False) -> None:
     """Ends the attempt under way; what the ticker says of it later is of no interest. `is_over`: it
     has told the end; else the socket is to be closed."""
     if s.dial.state is CONNECTING and not is_over:
-        order_close(s, s.dial.shard, s.dial.epoch)
-        s.closing[s.dial.epoch] = s.now_ns + CLOSING_NS
+        closing.give_up(s, s.dial.shard, s.dial.epoch)
     s.dial.epoch, s.dial.is_move = 0, False
 
 
@@ -341,6 +329,11 @@ def _end_wait(s: State, _: Retry) -> DialState:
     return WAITING
 
 
+def _forget_cause(s: State, _: Proven) -> DialState:
+    s.dial.cause = ""
+    return IDLE
+
+
 def _wait_is_over(s: State, _: Due) -> DialState:
     s.dial.until_ns = 0
     return IDLE
@@ -360,6 +353,7 @@ class Move(NamedTuple):
 MOVES: dict[tuple[DialState, type[News]], Move] = {
     (IDLE, Free): Move(_go_on, (IDLE, WAITING, PREFLIGHT, CONNECTING)),
     (IDLE, Lost): Move(_was_lost, (WAITING,)),
+    (IDLE, Proven): Move(_forget_cause, (IDLE,)),
     (WAITING, Due): Move(_wait_is_over, (IDLE,)),
     (WAITING, Judged): Move(_judged_while_waiting, (WAITING,)),
     (WAITING, Lost): Move(_was_lost, (WAITING,)),

@@ -73,7 +73,7 @@ class Names:
                 near, found = searched.near, found if searched.is_usable else searched
         if not found.is_usable:
             why = f"{found.damage}; it is fetched anew" if found.damage else WAITING
-            self._subscriptions.waiting = why
+            self._subscriptions.wait_for(why)
             return {}
         unknown = {key: _explain(key, near.get(key, [])) for key in missing}
         self._subscriptions.resolved(found.listed, unknown)

@@ -60,6 +60,10 @@ class TickerEnded(msgspec.Struct, frozen=True):
     """The ticker process has gone, and the attempt with it."""
 
 
+class Proven(msgspec.Struct, frozen=True):
+    """A socket has become live."""
+
+
 class Lost(msgspec.Struct, frozen=True):
     """An open socket has ended."""
 
@@ -92,5 +96,5 @@ class NewSession(msgspec.Struct, frozen=True):
 
 News = (
     Free | Due | Forbidden | Judged | Opened | Refused | Failed | Outdated | Unneeded | Adopted
-    | TickerEnded | Lost | Classified | NoPlan | SessionDied | Retry | NewSession
+    | TickerEnded | Proven | Lost | Classified | NoPlan | SessionDied | Retry | NewSession
 )  # fmt: skip

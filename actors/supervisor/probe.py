@@ -83,10 +83,7 @@ def poller_lost(s: State) -> None:
 
 
 def forget(s: State) -> None:
-    """Another session: an answer about the one before says nothing any more."""
-    shard = s.shard_of(s.probe.epoch)
-    if shard is not None:
-        shard.link.doubt = None
+    """The question under way is of no interest any more."""
     s.probe = ProbeFacts()
 
 

@@ -1,6 +1,6 @@
 """The REST region: when quotes are polled for a shard, and with which session."""
 
-from kitefeed.actors.supervisor import dial, doubt, session
+from kitefeed.actors.supervisor import dial, session
 from kitefeed.actors.supervisor.facts import (
     BRIDGE_AFTER_NS,
     POLL_PERIOD_NS,
@@ -106,11 +106,16 @@ def polled(s: State, event: m.Polled) -> None:
     elif event.outcome == "permission":
         s.parked.add(rest.fingerprint)
         if rest.fingerprint == s.session.fingerprint:
-            doubt.no_entitlement(s)
+            dial.no_plan(s)
 
 
-def unpark(s: State) -> None:
-    """A new session, or the operator's word: polling may be tried again."""
+def unpark(s: State, fingerprint: str | None) -> None:
+    """Polling may be tried again with this session."""
+    s.parked.discard(fingerprint or "")
+
+
+def unpark_all(s: State) -> None:
+    """A new session, or the operator's word."""
     s.parked.clear()
 
 

@@ -60,6 +60,9 @@ class Roster:
                 return member
         return None
 
+    def beat(self, member: Member, beat: m.Beat) -> None:
+        member.beat = beat
+
     def lost(self, now_ns: int) -> list[Member]:
         """Members whose silence has lasted too long, each reported once. Call every second."""
         was_asleep = now_ns - self._turn_ns > OWN_PAUSE_NS

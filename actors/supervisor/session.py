@@ -18,7 +18,7 @@ def slot(s: State, name: m.Slot) -> SessionFacts:
 
 
 def seen(s: State, event: m.SessionSeen) -> bool:
-    """Takes note of a session file. True when the primary session is another one than before."""
+    """Takes note of a session file. True when its slot has another session than before."""
     facts = slot(s, event.slot)
     facts.problem = event.problem
     if event.problem:  # unreadable or torn: what we had stays in force until a good one is there
@@ -36,9 +36,6 @@ def seen(s: State, event: m.SessionSeen) -> bool:
     _replace(s, facts, fingerprint)
     if event.slot == "primary":
         s.session_since_ns = s.now_ns
-    if event.slot == "standby":
-        s.parked.discard(fingerprint or "")
-        return False
     return True
 
 
@@ -216,6 +213,11 @@ def check_now(s: State) -> None:
     for facts in (s.session, s.standby):
         if facts.fingerprint:
             facts.next_check_ns = s.now_ns
+
+
+def check_soon(s: State, *, at_once: bool = False) -> None:
+    """Validates the primary session: now, unless it will be anyway and not `at_once`."""
+    s.session.next_check_ns = (not at_once and s.session.next_check_ns) or s.now_ns
 
 
 def scheduled_checks(s: State, before_utc_ns: int) -> None:

@@ -6,6 +6,7 @@ from kitefeed.actors.policy.market import NSE, Market
 from kitefeed.actors.supervisor import memory
 from kitefeed.actors.supervisor.facts import (
     OBSERVED_OPEN_NS,
+    SETTLE_NS,
     BookFacts,
     Command,
     Dial,
@@ -47,6 +48,7 @@ class State:
         jitter: Callable[[], float],
         misconfigured: str | None,
         capacity: Capacity,
+        elsewhere: Elsewhere,
     ) -> None:
         self.now_ns = now_ns
         self._utc_offset_ns = utc_ns - now_ns
@@ -78,11 +80,11 @@ class State:
         self.trading_segments: frozenset[int] = frozenset()
         self.actors_up: set[Role] = set()
         self.consecutive_403 = 0
-        self.elsewhere: Elsewhere = "alert"
+        self.elsewhere = elsewhere
         self.is_socket_refusal = False  # the refusals are the socket's alone: the session is good
         self.has_no_entitlement = False
         self.started_ns = now_ns
-        self.settled_ns = 0
+        self.settled_ns = now_ns + SETTLE_NS
         self.broadcaster_since_ns = now_ns  # when the one that runs was first heard
         self.session_since_ns = now_ns  # when the primary session was first seen
         self.values_held = 0
@@ -95,7 +97,8 @@ class State:
         self.login_fingerprint: str | None = None  # the session whose end `login_required` is about
         self.feed_since_ns = now_ns
         self.conditions: dict[str, int] = {}  # key -> since
-        self.attempts = 0  # link attempts since the feed was last live
+        self.attempts = 0  # to open a socket, in this life
+        self.attempts_when_live = 0  # at the time when the feed was last live
         self.outage: m.Outage | None = None
         self.commands: list[Command] = []
         # An epoch must never be issued twice, also when the stored one is lost or the clock jumps.
@@ -236,6 +239,9 @@ class State:
         self.actors_up.add(role)
         if {Role.TICKER, Role.REST_POLLER, Role.BROADCASTER} <= self.actors_up:
             self.settled_ns = min(self.settled_ns, self.now_ns)
+
+    def gone(self, role: Role) -> None:
+        self.actors_up.discard(role)
 
     # --- questions --------------------------------------------------------------------------
 

@@ -296,6 +296,19 @@ class Subscriptions:
             return f"it comes in {late.comes_in} only, {asked}, and is asked for again"
         return f"no packet came yet, {asked}, and is asked for again until one does"
 
+    def wait_for(self, why: str) -> None:
+        """What is said of a name that could not be looked up yet."""
+        self.waiting = why
+
+    def hold(self, pending: Pending) -> None:
+        self.pending.append(pending)
+
+    def redirect(self, ticket: tuple[bytes, str]) -> None:
+        """The same request from a new connection: the answer goes there."""
+        for pending in self.pending:
+            if pending.ticket[1] == ticket[1]:
+                pending.ticket = ticket
+
     def due(self, now_ns: int, can_stream: bool) -> list[Pending]:
         """Pending requests that can be answered now: all is known, time is over, or nothing is
         going to come (`can_stream` False)."""

@@ -19,6 +19,7 @@ from kitefeed.actors.rest_poller import order_book as poller_book
 from kitefeed.actors.rest_poller import sweep
 from kitefeed.actors.rest_poller.order_book import BookReader
 from kitefeed.actors.supervisor import (
+    closing,
     dial,
     doubt,
     grant,
@@ -131,7 +132,7 @@ def _once_good(s: State, shard: Shard) -> bool:
 def _hang_up_all(s: State) -> None:
     for shard in s.shards:
         if shard.is_open:
-            moves.hang_up(s, shard)
+            closing.hang_up(s, shard)
 
 
 def _dropping(s: State, facts: Any, verdict: str, detail: str) -> None:
@@ -141,7 +142,7 @@ def _dropping(s: State, facts: Any, verdict: str, detail: str) -> None:
 
 def _break_before_make(s: State, event: Any) -> bool:
     is_new = _seen(s, event)
-    if is_new:
+    if is_new and event.slot == "primary":
         _hang_up_all(s)
     return is_new
 

@@ -408,3 +408,67 @@ def test_no_folder_of_tests_is_left_out(pytestconfig: pytest.Config) -> None:
 
 # JSON of Kite whose fields are not ours to know (an order is passed on whole), and the simulator.
 UNTYPED_JSON = {"kitefeed.protocol.kite.text", "kitefeed.simulator.control"}
+
+
+# --- the supervisor's regions --------------------------------------------------------------------
+
+# Modules that are one region together; every other one is a region by itself.
+REGIONS = {"moves": "dial", "closing": "link"}
+# By what name a struct of facts is held -> the struct, where these differ.
+STRUCTS = {
+    "s": "State", "state": "State", "shard": "Shard", "facts": "session", "standby": "session",
+    "known": "list", "shards[dial.shard]": "Shard", "shards[known.shard]": "Shard",
+    "_subscriptions": "Subscriptions", "subscriptions": "Subscriptions",
+}  # fmt: skip
+FACTS = {
+    "State", "Shard", "dial", "link", "session", "rest", "probe", "book", "grant", "list", "outage",
+    "persisted", "ladders", "Subscriptions", "member", "pending", "roster",
+}  # fmt: skip
+SELVES = {"state": "State", "subscriptions": "Subscriptions", "roster": "roster"}  # by module
+CHANGES = {"add", "append", "clear", "discard", "pop", "reset", "setdefault", "update"}
+
+
+def facts_changed(module: Module) -> Iterator[tuple[str, str]]:
+    """Struct and field of each fact that the module assigns, or changes in place."""
+    made = {
+        child
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__"
+        for child in ast.walk(node)
+    }
+    for node in ast.walk(module.tree):
+        targets: list[ast.expr] = []
+        match node:
+            case _ if node in made:  # to be there is no change
+                pass
+            case ast.Assign():
+                targets = node.targets
+            case ast.AugAssign() | ast.AnnAssign():
+                targets = [node.target]
+            case ast.Call(ast.Attribute(changed, method)) if method in CHANGES:
+                targets = [changed]
+        for each in targets:
+            for target in each.elts if isinstance(each, ast.Tuple) else [each]:
+                place = target.value if isinstance(target, ast.Subscript) else target
+                if isinstance(place, ast.Attribute):
+                    holder = ast.unparse(place.value).removeprefix("self.")
+                    name = holder.removeprefix("s.").rpartition(".")[2]
+                    name = holder.removeprefix("s.") if name.endswith("]") else name
+                    own = SELVES.get(module.path.stem, name) if name == "self" else name
+                    yield STRUCTS.get(own, own), place.attr
+
+
+def test_no_region_of_the_supervisor_changes_what_another_one_knows() -> None:
+    """Each fact has one region that changes it; the others ask that region to, or tell it news."""
+    writers: dict[tuple[str, str], set[str]] = {}
+    for module in modules():
+        if belongs(module.name, "kitefeed.actors.supervisor"):
+            name = module.path.stem
+            for struct, field in facts_changed(module):
+                if struct in FACTS:
+                    writers.setdefault((struct, field), set()).add(REGIONS.get(name, name))
+    assert len(writers) > 60
+    assert {fact: by for fact, by in writers.items() if len(by) > 1} == {
+        ("State", "verdict_news"): {"session", "dial"},
+        ("State", "probe_news"): {"probe", "doubt"},
+    }

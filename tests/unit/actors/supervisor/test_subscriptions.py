@@ -380,11 +380,11 @@ def test_the_configuration_is_named_where_it_wants_more_than_the_operator() -> N
 
 def test_a_programs_question_waits_until_its_subscriptions_are_known_or_can_be() -> None:
     made = make()
-    made.pending.append(Pending((b"p", "id"), (INFY, "NSE:NOPE"), 0, None, heard_ns=100))
+    made.hold(Pending((b"p", "id"), (INFY, "NSE:NOPE"), 0, None, heard_ns=100))
     assert not made.due(99, can_stream=False)
     made.listen(heard(INFY), 0)
     assert made.due(99, can_stream=False)
-    made.pending.append(Pending((b"p", "id"), (SBIN,), 0, None, heard_ns=100))
+    made.hold(Pending((b"p", "id"), (SBIN,), 0, None, heard_ns=100))
     assert made.due(100, can_stream=False)
 
 
@@ -393,7 +393,7 @@ def test_a_request_is_due_when_all_is_known_or_time_is_over_or_nothing_will_come
         made = make((INFY, SBIN))
         told(made, 0, 5, made.instruments())
         confirm(made, 0, 5, TOKENS[INFY])
-        made.pending.append(Pending((b"p", "id"), wanted, 100))
+        made.hold(Pending((b"p", "id"), wanted, 100))
         return made
 
     assert waiting(INFY, "NSE:NOPE").due(0, can_stream=True)
@@ -404,6 +404,6 @@ def test_a_request_is_due_when_all_is_known_or_time_is_over_or_nothing_will_come
 
 def test_a_request_is_answered_once() -> None:
     made = make((INFY,))
-    made.pending.append(Pending((b"p", "id"), (INFY,), 100))
+    made.hold(Pending((b"p", "id"), (INFY,), 100))
     assert len(made.due(100, can_stream=True)) == 1
     assert made.due(100, can_stream=True) == []

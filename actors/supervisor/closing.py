@@ -1,0 +1,36 @@
+"""Sockets that are being closed: Kite counts each until the ticker has told its end, or for 3 s."""
+
+from kitefeed.actors.supervisor.facts import CLOSING_NS, Link, Shard
+from kitefeed.actors.supervisor.state import State
+from kitefeed.protocol import messages as m
+from kitefeed.protocol.topology import Role
+
+
+def order_close(s: State, number: int, epoch: int) -> None:
+    s.send(Role.TICKER, m.CloseLink(number, epoch))
+
+
+def give_up(s: State, number: int, epoch: int) -> None:
+    """Closes a socket, or ends the attempt to open it."""
+    order_close(s, number, epoch)
+    s.closing[epoch] = s.now_ns + CLOSING_NS
+
+
+def hang_up(s: State, shard: Shard) -> None:
+    """Closes an open socket."""
+    give_up(s, shard.number, shard.link.epoch)
+    shard.link = Link()
+
+
+def over(s: State, epoch: int) -> None:
+    """The ticker has told its end."""
+    s.closing.pop(epoch, None)
+
+
+def all_over(s: State) -> None:
+    """The ticker process has gone."""
+    s.closing.clear()
+
+
+def advance(s: State) -> None:
+    s.closing = {epoch: until for epoch, until in s.closing.items() if until > s.now_ns}
