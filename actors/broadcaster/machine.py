@@ -27,7 +27,7 @@ from kitefeed.actors.broadcaster.fence import Fence
 from kitefeed.actors.broadcaster.frames import Frames
 from kitefeed.actors.broadcaster.judge import judge
 from kitefeed.actors.broadcaster.listeners import Listeners, is_usable
-from kitefeed.actors.broadcaster.orders import Orders
+from kitefeed.actors.broadcaster.orders import InHand, Orders
 from kitefeed.actors.broadcaster.sequences import Sequences
 from kitefeed.actors.broadcaster.snapshots import Snapshots
 from kitefeed.actors.broadcaster.store import SOURCE_FLAGS, LastValues, Origin, Saved, Value
@@ -82,6 +82,7 @@ class Broadcaster:
         self._conflation = Conflation(values, self._frames)
         self._snapshots = Snapshots(self._frames, self._under)
         self._wishes = Wishes(self.listeners)
+        self._books: list[InHand] = []  # order books: the one in hand, and one that waits
         self._supervisor_heard_ns = 0
         self._said = self.fence.signature(now_ns)
         self._heartbeat_due_ns = now_ns
@@ -93,7 +94,7 @@ class Broadcaster:
     @property
     def deadline_ns(self) -> int:
         """Boot time at which a Turn is wanted."""
-        if self._snapshots:
+        if self._snapshots or self._books:
             return 0
         due_ns = min(self._heartbeat_due_ns, self._save_due_ns)
         others = (self._death_due_ns, self._wishes.due_ns, self._conflation.deadline_ns)
@@ -102,7 +103,8 @@ class Broadcaster:
     def handle(self, event: Event, now_ns: int) -> list[Command]:
         commands = self._handle(event, now_ns)
         self._death_due_ns = self.fence.next_death_ns(now_ns)
-        return [*commands, SaveOrders()] if self.orders.has_changed else commands
+        is_due = self.orders.has_changed and not self._books  # once for a book
+        return [*commands, SaveOrders()] if is_due else commands
 
     def _handle(self, event: Event, now_ns: int) -> list[Command]:
         match event:
@@ -168,7 +170,9 @@ class Broadcaster:
             self.bad_batches += 1
             return []
         if batch.book is not None:
-            return self._compare(batch, batch.book, now_ns, utc_ns)
+            del self._books[1:]  # one that waits knows less than this one
+            self._books.append(InHand(batch.book, min(batch.received_boot_ns, now_ns)))
+            return self._compare(now_ns, utc_ns)
         if not self.fence.admit(batch, now_ns):
             return []
         # A source that came to life is told before its values, so that they read fresh at once.
@@ -179,18 +183,23 @@ class Broadcaster:
             self._add_items(frames, batch, now_ns, utc_ns)
         return [Publish(frames)] if frames else []
 
-    def _compare(
-        self, batch: IngestBatch, book: f.OrderBook, now_ns: int, utc_ns: int
-    ) -> list[Command]:
-        """Publishes what the order book has and Kite never sent."""
-        asked_ns = min(batch.received_boot_ns, now_ns)
-        missed = self.orders.compare(book, asked_ns, utc_ns)
-        writer = self._frames.of(Origin(0, 0, Source.REST, asked_ns), now_ns, utc_ns)
+    def _compare(self, now_ns: int, utc_ns: int) -> list[Command]:
+        """Publishes what the order book in hand has and Kite never sent: a part of it, as ticks
+        wait meanwhile. Its answer comes with the last one."""
+        if not self._books:
+            return []
+        hand = self._books[0]
+        missed = self.orders.compare(hand, utc_ns)
+        writer = self._frames.of(Origin(0, 0, Source.REST, hand.asked_ns), now_ns, utc_ns)
         next_seq = self._sequences.next
         frames = [writer.one(topic, next_seq(topic), 0, body) for topic, body in missed]
         self.published += len(frames)
-        answer = Tell(m.OrdersHealed(book.reading, len(book.orders), len(missed)))
-        return [Publish(frames), answer] if frames else [answer]
+        commands: list[Command] = [Publish(frames)] if frames else []
+        if hand.is_over:
+            del self._books[0]
+            orders = len(hand.book.orders)
+            commands.append(Tell(m.OrdersHealed(hand.book.reading, orders, hand.missed)))
+        return commands
 
     def _add_ticks(self, frames: list[bytes], batch: IngestBatch, now_ns: int, utc_ns: int) -> None:
         """The hot path: every tick is kept and numbered, and written for those who listen."""
@@ -362,6 +371,7 @@ class Broadcaster:
         frames += self._snapshots.next(now_ns, turn.utc_ns)
         commands: list[Command] = [Publish(frames)] if frames else []
         commands += self._wishes.turn(now_ns)
+        commands += self._compare(now_ns, turn.utc_ns)
         return commands + self._maybe_save(now_ns, turn.utc_ns)
 
     def _maybe_heartbeat(self, now_ns: int, utc_ns: int) -> list[bytes]:

@@ -15,7 +15,7 @@ from kitefeed.protocol import feed as f
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import FeedMessage, IngestBatch, Item, OrderBook, Source
 from kitefeed.protocol.topics import order_topic
-from tests.unit.actors.broadcaster.world import GEN, S, World
+from tests.unit.actors.broadcaster.world import GEN, INFY, S, World
 
 DAY_NS = 86_400 * S
 
@@ -424,3 +424,60 @@ def test_odd_orders_are_passed_on_as_they_come_and_end_nothing(
 def test_a_body_that_is_no_order_is_passed_on(account: Account) -> None:
     account.batch(b"order/1", b"notice/message")
     assert {b"order/1", b"notice/message"} <= {topic for topic, _ in account.published}
+
+
+# --- a long book --------------------------------------------------------------------------------
+
+
+def test_ticks_wait_for_no_more_than_a_part_of_a_long_book() -> None:
+    account = Account()
+    account.subscribe(b"tick/NSE:INFY")
+    account.book()
+    account.told.clear()
+    account.book(*(row(str(n), "COMPLETE") for n in range(250)))
+    assert len(account.said) == o.COMPARED_MAX
+    assert account.machine.deadline_ns == 0, "the rest is due at once"
+    account.batch(INFY)
+    assert len(account.take(INFY)) == 1
+    account.turn()
+    account.turn()
+    assert len(account.said) == 150
+    assert account.told == [m.OrdersHealed(7, 250, 250)]
+    assert account.machine.deadline_ns > 0
+
+
+def test_what_the_socket_brings_while_a_long_book_is_compared_is_told_once() -> None:
+    account = Account()
+    account.book()
+    account.book(*(row(str(n), "COMPLETE", at=1) for n in range(250)))
+    account.said  # noqa: B018 - forgotten
+    account.live(row("240", "COMPLETE", at=1))
+    account.turn()
+    account.turn()
+    told = [order for order, _, _ in account.said]
+    assert told.count("240") == 1
+    assert len(told) == 150
+
+
+def test_a_long_book_is_written_down_once() -> None:
+    account = Account()
+    frame = f.encode(
+        IngestBatch(1, 0, 0, Source.REST, 0, account.now_ns, 0, 0, 0, [],
+                    book=OrderBook(7, "AB1", [item(row(str(n))) for n in range(250)]))
+    )  # fmt: skip
+    events = [e.Ingest(frame, account.utc_ns), *[e.Turn(account.utc_ns, 0)] * 2]
+    saves = [
+        sum(isinstance(c, e.SaveOrders) for c in account.machine.handle(event, account.now_ns))
+        for event in events
+    ]
+    assert saves == [0, 0, 1]
+
+
+def test_the_newest_of_two_books_that_wait_is_compared() -> None:
+    account = Account()
+    account.book(*(row(str(n)) for n in range(150)))
+    account.book(row("1"), row("2"))
+    account.book(row("1", "COMPLETE"))
+    while account.machine.deadline_ns == 0:
+        account.turn()
+    assert account.said == [("1", "COMPLETE", "REST")]
