@@ -39,6 +39,7 @@ GOOD_FOR_NS = 5 * S  # one validation lets all sockets in, one after the other, 
 UNPROVEN_SAID_NS = 2 * S  # a stream whose values are stale for so long is not called live
 CLOSING_NS = 3 * S  # the ticker reports the end of a socket within 2 s; until then Kite counts it
 REFRESH_GAP_NS = 10 * S  # a broadcaster that cannot follow would be given the more to do
+QUIET_SAID_NS = 300 * S  # so long nothing ticks while the calendar has trading: that is told
 HELD_SAID_NS = 5 * S  # values that are held stale for so long are told in a line
 # After a reconnect that changed nothing, another price in quotes, or no quote at all, is no reason
 # for the next sooner than this.

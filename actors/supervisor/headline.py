@@ -9,6 +9,7 @@ from kitefeed.actors.supervisor import held, order_book, rest, session
 from kitefeed.actors.supervisor.facts import (
     LOSSES_TOLERATED,
     POLL_PERIOD_NS,
+    QUIET_SAID_NS,
     REFUSALS_BEFORE_REST,
     DialState,
     Say,
@@ -17,6 +18,7 @@ from kitefeed.actors.supervisor.facts import (
 from kitefeed.actors.supervisor.state import State
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import FeedState
+from kitefeed.protocol.kite.ticks import segment_of
 from kitefeed.protocol.topology import Role
 
 LOGIN = "`kitefeed login`, or `kitefeed session set`"
@@ -145,11 +147,26 @@ def _source(s: State) -> str:
 
 def _live_reason(s: State) -> str:
     if s.session.word != "refused":
-        return held.sentence(s) or "streaming"
+        return held.sentence(s) or _quiet(s) or "streaming"
     if s.session.fingerprint not in _logins(s):
         return "streaming with the session before; the new login is refused: log in again"
     why = session.elsewhere(s.session) or "Kite refuses the session"
     return f"streaming, but {why}: log in before the next reconnect"
+
+
+def _quiet(s: State) -> str:
+    """That nothing ticks where something always should, for so long that it is worth a line: no
+    reason to doubt what quotes say is the latest, and none to call it streaming."""
+    due = [i for i in s.instruments if i.is_canary and s.is_trading(segment_of(i.token))]
+    since_ns = [s.trading_since_ns, s.fresh_ns, *(sh.link.live_since_ns for sh in s.judged)]
+    if not due or not s.is_streaming or s.now_ns - max(since_ns) < QUIET_SAID_NS:
+        return ""
+    last = f"since {market.to_ist(s.to_utc_ns(s.fresh_ns)):%H:%M}" if s.fresh_ns else "yet"
+    return (
+        f"connected, but nothing has ticked {last} although the calendar has the market open, not "
+        f"even {due[0].key}: a holiday that it does not know, or a halt; values read fresh as long "
+        "as quotes say the same"
+    )
 
 
 def _logins(s: State) -> set[str]:
@@ -260,6 +277,8 @@ def _conditions(s: State) -> dict[str, str]:
         )
     if sentence := held.lasting(s):
         found["held"] = sentence
+    if sentence := _quiet(s):
+        found["quiet"] = sentence
     if sentence := order_book.condition(s):
         found["orders"] = sentence
     if s.dial.state is DialState.WAITING and s.closed:
@@ -317,7 +336,7 @@ def _say_conditions(s: State) -> None:
     for key, text in found.items():
         if key not in s.conditions:
             s.conditions[key] = s.now_ns
-            is_mild = key in ("session_refused", "calendar", "instruments", "held")
+            is_mild = key in ("session_refused", "calendar", "instruments", "held", "quiet")
             is_mild |= s.is_waiting_elsewhere and key == "login_required"
             s.order(Say("warning" if is_mild else "error", f"{text} condition={key}"))
     for key in [key for key in s.conditions if key not in found]:

@@ -26,6 +26,8 @@ def advance(s: State) -> None:
     _look(s)
     if (s.open_segments, s.trading_segments) != (open_before, trading_before):
         link.instruments_changed(s)
+    if s.trading_segments != trading_before:
+        s.trading_since_ns = s.now_ns
     if s.open_segments != open_before:
         rest.instruments_changed(s)
 

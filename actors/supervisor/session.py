@@ -221,7 +221,10 @@ def check_soon(s: State, *, at_once: bool = False) -> None:
 
 
 def scheduled_checks(s: State, before_utc_ns: int) -> None:
-    """Validates at fixed times of the day: around the token flush, and before the open."""
+    """Validates at fixed times of the day: around the token flush, and before the open. A
+    simulator's market has neither."""
+    if s.market.hours != "calendar":
+        return
     is_due = any(market.last_utc_ns(s.utc_ns, at) > before_utc_ns for at in market.CHECKS)
     if is_due and 0 < s.utc_ns - before_utc_ns < CLOSED_RETRY_NS:
         check_now(s)

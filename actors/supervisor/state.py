@@ -78,6 +78,7 @@ class State:
         self.segments: frozenset[int] = frozenset({NSE})  # of the instruments
         self.open_segments: frozenset[int] = frozenset()  # as the sources were last told
         self.trading_segments: frozenset[int] = frozenset()
+        self.trading_since_ns = now_ns  # when they last changed
         self.actors_up: set[Role] = set()
         self.consecutive_403 = 0
         self.elsewhere = elsewhere

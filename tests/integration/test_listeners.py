@@ -12,6 +12,7 @@ import zmq
 from kitefeed import Feed
 from kitefeed.protocol import sockets
 from kitefeed.protocol.feed import split_frame
+from kitefeed.protocol.kite.rest import IST
 from kitefeed.protocol.topics import NUL, mode_request, tick_topic
 from kitefeed.protocol.topology import FEED, Role, endpoint
 from kitefeed.simulator.listings import list_instruments
@@ -21,7 +22,7 @@ from tests.support import eventually
 pytestmark = pytest.mark.processes
 
 LISTED = 3_100
-LISTINGS = {i.key: i.token for i in list_instruments(LISTED, dt.date.today())}
+LISTINGS = {i.key: i.token for i in list_instruments(LISTED, dt.datetime.now(IST).date())}
 # The configured ones are among the 3,000 that one socket takes.
 MANY = tuple(dict.fromkeys([*INSTRUMENTS, *LISTINGS]))[:3_000]
 TCS = "NSE:TCS"

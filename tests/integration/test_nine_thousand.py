@@ -9,6 +9,7 @@ import pytest
 
 from kitefeed import Feed
 from kitefeed.protocol.errors import BadInput
+from kitefeed.protocol.kite.rest import IST
 from kitefeed.simulator.listings import list_instruments
 from tests.faults.probe import Probe
 from tests.faults.reader import Reader
@@ -18,7 +19,7 @@ from tests.support import eventually
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
 
 LISTED = 9_100
-LISTINGS = [i.key for i in list_instruments(LISTED, dt.date.today())]
+LISTINGS = [i.key for i in list_instruments(LISTED, dt.datetime.now(IST).date())]
 ALL = tuple(dict.fromkeys([*INSTRUMENTS, *LISTINGS]))
 MANY, TOO_MANY = ALL[:9_000], ALL[9_000:9_003]
 WHOLE = [("live", 3_000, 3_000)] * 3
