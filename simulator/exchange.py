@@ -24,7 +24,7 @@ class Exchange:
         return self._books[app.number]
 
     def _on_value(self, security: Security, now_ns: int) -> None:
-        self.candles.note(security, now_ns)
+        self.candles.note(security)
         for book in self._books.values():
             if security.listing.token in book.waiting:
                 book.on_value(security, now_ns)

@@ -18,22 +18,24 @@ PAUSE_NS_MAX = 3_000_000_000  # what was not recorded is passed over in so long
 
 
 class Message(NamedTuple):
-    """Ticks that came together. at_ns: when, on the day's clock, UTC."""
+    """Ticks that came together. at_ns: when, on the day's clock, UTC. are_old: they are values that
+    were known then, from some time before."""
 
     at_ns: int
     ticks: Sequence[TickBody]
+    are_old: bool = False
 
 
 class RecordedSecurity(Security):
     """One instrument as it was recorded last."""
 
-    def __init__(self, listing: Listing, first: TickBody, now_ns: int) -> None:
-        super().__init__(listing, 0, now_ns, now_ns // 1_000_000_000, has_book=True)
+    def __init__(self, listing: Listing, first: TickBody, now_ns: int, day_ns: int) -> None:
+        super().__init__(listing, 0, now_ns, day_ns // 1_000_000_000, has_book=True)
         self._body = first
-        self.take(first, now_ns)
+        self.take(first, now_ns, day_ns)
 
-    def take(self, body: TickBody, now_ns: int) -> None:
-        """The next value."""
+    def take(self, body: TickBody, now_ns: int, day_ns: int) -> None:
+        """The next value; `day_ns`: when it came, on the day's clock."""
         self.revision += 1
         if body.last_price != self.price or self.price_revision == 0:
             self.price_revision += 1
@@ -48,7 +50,7 @@ class RecordedSecurity(Security):
         self.last_quantity = body.last_traded_quantity or 0
         self.oi, self.oi_high = body.oi or 0, body.oi_day_high or 0
         self.oi_low = body.oi_day_low or 0
-        self.exchange_s = body.exchange_timestamp or now_ns // 1_000_000_000
+        self.exchange_s = body.exchange_timestamp or day_ns // 1_000_000_000
         self.last_trade_s = body.last_trade_time or self.exchange_s
         if body.depth is not None:
             buy, sell = unpack_depth(body.depth)
@@ -65,25 +67,39 @@ class RecordedSecurity(Security):
 
 class RecordedMarket(Market):
     """messages: of the day, in order. speed: how many of its seconds pass in one; None for no
-    waiting. `due_ns` says when the next is to be played, by whoever plays them."""
+    waiting. begin_ns: what came before that is known when it begins (`begin`), and not played.
+    `due_ns` says when the next is to be played, by whoever plays them."""
 
     def __init__(
-        self, listings: Sequence[Listing], messages: Iterable[Message], speed: float | None
-    ) -> None:
+        self, listings: Sequence[Listing], messages: Iterable[Message], speed: float | None,
+        begin_ns: int = 0,
+    ) -> None:  # fmt: skip
         super().__init__(listings, 0)
         self._messages: Iterator[Message] = iter(messages)
         self._speed = speed
+        self._begin_ns = begin_ns
         self._recorded: dict[int, RecordedSecurity] = {}
         self._next: Message | None = None
+        self._is_timed = False  # `_due_ns` is that of the next
         self._day_ns = 0
         self._due_ns = 0
 
+    def begin(self, now_ns: int) -> None:
+        """Called when all that stands on it does."""
+        for message in self._messages:
+            if message.at_ns >= self._begin_ns:
+                self._next = message
+                return
+            for body in message.ticks:
+                self._take(body, now_ns, message)
+
     def due_ns(self, now_ns: int) -> int | None:
         """When the next message is due, on the clock of `now_ns`; None when the day is over."""
-        if self._next is None:
-            self._next = next(self._messages, None)
+        if not self._is_timed:
+            self._next = self._next or next(self._messages, None)
             if self._next is None:
                 return None
+            self._is_timed = True
             at_ns = self._next.at_ns
             step_ns = max(0, at_ns - self._day_ns) if self._day_ns else 0
             self._day_ns = max(self._day_ns, at_ns)
@@ -94,29 +110,35 @@ class RecordedMarket(Market):
     def play(self, now_ns: int) -> Iterator[None]:
         """Plays the next message; yields where the sockets have to be served, because the next
         tick of an instrument would take the place of one that nobody was sent."""
-        message, self._next = self._next, None
+        message, self._next, self._is_timed = self._next, None, False
         moved: set[int] = set()
-        for body in message.ticks if message else ():
+        if message is None:
+            return
+        for body in message.ticks:
             token = body.instrument_token
             if token in moved:
                 yield
                 moved.clear()
             moved.add(token)
-            self._take(body, now_ns)
+            self._take(body, now_ns, message)
         yield
 
-    def _take(self, body: TickBody, now_ns: int) -> None:
+    def _take(self, body: TickBody, now_ns: int, message: Message) -> None:
         token = body.instrument_token
         security = self._recorded.get(token)
         if security is None:
             listing = self.by_token.get(token)
             if listing is None:
                 return
-            security = self._recorded[token] = RecordedSecurity(listing, body, now_ns)
+            security = self._recorded[token] = RecordedSecurity(
+                listing, body, now_ns, message.at_ns
+            )
             self._securities[token] = security
         else:
-            security.take(body, now_ns)
-        self._tell(security, now_ns)
+            security.take(body, now_ns, message.at_ns)
+        # Nothing tells when an old value was the price: it belongs to no candle.
+        if body.exchange_timestamp is not None or not message.are_old:
+            self._tell(security, now_ns)
 
     def read(self, token: int, now_ns: int) -> Security | None:
         """None also for what has no value yet."""

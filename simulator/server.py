@@ -19,6 +19,7 @@ from kitefeed.simulator.faults import Faults, parse_command
 from kitefeed.simulator.listings import list_instruments
 from kitefeed.simulator.market import Market
 from kitefeed.simulator.options import REDIRECT_URL
+from kitefeed.simulator.replayed import RecordedMarket
 from kitefeed.simulator.rest import Rest
 from kitefeed.simulator.stats import Stats
 from kitefeed.simulator.stream import SimulatedStream
@@ -62,6 +63,7 @@ class Simulator:
         self._host, self._port = host, port
         self._runner: web.AppRunner | None = None
         self._pulse: asyncio.Task[None] | None = None
+        self._wall_ns = wall_ns
         self.accounts = Accounts(
             seed, apps, is_limited=limits == "kite", has_refresh=refresh_tokens == "yes"
         )
@@ -113,6 +115,8 @@ class Simulator:
         await self.control.apply(parse_command(name, argument), target)
 
     async def start(self) -> None:
+        if isinstance(self.market, RecordedMarket):
+            self.market.begin(self._wall_ns())
         runner = web.AppRunner(
             self._application(),
             access_log=None,  # its lines would hold tokens

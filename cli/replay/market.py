@@ -18,11 +18,10 @@ def recorded_market(
     """Raises BadInput and ConfigError, as `Recording`."""
     recording = Recording(date, dir=directory, since=since)
     listings = [_listing(each) for each in recording.instruments]
-    return RecordedMarket(listings, _messages(recording), speed)
+    return RecordedMarket(listings, _messages(recording), speed, recording.since_ns)
 
 
 def _messages(recording: Recording) -> Iterator[Message]:
-    """What was before the time to begin is played at once: it is what Kite knows then."""
     seen: dict[bytes, tuple[int, int]] = {}
     for record in recording.records():
         if record.type != Type.FRAME:
@@ -32,7 +31,7 @@ def _messages(recording: Recording) -> Iterator[Message]:
         except f.DECODE_ERRORS:
             continue
         if found:
-            yield Message(max(record.t_ns, recording.since_ns), found)
+            yield Message(record.t_ns, found, record.data.startswith(SNAPSHOT))
 
 
 def _ticks(frame: bytes, seen: dict[bytes, tuple[int, int]]) -> list[f.ReceivedBody]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kiteconnect import KiteConnect
 
 from kitefeed import AsyncFeed, BadInput, Feed, KiteTicker, Recording, to_dict
 from kitefeed.protocol.recording import Codec
@@ -199,6 +200,13 @@ def test_the_official_client_gets_the_recorded_day_tick_by_tick(day: Day) -> Non
             expected = {name: expected[name] for name in got}
         assert got == expected
     bot.kill()
+    kite = KiteConnect(ready["api_key"], ready["access_token"], root=ready["rest"])
+    for token, key in ((INFY, "NSE:INFY"), (NIFTY, "NSE:NIFTY 50")):
+        rows = kite.historical_data(token, f"{DAY} 00:00:00", f"{DAY} 23:59:59", "minute")
+        bars = list(Recording(DAY, key, dir=day.root / "rec").bars("1m"))
+        found = [(r["date"], r["open"], r["high"], r["low"], r["close"], r["volume"]) for r in rows]
+        assert found == [(b.start, b.open, b.high, b.low, b.close, b.volume) for b in bars]
+        assert len(bars) == 4
 
 
 @pytest.mark.parametrize(
