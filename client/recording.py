@@ -23,6 +23,7 @@ from kitefeed.client.tick import IST, Tick
 from kitefeed.client.wants import Asked, Wants, flat
 from kitefeed.protocol import location
 from kitefeed.protocol import recording as r
+from kitefeed.protocol.clock import utc_ns
 from kitefeed.protocol.errors import BadInput, ConfigError
 from kitefeed.protocol.recording import Described, Gap, Type
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import polars
 
 MISSING_NS = 5_000_000_000  # the hours of a recording follow each other without a pause
+SEALED_NS = 180_000_000_000  # a day's last segment is sealed two minutes after it, at the latest
 
 
 class Recording:
@@ -74,6 +76,8 @@ class Recording:
         self._segments = day_segments(self.dir, self.date)
         if not self._segments:
             raise BadInput(_nothing(self.dir, self.date))
+        if all(each.problem for each in self._segments):
+            raise BadInput(f"Nothing of {self.date} can be read; {self.damage[0]}")
         self._wanted, self._prefixes = self._resolved()
 
     @classmethod
@@ -134,7 +138,7 @@ class Recording:
         """What was missed of the day, in order of time; `reason` and `healed` as in the format."""
         found: dict[tuple[int, str], Gap] = {}
         before: Segment | None = None
-        for segment in self._segments:
+        for segment in (each for each in self._segments if not each.problem):
             for gap in [*_between(before, segment), *segment.gaps()]:
                 found[gap.from_ns, gap.reason] = gap
             before = segment
@@ -153,7 +157,16 @@ class Recording:
     @property
     def damage(self) -> list[str]:
         """What cannot be read: file, place, and why; empty when all can be."""
-        return [text for segment in self._segments for text in segment.damage()]
+        found = []
+        for segment in self._segments:
+            found += segment.damage()
+            if not segment.ended and not segment.problem and not self._may_be_written(segment):
+                found.append(f"{segment.path}: its end is missing")
+        return found
+
+    def _may_be_written(self, segment: Segment) -> bool:
+        """At this moment: the last one of a day that is not over."""
+        return segment is self._segments[-1] and utc_ns() < _moment(self.date, "23:59") + SEALED_NS
 
     @property
     def wanted(self) -> tuple[frozenset[str] | None, tuple[str, ...]]:
@@ -206,10 +219,13 @@ class Recording:
 
 def _between(before: Segment | None, segment: Segment) -> list[Gap]:
     """Of two files that should follow each other, and do not."""
-    if before is None or before.ended != "hour":
+    if before is None or before.ended not in ("hour", ""):  # else it is told in the segment
         return []
     if segment.started_ns - before.last_ns <= MISSING_NS:
         return []
+    if not before.ended:
+        detail = f"{before.path.name}: its end is missing"
+        return [Gap(before.last_ns, segment.started_ns, "damaged", detail=detail)]
     detail = f"between {before.path.name} and {segment.path.name}"
     return [Gap(before.last_ns, segment.started_ns, "missing", detail=detail)]
 

@@ -80,11 +80,14 @@ class Segment:
     def _look(self, data: Any) -> None:
         try:
             r.check_head(data)
+            day = self.path.parent.name
             for block in r.blocks(data):
                 if isinstance(block, Block):
                     self.started_ns = block.first_ns
                     if block.kind == Kind.HEADER:
                         self.header = r.decode_header(r.unpack(block))
+                        if self.header.day != day:
+                            raise r.BadRecording(f"it is of {self.header.day}, not of {day}")
                     break
             for block in r.blocks(data, r.last_blocks(data)):
                 if isinstance(block, Block):

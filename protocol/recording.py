@@ -204,6 +204,8 @@ def encode_block(
 def check_head(data: Any) -> None:
     """Raises BadRecording for what is no segment of a version that is known here."""
     head = bytes(data[: len(HEAD)])
+    if not head:
+        raise BadRecording("it is empty")
     if not head.startswith(MAGIC):
         raise BadRecording("it is no recording of kitefeed, or its first bytes are damaged")
     version = int.from_bytes(head[len(MAGIC) : len(MAGIC) + 2], "big")

@@ -100,7 +100,7 @@ def test_killed_at_any_moment_it_loses_at_most_the_last_block_and_says_what(scen
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_killed_a_hundred_times_at_full_rate_no_block_but_the_last_of_each_is_lost(
     scene: Scene,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from kitefeed import BadInput, ConfigError, Recording, Tick
+from kitefeed.client import recording as recordings
 from kitefeed.client.view import View
 from kitefeed.protocol import recording as r
 from kitefeed.protocol.feed import Flag, Source
@@ -259,14 +260,37 @@ def test_a_file_cut_at_any_byte_gives_the_ticks_before_the_cut(tmp_path: Path) -
     data = b"".join(parts)
     for cut in range(0, len(data), 7):
         put(tmp_path, [data[:cut]])
+        if cut < len(r.HEAD):
+            with pytest.raises(BadInput, match="can be read"):
+                Recording(DAY, dir=tmp_path)
+            continue
         recording = Recording(DAY, dir=tmp_path)
         blocks = sum(cut >= sum(map(len, parts[: n + 1])) for n in range(1, 5))
         assert [tick.seq for tick in recording] == [n + 1 for n in range(blocks) for _ in range(2)]
 
 
-def test_a_file_that_is_being_written_is_not_called_damaged(tmp_path: Path) -> None:
+def test_a_file_that_is_being_written_is_not_called_damaged_until_its_day_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recordings, "utc_ns", lambda: T0 + 60 * S)
     data = b"".join(segment(frames_of(Writes(), 3), ended=""))
     put(tmp_path, [data, r.MARK + bytes(5)])
     recording = Recording(DAY, dir=tmp_path)
     assert len(list(recording)) == 6
     assert recording.damage == []
+    monkeypatch.setattr(recordings, "utc_ns", lambda: T0 + 86_400 * S)
+    (named,) = recording.damage
+    assert "its end is missing" in named
+
+
+def test_a_file_without_its_end_before_another_one_is_a_gap(tmp_path: Path) -> None:
+    feed = Writes()
+    put(tmp_path, segment(frames_of(feed, 3), ended=""))
+    later = frames_of(feed, 3, at_ns=T0 + 60 * S)
+    put(tmp_path, segment(later, started_ns=T0 + 60 * S), T0 + 60 * S)
+    recording = Recording(DAY, dir=tmp_path)
+    assert len(list(recording)) == 12
+    (gap,) = recording.gaps
+    assert (gap.from_ns, gap.to_ns, gap.reason) == (T0 + 2 * S + 5, T0 + 60 * S, "damaged")
+    (named,) = recording.damage
+    assert "its end is missing" in named

@@ -107,7 +107,7 @@ def test_without_zstd_the_sentence_names_the_extra(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("head", "sentence"),
     [
-        (b"", "no recording"),
+        (b"", "it is empty"),
         (b"PK\3\4" + bytes(20), "no recording"),
         (r.MAGIC + b"\0\2\0\0", "version 2"),
     ],
