@@ -30,6 +30,7 @@ from kitefeed.actors.supervisor.news import (
     Outdated,
     Refused,
     Retry,
+    SessionJudged,
     Unneeded,
 )
 from kitefeed.actors.supervisor.state import State
@@ -48,9 +49,9 @@ def hear(s: State, news: News) -> None:
 
 def advance(s: State) -> None:
     """Starts what is wanted and due, ends what is not wanted, gives up what took too long."""
-    verdict, s.verdict_news = s.verdict_news, None
-    if verdict is not None:
-        _judged(s, verdict)
+    judged = s.take(SessionJudged)
+    if judged is not None:
+        _judged(s, judged.verdict)
     closing.advance(s)
     if _must_end(s):
         hear(s, Forbidden())
@@ -104,7 +105,7 @@ def lost(s: State, reason: str) -> None:
 def outdated(s: State, shard: Shard) -> None:
     """REST took a newer epoch than the attempt under way, which therefore begins again; unless it
     is about to end, because its session is dead."""
-    if s.verdict_news != "refused":
+    if s.heard_of(SessionJudged) != SessionJudged("refused"):
         hear(s, Outdated(shard.number))
 
 

@@ -10,7 +10,7 @@ from kitefeed.actors.supervisor.facts import (
     Shard,
     SocketState,
 )
-from kitefeed.actors.supervisor.news import Classified, SessionDied
+from kitefeed.actors.supervisor.news import Classified, QuoteAnswered, SessionDied
 from kitefeed.actors.supervisor.state import State
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.ticks import segment_of
@@ -21,9 +21,9 @@ UNANSWERED_MAX = 2  # quotes that could not be had about a silent stream: then i
 
 def advance(s: State) -> None:
     """Takes what the probe left in this step; asks about the next stream that is in doubt."""
-    answer, s.probe_news = s.probe_news, None
+    answer = s.take(QuoteAnswered)
     if answer is not None:
-        _hear(s, *answer)
+        _hear(s, answer.kind, answer.outcome)
     for shard in s.shards:
         doubt = shard.link.doubt
         if doubt is None or _is_asking(s):

@@ -5,8 +5,9 @@
 the attempts to open a socket (`dial.py`), the open ones (`link.py`) and what quotes tell about them
 (`probe.py`, `doubt.py`), REST polling (`rest.py`), the grants (`grant.py`), the market's hours
 (`hours.py`), and what is said (`headline.py`). They share one `State`; each changes only its own
-part of it. Instruments are divided into shards (`shards.py`), one per socket; the open sockets,
-polling and grants are a shard's own, everything else is the key's.
+part of it, asks another to, or tells it (`news.py`). Instruments are divided into shards
+(`shards.py`), one per socket; the open sockets, polling and grants are a shard's own, everything
+else is the key's.
 """
 
 from collections import Counter
@@ -55,6 +56,8 @@ Event = (
     | m.FetchQuotes
 )  # fmt: skip
 
+
+ROUNDS_MAX = 8  # of all regions in a step: 3 were seen; what is left waits for the next step
 
 # What monitors count: reports of the actors, by the name of the counter.
 _COUNTED: dict[type[object], str] = {
@@ -199,10 +202,12 @@ class Supervisor:
             self.state.list_doubt = fetched.detail
 
     def _advance(self) -> None:
-        """Moves the regions in the order in which they feed each other. Twice, because a timeout in
-        one (a validation) can start another (a connection) in the same step. REST before the link:
-        when both start, the link must have the newer epoch, or the fence would refuse it."""
-        for _ in range(2):
+        """Moves the regions in the order in which they feed each other, until none has moved: a
+        timeout in one (a validation) can start another (a connection) in the same step. REST before
+        the link: when both start, the link must have the newer epoch, or the fence would refuse
+        it."""
+        for _ in range(ROUNDS_MAX):
+            before = self.state.moved
             session.advance(self.state)
             if session.fall_back(self.state):
                 self._session_changed()
@@ -212,6 +217,8 @@ class Supervisor:
             link.advance(self.state)
             order_book.advance(self.state)
             grant.advance(self.state)
+            if self.state.moved == before:
+                break
 
     def _session_changed(self) -> None:
         rest.unpark_all(self.state)

@@ -1,8 +1,29 @@
-"""What the dial hears: the news of its table of moves (`dial.py`)."""
+"""What the supervisor's regions tell each other.
+
+Most of it is what the dial hears, and looks up in its table of moves (`moves.py`). The rest waits
+in `State` until the region that it is for has its turn.
+"""
 
 import msgspec
 
+from kitefeed.actors.supervisor.facts import ProbeKind
 from kitefeed.protocol import messages as m
+
+
+class SessionJudged(msgspec.Struct, frozen=True):
+    """Kite has said what the primary session is worth, or cannot be asked: session -> dial."""
+
+    verdict: m.Verdict
+
+
+class QuoteAnswered(msgspec.Struct, frozen=True):
+    """What a quote said that was asked for because of `kind`: probe -> doubt."""
+
+    kind: ProbeKind
+    outcome: m.ProbeOutcome
+
+
+Waiting = SessionJudged | QuoteAnswered
 
 
 class Free(msgspec.Struct, frozen=True):
@@ -18,7 +39,7 @@ class Forbidden(msgspec.Struct, frozen=True):
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """The primary session was validated, or a quote found it dead. `is_good`: sockets may open."""
+    """A `SessionJudged`, and `is_good`: with this session sockets may open."""
 
     verdict: m.Verdict
     is_good: bool

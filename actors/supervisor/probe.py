@@ -12,6 +12,7 @@ from kitefeed.actors.supervisor.facts import (
     ProbeKind,
     Shard,
 )
+from kitefeed.actors.supervisor.news import QuoteAnswered
 from kitefeed.actors.supervisor.state import State
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.topology import Role
@@ -93,4 +94,4 @@ def _conclude(s: State, outcome: m.ProbeOutcome) -> None:
         probe.kind, probe.epoch, asked_ns=probe.asked_ns, token=probe.token,
         last_price=probe.last_price,
     )  # fmt: skip
-    s.probe_news = (probe.kind, outcome)
+    s.tell(QuoteAnswered(probe.kind, outcome))

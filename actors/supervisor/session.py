@@ -8,6 +8,7 @@ from kitefeed.actors.supervisor.facts import (
     VALIDATION_LIMIT_NS,
     SessionFacts,
 )
+from kitefeed.actors.supervisor.news import SessionJudged
 from kitefeed.actors.supervisor.state import State
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.topology import Role
@@ -48,7 +49,7 @@ def fall_back(s: State) -> bool:
     """Kite has just refused the primary session, and another file holds one: that is in force then.
     When all are refused they take turns, as the ladder asks. True when it may be good."""
     facts = s.session
-    if s.verdict_news != "refused" or len(facts.candidates) < 2:
+    if s.heard_of(SessionJudged) != SessionJudged("refused") or len(facts.candidates) < 2:
         return False
     refused, other = facts.fingerprint, _untried(facts)
     if other is None:
@@ -60,7 +61,7 @@ def fall_back(s: State) -> bool:
         "`kitefeed session show` names them"
     )
     _replace(s, facts, other)
-    s.verdict_news = None
+    s.take(SessionJudged)
     s.session_since_ns = s.now_ns
     return True
 
@@ -125,7 +126,7 @@ def _conclude(s: State, facts: SessionFacts, verdict: m.Verdict, detail: str) ->
             _remember_valid(s, facts)
         elif verdict == "refused":
             _forget_valid(s, facts)
-        s.verdict_news = verdict
+        s.tell(SessionJudged(verdict))
 
 
 def _note_elsewhere(s: State, facts: SessionFacts) -> None:

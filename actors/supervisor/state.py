@@ -1,6 +1,7 @@
 """The facts all regions share, and the orders of the step under way."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from kitefeed.actors.policy.market import NSE, Market
 from kitefeed.actors.supervisor import memory
@@ -17,11 +18,11 @@ from kitefeed.actors.supervisor.facts import (
     Persist,
     Persisted,
     ProbeFacts,
-    ProbeKind,
     Say,
     SessionFacts,
     Shard,
 )
+from kitefeed.actors.supervisor.news import QuoteAnswered, SessionJudged, Waiting
 from kitefeed.actors.supervisor.shards import Capacity, assign
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import FeedState
@@ -32,6 +33,8 @@ from kitefeed.protocol.topology import Role
 # So many instruments are never all silent while their market trades: each is a canary then. (1,091
 # contracts were seen to send 730 packets a second.)
 CROWD = 1_000
+N = TypeVar("N", SessionJudged, QuoteAnswered)
+
 HOMES_MAX = 4 * m.LIST_MAX  # former places of instruments; all are forgotten beyond it
 
 
@@ -90,9 +93,8 @@ class State:
         self.session_since_ns = now_ns  # when the primary session was first seen
         self.values_held = 0
         self._request_id = 0
-        # Left by one region for another, within one step.
-        self.verdict_news: m.Verdict | None = None  # session -> link
-        self.probe_news: tuple[ProbeKind, m.ProbeOutcome] | None = None  # probe -> doubt
+        self._news: dict[type[Waiting], Waiting] = {}  # by one region for another, in this step
+        self._told = 0  # how many these were
         self.last_announced: FeedState | None = None
         self.announced_until_ns = 0
         self.login_fingerprint: str | None = None  # the session whose end `login_required` is about
@@ -119,6 +121,30 @@ class State:
     def persist(self) -> None:
         """Writes down what must survive, as it is now."""
         self.commands.append(Persist(memory.encode(self.persisted)))
+
+    # --- news of one region for another -----------------------------------------------------
+
+    def tell(self, news: Waiting) -> None:
+        """Newer news of a kind outdates what was not heard yet."""
+        self._news[type(news)] = news
+        self._told += 1
+
+    def heard_of(self, kind: type[N]) -> N | None:
+        """What will be heard, by who asks for another reason."""
+        return self._news.get(kind)  # type: ignore[return-value]
+
+    def take(self, kind: type[N]) -> N | None:
+        """Hears it: it is told once."""
+        return self._news.pop(kind, None)  # type: ignore[return-value]
+
+    @property
+    def moved(self) -> tuple[object, ...]:
+        """What differs after the regions have had their turns if one of them did something that
+        may be of interest to one before it."""
+        return (
+            len(self.commands), self._told, len(self._news), self.dial.state,
+            self.session.next_check_ns,
+        )  # fmt: skip
 
     def say(self, text: str) -> None:
         self.commands.append(Say("info", text))

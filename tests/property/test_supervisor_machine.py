@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from kitefeed.actors.policy.machine import Wake
 from kitefeed.actors.policy.market import Hours
 from kitefeed.actors.supervisor.facts import (
     ActorLost,
@@ -350,6 +351,11 @@ class World(RuleBasedStateMachine):
         if s.override == "paused":
             assert s.dial.state is DialState.IDLE
             assert not any(shard.is_open or shard.rest.epoch for shard in s.shards)
+
+    @invariant()
+    def a_step_leaves_nothing_to_be_done(self) -> None:
+        """The regions have had their turns until none had news for another."""
+        assert self.bench.machine.handle(Wake(), self.bench.now_ns) == []
 
     # --- and in the end -----------------------------------------------------------------------
 

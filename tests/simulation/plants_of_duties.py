@@ -36,6 +36,7 @@ from kitefeed.actors.supervisor import (
 )
 from kitefeed.actors.supervisor.facts import DialState, Link, Operate, Persist, Shard, SocketState
 from kitefeed.actors.supervisor.machine import Supervisor
+from kitefeed.actors.supervisor.news import QuoteAnswered
 from kitefeed.actors.supervisor.state import State
 from kitefeed.actors.ticker import canaries, link_state, liveness, subscriptions
 from kitefeed.actors.ticker.canaries import Canaries, Pace
@@ -106,7 +107,7 @@ def _like_the_others(s: State, kind: Any, about: Any = None) -> int:
     """A 403 is the socket's, whoever may know better."""
     if kind != "classify":
         return _ask(s, kind, about)
-    s.probe_news = ("classify", "same")
+    s.tell(QuoteAnswered("classify", "same"))
     return 0
 
 
