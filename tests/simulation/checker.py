@@ -80,19 +80,23 @@ class Checker:
 
     def before(self, machine: Supervisor, event: Any) -> None:
         s = machine.state
-        due_ns = machine.deadline_ns
-        # A verdict that is too old by now is asked for again, whatever wakes the machine.
-        is_outdated = self.world.now_ns - s.dial.good_ns > GOOD_FOR_NS >= s.now_ns - s.dial.good_ns
-        is_due = is_outdated or (due_ns is not None and due_ns <= self.world.now_ns)
+        is_report = isinstance(event, REPORTS)
         self._before = Before(
-            picture_of(s) if isinstance(event, REPORTS) else (), s.consecutive_403,
-            is_due, bool(s.was_market_open),
+            picture_of(s) if is_report else (), s.consecutive_403,
+            is_report and self._is_due(machine), bool(s.was_market_open),
             s.session.request_id, s.dial.epoch, s.dial.is_move, frozenset(s.closing),
         )  # fmt: skip
-        self._places = _places_of(s)
+        self._places = _places_of(s) if isinstance(event, Instruments) else {}
         self._duties.before(machine, event)
         if isinstance(event, m.Validated):
             self._hear_verdict(s, event)
+
+    def _is_due(self, machine: Supervisor) -> bool:
+        """Whether time itself may change something in the step that begins."""
+        s, due_ns = machine.state, machine.deadline_ns
+        # A verdict that is too old by now is asked for again, whatever wakes the machine.
+        is_outdated = self.world.now_ns - s.dial.good_ns > GOOD_FOR_NS >= s.now_ns - s.dial.good_ns
+        return is_outdated or (due_ns is not None and due_ns <= self.world.now_ns)
 
     def after(self, machine: Supervisor, event: Any, commands: list[Command]) -> None:
         s, before, life = machine.state, self._before, self._life

@@ -94,6 +94,7 @@ class World:
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._number = 0
         self._alert_until_ns = 0
+        self._held_ns = 0  # since when canaries hold something
         self._unanswered_ns = 0  # when a quote could last not be had
         self._grants: dict[int, m.Grant] = {}  # shard -> the last that was sent
         self._batches: dict[int, IngestBatch] = {}  # shard -> the last with ticks
@@ -158,8 +159,7 @@ class World:
 
     def _move(self, next_ns: int) -> None:
         gap_ns = next_ns - self.now_ns
-        is_before_boot = any(host.life == 0 for host in self.hosts)  # nothing is skipped yet
-        if gap_ns < CALM_GAP_NS or is_before_boot:
+        if gap_ns < CALM_GAP_NS or self._is_before_boot():
             self.now_ns = next_ns
             self.observer.look()
         else:
@@ -174,6 +174,10 @@ class World:
         for host in self.hosts:
             if host.is_running and host.due_ns <= self.now_ns:
                 host.tick()
+
+    def _is_before_boot(self) -> bool:
+        """Whether nothing is skipped yet."""
+        return any(host.life == 0 for host in self.hosts)
 
     def _next_ns(self) -> int:
         dues = [self._heap[0][0]] if self._heap else []
@@ -201,9 +205,13 @@ class World:
         return is_settled and is_primed and self._is_known() and is_sound and self._is_steady()
 
     def _is_doubting(self) -> bool:
-        """Whether a silent canary holds something until a quote about it, which is had soon."""
-        is_held = any(running.liveness.canaries.held for running in self._running())
-        return is_held and self.is_answering_for(0)
+        """Whether a silent canary holds something until a quote about it, which is had soon. What
+        is still held then is frozen, or its market is closed: that may last all night."""
+        if not any(running.liveness.canaries.held for running in self._running()):
+            self._held_ns = 0
+            return False
+        self._held_ns = self._held_ns or self.now_ns
+        return self.now_ns - self._held_ns < IDLE_SEEN_NS and self.is_answering_for(0)
 
     def _running(self) -> Iterable[Link]:
         return self.ticker.machine._open.values()
