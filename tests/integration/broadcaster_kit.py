@@ -23,7 +23,7 @@ from kitefeed.protocol.feed import FeedState, IngestBatch, Item, Source
 from kitefeed.protocol.kite.ticks import FULL, TickBody
 from kitefeed.protocol.topics import TICK, tick_topic
 from kitefeed.protocol.topology import BUS, CONTROL, FEED, endpoint
-from tests.support import Processes, bound
+from tests.support import Processes, bound, slowness
 
 MAIN = "from kitefeed.actors.broadcaster.process import main; raise SystemExit(main())"
 BEAT_S = 0.2
@@ -247,4 +247,4 @@ class Stage:
 
 def kill(process: subprocess.Popen[bytes]) -> None:
     process.send_signal(signal.SIGKILL)
-    process.wait(5)
+    process.wait(5 * slowness())

@@ -14,11 +14,11 @@ from kitefeed.actors.runtime import locks
 from kitefeed.protocol.messages import StatusReport
 from kitefeed.simulator.server import Simulator
 from kitefeed.simulator.thread import RunningSimulator, running_simulator
-from tests.support import eventually, status_of
+from tests.support import eventually, slowness, status_of
 
 KITEFEED = (sys.executable, "-m", "kitefeed.cli")
 BIN = Path(sys.executable).parent
-STARTED_S = 20.0
+STARTED_S = 60.0
 STOPPED_S = 8.0
 
 _CONFIGURATION = """\
@@ -62,7 +62,7 @@ class Home:
             capture_output=True,
             text=True,
             env=self.environment(),
-            timeout=30,
+            timeout=30 * slowness(),
             check=False,
         )
 
@@ -113,7 +113,7 @@ class Home:
             process.terminate()
         for process in self._started:
             try:
-                process.wait(STOPPED_S)
+                process.wait(STOPPED_S * slowness())
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -21,7 +21,7 @@ from kitefeed.client.feed import Feed
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.topology import FEED, endpoint
 from tests.integration.broadcaster_kit import MAIN, FakeSource, Stage, item
-from tests.support import Processes, eventually
+from tests.support import Processes, eventually, slowness
 
 SERVER = Path(sysconfig.get_path("scripts")) / "nats-server"
 BRIDGE = "from kitefeed.services.nats_bridge.process import main; raise SystemExit(main())"
@@ -87,7 +87,7 @@ class NatsServer:
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
         assert self.process is not None
-        self.process.wait(5)
+        self.process.wait(5 * slowness())
 
     def signal(self, number: int) -> None:
         assert self.process is not None

@@ -162,7 +162,7 @@ class Rig:
             self.daemon.wait(10 * slowness())
         except subprocess.TimeoutExpired:
             os.killpg(self.daemon.pid, signal.SIGKILL)
-            self.daemon.wait(5)
+            self.daemon.wait(5 * slowness())
         self.daemon = None
 
     def log_in(self, session: dict[str, Any], *options: str) -> None:

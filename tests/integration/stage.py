@@ -24,7 +24,7 @@ from kitefeed.protocol import sockets
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.feed import IngestBatch, Item, decode_batch
 from kitefeed.protocol.topology import BUS, INGEST, Role
-from tests.support import bound, eventually
+from tests.support import bound, eventually, slowness
 
 M = TypeVar("M", bound=m.Message)
 
@@ -146,7 +146,7 @@ class Stage:
         """Ends the actor politely; its exit code."""
         assert self._process is not None
         self._process.terminate()
-        return self._process.wait(5)
+        return self._process.wait(5 * slowness())
 
     def log_text(self) -> str:
         return (self.root / "log").read_text()
@@ -155,7 +155,7 @@ class Stage:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):  # a test may have ended it
                 os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait(5)
+            self._process.wait(5 * slowness())
         self._bus.close(0)
         self._ingest.close(0)
         self._log.close()

@@ -93,7 +93,7 @@ def test_a_broadcaster_killed_inside_a_save_comes_back_with_a_whole_file_and_no_
     eventually(lambda: saved_price(stage) == OLD, 3)
     flag.touch()
     source.send([item(INFY, NEW)])
-    process.wait(3)
+    process.wait(3 * slowness())
     assert saved_price(stage) == price
     assert len(os.listdir(stage.state)) == 1 + (not is_after)
     supervisor.stop_ordering()
@@ -156,7 +156,7 @@ def test_a_full_disk_costs_one_line_and_one_more_when_it_is_over(stage: Stage, f
     flag.unlink()
     eventually(lambda: saved_price(stage) == OLD + 19, 3)
     process.terminate()
-    assert process.wait(3) == 0
+    assert process.wait(3 * slowness()) == 0
     lines = [line for line in log.read_text().splitlines() if "condition=disk" in line]
     assert len(lines) == 2
     assert "over after" in lines[1]

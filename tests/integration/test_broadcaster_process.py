@@ -169,7 +169,7 @@ def test_values_from_disk_are_cached_and_keep_their_age_and_origin(stage: Stage)
     supervisor, source = stage.live()
     wait_fresh(stage.feed(INFY), source)
     process.terminate()
-    assert process.wait(2) == 0
+    assert process.wait(2 * slowness()) == 0
     source.stop()
     supervisor.stop_ordering()
     stage.start()
@@ -233,7 +233,7 @@ def test_a_broken_configuration_is_told_in_every_heartbeat(stage: Stage) -> None
     assert feed.status.feed == "misconfigured"
     assert "no_such_key" in feed.status.reason
     process.terminate()
-    assert process.wait(2) == 0
+    assert process.wait(2 * slowness()) == 0
 
 
 def test_an_announced_state_reaches_readers_and_those_who_come_later(stage: Stage) -> None:

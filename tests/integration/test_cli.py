@@ -176,7 +176,7 @@ def test_what_shows_the_feed_on_a_terminal_ends_with_q(daemon: Home, command: li
         except OSError:  # it has ended
             break
     os.close(ours)
-    assert shown.wait(10) == 0
+    assert shown.wait(10 * slowness()) == 0
     assert seen.count(b"\x1b[?1049h") == seen.count(b"\x1b[?1049l") == 1  # the alternate screen
 
 
@@ -401,5 +401,5 @@ def test_the_end_of_a_reader_ends_tail_quietly(daemon: Home) -> None:
         assert tail.stderr is not None
         assert b"NSE:INFY" in tail.stdout.readline()
         tail.stdout.close()
-        assert tail.wait(10) == 0
+        assert tail.wait(10 * slowness()) == 0
         assert b"Traceback" not in tail.stderr.read()

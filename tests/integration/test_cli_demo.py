@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.cli_kit import KITEFEED
-from tests.support import eventually
+from tests.support import eventually, slowness
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(150)]
 
@@ -85,7 +85,7 @@ def test_the_demo_names_a_page_on_which_one_click_logs_in(directory: str) -> Non
         # At most the check of the new session comes before it.
         assert any("feed live" in line for line in itertools.islice(headlines, 3))
         demo.send_signal(signal.SIGTERM)
-        assert demo.wait(20) == 128 + signal.SIGTERM
+        assert demo.wait(20 * slowness()) == 128 + signal.SIGTERM
     assert os.listdir(directory) == []
     os.rmdir(directory)
 
@@ -98,7 +98,7 @@ def test_an_interrupted_demo_leaves_nothing_behind(directory: str, number: signa
             if "feed live" in line:
                 break
         demo.send_signal(number)
-        assert demo.wait(20) == 128 + number
+        assert demo.wait(20 * slowness()) == 128 + number
     eventually(lambda: processes_in(directory) == [], 5)
     assert os.listdir(directory) == []
     os.rmdir(directory)

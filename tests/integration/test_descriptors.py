@@ -20,7 +20,7 @@ from kitefeed.protocol.keys import client_path
 from kitefeed.protocol.topology import FEED, WIRES, Role, endpoint, socket_path
 from kitefeed.protocol.topology import Wire as WireRow
 from tests.integration.rig import Rig
-from tests.support import eventually
+from tests.support import eventually, slowness
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(150)]
 
@@ -183,7 +183,7 @@ def test_a_hard_limit_that_is_too_low_is_a_sentence() -> None:
     with Rig(wrapper=limited_to(100)) as rig:
         rig.launch()
         assert rig.daemon is not None
-        assert rig.daemon.wait(20) == Exit.CONFIG
+        assert rig.daemon.wait(20 * slowness()) == Exit.CONFIG
         assert "A process may open 100 files here, and this one needs 200" in rig.output()
         command = (sys.executable, "-m", "kitefeed.cli", "actor", "broadcaster")
         done = subprocess.run(

@@ -14,7 +14,7 @@ import pytest
 
 from kitefeed import Recording
 from tests.recordings import DAY, INFY, NIFTY, NINE_FIFTEEN, S, Writes, put, segment
-from tests.support import Processes, eventually
+from tests.support import Processes, eventually, slowness
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
 T0 = NINE_FIFTEEN
@@ -76,7 +76,9 @@ class Desk:
 
     def done(self, kind: str, *options: str, **how: Any) -> "subprocess.CompletedProcess[str]":
         words = [sys.executable, "-m", "kitefeed.cli", *self.words(kind, *options)]
-        return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, **how)
+        return subprocess.run(
+            words, capture_output=True, text=True, timeout=60 * slowness(), check=False, **how
+        )
 
     def left(self) -> list[str]:
         return sorted(path.name for path in self.out.iterdir())
@@ -104,14 +106,14 @@ def test_a_signal_ends_it_at_once_and_nothing_is_left(
 ) -> None:
     process = desk.begun(kind, where)
     process.send_signal(number)
-    assert process.wait(20) == code
+    assert process.wait(20 * slowness()) == code
     assert desk.left() == []
 
 
 def test_what_a_killed_one_left_goes_with_the_next_of_that_day(desk: Desk) -> None:
     process = desk.begun("parquet", "sorting")
     process.kill()
-    process.wait(10)
+    process.wait(10 * slowness())
     assert desk.left() == [f".kitefeed-export.{DAY}.day"]
     done = desk.done("parquet")
     assert done.returncode == 0, done.stderr
@@ -127,7 +129,7 @@ def test_the_same_day_twice_at_once_is_refused_and_the_first_goes_on(desk: Desk)
     assert desk.left() == [f".kitefeed-export.{DAY}.csv"]
     assert first.poll() is None
     first.send_signal(signal.SIGTERM)
-    first.wait(20)
+    first.wait(20 * slowness())
     assert desk.done("csv").returncode == 0
 
 
@@ -158,7 +160,8 @@ def test_a_disk_without_room_is_a_sentence_and_nothing_is_left(desk: Desk, kind:
     )
     words = [*NAMESPACE, "sh", "-c", mounted, "sh", sys.executable, "-m", "kitefeed.cli"]
     done = subprocess.run(
-        [*words, *desk.words(kind)], capture_output=True, text=True, timeout=60, check=False,
+        [*words, *desk.words(kind)], capture_output=True, text=True, check=False,
+        timeout=60 * slowness(),
         env={**os.environ, "HOME": str(desk.root)},
     )  # fmt: skip
     assert done.returncode == 75, done.stderr

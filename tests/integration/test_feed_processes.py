@@ -66,7 +66,7 @@ def test_sigterm_stops_every_process(own_rig: Rig) -> None:
     pids = [rig.pid_of(role) for role in Role]
     start_ns = boot_ns()
     rig.daemon.terminate()
-    rig.daemon.wait(10)
+    rig.daemon.wait(10 * slowness())
     assert (boot_ns() - start_ns) / 1e9 < 5 * slowness()
     for pid in pids:
         with pytest.raises(ProcessLookupError):
@@ -79,7 +79,7 @@ def test_when_supervisord_is_killed_no_actor_is_left_and_no_second_set_starts(
     rig = own_rig
     assert rig.daemon is not None
     rig.daemon.kill()
-    rig.daemon.wait(5)
+    rig.daemon.wait(5 * slowness())
     eventually(lambda: not any(rig.pid_of(role) for role in Role), 6)
     rig.start()
     assert json.dumps(rig.simulator.stats()["sockets"]["open"]) == "1"

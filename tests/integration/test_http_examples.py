@@ -16,7 +16,7 @@ import pytest
 
 from tests.integration.rig import ROOT, Rig
 from tests.integration.test_gateway import Gateway, free_port
-from tests.support import eventually
+from tests.support import eventually, slowness
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
 EXAMPLES = ROOT / "examples"
@@ -84,14 +84,16 @@ def running(name: str, gateway: Gateway) -> Iterator[Callable[[str], str]]:
         yield line
     finally:
         os.killpg(child.pid, signal.SIGKILL)
-        child.wait(5)
+        child.wait(5 * slowness())
         reading.join(5)
 
 
 def test_health_by_curl_is_a_word_and_an_exit_code(gateway: Gateway) -> None:
     def told(port: int) -> tuple[int, str]:
         command = [*program("http_health.sh"), f"http://127.0.0.1:{port}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=15, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=15 * slowness(), check=False
+        )
         return done.returncode, done.stdout
 
     assert told(gateway.port) == (0, "ready\n")

@@ -49,7 +49,7 @@ class Bot:
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
-        self._process.wait(5)
+        self._process.wait(5 * slowness())
         self._thread.join(5)
 
     def of(self, event: str, since: int = 0) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from kitefeed.protocol.clock import utc_ns
 from kitefeed.protocol.recording import Gap
 from tests.integration.broadcaster_kit import kill
 from tests.integration.recorder_kit import Scene
-from tests.support import eventually
+from tests.support import eventually, slowness
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(240)]
 S = 1_000_000_000
@@ -79,7 +79,7 @@ def killed_again_and_again(scene: Scene, kills: int) -> None:
     last = scene.record()
     eventually(lambda: has_written(scene, files), 30)
     last.send_signal(signal.SIGTERM)
-    assert last.wait(10) == 0
+    assert last.wait(10 * slowness()) == 0
     scene.stop()
     recording = scene.recording()
     gaps = recording.gaps
@@ -121,7 +121,7 @@ def test_a_full_disk_costs_the_recording_a_gap_and_says_so_until_there_is_room(
     eventually(lambda: scene.supervisor.reports[-1].problem == "", 10)
     eventually(lambda: any(gap.healed for gap in scene.recording().gaps), 20)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 0
+    assert process.wait(10 * slowness()) == 0
     scene.stop()
     recording = scene.recording()
     (gap,) = recording.gaps
@@ -142,7 +142,7 @@ def test_a_file_that_may_not_grow_is_gone_on_with_where_it_stopped(scene: Scene)
     )
     eventually(lambda: scene.recorded_bytes() > limit + 300_000, 20)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 0
+    assert process.wait(10 * slowness()) == 0
     scene.stop()
     recording = scene.recording()
     assert (recording.gaps, recording.damage) == ([], [])
@@ -169,7 +169,7 @@ machine.BACKLOG_BYTES_MAX = 1_000_000
     flag.unlink()
     eventually(lambda: any(gap.healed for gap in scene.recording().gaps), 20)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 0
+    assert process.wait(10 * slowness()) == 0
     scene.stop()
     (gap,) = scene.recording().gaps
     assert (gap.reason, gap.healed) == ("slow", True)
@@ -185,7 +185,7 @@ def test_another_broadcaster_is_recorded_with_a_gap_between_the_two(scene: Scene
     scene.stage.up()
     eventually(lambda: scene.recorded_bytes() > before + 200_000, 30)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 0
+    assert process.wait(10 * slowness()) == 0
     scene.stop()
     gaps = scene.recording().gaps
     assert {gap.reason for gap in gaps} <= {"restart", "silence"}
@@ -216,7 +216,7 @@ def test_an_hour_that_is_over_becomes_parquet_and_a_day_is_exported(scene: Scene
     process = scene.record()
     eventually(lambda: scene.recorded_bytes() > 200_000, 30)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 0
+    assert process.wait(10 * slowness()) == 0
     (segment,) = scene.files()
     ticks = len(list(scene.recording()))
     process = scene.record()  # makes Parquet of what its predecessor left
@@ -224,7 +224,7 @@ def test_an_hour_that_is_over_becomes_parquet_and_a_day_is_exported(scene: Scene
     eventually(lambda: list(made.glob("gaps/*/*.parquet")), 60)
     eventually(lambda: not list(made.glob(".kitefeed-export.*")), 10)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 0
+    assert process.wait(10 * slowness()) == 0
     (path,) = made.glob("ticks/*/segment=NSE/*.parquet")
     assert path.stem == segment.stem
     assert len(polars.read_parquet(path)) == ticks
@@ -234,7 +234,7 @@ def test_an_hour_that_is_over_becomes_parquet_and_a_day_is_exported(scene: Scene
     done = subprocess.run(
         [sys.executable, "-m", "kitefeed.cli", "export", recording.date, "--to", str(out)],
         env={**os.environ, "KITEFEED_CONFIG": str(scene.stage.config)},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=60 * slowness(), check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     total = len(polars.read_parquet(out / "ticks"))
@@ -251,4 +251,4 @@ def test_recordings_are_read_while_they_are_written(scene: Scene) -> None:
     assert scene.recorded()[: len(before)] == before
     assert scene.recording().damage == []
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 0
+    assert process.wait(10 * slowness()) == 0

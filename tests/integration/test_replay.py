@@ -19,7 +19,7 @@ from kiteconnect import KiteConnect
 from kitefeed import AsyncFeed, BadInput, Feed, KiteTicker, Recording, to_dict
 from kitefeed.protocol.recording import Codec
 from tests.recordings import DAY, INFY, NIFTY, NINE_FIFTEEN, S, Writes, put, segment
-from tests.support import Processes, eventually
+from tests.support import Processes, eventually, slowness
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
 T0 = NINE_FIFTEEN
@@ -61,7 +61,7 @@ class Day:
         return subprocess.run(
             [sys.executable, "-m", "kitefeed.cli", *words],
             env={**os.environ, "KITEFEED_CONFIG": str(self.config)},
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True, text=True, timeout=60 * slowness(), check=False,
         )  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def test_a_program_reads_it_as_any_feed_and_everything_says_replay(day: Day) -> 
                                "--at", str(day.root / "at"))  # fmt: skip
         assert (another.returncode, "is held by process" in another.stderr) == (75, True)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 128 + signal.SIGTERM
+        assert process.wait(10 * slowness()) == 128 + signal.SIGTERM
         eventually(lambda: feed.status.feed == "lost", 10)
 
 
@@ -134,7 +134,7 @@ def test_at_full_speed_several_programs_get_every_tick(day: Day) -> None:
         thread.join(60)
     expected = [*range(1500_00, 1500_00 + TICKS)]
     assert found == {"all": expected, "one": expected, "async": expected}
-    assert process.wait(20) == 0
+    assert process.wait(20 * slowness()) == 0
 
 
 def test_step_by_step_a_line_plays_one_message_of_ticks(day: Day) -> None:

@@ -94,7 +94,7 @@ def test_it_says_one_line_when_ready_and_ends_within_a_second_of_a_signal(
         assert client.recv(100).startswith(b"HTTP/1.1 101")
         before = time.monotonic()
         process.send_signal(number)
-        out, err = process.communicate(timeout=5)
+        out, err = process.communicate(timeout=5 * slowness())
     assert (process.returncode, out, err) == (0, "", "")
     assert time.monotonic() - before < slowness()
     assert list(tmp_path.iterdir()) == []
@@ -105,7 +105,7 @@ def test_a_taken_port_is_one_sentence_and_69(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         process = start(*MODULE, "--port", port)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=10 * slowness())
     assert process.returncode == 69
     assert out == ""
     assert err.count("\n") == 1

@@ -18,6 +18,7 @@ from kitefeed.protocol.topology import Role
 from kitefeed.simulator.server import Simulator
 from kitefeed.simulator.thread import RunningSimulator, running_simulator
 from tests.integration.stage import Stage, deadline_ns
+from tests.support import slowness
 
 INFY = m.Instrument(408065, "NSE:INFY", "full")
 SBIN = m.Instrument(779521, "NSE:SBIN", "ltp")
@@ -308,7 +309,7 @@ def test_an_exception_in_a_callback_ends_its_link_and_nothing_else(
     arguments = [kite.ws_url, str(facts["api_key"]), str(facts["access_token"])]
     done = subprocess.run(
         [sys.executable, script, *arguments],
-        capture_output=True, text=True, timeout=20, check=False, cwd=script.parents[2],
+        capture_output=True, text=True, timeout=20 * slowness(), check=False, cwd=script.parents[2],
     )  # fmt: skip
     assert done.stdout.splitlines() == [
         "failure RuntimeError",

@@ -13,7 +13,7 @@ from kitefeed.protocol.sockets import request
 from kitefeed.protocol.topology import CONTROL, endpoint
 from tests.integration.broadcaster_kit import Stage, kill
 from tests.integration.disk_faults import DIES, FULL, LOGS
-from tests.support import eventually
+from tests.support import eventually, slowness
 
 pytestmark = pytest.mark.processes
 
@@ -61,7 +61,7 @@ def test_a_supervisor_killed_inside_a_write_remembers_all_of_the_old_or_of_the_n
     flag.touch()
     with pytest.raises(Unavailable):
         ask(stage, m.WantInstruments((TCS,), wait_s=0), timeout_s=1)
-    process.wait(3)
+    process.wait(3 * slowness())
     assert remembered(stage) == kept
     flag.unlink()
     process = stage.start("", MAIN)

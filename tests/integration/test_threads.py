@@ -45,7 +45,7 @@ def test_a_feed_and_its_ticks_may_be_used_by_any_number_of_threads_at_full_rate(
     for round_ in range(1, ticks // len(KEYS) + 20):
         source.send([item(key, round_) for key in KEYS])
         pace.wait((start_ns - boot_ns()) / 1e9 + round_ * len(KEYS) / per_s)
-    output, errors = program.communicate(timeout=90)
+    output, errors = program.communicate(timeout=90 * slowness())
     assert program.returncode == 0, errors
     told = json.loads(output)
     assert told["wrong"] == []

@@ -14,7 +14,7 @@ import pytest
 
 from kitefeed.protocol.recording import Codec
 from tests.recordings import DAY, INFY, NIFTY, NINE_FIFTEEN, S, Writes, put, segment
-from tests.support import Processes
+from tests.support import Processes, slowness
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
 T0 = NINE_FIFTEEN
@@ -63,7 +63,7 @@ class Desk:
         return subprocess.run(
             [sys.executable, "-m", "kitefeed.cli", *words], input=given,
             env={**os.environ, "KITEFEED_CONFIG": str(self.config)},
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True, text=True, timeout=60 * slowness(), check=False,
         )  # fmt: skip
 
 
