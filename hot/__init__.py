@@ -1,7 +1,8 @@
 """The loops that every tick passes, compiled, where a compiler was at hand when kitefeed was
 installed. Each has a twin in Python that gives the same, which runs where they are missing.
 
-    kitefeed.protocol.kite.repack      Kite's frame to bodies      hot/frames.c
+    kitefeed.protocol.kite.repack        Kite's frame to bodies                   hot/frames.c
+    kitefeed.actors.broadcaster.ticks    a batch to numbered messages             hot/batches.c
 
 A twin chooses by `IS_COMPILED` when it is imported. `KITEFEED_PURE=1` forces Python.
 """
@@ -10,7 +11,7 @@ from kitefeed.protocol.location import is_pure_forced
 
 # Of what passes between the loops and their callers. An extension that is older than its callers,
 # as in a checkout that was pulled and not built, is as good as none.
-REVISION = 1
+REVISION = 2
 
 
 def _is_there() -> bool:

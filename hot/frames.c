@@ -15,7 +15,8 @@ enum mode { LTP = 1, QUOTE = 2, FULL = 3 };
 
 /* What stands in a field of a body: nothing, a number of the packet (a time of zero is none), its
    depth, or what the packet does not say itself. */
-enum what { NIL, UNSIGNED, SIGNED, TIME, DEPTH, MODE, DIVISOR };
+enum what { UNSIGNED, SIGNED, NIL, TIME, DEPTH, MODE, DIVISOR };
+static const uint8_t WIDE[] = {[UNSIGNED] = 0xCE, [SIGNED] = 0xD2}; /* msgpack's markers */
 
 struct field {
     uint8_t what;
@@ -70,25 +71,7 @@ divisor_of(uint32_t token)
     }
 }
 
-/* A number as msgpack has it, at most NUMBER_BYTES_MAX: as short as it can be, or in its full width. */
-static uint8_t *
-put_unsigned(uint8_t *out, uint32_t value, int is_wide)
-{
-    if (is_wide || value > 0xFFFF) {
-        *out++ = 0xCE;
-        return write_u32(out, value);
-    }
-    if (value > 0xFF) {
-        *out++ = 0xCD;
-        *out++ = (uint8_t)(value >> 8);
-    }
-    else if (value > 0x7F)
-        *out++ = 0xCC;
-    *out++ = (uint8_t)value;
-    return out;
-}
-
-/* The same of what is 32 bits of a number with a sign. */
+/* `put_unsigned` of what is 32 bits of a number with a sign. */
 static uint8_t *
 put_signed(uint8_t *out, uint32_t bits, int is_wide)
 {
@@ -127,8 +110,14 @@ body_of(const struct kind *kind, const uint8_t *packet, uint32_t token, int is_w
     *out++ = 0;
     *out++ = FIELDS;
     for (int n = 0; n < FIELDS; n++) {
-        const uint8_t *at = packet + kind->fields[n].at;
-        switch ((enum what)kind->fields[n].what) {
+        const uint8_t *at = packet + kind->fields[n].at, what = kind->fields[n].what;
+        if (is_wide && what <= SIGNED) { /* most of them: Kite's bytes are msgpack's */
+            *out++ = WIDE[what];
+            memcpy(out, at, 4);
+            out += 4;
+            continue;
+        }
+        switch ((enum what)what) {
         case NIL:
             *out++ = 0xC0;
             break;

@@ -12,6 +12,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <limits.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -39,6 +40,24 @@ write_u32(uint8_t *out, uint32_t value)
     return out + 4;
 }
 
+/* A number as msgpack has it, at most 5 bytes: as short as it can be, or in its full width. */
+static inline uint8_t *
+put_unsigned(uint8_t *out, uint32_t value, int is_wide)
+{
+    if (is_wide || value > 0xFFFF) {
+        *out++ = 0xCE;
+        return write_u32(out, value);
+    }
+    if (value > 0xFF) {
+        *out++ = 0xCD;
+        *out++ = (uint8_t)(value >> 8);
+    }
+    else if (value > 0x7F)
+        *out++ = 0xCC;
+    *out++ = (uint8_t)value;
+    return out;
+}
+
 /* Appends `item` to `list` and takes it over, whatever comes of it. -1 with an exception set for an
    `item` of NULL, too. */
 static inline int
@@ -52,8 +71,14 @@ append_new(PyObject *list, PyObject *item)
 }
 
 /* Counted up with every change that a caller in Python notices: see REVISION in hot/__init__.py. */
-#define LOOPS_REVISION 1
+#define LOOPS_REVISION 2
+
+struct state {
+    PyObject *value_type;
+};
 
 PyObject *repack(PyObject *module, PyObject *frame);
+PyObject *keep(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *make_value_type(PyObject *module);
 
 #endif

@@ -4,13 +4,41 @@
 
 static PyMethodDef FUNCTIONS[] = {
     {"repack", repack, METH_O, "Every readable packet of one of Kite's binary frames."},
+    {"keep", (PyCFunction)(void (*)(void))keep, METH_FASTCALL, "Keeps, numbers and writes the ticks of a batch."},
     {NULL, NULL, 0, NULL},
 };
 
 static int
 fill(PyObject *module)
 {
+    struct state *state = PyModule_GetState(module);
+    state->value_type = make_value_type(module);
+    if (state->value_type == NULL ||
+        PyModule_AddObjectRef(module, "Value", state->value_type) < 0)
+        return -1;
     return PyModule_AddIntConstant(module, "REVISION", LOOPS_REVISION);
+}
+
+static int
+visit(PyObject *module, visitproc visit, void *arg)
+{
+    struct state *state = PyModule_GetState(module);
+    Py_VISIT(state->value_type);
+    return 0;
+}
+
+static int
+clear(PyObject *module)
+{
+    struct state *state = PyModule_GetState(module);
+    Py_CLEAR(state->value_type);
+    return 0;
+}
+
+static void
+release(void *module)
+{
+    clear((PyObject *)module);
 }
 
 static PyModuleDef_Slot SLOTS[] = {
@@ -22,9 +50,12 @@ static PyModuleDef DEFINITION = {
     .m_base = PyModuleDef_HEAD_INIT,
     .m_name = "kitefeed._hot.loops",
     .m_doc = "The loops that every tick passes, compiled.",
-    .m_size = 0,
+    .m_size = sizeof(struct state),
     .m_methods = FUNCTIONS,
     .m_slots = SLOTS,
+    .m_traverse = visit,
+    .m_clear = clear,
+    .m_free = release,
 };
 
 PyMODINIT_FUNC

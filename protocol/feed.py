@@ -276,14 +276,18 @@ class TickFrames:
         number = seq.to_bytes(4, "big")
         return b"".join((topic, NUL, self.before_seq, number, self.after_seq(flags), body))
 
+    def chunk_head(self, seq: int) -> bytes:
+        """The frame of `ticks/all` up to its body."""
+        number = seq.to_bytes(4, "big")
+        return b"".join((TICKS_TOPIC, NUL, self.before_seq, number, self.after_seq(0)))
+
     def chunk(
         self, seq: int, topics: list[bytes], seqs: list[int], bodies: list[bytes], flags: list[int]
     ) -> bytes:
         """The frame of `ticks/all`: a `TickChunk` around bodies that are encoded already."""
         return b"".join(
             (
-                TICKS_TOPIC, NUL, self.before_seq, seq.to_bytes(4, "big"), self.after_seq(0),
-                b"\x94", encode(topics), encode(seqs),
+                self.chunk_head(seq), b"\x94", encode(topics), encode(seqs),
                 b"\xdc", len(bodies).to_bytes(2, "big"), *bodies, encode(flags),
             )
         )  # fmt: skip

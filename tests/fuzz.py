@@ -8,10 +8,14 @@ ends it, and is printed with its seed.
 import argparse
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from random import Random
 from typing import Any, NamedTuple
 
 from kitefeed._hot import IS_COMPILED
+from kitefeed.actors.broadcaster.store import Origin, PythonValue, Value
+from kitefeed.actors.broadcaster.ticks import Ticks, Wanted, keep_compiled, keep_in_python
+from kitefeed.protocol.feed import TickFrames
 from kitefeed.protocol.kite.repack import repack_compiled, repack_in_python
 from kitefeed.protocol.kite.ticks import frame_of_packets
 
@@ -76,8 +80,65 @@ def damaged(data: bytes, random: Random) -> bytes:
             return data
 
 
+class Batch(NamedTuple):
+    """What the broadcaster has before it keeps a batch. `values`: head and seq of each that is
+    there; `order`: which of them the ticks are of, some of them twice."""
+
+    values: list[tuple[bytes, int]]
+    order: list[int]
+    bodies: list[bytes]
+    flags: list[int]
+    wanted: Wanted
+
+
+def batch(random: Random) -> Batch:
+    """Ticks for all kinds of listeners; seldom with a body that is none, or numbers at an end."""
+    count = random.choice((1, 1, 2, 3, 15, 16, 17, random.randrange(1, 300)))
+    topics = [
+        b"tick/" + random.randbytes(random.choice((0, 3, 20, 250, 260))) for _ in range(count)
+    ]
+    seqs = (-1, 0, 126, 127, 255, 65_534, 65_535, 2**32 - 2, 2**32 - 2, random.randrange(2**32 - 1))
+    if random.random() < 0.05:
+        seqs = (2**32 - 1, 2**40)
+    values = [(topic + b"\0", random.choice(seqs)) for topic in topics]
+    order = [random.randrange(count) for _ in range(random.choice((count, count, 3)))]
+    bodies: list[Any] = [random.randbytes(random.choice((0, 1, 50, 200, 300))) for _ in order]
+    if random.random() < 0.02:
+        bodies[random.randrange(len(bodies))] = random.choice((None, "text", 7))
+    flags = [random.choice((0, 16)) for _ in order] if random.random() < 0.5 else []
+    exact = {random.choice(topics): 1 for _ in range(random.choice((0, 1, 5)))}
+    prefixes = tuple(random.choice(topics)[:7] for _ in range(random.choice((0, 0, 1, 3))))
+    chunk_seq = random.choice((None, 1, 2**32 - 1))
+    wanted = Wanted(random.choice((None, {}, exact)), prefixes, chunk_seq)
+    return Batch(values, order, bodies, flags, wanted)
+
+
+ORIGIN = Origin(1, 2, 1, 3)
+WRITER = TickFrames(1_790_000_000_000_000_000, 1, 2, 1, 5, 1_790_000_000_000_000_001)
+
+
+def ticks_of(values: list[Any], given: Batch) -> Ticks:
+    chosen = [values[n] for n in given.order]
+    return Ticks(chosen, [value.head[:-1] for value in chosen], given.bodies, given.flags)
+
+
+def kept(keep: Callable[..., list[bytes]], kind: Callable[..., Any], given: Batch) -> object:
+    """What is written, and what the values are afterwards."""
+    values = [kind(head, seq, ORIGIN, 0, b"old") for head, seq in given.values]
+    ticks = ticks_of(values, given)
+    origin = Origin(1, 2, 1, 4)
+    try:
+        written: object = keep(ticks, origin, WRITER, given.wanted)
+    except (TypeError, OverflowError) as error:
+        written = type(error)
+    return written, [(v.head, v.seq, v.origin is origin, v.flags, v.body) for v in values]
+
+
 LOOPS: Mapping[str, Loop] = {
     "frames": Loop(frame, repack_in_python, repack_compiled),
+    "batches": Loop(
+        batch, partial(kept, keep_in_python, PythonValue), partial(kept, keep_compiled, Value)
+    ),
 }
 
 
@@ -86,7 +147,7 @@ def outcome(take: Callable[[Any], object], given: object) -> object:
     try:
         return take(given)
     except Exception as error:  # noqa: BLE001 - whatever it is, both raise it
-        return type(error), str(error)
+        return type(error)
 
 
 def compare(loop: Loop, given: object) -> None:

@@ -5,8 +5,7 @@ clock beside the boot time given to `handle`, because stamps are for other hosts
 is kept is kept in boot time, so that a stepped wall clock cannot change an age.
 """
 
-from collections.abc import Iterable
-from itertools import compress, repeat
+from itertools import compress
 
 from kitefeed.actors.broadcaster.conflation import Conflation
 from kitefeed.actors.broadcaster.events import (
@@ -31,6 +30,7 @@ from kitefeed.actors.broadcaster.orders import InHand, Orders
 from kitefeed.actors.broadcaster.sequences import Sequences
 from kitefeed.actors.broadcaster.snapshots import Snapshots
 from kitefeed.actors.broadcaster.store import SOURCE_FLAGS, LastValues, Origin, Saved, Value
+from kitefeed.actors.broadcaster.ticks import Ticks, Wanted, keep
 from kitefeed.actors.broadcaster.wishes import Wishes
 from kitefeed.protocol import feed as f
 from kitefeed.protocol import messages as m
@@ -209,37 +209,15 @@ class Broadcaster:
             self._drop_bad(batch)
             values = [self.values.get(t) or self.values.admit(t, origin) for t in batch.topics]
         flags = [given & SOURCE_FLAGS for given in batch.flags]
-        seqs: list[int] = []
-        for value, body, given in zip(values, batch.bodies, flags or repeat(0), strict=False):
-            value.seq = seq = value.seq + 1
-            value.body, value.origin, value.flags = body, origin, given
-            seqs.append(seq)
         listeners = self.listeners
-        if listeners.has_all_ticks or listeners.wanted_topics or listeners.prefixes:
-            ticks = zip(batch.topics, values, seqs, flags or repeat(0), batch.bodies, strict=False)
-            frames += self._written(ticks, writer)
-        if listeners.has_chunks:
-            number_of_chunk = self._sequences.next(TICKS_TOPIC)
-            frames.append(writer.chunk(number_of_chunk, batch.topics, seqs, batch.bodies, flags))
-        self.published += len(seqs)
+        wanted = Wanted(
+            None if listeners.has_all_ticks else listeners.wanted_topics,
+            listeners.prefixes,
+            self._sequences.next(TICKS_TOPIC) if listeners.has_chunks else None,
+        )
+        frames += keep(Ticks(values, batch.topics, batch.bodies, flags), origin, writer, wanted)
+        self.published += len(values)
         self.values.changed(origin.received_boot_ns if not flags or 0 in flags else None)
-
-    def _written(
-        self, ticks: Iterable[tuple[bytes, Value, int, int, bytes]], writer: f.TickFrames
-    ) -> list[bytes]:
-        """The frames of those ticks that somebody reads one by one: topic, value (of which only
-        the head counts: it may hold a later tick already), seq, flags, body."""
-        listeners = self.listeners
-        has_all, wanted, prefixes = (
-            listeners.has_all_ticks, listeners.wanted_topics, listeners.prefixes,
-        )  # fmt: skip
-        after = {given: writer.after_seq(given) for given in (0, SOURCE_FLAGS)}
-        before, join = writer.before_seq, b"".join
-        return [
-            join((value.head, before, seq.to_bytes(4, "big"), after[flags], body))
-            for topic, value, seq, flags, body in ticks
-            if has_all or topic in wanted or (prefixes and value.head.startswith(prefixes))
-        ]
 
     def _drop_bad(self, batch: IngestBatch) -> None:
         """Takes out of the columns what no source of ours writes; looks only at new topics."""

@@ -8,9 +8,11 @@ aside, never repaired.
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from kitefeed._hot import IS_COMPILED
 from kitefeed.protocol.feed import DECODE_ERRORS, Flag
 from kitefeed.protocol.messages import LIST_MAX
 from kitefeed.protocol.topics import NUL
@@ -38,7 +40,7 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass(slots=True, eq=False)
-class Value:
+class PythonValue:
     """One last value. `head`: its topic with the NUL, as its frames begin. One object for as long
     as the topic is known: a tick changes it in place (half the time it takes in a Struct)."""
 
@@ -47,6 +49,12 @@ class Value:
     origin: Origin
     flags: int
     body: bytes
+
+
+if TYPE_CHECKING or not IS_COMPILED:
+    Value = PythonValue
+else:
+    from kitefeed._hot.loops import Value
 
 
 class Saved(msgspec.Struct, array_like=True, gc=False):

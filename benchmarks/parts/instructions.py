@@ -24,7 +24,7 @@ from kitefeed._hot import IS_COMPILED
 from kitefeed.protocol.location import PURE_VARIABLE
 
 BASE = Shape("full", 90, 1)
-FEW, MANY = 2, 12
+FEW, MANY = 20, 60  # Python adapts its bytecode in the first rounds
 GOAL = 25.0
 PURE = "kitefeed, pure Python"
 CODEC = "decode and encode"
