@@ -14,6 +14,8 @@ from kitefeed.actors.broadcaster import events as e
 from kitefeed.actors.broadcaster.machine import Broadcaster
 from kitefeed.actors.broadcaster.store import LastValues
 from kitefeed.actors.ticker.machine import Frame, LinkId, Ticker, Upgraded
+from kitefeed.client.tick import NOBODY
+from kitefeed.client.view import View
 from kitefeed.protocol import feed, topics
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.repack import repack_frame
@@ -61,10 +63,33 @@ def broadcaster(frame: bytes, subscription: bytes) -> Step:
     return step
 
 
+def reader(frame: bytes) -> Step:
+    """From a message of `ticks/all` to ticks in a program, no field of which is read."""
+    packets, view = repack_frame(frame), View(NOBODY)
+    names = [topics.tick_topic(f"NSE:{token}") for token in packets.tokens]
+
+    def message(number: int) -> bytes:
+        at_ns = UTC_S * 10**9 + number * FRAME_NS
+        frames = feed.TickFrames(1, 0, 1, feed.Source.WEBSOCKET, at_ns, at_ns)
+        count = len(names)
+        return frames.chunk(number + 1, names, [number + 1] * count, packets.bodies, [])
+
+    messages = [message(number) for number in range(ROUNDS_MAX)]
+
+    def step(number: int) -> None:
+        after_ns = number * FRAME_NS
+        view.apply(messages[number], START_NS + after_ns, UTC_S * 10**9 + after_ns)
+        while view.take() is not None:
+            pass
+
+    return step
+
+
 STEPS: dict[str, Callable[[bytes], Step]] = {
     "ticker": ticker,
     "broadcaster-all": lambda frame: broadcaster(frame, topics.TICKS_TOPIC + topics.NUL),
     "broadcaster-each": lambda frame: broadcaster(frame, topics.TICK),
+    "reader-all": reader,
 }
 
 

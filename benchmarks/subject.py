@@ -14,9 +14,10 @@ from kitefeed import Feed, Tick
 from kitefeed.actors.runtime import locks
 from kitefeed.actors.runtime.config import INSTRUMENTS_MAX, load
 from kitefeed.actors.ticker.websocket_frames import binary_messages
+from kitefeed.client.batches import Batch, batch_of
 from kitefeed.client.kite_dict import kite_dict
 from kitefeed.client.tick import NOBODY, Arrival
-from kitefeed.protocol import feed, sockets, topics, topology
+from kitefeed.protocol import feed, sockets, tick_bodies, topics, topology
 from kitefeed.protocol.keys import client_path, read_client
 from kitefeed.protocol.kite.repack import repack_frame as repack
 from kitefeed.protocol.kite.ticks import TickBody
@@ -31,6 +32,14 @@ HOT = (Role.TICKER, Role.BROADCASTER)
 def read(bodies: list[bytes]) -> list[TickBody]:
     """What travels to objects: what a program does for each tick, its message left aside."""
     return [_decode_body(body) for body in bodies]
+
+
+def in_columns(bodies: list[bytes]) -> Batch:
+    """As arrays: what travels in one message, checked and not decoded where that can be."""
+    array = b"\xdc" + len(bodies).to_bytes(2, "big") + b"".join(bodies)
+    held = tick_bodies.bodies_of(msgspec.Raw(array), len(bodies))[1]
+    arrival = Arrival(_GEN, _SHARD, _EPOCH, int(feed.Source.WEBSOCKET), _NOW_NS, 0, 0, NOBODY, 0)
+    return batch_of([Tick("", each, 0, 0, arrival) for each in held])
 
 
 def materialise(bodies: list[TickBody]) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from typing import Self, TypeVar
 
 from kitefeed.client.bar_stream import BarStream
 from kitefeed.client.bars import WAIT_S
+from kitefeed.client.batches import Batch, batch_of
 from kitefeed.client.history import LOOK_S
 from kitefeed.client.order import Order
 from kitefeed.client.reader import ENOUGH, Reader, deadline_after, taker, wait_s
@@ -167,6 +168,12 @@ class Feed(Reader):
         `timeout_s`, or after `close()`."""
         first = self.next(timeout_s)
         return [] if first is None else [first, *self._more(max - 1)]
+
+    def batches(self, timeout_s: float | None = None, max: int = 10_000) -> Iterator[Batch]:
+        """Ticks as arrays of token, last price, volume and times, as many as are there, at most
+        `max` at once (see `Batch`). Ends with `close()`, or when none came within `timeout_s`."""
+        while ticks := self.next_batch(timeout_s, max):
+            yield batch_of(ticks)
 
     def bars(
         self, interval: str = "1m", *, since: str | datetime | None = None, wait_s: float = WAIT_S,

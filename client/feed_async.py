@@ -19,6 +19,7 @@ from typing import Self, TypeVar
 
 from kitefeed.client.bar_stream import AsyncBarStream
 from kitefeed.client.bars import WAIT_S
+from kitefeed.client.batches import Batch, batch_of
 from kitefeed.client.callbacks import FAILED, Call
 from kitefeed.client.history import LOOK_S
 from kitefeed.client.order import Order
@@ -132,6 +133,13 @@ class AsyncFeed(Reader):
         `timeout_s`, or after `close()`."""
         first = await self.next(timeout_s)
         return [] if first is None else [first, *self._more(max - 1)]
+
+    async def batches(
+        self, timeout_s: float | None = None, max: int = 10_000
+    ) -> AsyncIterator[Batch]:
+        """`Feed.batches`, by `async for`."""
+        while ticks := await self.next_batch(timeout_s, max):
+            yield batch_of(ticks)
 
     def bars(
         self, interval: str = "1m", *, since: str | datetime | None = None, wait_s: float = WAIT_S,

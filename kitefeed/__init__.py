@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kitefeed.actors.runtime.shared_kite import SharedKite
     from kitefeed.client.bar_stream import AsyncBarStream, BarStream
     from kitefeed.client.bars import Bar, Bars
+    from kitefeed.client.batches import Batch
     from kitefeed.client.feed import Feed, Status
     from kitefeed.client.feed_async import AsyncFeed
     from kitefeed.client.frames import Snapshot
@@ -51,6 +52,7 @@ __all__ = [
     "Bar",
     "BarStream",
     "Bars",
+    "Batch",
     "ConfigError",
     "Depth",
     "Feed",
@@ -85,6 +87,7 @@ _PLACES = {
     "AsyncFeed": "kitefeed.client.feed_async",
     **dict.fromkeys(("AsyncBarStream", "BarStream"), "kitefeed.client.bar_stream"),
     **dict.fromkeys(("Bar", "Bars"), "kitefeed.client.bars"),
+    "Batch": "kitefeed.client.batches",
     "Feed": "kitefeed.client.feed",
     "Status": "kitefeed.client.feed",
     **dict.fromkeys(("Gap", "GapReason"), "kitefeed.client.gaps"),

@@ -8,8 +8,9 @@ decodes. Of any other body only the decoder knows, so that one is decoded at onc
 
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain, compress
+from types import MappingProxyType
 
 import msgspec
 
@@ -57,13 +58,16 @@ unpack_last_price = struct.Struct(">10xIxi").unpack_from
 _decode_list = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 
-class _Layout:
-    """Of the plain bodies of one kind of packet. `size`: bytes, with all times."""
+class Layout:
+    """Of the plain bodies of one kind of packet. `size`: bytes, with all times; a body of another
+    size has another layout. `places`: by field, where its four bytes are, and whether it is signed.
+    """
 
     def __init__(self, mode: int, present: tuple[str, ...]) -> None:
         self._marks: list[tuple[int, bytes]] = []  # where a byte is the same in all
         self.pattern = b""
         self.size = 0
+        self.places: dict[str, tuple[int, bool]] = {}
         self._add(_HEAD[:-1], 0)
         for name in TickBody.__struct_fields__:
             if name == "mode":
@@ -73,6 +77,7 @@ class _Layout:
             elif name == "depth":
                 self._add(_DEPTH, DEPTH_BYTES)
             else:
+                self.places[name] = self.size + 1, name in _SIGNED
                 self._add(_INT32 if name in _SIGNED else _UINT32, 4, is_time=name in _TIMES)
                 if name == "divisor":
                     self.pattern = self.pattern[:-4] + b"(?!\\x00{4})...."  # as the decoder has it
@@ -97,9 +102,10 @@ class _Layout:
         return [*chain.from_iterable(self._bodies.iter_unpack(run))]
 
 
-_LAYOUTS = [_Layout(*kind) for kind in _KINDS]
-_BY_SIZE = {layout.size: layout for layout in _LAYOUTS}
-_PLAIN = b"|".join(layout.pattern for layout in _LAYOUTS)
+LAYOUTS: Mapping[int, Layout] = MappingProxyType(
+    {layout.size: layout for layout in (Layout(*kind) for kind in _KINDS)}
+)
+_PLAIN = b"|".join(layout.pattern for layout in LAYOUTS.values())
 _match_plain = re.compile(_PLAIN, re.DOTALL).fullmatch
 # What is not plain ends the search: looking through it for more would cost its square.
 _find_plain = re.compile(_PLAIN + b"|.+", re.DOTALL).findall
@@ -152,7 +158,7 @@ def split_plain(encoded: bytes, count: int) -> list[bytes] | None:
     if not 0 < count <= 0xFFFF or encoded[:3] != b"\xdc" + count.to_bytes(2, "big"):
         return None
     run = encoded[3:]
-    layout = _BY_SIZE.get(len(run) // count)
+    layout = LAYOUTS.get(len(run) // count)
     if layout is not None and len(run) == layout.size * count:
         found = layout.split(run, count)
         if found is not None:

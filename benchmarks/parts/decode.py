@@ -56,6 +56,7 @@ def _rows(reps: int, shape: Shape, frame: bytes, official: Any, js: "_Js | None"
     steps: dict[str, Callable[[], object]] = {
         "decode and encode, in the daemon": lambda: subject.recode(frame),
         "and decode, in the program": lambda: subject.read(subject.recode(frame)),
+        "and columns of it, in the program": lambda: subject.in_columns(subject.recode(frame)),
         "and every field read": lambda: subject.materialise(subject.read(subject.recode(frame))),
         "theirs": lambda: official._parse_binary(frame),
     }
@@ -95,6 +96,14 @@ def assert_right(frame: bytes, official: Any) -> None:
     bodies = subject.read(subject.recode(frame))
     if [subject.wire_values(body) for body in bodies] != wanted:
         raise ValueError("kitefeed makes another tick than was sent")
+    columns = subject.in_columns(subject.recode(frame))
+    rows = zip(columns.instrument_token, columns.last_price, columns.volume_traded, strict=True)
+    if [*rows] != [
+        (body.instrument_token, body.last_price / body.divisor,
+         -1 if body.volume_traded is None else body.volume_traded)
+        for body in bodies
+    ]:  # fmt: skip
+        raise ValueError("kitefeed makes other columns than ticks")
     for who, ticks in (
         ("kitefeed", subject.materialise(bodies)),
         ("the official client", official._parse_binary(frame)),

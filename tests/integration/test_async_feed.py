@@ -88,6 +88,25 @@ async def longest_stillness_s(during: Awaitable[object]) -> float:
     return longest_ns / 1e9
 
 
+def test_it_gives_ticks_as_columns(stage: Stage) -> None:
+    stage.up()
+    _, source = stage.live()
+
+    async def main() -> None:
+        async with reader(stage, INFY) as feed:
+            await until_fresh(feed, source)
+            source.send([item(INFY, 1_600_00)])
+            async for batch in feed.batches(timeout_s=5):
+                assert batch.instrument == [INFY] * len(batch)
+                if list(batch.last_price)[-1] == 1600.0:
+                    break
+            assert list(batch.is_fresh)[-1]
+            assert not any(list(batch.is_fresh)[:-1])
+            assert [each async for each in feed.batches(timeout_s=0.01)] == []
+
+    run(main())
+
+
 def test_it_gives_last_values_first_and_then_live_ones(stage: Stage) -> None:
     stage.up()
     _, source = stage.live()

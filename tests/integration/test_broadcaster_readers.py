@@ -77,6 +77,23 @@ def test_the_example_for_asyncio_prints_fresh_prices(stage: Stage) -> None:
     assert output.has("-- feed ", " instruments")
 
 
+def test_the_example_for_columns_writes_every_tick_down(stage: Stage, tmp_path: Path) -> None:
+    stage.start()
+    _, source = stage.live()
+    path = tmp_path / "ticks.csv"
+    output = Output(stage, str(EXAMPLES / "columns.py"), str(path), "60")
+
+    def is_written() -> bool:
+        source.send([item(INFY, 1_500_05)])
+        return path.exists() and ",408065,1500.05," in path.read_text()
+
+    eventually(is_written, 15, every_s=0.1)
+    head, *rows = path.read_text().split("\n")
+    assert head.split(",")[:3] == ["t_rx_ns", "instrument_token", "last_price"]
+    assert rows[0].count(",") == head.count(",")
+    assert not output.lines
+
+
 def test_the_raw_reader_needs_no_kitefeed_and_agrees_on_freshness(stage: Stage) -> None:
     stage.start()
     _, source = stage.live()

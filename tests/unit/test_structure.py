@@ -38,7 +38,8 @@ SHELLS = (
     "kitefeed.client.bar_stream",
     "kitefeed.client.callbacks",
     "kitefeed.client.chain",
-    "kitefeed.client.columns",  # it and `frames` import what not everybody has
+    "kitefeed.client.batches",  # it, `columns` and `frames` import what not everybody has
+    "kitefeed.client.columns",
     "kitefeed.client.export",
     "kitefeed.client.feed",
     "kitefeed.client.feed_async",
