@@ -13,6 +13,7 @@ from kitefeed.client.tick import Arrival, Tick
 PATIENCE_NS = 2_000_000_000
 Policy = Literal["silence", "hold", "close"]
 _WELL = ("live", "closed")
+REPLAY = "kitefeed: these are prices of a recorded day that is played again, and none is live"
 _REMEDIES = {
     "login_required": "log in: `kitefeed login`",
     "no_entitlement": "the app's plan has no market data",
@@ -35,13 +36,16 @@ class Trouble:
 
     @property
     def is_on(self) -> bool:
-        return self.sentence is not None
+        return self.sentence not in (None, REPLAY)
 
     def note(self, feed: str, reason: str, now_ns: int) -> str | None:
         """What to tell everybody now, if anything."""
         if feed in _WELL:
             was_on, self.sentence, self._since_ns = self.is_on, None, None
             return "kitefeed: prices are live again" if was_on and feed == "live" else None
+        if feed == "replay":
+            is_news, self.sentence, self._since_ns = self.sentence != REPLAY, REPLAY, None
+            return REPLAY if is_news else None
         if self._since_ns is None:
             self._since_ns = now_ns
         if now_ns - self._since_ns < PATIENCE_NS:

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import click
 
-from kitefeed.actors.runtime import descriptors
+from kitefeed.actors.runtime import descriptors, instruments_db
 from kitefeed.actors.runtime.directories import prepare_directory
 from kitefeed.actors.runtime.whole_file import write_atomically
 from kitefeed.cli import signals
 from kitefeed.client.recording import Recording
 from kitefeed.protocol import location
 from kitefeed.protocol.errors import BadInput
+from kitefeed.protocol.kite.instruments import Instrument
+from kitefeed.protocol.kite.ticks import SEGMENT_INDICES
+from kitefeed.protocol.recording import Described
 from kitefeed.protocol.topology import IPC_PATH_BYTES_MAX, has_room
 
 CONFIG = """\
@@ -22,6 +25,9 @@ runtime_dir = "run"
 state_dir = "state"
 [gateway]
 listen = ""
+[kite_endpoint]
+listen = "127.0.0.1:8789"
+password = "any"
 """
 
 
@@ -86,7 +92,7 @@ def replay(
             f"{root} is too long for a socket ({IPC_PATH_BYTES_MAX} bytes with the file name); "
             "name a shorter directory with --at"
         )
-    config = _prepared(root)
+    config = _prepared(root, recording)
     is_stepped = speed == "step"
     number = None if speed in ("max", "step") else float(speed)
     options = Options(number, is_stepped, readers, ends)
@@ -99,9 +105,21 @@ def replay(
     asyncio.run(run(recording, root / "run", options))
 
 
-def _prepared(root: Path) -> Path:
+def _prepared(root: Path, recording: Recording) -> Path:
     for directory in (root, root / "run", root / "state"):
         prepare_directory(directory)
+    listed = [_instrument(each) for each in recording.instruments]
+    if listed:  # `kite_endpoint` looks up tokens there
+        instruments_db.write(root / "state" / location.LIST_NAME, listed, recording.date)
     config = root / location.CONFIG_NAME
     write_atomically(config, CONFIG.encode())
     return config
+
+
+def _instrument(found: Described) -> Instrument:
+    exchange, _, symbol = found.key.partition(":")
+    segment = "INDICES" if found.segment == SEGMENT_INDICES else exchange
+    return Instrument(
+        found.token, found.token >> 8, symbol, found.name, 0.0, found.expiry, found.strike,
+        found.tick_size, found.lot_size, found.kind, segment, exchange,
+    )  # fmt: skip

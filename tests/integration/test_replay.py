@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from kiteconnect import KiteConnect
 
 from kitefeed import AsyncFeed, BadInput, Feed, KiteTicker, Recording, to_dict
 from kitefeed.protocol.recording import Codec
+from tests.integration.test_gateway import free_port
 from tests.recordings import DAY, INFY, NIFTY, NINE_FIFTEEN, S, Writes, put, segment
 from tests.support import Processes, eventually, slowness
 
@@ -207,6 +209,53 @@ def test_the_official_client_gets_the_recorded_day_tick_by_tick(day: Day) -> Non
         found = [(r["date"], r["open"], r["high"], r["low"], r["close"], r["volume"]) for r in rows]
         assert found == [(b.start, b.open, b.high, b.low, b.close, b.volume) for b in bars]
         assert len(bars) == 4
+
+
+def test_the_official_client_gets_it_through_the_endpoint_tick_by_tick(day: Day) -> None:
+    replay = day.replay("--speed", "step", stdin=subprocess.PIPE)
+    port = free_port()
+    text = day.config.read_text().replace(":8789", f":{port}")
+    for name in ("run", "state"):
+        text = text.replace(f'"{name}"', f'"{day.root}/at/{name}"')
+    own = day.root / "endpoint.toml"
+    own.write_text(text)
+    service = ["-m", "kitefeed.cli", "service", "kite_endpoint"]
+    day.processes.start(*service, env={"KITEFEED_CONFIG": str(own)})
+    eventually(lambda: answers(port), 30)
+    given = json.dumps([f"ws://127.0.0.1:{port}", "any", "any", [INFY]])
+    bot = subprocess.Popen([sys.executable, "-c", BOT, given], stdout=subprocess.PIPE, text=True)
+    day.processes._started.append(bot)  # type: ignore[arg-type]
+    lines = bot.stdout
+    assert lines is not None
+    found: list[dict[str, Any]] = []
+    reading = threading.Thread(target=lambda: found.extend(map(json.loads, lines)))
+    reading.start()
+
+    def step() -> None:
+        assert replay.stdin is not None
+        replay.stdin.write(b"\n")
+        replay.stdin.flush()
+
+    eventually(lambda: step() or found, 30, every_s=0.5)  # until it has subscribed
+    settled = -1
+    while settled != len(found):  # some steps may have been too early
+        settled = len(found)
+        threading.Event().wait(1.0)
+    for count in range(len(found), len(found) + 150):
+        step()
+        eventually(lambda count=count: len(found) == count + 1, 20)
+    bot.kill()
+    reading.join(10)
+    recorded = list(Recording(DAY, "NSE:INFY", dir=day.root / "rec"))
+    expected = [json.loads(json.dumps(to_dict(t, kite=True), default=str)) for t in recorded]
+    begin = expected.index(found[0])
+    assert found == expected[begin : begin + len(found)]
+    assert len(found) > 150
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,21 @@ def test_a_short_interruption_is_not_worth_a_word() -> None:
     assert trouble.note("stale", "connecting", PATIENCE_NS) is None
 
 
+@pytest.mark.parametrize("policy", ["silence", "hold", "close"])
+def test_a_replay_is_said_at_once_and_is_no_trouble(policy: Policy) -> None:
+    trouble = Trouble(policy)
+    told = trouble.note("replay", "", 0)
+    assert told is not None
+    assert "played again" in told
+    assert trouble.note("replay", "", 60 * S) is None
+    assert trouble.sentence == told
+    assert not trouble.is_on
+    trouble.note("lost", "", 61 * S)
+    assert trouble.note("lost", "", 64 * S) is not None
+    assert trouble.is_on
+    assert trouble.note("replay", "", 65 * S) == told
+
+
 def test_the_close_of_the_market_is_no_trouble() -> None:
     trouble = Trouble("silence")
     trouble.note("stale", "network", 0)
