@@ -332,8 +332,10 @@ class View:
         if not len(names) == len(seqs) == len(flags):
             self.bad_messages += 1
             return
-        find = self._topics.get
-        topics = [find(name) or self._topic(name) for name in names]
+        try:
+            topics = [*map(self._topics.__getitem__, names)]
+        except KeyError:  # one is new
+            topics = [*map(self._topic, names)]
         wanted = None
         if self._wanted is not None:
             wanted = [topic.is_wanted for topic in topics]
@@ -366,7 +368,7 @@ class View:
                 continue
             elif arrival.losses != self.losses.count:  # it came after what it shows to be missing
                 arrival = msgspec.structs.replace(arrival, losses=self.losses.count)
-            if flags & _CACHED:
+            if flags and flags & _CACHED:  # nearly always 0
                 before = topic.arrival
                 if before is not None and before.t_rx_ns > arrival.t_rx_ns:
                     continue  # the broadcaster's file is older than what we hold
