@@ -22,7 +22,8 @@ TRIED_FIRST = {
     "nobody says before the open whether all is ready": 4,
     "nothing is asked at fixed times": 4,
     "a source that says nothing is alive": 4,
-    "a book that was not had is given up": 5,
+    "a silent canary holds nothing": 4,
+    "what is held is read as fresh": 4,
     "REST bridges after five minutes": 5,
     "two refusals are enough to poll": 5,
     "what is asked again is news": 5,
@@ -32,8 +33,6 @@ TRIED_FIRST = {
     "a stream without news is doubted after a minute": 7,
     "a process that hangs is left alone for a minute": 7,
     "a damaged session file is told after a minute": 7,
-    "a silent canary holds nothing": 8,
-    "what is held is read as fresh": 8,
     "what was polled once is fresh for ever": 8,
     "a login that nobody judged waits ten minutes": 8,
     "a plan without data is told as stale": 8,
@@ -55,6 +54,7 @@ TRIED_FIRST = {
     "what the operator says is not written down": 16,
     "a pause is told as stale": 16,
     "a silent canary makes all of its socket stale": 21,
+    "a book that was not had is given up": 25,
     "the standby never polls": 29,
 }
 
