@@ -495,7 +495,7 @@ def test_while_live_the_session_is_validated_every_five_minutes() -> None:
 @pytest.mark.parametrize("at", ["06:05", "07:35", "08:45"])
 def test_the_session_is_validated_around_the_token_flush_and_before_the_open(at: str) -> None:
     hour, minute = map(int, at.split(":"))
-    bench = Bench(at=MONDAY.replace(hour=hour, minute=minute - 2))
+    bench = Bench(hours="calendar", at=MONDAY.replace(hour=hour, minute=minute - 2))
     bench.live()
     bench.validate("valid")
     bench.forget()
