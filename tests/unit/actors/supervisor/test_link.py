@@ -9,6 +9,7 @@ from kitefeed.actors.supervisor.facts import (
     ActorLost,
     ActorUp,
     Clock,
+    DialState,
     Instruments,
     Operate,
     Persisted,
@@ -930,3 +931,24 @@ def test_a_new_broadcaster_begins_to_count_anew() -> None:
     bench.forget()
     lose(bench, 1)
     assert refreshes(bench) == 1
+
+
+def test_nothing_is_tried_before_there_is_a_session() -> None:
+    bench = Bench()
+    bench.up()
+    bench.wait(2)
+    assert bench.machine.state.dial.state is DialState.IDLE
+    assert not bench.all(m.Validate)
+
+
+def test_a_move_ends_when_a_quote_finds_the_new_login_dead_and_the_old_socket_streams_on() -> None:
+    bench = Bench()
+    old = bench.live()
+    bench.login("second")
+    bench.validate("valid")
+    move = bench.last(m.OpenLink)
+    bench.feed(m.LinkDoubt(0, old, "canary", NIFTY.token, 100))
+    bench.feed(m.Probed(bench.last(m.Probe).request_id, "token"))
+    assert bench.last(m.CloseLink).epoch == move.epoch
+    assert bench.machine.state.dial.state is DialState.IDLE
+    assert bench.machine.state.shards[0].link.epoch == old
