@@ -1,6 +1,7 @@
 """The directions of imports, and the one place each for what a process shares with the world."""
 
 import ast
+import re
 from collections.abc import Iterator
 from configparser import ConfigParser
 from functools import cache
@@ -403,6 +404,15 @@ def test_bytes_are_never_turned_into_objects_without_a_type() -> None:
             if text.endswith("msgpack.Decoder") and not call.args:
                 found.append(f"{module.name} makes a decoder without a type")
     assert found == []
+
+
+def test_every_pin_names_a_version() -> None:
+    """Newer versions of pip refuse the whole file otherwise."""
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    pins = [line for line in lines if line.strip() and not line.startswith("#")]
+    assert [
+        pin for pin in pins if not re.match(r"[\w.\-]+==\d[\w.!+]*( *;.*)?( *#.*)?$", pin)
+    ] == []
 
 
 def test_no_folder_of_tests_is_left_out(pytestconfig: pytest.Config) -> None:
