@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import msgspec
 
-JIFFY_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+from kitefeed.protocol.kite.units import NS_PER_S
+
+JIFFY_NS = NS_PER_S // os.sysconf("SC_CLK_TCK")
 # What the kernel calls a thread (libzmq names its own) -> what the table calls it.
 _THREADS = {"ZMQbg/IO/0": "libzmq", "ZMQbg/Reaper": "libzmq's reaper"}
 

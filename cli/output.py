@@ -1,8 +1,9 @@
 """How numbers, times and ages are written for people."""
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 
-IST = timezone(timedelta(hours=5, minutes=30), "IST")
+from kitefeed.protocol.kite.units import IST
+
 NOTHING = "-"
 # What a trader has to see at a glance; the rest is trouble.
 _COLOURS = {"live": "green", "rest": "yellow", "paused": "yellow", "closed": "cyan"}

@@ -11,9 +11,9 @@ from kitefeed.actors.runtime import session_file
 from kitefeed.actors.runtime.config import Settings
 from kitefeed.actors.runtime.session_file import Session
 from kitefeed.cli import output
-from kitefeed.cli.output import IST
 from kitefeed.protocol.errors import ConfigError, LoginNeeded
 from kitefeed.protocol.kite.rest import RestFault
+from kitefeed.protocol.kite.units import IST
 
 CHECK_S = 5.0  # per connect and wait; a person waits for it
 

@@ -10,12 +10,12 @@ from datetime import datetime
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
-from kitefeed.client.bars import NS_PER_S, WAIT_S, Bar, seconds_of
-from kitefeed.client.tick import IST
+from kitefeed.client.bars import WAIT_S, Bar, seconds_of
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import KitefeedError, Unavailable
 from kitefeed.protocol.kite.candles import first_minute, span_of
 from kitefeed.protocol.kite.ticks import is_index
+from kitefeed.protocol.kite.units import IST, NS_PER_S
 
 if TYPE_CHECKING:
     from kitefeed.client.recording import Recording

@@ -7,11 +7,12 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Self
 
 from kitefeed.client.bar_history import Earlier
-from kitefeed.client.bars import NS_PER_S, Bar, Bars
+from kitefeed.client.bars import Bar, Bars
 from kitefeed.client.reader import Reader, deadline_after
 from kitefeed.client.tick import Tick
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.feed import Heartbeat, Source
+from kitefeed.protocol.kite.units import NS_PER_S
 
 if TYPE_CHECKING:
     from kitefeed.client.feed import Feed

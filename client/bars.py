@@ -13,12 +13,12 @@ from typing import Literal, NamedTuple
 
 from msgspec import Struct, structs
 
-from kitefeed.client.tick import IST, Tick
+from kitefeed.client.tick import Tick
 from kitefeed.protocol.errors import BadInput
 from kitefeed.protocol.feed import Flag, Source
 from kitefeed.protocol.kite.candles import DAY_S, IST_OFFSET_S, first_minute, span_of
+from kitefeed.protocol.kite.units import IST, NS_PER_S
 
-NS_PER_S = 1_000_000_000
 WAIT_S = 2.0  # a bar's last tick comes up to a second after its end, and hosts' clocks differ
 AHEAD_NS = 60 * NS_PER_S  # an exchange timestamp further ahead of its arrival is damage
 GAPS_MAX = 1_000

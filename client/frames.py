@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from kitefeed.client import columns as c
 from kitefeed.client.columns import Column
-from kitefeed.client.tick import IST, Tick
+from kitefeed.client.tick import Tick
+from kitefeed.protocol.kite.units import IST
 
 if TYPE_CHECKING:
     import pandas

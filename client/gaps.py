@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from kitefeed.client.tick import IST
+from kitefeed.protocol.kite.units import IST
 
 GapReason = Literal[
     "behind",  # nothing is lost yet: three quarters of the room or time that there is are used up

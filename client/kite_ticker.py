@@ -38,11 +38,12 @@ from kitefeed.protocol.kite.ticks import (
     frame_of_packets,
     mode_from_name,
 )
+from kitefeed.protocol.kite.units import NS_PER_S
 
 TURN_S = 0.1  # how late a sentence, or the end, may be told while no tick comes
 ATTEMPT_S = 2.5  # a daemon beats every second
 BATCH_MAX = 1_000  # ticks given to one call
-BEAT_NS = 1_000_000_000  # to `on_message`, as Kite's heartbeat
+BEAT_NS = NS_PER_S  # to `on_message`, as Kite's heartbeat
 UNCLEAN = 1006  # the code of a connection that came to nothing
 DELAY_S, DELAY_FACTOR = 1.0, 2.718281828459045  # as the official client's
 BEAT = b"\0"

@@ -10,9 +10,9 @@ import msgspec
 
 from kitefeed.client import nats_store, nats_wire
 from kitefeed.client.nats_history import History
-from kitefeed.client.tick import IST
 from kitefeed.protocol import feed as f
 from kitefeed.protocol.clock import boot_ns, utc_ns
+from kitefeed.protocol.kite.units import IST
 from kitefeed.protocol.topics import PRESENCE, SNAPSHOT
 
 if TYPE_CHECKING:

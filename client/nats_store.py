@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from kitefeed.protocol.errors import Unavailable
+from kitefeed.protocol.kite.units import NS_PER_S
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -89,7 +90,7 @@ async def read_several(
 
 def rfc3339(utc_ns: int) -> str:
     """As NATS reads a time."""
-    seconds, rest = divmod(utc_ns, 1_000_000_000)
+    seconds, rest = divmod(utc_ns, NS_PER_S)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
 

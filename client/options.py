@@ -18,11 +18,12 @@ import msgspec
 
 from kitefeed.client.chain import Chain
 from kitefeed.client.feed import Feed
-from kitefeed.client.tick import IST, Staleness, Tick
+from kitefeed.client.tick import Staleness, Tick
 from kitefeed.protocol import location
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.errors import BadInput, TryLater, Unavailable
 from kitefeed.protocol.instrument_list import InstrumentsDb
+from kitefeed.protocol.kite.units import IST
 
 LOOK_S = 0.1  # a value becomes fresh by a heartbeat, too
 # What a value may be for a moment, when a feed has just begun to read it.

@@ -19,12 +19,13 @@ from kitefeed.client.bars import WAIT_S, Bar, Bars
 from kitefeed.client.player import STILL_NS, Player
 from kitefeed.client.recorded_bars import recorded_bars
 from kitefeed.client.segments import Segment, day_segments
-from kitefeed.client.tick import IST, Tick
+from kitefeed.client.tick import Tick
 from kitefeed.client.wants import Asked, Wants, flat
 from kitefeed.protocol import location
 from kitefeed.protocol import recording as r
 from kitefeed.protocol.clock import utc_ns
 from kitefeed.protocol.errors import BadInput, ConfigError
+from kitefeed.protocol.kite.units import IST, NS_PER_S
 from kitefeed.protocol.recording import Described, Gap, Type
 
 if TYPE_CHECKING:
@@ -261,7 +262,7 @@ def _moment(day: str, time: str) -> int:
     except (TypeError, ValueError):
         raise BadInput(f"{time!r} is no time: write it as 09:15 or 09:15:30") from None
     at = datetime.datetime.combine(datetime.date.fromisoformat(day), moment, IST)
-    return int(at.timestamp()) * 1_000_000_000 + moment.microsecond * 1_000
+    return int(at.timestamp()) * NS_PER_S + moment.microsecond * 1_000
 
 
 def _nothing(directory: Path, day: str) -> str:

@@ -6,7 +6,7 @@ A tick may be read, copied, pickled and printed in any thread, and after its fee
 """
 
 from copy import copy
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Literal, NamedTuple, Protocol
 
@@ -16,10 +16,10 @@ from msgspec.structs import force_setattr
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.feed import Flag, Source, decode_body
 from kitefeed.protocol.kite.ticks import DEPTH_LEVELS, FULL, LTP, QUOTE, TickBody, iter_depth
+from kitefeed.protocol.kite.units import IST
 from kitefeed.protocol.tick_bodies import Held, token_of, unpack_last_price
 
 # India has no daylight saving; zoneinfo would need a database that bare hosts lack.
-IST = timezone(timedelta(hours=5, minutes=30), "IST")
 
 ModeWord = Literal["ltp", "quote", "full", "unknown"]  # unknown: of a newer daemon
 SourceWord = Literal["websocket", "rest", "cache", "replay"]

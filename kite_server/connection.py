@@ -8,9 +8,10 @@ from aiohttp import WSMsgType, web
 from kitefeed.kite_server.subscriptions import Due, Source, Subscriptions
 from kitefeed.protocol.kite.text import ServerError, server_message
 from kitefeed.protocol.kite.ticks import encode_packet, frame_of_packets
+from kitefeed.protocol.kite.units import NS_PER_S
 
 HEARTBEAT = b"\x00"  # one byte; its value means nothing
-HEARTBEAT_NS = 1_000_000_000
+HEARTBEAT_NS = NS_PER_S
 PACKETS_PER_FRAME = 200  # about what a busy socket of Kite carries
 # A reader this far behind is cut off, as on Kite. A burst of 3000 full packets is 0.6 MB.
 UNREAD_BYTES_MAX = 4 * 1024 * 1024

@@ -2,7 +2,8 @@
 
 from collections import deque
 
-NS_PER_S = 1_000_000_000
+from kitefeed.protocol.kite.units import NS_PER_S
+
 # One shared bucket for /quote, /quote/ohlc and /quote/ltp; one for candles, one for the rest.
 QUOTES_PER_S = 1
 HISTORICAL_PER_S = 3

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from kitefeed.protocol.kite.rest import IST
+from kitefeed.protocol.kite.units import IST
 
 EXCHANGES = ("NSE", "BSE", "NFO", "BFO", "CDS", "BCD", "MCX", "NCO")
 

@@ -9,13 +9,12 @@ from typing import Generic, NamedTuple, TypeVar
 from aiohttp import WSMsgType, web
 
 from kitefeed.kite_server.connection import Connection
-from kitefeed.protocol.kite.rest import IST
 from kitefeed.protocol.kite.text import AppCode, InstrumentsMeta, server_message
+from kitefeed.protocol.kite.units import IST, NS_PER_S
 
 CLOSE_WAIT_S = 0.3  # for the peer's close frame
 MESSAGE_BYTES_MAX = 1024 * 1024  # of a client; 3000 tokens in one message are 27 KB
 PULSE_S = 0.25  # Kite sends about four frames in a second
-NS_PER_S = 1_000_000_000
 _REFUSALS = {403: "Authentication failed", 429: "Too many requests"}
 
 Socket = TypeVar("Socket", bound=Connection)

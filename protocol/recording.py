@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from kitefeed.protocol.kite.rest import IST
+from kitefeed.protocol.kite.units import IST, NS_PER_S
 
 MAGIC = b"\x89KFREC\r\n"
 VERSION = 1
@@ -164,7 +164,7 @@ decode_instruments = msgspec.msgpack.Decoder(list[Described]).decode
 
 def day_of(utc_ns: int) -> str:
     """The day in India, as an ISO date."""
-    return datetime.fromtimestamp(utc_ns // 1_000_000_000, IST).date().isoformat()
+    return datetime.fromtimestamp(utc_ns // NS_PER_S, IST).date().isoformat()
 
 
 def hour_of(utc_ns: int) -> int:

@@ -11,8 +11,9 @@ from enum import StrEnum
 
 from kitefeed.kite_server.limits import HISTORICAL_PER_S, OTHERS_PER_S, QUOTES_PER_S, RateLimit
 from kitefeed.protocol.kite.session import checksum as wanted_checksum
+from kitefeed.protocol.kite.units import NS_PER_S
 
-REQUEST_TOKEN_LIFE_NS = 300 * 1_000_000_000  # Kite says "a few minutes"
+REQUEST_TOKEN_LIFE_NS = 300 * NS_PER_S  # Kite says "a few minutes"
 _REQUEST_TOKENS_MAX = 100  # open logins of one app; the oldest is forgotten
 _LOWER = string.digits + string.ascii_lowercase
 _MIXED = string.digits + string.ascii_letters

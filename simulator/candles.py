@@ -11,8 +11,8 @@ from datetime import date, datetime, time
 from typing import NamedTuple
 
 from kitefeed.protocol.kite.candles import first_minute, span_of
-from kitefeed.protocol.kite.rest import IST
 from kitefeed.protocol.kite.ticks import is_index
+from kitefeed.protocol.kite.units import IST
 from kitefeed.simulator.listings import Listing
 from kitefeed.simulator.market import Security
 

@@ -6,12 +6,11 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from kitefeed.kite_server.answers import InputError
-from kitefeed.protocol.kite.rest import IST
+from kitefeed.protocol.kite.units import IST
 from kitefeed.simulator import past
 from kitefeed.simulator.candles import INTERVALS, Candles, Minute, candles, today
 from kitefeed.simulator.market import Market, Security
 
-NS_PER_S = 1_000_000_000
 _TOKEN_DIGITS_MAX = 10
 
 

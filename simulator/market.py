@@ -18,9 +18,9 @@ from kitefeed.protocol.kite.ticks import (
     is_index,
     pack_depth,
 )
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.simulator.listings import Listing
 
-NS_PER_S = 1_000_000_000
 _INDEX_PERIOD_NS = NS_PER_S  # an index is computed every second
 _QUIET_FACTOR = 20.0  # a far strike moves once in ten seconds or more
 _REVERSION = 0.002  # share of the way home per step: keeps a walk of days inside a few per cent

@@ -15,12 +15,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from kitefeed.protocol.kite.rest import IST
+from kitefeed.protocol.kite.units import IST, NS_PER_S
 from kitefeed.simulator.accounts import App
 from kitefeed.simulator.market import Security
 from kitefeed.simulator.order_form import OrderForm
 
-NS_PER_S = 1_000_000_000
 MODIFICATIONS_MAX = 25
 
 

@@ -11,8 +11,8 @@ from datetime import date, datetime, time, timedelta
 from itertools import accumulate, pairwise
 
 from kitefeed.protocol.kite.candles import first_minute
-from kitefeed.protocol.kite.rest import IST
 from kitefeed.protocol.kite.ticks import is_index
+from kitefeed.protocol.kite.units import IST
 from kitefeed.simulator.candles import Minute
 from kitefeed.simulator.market import Security
 

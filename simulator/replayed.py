@@ -10,6 +10,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from kitefeed.protocol.kite.ticks import LTP, QUOTE, TickBody, unpack_depth
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.simulator.listings import Listing
 from kitefeed.simulator.market import Market, Move, Security
 
@@ -30,7 +31,7 @@ class RecordedSecurity(Security):
     """One instrument as it was recorded last."""
 
     def __init__(self, listing: Listing, first: TickBody, now_ns: int, day_ns: int) -> None:
-        super().__init__(listing, 0, now_ns, day_ns // 1_000_000_000, has_book=True)
+        super().__init__(listing, 0, now_ns, day_ns // NS_PER_S, has_book=True)
         self._body = first
         self.take(first, now_ns, day_ns)
 
@@ -50,7 +51,7 @@ class RecordedSecurity(Security):
         self.last_quantity = body.last_traded_quantity or 0
         self.oi, self.oi_high = body.oi or 0, body.oi_day_high or 0
         self.oi_low = body.oi_day_low or 0
-        self.exchange_s = body.exchange_timestamp or day_ns // 1_000_000_000
+        self.exchange_s = body.exchange_timestamp or day_ns // NS_PER_S
         self.last_trade_s = body.last_trade_time or self.exchange_s
         if body.depth is not None:
             buy, sell = unpack_depth(body.depth)

@@ -26,14 +26,13 @@ from kitefeed.kite_server.market_data import (
 )
 from kitefeed.protocol.kite.rest import ltp_item, ohlc_item, quote_item
 from kitefeed.protocol.kite.ticks import FULL
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.simulator.accounts import App, Refusal
 from kitefeed.simulator.dump import dump, faulty
 from kitefeed.simulator.faults import Fault
 from kitefeed.simulator.historical import historical
 from kitefeed.simulator.market import Security
 from kitefeed.simulator.world import World
-
-NS_PER_S = 1_000_000_000
 
 
 class Rest:

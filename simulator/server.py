@@ -11,7 +11,7 @@ from aiohttp import web
 
 from kitefeed.kite_server.answers import Handler
 from kitefeed.kite_server.stream import PULSE_S
-from kitefeed.protocol.kite.rest import IST
+from kitefeed.protocol.kite.units import IST, NS_PER_S
 from kitefeed.simulator.accounts import Accounts, App
 from kitefeed.simulator.control import Control
 from kitefeed.simulator.exchange import Exchange
@@ -26,7 +26,6 @@ from kitefeed.simulator.stream import SimulatedStream
 from kitefeed.simulator.trading import Trading
 from kitefeed.simulator.world import World
 
-NS_PER_S = 1_000_000_000
 # Above the length at which Kite's own 414 is imitated; a longer line is answered 400.
 _LINE_BYTES_MAX = 256 * 1024
 _SHUTDOWN_S = 0.2

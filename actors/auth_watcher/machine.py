@@ -4,10 +4,11 @@ import msgspec
 
 from kitefeed.actors.policy.machine import Wake
 from kitefeed.protocol import messages as m
+from kitefeed.protocol.kite.units import NS_PER_S
 
 # A file that is missing or cannot be read may be one that is being written; a writer who needs
 # longer than this is not writing.
-GRACE_NS = 1_000_000_000
+GRACE_NS = NS_PER_S
 
 
 class Observed(msgspec.Struct, frozen=True):

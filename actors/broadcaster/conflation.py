@@ -11,6 +11,7 @@ from kitefeed.actors.broadcaster.frames import Frames
 from kitefeed.actors.broadcaster.sequences import Sequences
 from kitefeed.actors.broadcaster.store import CACHED, LastValues, Origin, Value
 from kitefeed.protocol.feed import Flag
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.messages import LIST_MAX
 from kitefeed.protocol.topics import LAST_RATES, NUL, TICK, last_head, parse_last
 
@@ -68,7 +69,7 @@ class Conflation:
         self.deadline_ns: int | None = None
         self._values = values
         self._frames = frames
-        self._rates = {n: Rate(last_head(n), 1_000_000_000 // n) for n in LAST_RATES}
+        self._rates = {n: Rate(last_head(n), NS_PER_S // n) for n in LAST_RATES}
         self._sequences = Sequences(len(LAST_RATES) * LIST_MAX)
 
     # --- readers ------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from kitefeed.actors.broadcaster.stuck import STUCK_NS, Stuck
 from kitefeed.actors.runtime import peers
 from kitefeed.actors.runtime.peers import Address
 from kitefeed.protocol.clock import boot_ns
+from kitefeed.protocol.kite.units import NS_PER_S
 
 NAMED_MAX = 100  # processes that are named in the log, once each
 
@@ -32,6 +33,6 @@ class Cutter:
     def _name(self, pid: int) -> None:
         if pid not in self._named and len(self._named) < NAMED_MAX:
             self._named.add(pid)
-            seconds = STUCK_NS // 1_000_000_000
+            seconds = STUCK_NS // NS_PER_S
             who = pid or "unknown"
             log.warning("a reader that took nothing for %d s was cut off: pid=%s", seconds, who)

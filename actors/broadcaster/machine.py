@@ -35,6 +35,7 @@ from kitefeed.actors.broadcaster.wishes import Wishes
 from kitefeed.protocol import feed as f
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import Flag, IngestBatch, Item, Source
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.topics import (
     HEARTBEAT,
     HEARTBEAT_TOPIC,
@@ -47,7 +48,7 @@ from kitefeed.protocol.topics import (
     TICKS_TOPIC,
 )
 
-HEARTBEAT_NS = 1_000_000_000
+HEARTBEAT_NS = NS_PER_S
 HEARTBEAT_GAP_NS = 100_000_000  # new subscribers get one early, but never more than ten per second
 SAVE_NS = 10_000_000_000
 REPLAY, SNAPSHOT, STALE = int(Flag.REPLAY), int(Flag.SNAPSHOT), int(Flag.STALE)

@@ -19,6 +19,7 @@ import msgspec
 
 from kitefeed.protocol import feed as f
 from kitefeed.protocol.feed import DECODE_ERRORS, Item, OrderBook, Source
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.topics import NO_ORDER_ID, ORDER
 
 FILE_NAME = "orders.msgpack"
@@ -335,4 +336,4 @@ def _body(item: Item, status: str) -> bytes:
 
 
 def _day(utc_ns: int) -> int:
-    return (utc_ns // 1_000_000_000 + IST_OFFSET_S) // DAY_S
+    return (utc_ns // NS_PER_S + IST_OFFSET_S) // DAY_S

@@ -14,6 +14,7 @@ import msgspec
 
 from kitefeed._hot import IS_COMPILED
 from kitefeed.protocol.feed import DECODE_ERRORS, Flag
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.messages import LIST_MAX
 from kitefeed.protocol.topics import NUL
 
@@ -21,7 +22,7 @@ FILE_VERSION = 2
 FILE_BYTES_MAX = 32 * 1_048_576  # 9,000 values take about 2 MB
 # Kept 24 h or until the next session's first tick, whichever is later: a value goes once another
 # one is newer by this much.
-KEPT_NS = 24 * 3_600 * 1_000_000_000
+KEPT_NS = 24 * 3_600 * NS_PER_S
 RETIRED_MAX = 50_000
 # Plain integers: one operation on an IntFlag costs a microsecond, more than all else per tick.
 FIRST_PACKET = int(Flag.FIRST_PACKET)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-S = 1_000_000_000
+from kitefeed.protocol.kite.units import NS_PER_S
 
 
 class Ladder:
@@ -17,7 +17,7 @@ class Ladder:
         """The next wait, in nanoseconds; climbs one rung."""
         rung_s = self._rungs_s[min(self.taken, len(self._rungs_s) - 1)]
         self.taken += 1
-        return int(rung_s * S)
+        return int(rung_s * NS_PER_S)
 
     def reset(self) -> None:
         self.taken = 0

@@ -7,14 +7,15 @@ table covers is an ordinary weekday or weekend, and uncertain. Moments are IST.
 
 import tomllib
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import date, datetime, time, timedelta
 from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
-IST = timezone(timedelta(hours=5, minutes=30), "IST")
+from kitefeed.protocol.kite.units import IST
+
 VERSION = 1
 SEGMENTS = ("NSE", "BSE", "INDICES", "NFO", "BFO", "CDS", "BCD", "MCX", "NCO")
 GROUPS: dict[str, tuple[str, ...]] = {

@@ -10,9 +10,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Literal
 
-from kitefeed.actors.policy.calendar import IST as IST
 from kitefeed.actors.policy.calendar import SEGMENTS, Calendar, PhaseWord
 from kitefeed.protocol.kite.ticks import EXCHANGE_NAMES
+from kitefeed.protocol.kite.units import IST, NS_PER_S
 
 READY_AT = time(8, 45)  # session, instruments and socket are looked at before the open
 # Kite kills tokens between these two, IST; after it, none is left.
@@ -32,7 +32,7 @@ def to_ist(utc_ns: int) -> datetime:
 
 
 def to_utc_ns(moment: datetime) -> int:
-    return int(moment.astimezone(UTC).timestamp() * 1_000_000_000)
+    return int(moment.astimezone(UTC).timestamp() * NS_PER_S)
 
 
 def name_of(segment: int) -> str:

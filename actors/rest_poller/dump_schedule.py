@@ -23,13 +23,13 @@ from kitefeed.actors.policy.machine import Wake
 from kitefeed.actors.rest_poller.dump_doubt import BELIEVED_AFTER_NS, doubts
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.instruments import Loss
-from kitefeed.protocol.kite.rest import IST
+from kitefeed.protocol.kite.units import IST, NS_PER_S
 
 _MADE_AFTER = timedelta(hours=8, minutes=15)
 _FETCHED_AT = timedelta(hours=8, minutes=30)
 # The last of each again and again.
-_RETRY_NS = tuple(s * 1_000_000_000 for s in (5, 15, 30, 60))
-_DOUBTED_NS = tuple(s * 1_000_000_000 for s in (60, 120, 300, 600, 900))
+_RETRY_NS = tuple(s * NS_PER_S for s in (5, 15, 30, 60))
+_DOUBTED_NS = tuple(s * NS_PER_S for s in (60, 120, 300, 600, 900))
 _FIRST_RUNG = 2  # of a list that is merely the first: most are whole
 OFFER_REPEAT_NS = 5_000_000_000
 

@@ -29,6 +29,7 @@ from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import IngestBatch
 from kitefeed.protocol.kite.rest import tick_from_quote
 from kitefeed.protocol.kite.ticks import FULL
+from kitefeed.protocol.kite.units import NS_PER_S
 
 RATE_HOLD_NS = 10_000_000_000  # after a 429: somebody else uses this key as well
 # A request that takes longer is given up: a probe is waited for 8 s, and may stand behind another
@@ -239,7 +240,7 @@ class RestPoller:
         flight = self._in_flight
         if flight is None or now_ns < flight.sent_ns + ANSWER_WITHIN_NS:
             return []
-        seconds = ANSWER_WITHIN_NS // 1_000_000_000
+        seconds = ANSWER_WITHIN_NS // NS_PER_S
         detail = f"no answer within {seconds} s"
         return self._answered(Answered(flight.request, "network", detail=detail), now_ns)
 

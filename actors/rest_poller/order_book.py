@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from kitefeed.actors.policy.backoff import Ladder, S
+from kitefeed.actors.policy.backoff import Ladder
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import (
     VERSION,
@@ -20,11 +20,12 @@ from kitefeed.protocol.feed import (
     Source,
     encode,
 )
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.topics import order_topic
 
-SPACING_NS = 5 * S  # twelve in a minute, however often sockets come and go
-RATE_HOLD_NS = 10 * S  # after a 429: somebody else uses this key as well
-ANSWER_WITHIN_NS = 15 * S  # a thread that takes longer may hang on; a late answer is ignored
+SPACING_NS = 5 * NS_PER_S  # twelve in a minute, however often sockets come and go
+RATE_HOLD_NS = 10 * NS_PER_S  # after a 429: somebody else uses this key as well
+ANSWER_WITHIN_NS = 15 * NS_PER_S  # a thread that takes longer may hang on; a late answer is ignored
 LADDER_S = (2.0, 5.0, 10.0, 30.0, 60.0)
 
 Row = Mapping[str, object]
@@ -77,7 +78,7 @@ class BookReader:
         """What is due: to ask, or to give up what was asked."""
         said: list[ReadBook | m.OrdersUnread] = []
         if self._asked is not None and now_ns >= self._asked_ns + ANSWER_WITHIN_NS:
-            detail = f"no answer within {ANSWER_WITHIN_NS // S} s"
+            detail = f"no answer within {ANSWER_WITHIN_NS // NS_PER_S} s"
             said += self._failed(BookRead(self._requests, "network", detail=detail), now_ns)
         deadline_ns = self.deadline_ns
         if self._asked is None and self._order is not None and now_ns >= (deadline_ns or 0):

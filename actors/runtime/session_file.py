@@ -16,13 +16,13 @@ from pathlib import Path
 
 import msgspec
 
-from kitefeed.actors.policy.market import IST
 from kitefeed.actors.runtime.config import Settings
 from kitefeed.actors.runtime.secrets import Secret, fingerprint_of, remember
 from kitefeed.actors.runtime.whole_file import clear_leftovers, write_atomically
 from kitefeed.protocol import private_files
 from kitefeed.protocol.errors import LoginNeeded, TryLater
 from kitefeed.protocol.kite.session import unquoted
+from kitefeed.protocol.kite.units import IST
 from kitefeed.protocol.messages import Slot
 
 FILE_BYTES_MAX = 4_096

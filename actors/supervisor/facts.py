@@ -9,44 +9,45 @@ import msgspec
 from kitefeed.actors.policy.backoff import Ladder
 from kitefeed.actors.supervisor.roster import LOST_AFTER_NS
 from kitefeed.protocol import messages as m
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.messages import Message
 from kitefeed.protocol.topology import Role
 
-S = 1_000_000_000
-
 VALIDATION_LIMIT_NS = 3_500_000_000  # the validator itself answers within 3 s
-CONNECT_LIMIT_NS = 12 * S
-PROBE_LIMIT_NS = 8 * S
+CONNECT_LIMIT_NS = 12 * NS_PER_S
+PROBE_LIMIT_NS = 8 * NS_PER_S
 MOVED_GRACE_NS = 1_500_000_000  # the ticker's next beat tells whether the stream moved as well
-SOCKET_REFUSED_RETRY_NS = 60 * S  # after REFUSALS_BEFORE_REST refusals in a row
+SOCKET_REFUSED_RETRY_NS = 60 * NS_PER_S  # after REFUSALS_BEFORE_REST refusals in a row
 REFUSALS_BEFORE_REST = 3
 NETWORK_LADDER_S = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 LOSSES_TOLERATED = 3  # reconnects that follow each other; beyond it the network is at fault
-STABLE_AFTER_NS = 10 * S  # live this long: the next loss is a new one, tried again at once
-CLOSED_RETRY_NS = 60 * S  # while the market is closed no attempt comes sooner than this
-BRIDGE_AFTER_NS = 15 * S  # without fresh data while REST answers: poll
-POLL_PERIOD_NS = 5 * S
+STABLE_AFTER_NS = 10 * NS_PER_S  # live this long: the next loss is a new one, tried again at once
+CLOSED_RETRY_NS = 60 * NS_PER_S  # while the market is closed no attempt comes sooner than this
+BRIDGE_AFTER_NS = 15 * NS_PER_S  # without fresh data while REST answers: poll
+POLL_PERIOD_NS = 5 * NS_PER_S
 POLLS_FAILED_MAX = 3  # in a row without an answer: 10 s at least
-LIVE_CHECK_NS = 300 * S
-UNVERIFIED_CHECK_NS = 15 * S  # a login that could not be judged, while another one streams
-ENTITLEMENT_CHECK_NS = 900 * S
-OBSERVED_OPEN_NS = 60 * S  # a fresh tick keeps the market open this long against the calendar
+LIVE_CHECK_NS = 300 * NS_PER_S
+UNVERIFIED_CHECK_NS = 15 * NS_PER_S  # a login that could not be judged, while another one streams
+ENTITLEMENT_CHECK_NS = 900 * NS_PER_S
+OBSERVED_OPEN_NS = (
+    60 * NS_PER_S
+)  # so long a fresh tick says that the market is open, whatever the calendar says
 # So long a restarted supervisor listens before it closes the fence of one that has not spoken: as
 # long as it waits for one that it knew. Shorter, a slow host's own start takes the time up.
 SETTLE_NS = LOST_AFTER_NS
-GRANT_REPEAT_NS = 1 * S
-GOOD_FOR_NS = 5 * S  # one validation lets all sockets in, one after the other, for this long
-UNPROVEN_SAID_NS = 2 * S  # a stream whose values are stale for so long is not called live
-CLOSING_NS = 3 * S  # the ticker reports the end of a socket within 2 s; until then Kite counts it
-REFRESH_GAP_NS = 10 * S  # a broadcaster that cannot follow would be given the more to do
-QUIET_SAID_NS = 300 * S  # so long nothing ticks while the calendar has trading: that is told
-HELD_SAID_NS = 5 * S  # values that are held stale for so long are told in a line
+GRANT_REPEAT_NS = 1 * NS_PER_S
+GOOD_FOR_NS = 5 * NS_PER_S  # one validation lets all sockets in, one after the other, for this long
+UNPROVEN_SAID_NS = 2 * NS_PER_S  # a stream whose values are stale for so long is not called live
+CLOSING_NS = 3 * NS_PER_S  # the ticker tells of a socket's end within 2 s; till then Kite counts it
+REFRESH_GAP_NS = 10 * NS_PER_S  # a broadcaster that cannot follow would be given the more to do
+QUIET_SAID_NS = 300 * NS_PER_S  # so long nothing ticks while the calendar has trading: that is told
+HELD_SAID_NS = 5 * NS_PER_S  # values that are held stale for so long are told in a line
 # After a reconnect that changed nothing, another price in quotes, or no quote at all, is no reason
 # for the next sooner than this.
-FUTILE_AGAIN_NS = 300 * S
-BOOK_READERS_NS = 2 * S  # within which readers find a new broadcaster (RECONNECT_IVL_MAX is 1 s)
-BOOK_REPEAT_NS = 20 * S  # an order to read the order book that nobody has answered
-EMPTY_CLOSE_NS = 30 * S  # a socket without instruments; whoever wanted them may be restarting
+FUTILE_AGAIN_NS = 300 * NS_PER_S
+BOOK_READERS_NS = 2 * NS_PER_S  # readers find a new broadcaster (RECONNECT_IVL_MAX is 1 s)
+BOOK_REPEAT_NS = 20 * NS_PER_S  # an order to read the order book that nobody has answered
+EMPTY_CLOSE_NS = 30 * NS_PER_S  # without instruments; whoever wanted them may be restarting
 
 
 class DialState(StrEnum):

@@ -17,7 +17,6 @@ from kitefeed.actors.supervisor.facts import (
     Cause,
     Dial,
     DialState,
-    S,
     Shard,
     SocketState,
 )
@@ -44,6 +43,7 @@ from kitefeed.actors.supervisor.news import (
 )
 from kitefeed.actors.supervisor.state import State
 from kitefeed.protocol import messages as m
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.topology import Role
 
 LIMIT_WAIT_S = (30, 60)  # HTTP 429: a 4th socket; Kite says no time, users found half a minute
@@ -171,7 +171,7 @@ def _limited(s: State) -> None:
     s.dial.until_ns = s.dial.good_ns = 0
     s.is_socket_refusal = False  # a 403 before it must not keep REST from bridging
     low, high = LIMIT_WAIT_S
-    wait_ns = int((low + (high - low) * s.jitter()) * S)
+    wait_ns = int((low + (high - low) * s.jitter()) * NS_PER_S)
     if s.consecutive_403 >= REFUSALS_BEFORE_REST:  # their one attempt a minute is spent
         wait_ns = SOCKET_REFUSED_RETRY_NS
     for shard in s.closed:

@@ -11,6 +11,7 @@ from kitefeed.actors.supervisor.facts import (
 )
 from kitefeed.actors.supervisor.state import State
 from kitefeed.protocol import messages as m
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.topology import Role
 
 
@@ -121,7 +122,7 @@ def unpark_all(s: State) -> None:
 
 def fresh_for_ns(shard: Shard) -> int:
     """How long after a good poll its values count as fresh."""
-    return 2 * max(POLL_PERIOD_NS, shard.rest.sweep_ns) + 1_000_000_000
+    return 2 * max(POLL_PERIOD_NS, shard.rest.sweep_ns) + NS_PER_S
 
 
 def is_fresh(s: State, shard: Shard) -> bool:

@@ -16,6 +16,7 @@ from kitefeed.actors.policy.machine import earliest
 from kitefeed.actors.ticker.canaries import Canaries, Pace
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.ticks import TickBody, is_index
+from kitefeed.protocol.kite.units import NS_PER_S
 
 SILENT_NS = 10_000_000_000
 UNPROVEN_NS = 3_000_000_000
@@ -26,7 +27,7 @@ QUIET_AGAIN_NS = 30_000_000_000
 # Frames count as arriving while the last one is this young; in market hours the longest gap
 # between two frames of a live socket was 0.5 s, heartbeats included (kite.trade: every second).
 ARRIVING_NS = 3_000_000_000
-LOOK_AGAIN_NS = 1_000_000_000
+LOOK_AGAIN_NS = NS_PER_S
 LOOK_NS = 500_000_000  # who is silent while others tick is looked for so often
 # Of so many instruments each last packet is kept. Of more, keeping them costs a quarter of all that
 # a frame does to the ticker: their memory is cold again by the time the next one comes.

@@ -8,6 +8,7 @@ import msgspec
 
 from kitefeed.actors.policy.machine import earliest
 from kitefeed.protocol.kite.ticks import QUOTE, TickBody, mode_from_name
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.messages import Instrument
 from kitefeed.protocol.topics import tick_topic
 
@@ -18,7 +19,6 @@ TOKENS_PER_MESSAGE_MAX = 500  # Kite names no limit; 3,000 at once are used, les
 # over before a stream without any news is doubted.
 ASK_AGAIN_S = (2, 3, 5, 10, 30, 60, 300)
 ENDED_MAX = 9_000  # tokens whose unsubscribe is remembered; the oldest of more is forgotten
-S = 1_000_000_000
 
 GUARD = b""  # instead of a topic: another socket carries it, here only its silence counts
 
@@ -40,11 +40,11 @@ class _Due(NamedTuple):
 
     def later(self, now_ns: int) -> "_Due":
         times = self.times + 1
-        return _Due(now_ns + ASK_AGAIN_S[min(times, len(ASK_AGAIN_S) - 1)] * S, times)
+        return _Due(now_ns + ASK_AGAIN_S[min(times, len(ASK_AGAIN_S) - 1)] * NS_PER_S, times)
 
 
 def _first_due(now_ns: int) -> _Due:
-    return _Due(now_ns + ASK_AGAIN_S[0] * S)
+    return _Due(now_ns + ASK_AGAIN_S[0] * NS_PER_S)
 
 
 _mode_of = msgspec.msgpack.Decoder(TickBody).decode

@@ -8,6 +8,7 @@ import msgspec
 
 from kitefeed.actors.policy.machine import Wake
 from kitefeed.protocol import messages as m
+from kitefeed.protocol.kite.units import NS_PER_S
 
 TIMEOUT_NS = 3_000_000_000  # total: recovery is promised within 5 s of a login
 CALLS_MAX = 4  # at once; more than the questions that can matter at one time
@@ -81,7 +82,7 @@ class TokenValidator:
 
     def _expire(self, now_ns: int) -> list[Command]:
         due = [number for number, at_ns in self._deadlines_ns.items() if at_ns <= now_ns]
-        seconds = TIMEOUT_NS // 1_000_000_000
+        seconds = TIMEOUT_NS // NS_PER_S
         return [
             command
             for number in due

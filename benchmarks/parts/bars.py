@@ -15,6 +15,7 @@ from benchmarks.table import Row, compared
 from kitefeed.client.bars import Bars
 from kitefeed.client.tick import NOBODY, Arrival, Tick
 from kitefeed.protocol.feed import Source, decode_body
+from kitefeed.protocol.kite.units import NS_PER_S
 
 PART = "bars"
 SHAPES = (Shape("full", 500, 1), Shape("quote", 500, 1))
@@ -39,7 +40,7 @@ def _row(reps: int, shape: Shape) -> Row:
     sent_s = int(datetime.now().timestamp())
     for body in bodies:
         body.exchange_timestamp = body.exchange_timestamp and sent_s
-    now_ns = sent_s * 1_000_000_000
+    now_ns = sent_s * NS_PER_S
     arrival = Arrival(1, 0, 1, Source.WEBSOCKET, now_ns, 0, 0, NOBODY, 0)
     names = [_KEYS[token_of(packet)] for packet in packets_of(frame)]
     ticks = [Tick(name, body, 0, 0, arrival) for name, body in zip(names, bodies, strict=True)]

@@ -12,8 +12,8 @@ from kitefeed.cli import output
 from kitefeed.client.coverage import Coverage, Covered
 from kitefeed.client.player import Player
 from kitefeed.client.recording import Recording
-from kitefeed.client.tick import IST
 from kitefeed.protocol.errors import KitefeedError
+from kitefeed.protocol.kite.units import IST, NS_PER_S
 from kitefeed.protocol.recording import Described, Gap
 
 CANDLES_MAX = 10  # instruments; Kite answers three such questions a second
@@ -139,7 +139,7 @@ def _silent(recording: Recording, coverage: Coverage) -> list[str]:
 def _time(utc_ns: int) -> str:
     if not utc_ns:
         return output.NOTHING
-    return f"{datetime.fromtimestamp(utc_ns // 1_000_000_000, IST):%H:%M:%S}"
+    return f"{datetime.fromtimestamp(utc_ns // NS_PER_S, IST):%H:%M:%S}"
 
 
 # --- Kite's candles -----------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from kitefeed import Feed
 from kitefeed.cli.demo_stage import Stage
-from kitefeed.client.tick import IST
+from kitefeed.protocol.kite.units import IST
 
 SHOWN = "NSE:INFY"
 READY_S = 30.0

@@ -6,7 +6,7 @@ envelopes; here they are only written, for the simulator.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple, ParamSpec, TypeVar
 
@@ -22,6 +22,7 @@ from kitefeed.protocol.kite.ticks import (
     pack_depth,
     unpack_depth,
 )
+from kitefeed.protocol.kite.units import IST
 
 QUOTE_COUNT_MAX = 500  # documented for /quote; /quote/ohlc and /quote/ltp take 1000
 # The documented counts are not the real limit: the server answers 400 and 414 to request lines
@@ -30,7 +31,6 @@ QUOTE_QUERY_BYTES_MAX = 8000
 
 HTTP_TOO_MANY_REQUESTS = 429
 
-IST = timezone(timedelta(hours=5, minutes=30), "IST")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 PRICE_MAX = 0x7FFF_FFFF  # a scaled price has to fit the socket's signed 32 bits

@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from kitefeed.protocol.clock import boot_ns, utc_ns
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.services.gateway.doors import refusal
 from kitefeed.services.gateway.failures import FAILURES_MAX, WINDOW_NS, Failures
 from kitefeed.services.gateway.tokens import COOKIE_S, Tokens
@@ -120,7 +121,7 @@ def _local(to: str) -> str:
 def _refused(status: int, sentence: str) -> web.Response:
     answer = refusal(status, sentence)
     if status == 429:
-        answer.headers["Retry-After"] = str(WINDOW_NS // 1_000_000_000)
+        answer.headers["Retry-After"] = str(WINDOW_NS // NS_PER_S)
     else:
         answer.headers["WWW-Authenticate"] = 'Bearer realm="kitefeed"'
     return answer

@@ -17,10 +17,10 @@ from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.errors import Unavailable
 from kitefeed.protocol.feed import DECODE_ERRORS
-from kitefeed.protocol.kite.rest import IST
+from kitefeed.protocol.kite.units import IST, NS_PER_S
 from kitefeed.protocol.sockets import request
 
-SHARED_NS = 1_000_000_000
+SHARED_NS = NS_PER_S
 WAIT_S = 6.5  # the official clients wait for 7
 LOWER, UPPER = "lower_circuit_limit", "upper_circuit_limit"
 

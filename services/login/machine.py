@@ -12,12 +12,12 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from kitefeed.actors.policy.market import IST, TOKEN_FLUSH, to_ist, to_utc_ns
+from kitefeed.actors.policy.market import TOKEN_FLUSH, to_ist, to_utc_ns
+from kitefeed.protocol.kite.units import IST, NS_PER_S
 
-S = 1_000_000_000
 FAILURES_MAX = 3
-PAUSES_NS = (60 * S, 300 * S)  # after the first failure, and after the second
-ASK_AGAIN_NS = 30 * S  # Kite could not be asked: that is nobody's failure
+PAUSES_NS = (60 * NS_PER_S, 300 * NS_PER_S)  # after the first failure, and after the second
+ASK_AGAIN_NS = 30 * NS_PER_S  # Kite could not be asked: that is nobody's failure
 TAKEOVERS_MAX = 3  # in a day; two programs that take turns would never end
 
 
@@ -117,7 +117,7 @@ class Machine:
         if outcome == "unknown":
             self.record.not_before_utc_ns = utc_ns + ASK_AGAIN_NS
             is_said, self._is_waiting_said = self._is_waiting_said, True
-            text = f"Kite cannot be asked, and is again every {ASK_AGAIN_NS // S} s: {why}"
+            text = f"Kite cannot be asked, and is again every {ASK_AGAIN_NS // NS_PER_S} s: {why}"
             return None if is_said else Tell("info", text)
         self._is_waiting_said = False
         if what is Do.CHECK:
@@ -211,7 +211,7 @@ class Machine:
             return Tell("error", f"login.command failed, {count} of {FAILURES_MAX}: {why}")
         pause_ns = self._pause_ns()
         self.record.not_before_utc_ns = utc_ns + pause_ns
-        again = f"again in {pause_ns // S} s"
+        again = f"again in {pause_ns // NS_PER_S} s"
         return Tell("error", f"login.command failed, {count} of {FAILURES_MAX}: {why}; {again}")
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from kitefeed.protocol import feed as f
 from kitefeed.protocol.feed import FeedMessage, Flag, TickFrames
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.nats import BridgeBeat, BridgeGap, Subjects, message_id
 from kitefeed.protocol.topics import SNAPSHOT, STATE_TOPIC, TICK, TICKS_TOPIC, key_of
 
@@ -19,7 +20,7 @@ WINDOW = 4_096  # ticks on their way: at 6,000 a second NATS may take 0.7 s for 
 WAITING_MAX = 32_768
 GROUP_MAX = 128  # ticks that share one acknowledgement
 ACK_NS = 2_000_000_000  # after that a group is taken for not stored
-BEHIND_NS = 1_000_000_000  # while ticks wait longer than this no heartbeat vouches for anything
+BEHIND_NS = NS_PER_S  # while ticks wait longer than this no heartbeat vouches for anything
 _SNAPSHOT, _REPLAY, _CACHED = int(Flag.SNAPSHOT), int(Flag.REPLAY), int(Flag.CACHED)
 
 Place = tuple[int, int]  # gen and seq of a tick on its topic

@@ -13,6 +13,7 @@ from kitefeed.client import nats_store
 from kitefeed.protocol import feed as f
 from kitefeed.protocol import nats as wire
 from kitefeed.protocol.clock import boot_ns, utc_ns
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.nats import LEASE_KEY, Subjects
 from kitefeed.protocol.topics import HEARTBEAT_TOPIC, NOTICE, ORDER
 from kitefeed.services.freshness import is_fed
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from nats.js.kv import KeyValue
 
 LOOK_S = 0.25  # at the lease, and at what is overdue
-RECONCILE_NS = 1_000_000_000
+RECONCILE_NS = NS_PER_S
 FAILING_NS = 5_000_000_000  # between two attempts to put right what NATS keeps
 BEAT_S = 1.0
 API_S = 2.0

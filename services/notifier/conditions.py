@@ -7,17 +7,17 @@ from kitefeed.actors.policy.market import NSE, READY_AT, TOKEN_FLUSH, Market, to
 from kitefeed.client.status import Status
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.ticks import EXCHANGE_NAMES
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.services.notifier.alerts import Code
 
-S = 1_000_000_000
 FREE_MB_MIN = 50  # an instrument list has 30, and is written beside the old one
 # From here on readiness is looked at, so that what lacks for GRACE_READY_NS is told at READY_AT.
-GRACE_READY_NS = 30 * S
-READY_FROM = time(READY_AT.hour, READY_AT.minute - 1, 60 - GRACE_READY_NS // S)
-ELSEWHERE_NS = 900 * S  # so long a login elsewhere may be somebody's own, who comes back
-COMMAND_NS = 120 * S  # a login by itself has had its first try by then
-COMMANDS_NS = 600 * S  # and its last: three, a minute and five minutes apart
-FETCHING_NS = 600 * S  # a list is fetched again after 5, 15, 30, then every 60 s
+GRACE_READY_NS = 30 * NS_PER_S
+READY_FROM = time(READY_AT.hour, READY_AT.minute - 1, 60 - GRACE_READY_NS // NS_PER_S)
+ELSEWHERE_NS = 900 * NS_PER_S  # so long a login elsewhere may be somebody's own, who comes back
+COMMAND_NS = 120 * NS_PER_S  # a login by itself has had its first try by then
+COMMANDS_NS = 600 * NS_PER_S  # and its last: three, a minute and five minutes apart
+FETCHING_NS = 600 * NS_PER_S  # a list is fetched again after 5, 15, 30, then every 60 s
 # The headlines of a feed that is as it should be, and those of one that gives fresh prices.
 WELL = ("live", "rest", "closed", "paused")
 FED = ("live", "rest")
@@ -85,11 +85,11 @@ def find(
     if opens is not None and _is_login_due(facts, utc_ns):
         found[Code.LOGIN] = _login_due(facts, opens)
     if warning := market.warning(utc_ns):
-        found[Code.CALENDAR] = Condition(warning, 60 * S)
+        found[Code.CALENDAR] = Condition(warning, 60 * NS_PER_S)
     if report is not None and (doubt := _of_list(report.instrument_list)):
         found[Code.LIST] = doubt
     if full := _of_disk(facts):
-        found[Code.DISK] = Condition(full, 30 * S)
+        found[Code.DISK] = Condition(full, 30 * NS_PER_S)
     is_soon = opens is not None and to_ist(utc_ns).time() >= READY_FROM
     if opens is not None and is_soon and (missing := _missing(facts, utc_ns)):
         found[Code.NOT_READY] = _not_ready(missing, opens)
@@ -105,23 +105,26 @@ def _of_feed(facts: Facts) -> list[tuple[Code, Condition]]:
     since = status.since_utc_ns or None
     if status.feed == "login_required":
         return [
-            (Code.LOGIN, Condition(_sentence(status.reason), _login_grace(facts, 5 * S), since))
+            (
+                Code.LOGIN,
+                Condition(_sentence(status.reason), _login_grace(facts, 5 * NS_PER_S), since),
+            )
         ]
     if status.feed == "no_entitlement":
-        return [(Code.NO_ENTITLEMENT, Condition(_sentence(status.reason), 5 * S, since))]
+        return [(Code.NO_ENTITLEMENT, Condition(_sentence(status.reason), 5 * NS_PER_S, since))]
     if status.feed in FED and status.session in ("refused", "absent"):
         what = (
             "Kite refuses the session, but its socket still streams: prices are fresh, and are "
             "lost at the next reconnect."
         )
-        return [(Code.LOGIN, Condition(what, _login_grace(facts, 30 * S)))]
+        return [(Code.LOGIN, Condition(what, _login_grace(facts, 30 * NS_PER_S)))]
     if status.feed == "rest" and status.override != "rest":
-        return [(Code.REST, Condition(_sentence(status.reason), 30 * S, since))]
+        return [(Code.REST, Condition(_sentence(status.reason), 30 * NS_PER_S, since))]
     if lost := _lost(facts):
-        return [(Code.LOST, Condition(lost, 30 * S))]
+        return [(Code.LOST, Condition(lost, 30 * NS_PER_S))]
     if report is None:
         what = "The daemon's supervisor does not answer: what happens next is decided by nobody."
-        return [(Code.LOST, Condition(what, 60 * S))]
+        return [(Code.LOST, Condition(what, 60 * NS_PER_S))]
     return []
 
 
@@ -155,7 +158,7 @@ def _lost(facts: Facts) -> str:
 def _of_list(known: m.ListStatus) -> Condition | None:
     if known.outcome == "doubted":
         what = f"A new instrument list is not believed, that of {known.day_ist} stays in use"
-        return Condition(f"{what}: {known.detail}.", 60 * S)
+        return Condition(f"{what}: {known.detail}.", 60 * NS_PER_S)
     if known.outcome == "failed":
         have = f"that of {known.day_ist} stays in use" if known.rows else "there is none"
         what = f"The instrument list could not be had, {have}: {known.detail}."

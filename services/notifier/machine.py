@@ -14,6 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from kitefeed.actors.policy.market import Market, to_ist
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.services.notifier import conditions
 from kitefeed.services.notifier.alerts import (
     KINDS,
@@ -26,10 +27,9 @@ from kitefeed.services.notifier.alerts import (
 )
 from kitefeed.services.notifier.conditions import FED, OUTAGES, Condition, Facts, find
 
-S = 1_000_000_000
 NIGHT_FROM, NIGHT_UNTIL = time(22), time(8)  # IST
-START_NS = 60 * S  # the daemon starts beside this service: what lacks so long is no news
-OVER_NS = 5 * S  # a condition that comes back within it never went
+START_NS = 60 * NS_PER_S  # the daemon starts beside this service: what lacks so long is no news
+OVER_NS = 5 * NS_PER_S  # a condition that comes back within it never went
 AGAIN_NS = 5 * MINUTE_NS  # a condition that comes and goes is told no more often
 BEAT_NS = MINUTE_NS
 

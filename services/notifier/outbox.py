@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.services.notifier.alerts import Alert
 
-S = 1_000_000_000
 TRIES_S = (5, 15, 60, 300, 900)  # waits after a failure; after the last try a message is given up
 QUEUED_MAX = 50  # messages that wait for one target; the oldest goes
 
@@ -81,7 +81,7 @@ class Outbox:
             target.state.delivered += 1
             target.state.delivered_utc_s = round(utc_s, 3)
         elif target.tries < len(TRIES_S):
-            target.due_ns = now_ns + TRIES_S[target.tries] * S
+            target.due_ns = now_ns + TRIES_S[target.tries] * NS_PER_S
             target.tries += 1
         else:
             target.drop()

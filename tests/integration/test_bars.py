@@ -16,9 +16,9 @@ from kitefeed.client.bars import Bar, Bars
 from kitefeed.client.feed import Feed
 from kitefeed.client.feed_async import AsyncFeed
 from kitefeed.client.recording import Recording
-from kitefeed.client.tick import IST
 from kitefeed.protocol.clock import utc_ns
 from kitefeed.protocol.errors import BadInput
+from kitefeed.protocol.kite.units import IST
 from tests.integration.rig import Rig
 from tests.support import eventually
 

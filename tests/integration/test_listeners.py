@@ -12,7 +12,7 @@ import zmq
 from kitefeed import Feed
 from kitefeed.protocol import sockets
 from kitefeed.protocol.feed import split_frame
-from kitefeed.protocol.kite.rest import IST
+from kitefeed.protocol.kite.units import IST
 from kitefeed.protocol.topics import NUL, mode_request, tick_topic
 from kitefeed.protocol.topology import FEED, Role, endpoint
 from kitefeed.simulator.listings import list_instruments

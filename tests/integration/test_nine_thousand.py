@@ -9,7 +9,7 @@ import pytest
 
 from kitefeed import Feed
 from kitefeed.protocol.errors import BadInput
-from kitefeed.protocol.kite.rest import IST
+from kitefeed.protocol.kite.units import IST
 from kitefeed.simulator.listings import list_instruments
 from tests.faults.probe import Probe
 from tests.faults.reader import Reader

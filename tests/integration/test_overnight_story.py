@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from kitefeed.actors.policy.market import IST, to_ist, to_utc_ns
+from kitefeed.actors.policy.market import to_ist, to_utc_ns
 from kitefeed.protocol.clock import utc_ns
+from kitefeed.protocol.kite.units import IST
 from tests.integration.rig import Rig
 from tests.integration.story import PROFILE, QUOTE, Story
 from tests.support import slowness

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from kitefeed.protocol.kite.rest import IST
+from kitefeed.protocol.kite.units import IST
 from kitefeed.simulator.server import Simulator
 from tests.support import eventually_async
 

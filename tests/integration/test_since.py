@@ -138,9 +138,11 @@ def test_a_recorder_that_is_started_again_at_the_seam_costs_only_its_own_gap(sce
     found = numbers(ticks)
     assert found == sorted(set(found))
     steps = [b[1] - a[1] for a, b in pairwise(found)]
-    assert sum(step > 1 for step in steps) <= 1
-    assert {each.reason for each in told} == {"unrecorded"}
-    assert told[-1].healed
+    holes = sum(step > 1 for step in steps)
+    assert holes <= 1  # none, if no tick came while nobody recorded
+    assert {each.reason for each in told} <= {"unrecorded"}
+    assert told or not holes
+    assert all(each.healed for each in told[-1:])
 
 
 def test_a_broadcaster_that_is_restarted_at_the_seam_begins_anew_in_order(scene: Scene) -> None:

@@ -6,10 +6,11 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kitefeed.actors.policy.calendar import IST, SEGMENTS
+from kitefeed.actors.policy.calendar import SEGMENTS
 from kitefeed.actors.policy.market import Market, to_ist, to_utc_ns
 from kitefeed.actors.runtime import calendar_file
 from kitefeed.protocol.kite.ticks import EXCHANGE_NAMES
+from kitefeed.protocol.kite.units import IST
 
 CALENDAR = calendar_file.load()
 MARKET = Market("calendar", CALENDAR)

@@ -6,8 +6,8 @@ from datetime import datetime
 from random import Random
 from typing import NamedTuple
 
-from kitefeed.actors.policy.market import IST
 from kitefeed.protocol.kite.ticks import is_index
+from kitefeed.protocol.kite.units import IST
 from tests.simulation.exchange import COMMODITIES, LISTED, MORE, SLOW, TOKENS, Floor, at_ist
 
 NIFTY_50, CRUDE_OIL, GOLD = "NSE:NIFTY 50", *list(COMMODITIES)[:2]

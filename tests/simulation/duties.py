@@ -7,7 +7,6 @@ from __future__ import annotations
 from datetime import datetime, time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kitefeed.actors.policy.market import IST
 from kitefeed.actors.supervisor.facts import (
     ActorLost,
     ActorUp,
@@ -25,6 +24,7 @@ from kitefeed.actors.supervisor.facts import (
 from kitefeed.actors.supervisor.machine import Supervisor
 from kitefeed.actors.supervisor.state import State
 from kitefeed.protocol import messages as m
+from kitefeed.protocol.kite.units import IST
 from tests.simulation.exchange import S, at_ist
 from tests.simulation.life import require
 

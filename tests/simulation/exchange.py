@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import datetime, time
 from itertools import pairwise
 
-from kitefeed.actors.policy.market import IST, to_utc_ns
+from kitefeed.actors.policy.market import to_utc_ns
 from kitefeed.protocol.kite.ticks import (
     DIVISOR_DEFAULT,
     FULL,
@@ -19,6 +19,7 @@ from kitefeed.protocol.kite.ticks import (
     is_index,
     segment_of,
 )
+from kitefeed.protocol.kite.units import IST
 
 S = 1_000_000_000
 BASE = 1_000_000  # the first price of every day, in paise

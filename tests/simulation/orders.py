@@ -8,9 +8,9 @@ from datetime import datetime
 from random import Random
 from typing import TYPE_CHECKING
 
-from kitefeed.actors.policy.market import IST
 from kitefeed.client.order import Order
 from kitefeed.protocol.kite.text import OrderUpdate, server_message
+from kitefeed.protocol.kite.units import IST
 from tests.simulation.exchange import S
 from tests.simulation.life import require
 

@@ -4,8 +4,8 @@ is wanted of how many sockets."""
 from datetime import datetime
 from random import Random
 
-from kitefeed.actors.policy.market import IST
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
+from kitefeed.protocol.kite.units import IST
 from tests.simulation.basket import (
     DAYTIME_ONLY,
     EVENING_ONLY,

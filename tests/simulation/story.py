@@ -8,12 +8,12 @@ from datetime import datetime
 from functools import partial
 from random import Random
 
-from kitefeed.actors.policy.market import IST
 from kitefeed.actors.supervisor.facts import Shard
 from kitefeed.actors.supervisor.shards import WHOLE_KEY
 from kitefeed.actors.ticker.machine import LinkId
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.ticks import mode_from_name
+from kitefeed.protocol.kite.units import IST
 from tests.simulation.alone import (
     CLOSED,
     EVENING_THINGS,

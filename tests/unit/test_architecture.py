@@ -8,6 +8,7 @@ from kitefeed.actors.supervisor import facts
 from kitefeed.actors.supervisor.facts import DialState, SocketState
 from kitefeed.actors.supervisor.moves import MOVES
 from kitefeed.protocol.feed import HEARTBEAT_HOLDS_NS
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.topology import WIRES, Role
 
 ROOT = Path(__file__).parents[2]
@@ -87,11 +88,11 @@ def test_one_place_says_where_the_attempt_is() -> None:
 def test_the_waits_are_those_of_the_code() -> None:
     ladder = ", ".join(f"{s:g}" for s in facts.NETWORK_LADDER_S)
     assert f"{ladder} s" in TEXT
-    assert f"tried every {facts.SOCKET_REFUSED_RETRY_NS // facts.S} s" in TEXT
-    assert f"after {facts.BRIDGE_AFTER_NS // facts.S} s without fresh data" in TEXT
-    assert f"no attempt sooner than {facts.CLOSED_RETRY_NS // facts.S} s" in TEXT
-    assert f"{facts.CONNECT_LIMIT_NS // facts.S} s" in TEXT
-    assert f"closes no fence before it has heard them (or {facts.SETTLE_NS / facts.S:g} s)" in TEXT
+    assert f"tried every {facts.SOCKET_REFUSED_RETRY_NS // NS_PER_S} s" in TEXT
+    assert f"after {facts.BRIDGE_AFTER_NS // NS_PER_S} s without fresh data" in TEXT
+    assert f"no attempt sooner than {facts.CLOSED_RETRY_NS // NS_PER_S} s" in TEXT
+    assert f"{facts.CONNECT_LIMIT_NS // NS_PER_S} s" in TEXT
+    assert f"closes no fence before it has heard them (or {facts.SETTLE_NS / NS_PER_S:g} s)" in TEXT
     assert f"{HEARTBEAT_HOLDS_NS / 1e9} s ago" in TEXT
 
 

@@ -15,10 +15,10 @@ from kitefeed.actors.runtime.locks import Holder
 from kitefeed.cli import session_store
 from kitefeed.cli.commands import down, login, status, subscribe, up
 from kitefeed.cli.main import main
-from kitefeed.cli.output import IST
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.exits import Exit
 from kitefeed.protocol.kite.instruments import Instrument
+from kitefeed.protocol.kite.units import IST
 from kitefeed.protocol.secret import Secret
 
 TOKEN = "abcdefgh12345678ABCDEFGH12345678"

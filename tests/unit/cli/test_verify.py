@@ -10,9 +10,9 @@ from click.testing import CliRunner
 
 import kitefeed
 from kitefeed.cli.commands.verify import verify
-from kitefeed.client.tick import IST
 from kitefeed.protocol.errors import LoginNeeded
 from kitefeed.protocol.feed import Source
+from kitefeed.protocol.kite.units import IST
 from kitefeed.protocol.recording import Gap
 from tests.recordings import (
     DAY,

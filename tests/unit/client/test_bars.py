@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kitefeed.client.bars import Bar, Bars, seconds_of
-from kitefeed.client.tick import IST, NOBODY, Arrival, Tick
+from kitefeed.client.tick import NOBODY, Arrival, Tick
 from kitefeed.protocol.errors import BadInput
 from kitefeed.protocol.feed import Flag, Source
 from kitefeed.protocol.kite.candles import DAY_S, first_minute, span_of
 from kitefeed.protocol.kite.ticks import FULL, QUOTE, TickBody
+from kitefeed.protocol.kite.units import IST
 from tests.unit.simulator.test_candles import CRUDE, INFY, NIFTY, Watcher
 
 NS = 1_000_000_000

@@ -4,9 +4,9 @@ import pytest
 
 from kitefeed.client import view, waiting
 from kitefeed.client.gaps import Gap, Gaps
-from kitefeed.client.tick import IST
 from kitefeed.protocol import feed as f
 from kitefeed.protocol.feed import Flag, Source
+from kitefeed.protocol.kite.units import IST
 from tests.unit.client.view_kit import INFY, REQUEST, Reader, S
 
 TCS = "NSE:TCS"

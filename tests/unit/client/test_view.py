@@ -7,11 +7,12 @@ import msgspec
 import pytest
 
 from kitefeed.cli.commands.tail import WORDS
-from kitefeed.client.tick import IST, Staleness, Tick
+from kitefeed.client.tick import Staleness, Tick
 from kitefeed.client.waiting import PENDING_MAX
 from kitefeed.protocol import feed as f
 from kitefeed.protocol.feed import HEARTBEAT_HOLDS_NS, Flag, Source
 from kitefeed.protocol.kite.ticks import FULL, TickBody
+from kitefeed.protocol.kite.units import IST
 from kitefeed.protocol.topics import HEARTBEAT_TOPIC, STATE_TOPIC, TICKS_TOPIC, tick_topic
 from tests.unit.client.view_kit import DEPTH, INFY, REQUEST, Reader, S
 

@@ -6,10 +6,11 @@ from typing import Any
 import msgspec
 
 from kitefeed.actors.policy import market
-from kitefeed.actors.policy.market import IST, Hours, Market
+from kitefeed.actors.policy.market import Hours, Market
 from kitefeed.actors.runtime import calendar_file
 from kitefeed.client.status import Status
 from kitefeed.protocol import messages as m
+from kitefeed.protocol.kite.units import IST
 from kitefeed.services.notifier.alerts import Alert, Links
 from kitefeed.services.notifier.conditions import Facts
 from kitefeed.services.notifier.machine import Beat, Machine, Memory, Rules, Send

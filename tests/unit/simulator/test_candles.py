@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from kitefeed.kite_server.answers import InputError
-from kitefeed.protocol.kite.rest import IST
+from kitefeed.protocol.kite.units import IST
 from kitefeed.simulator import candles
 from kitefeed.simulator.candles import INTERVALS
 from kitefeed.simulator.historical import historical

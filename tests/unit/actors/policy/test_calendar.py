@@ -4,16 +4,9 @@ from datetime import date, datetime, time, timedelta
 
 import pytest
 
-from kitefeed.actors.policy.calendar import (
-    GROUPS,
-    IST,
-    SEGMENTS,
-    BadTable,
-    Calendar,
-    PhaseWord,
-    parse,
-)
+from kitefeed.actors.policy.calendar import GROUPS, SEGMENTS, BadTable, Calendar, PhaseWord, parse
 from kitefeed.actors.runtime import calendar_file
+from kitefeed.protocol.kite.units import IST
 
 SHIPPED = calendar_file.load()
 EQUITY, CURRENCY, COMMODITY = GROUPS["equity"], GROUPS["currency"], GROUPS["commodity"]

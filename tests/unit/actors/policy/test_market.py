@@ -6,8 +6,9 @@ import pytest
 
 from kitefeed.actors.policy import market
 from kitefeed.actors.policy.calendar import Calendar, parse
-from kitefeed.actors.policy.market import IST, Hours, Market
+from kitefeed.actors.policy.market import Hours, Market
 from kitefeed.actors.runtime import calendar_file
+from kitefeed.protocol.kite.units import IST
 
 NSE, NFO, CDS, MCX, INDICES = 1, 2, 3, 7, 9
 CALENDAR = calendar_file.load()

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from kitefeed.actors.policy.machine import Wake
-from kitefeed.actors.policy.market import IST, Hours, Market, to_utc_ns
+from kitefeed.actors.policy.market import Hours, Market, to_utc_ns
 from kitefeed.actors.runtime import calendar_file
 from kitefeed.actors.supervisor.facts import (
     ActorLost,
@@ -21,6 +21,7 @@ from kitefeed.actors.supervisor.machine import Event, Supervisor
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import FeedState
+from kitefeed.protocol.kite.units import IST
 from kitefeed.protocol.topology import Role
 
 S = 1_000_000_000

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import pytest
 
-from kitefeed.actors.policy.market import IST, Hours
+from kitefeed.actors.policy.market import Hours
 from kitefeed.actors.supervisor import report, session
 from kitefeed.actors.supervisor.facts import (
     Clock,
@@ -17,6 +17,7 @@ from kitefeed.actors.supervisor.roster import Roster
 from kitefeed.actors.supervisor.shards import Capacity
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.protocol import messages as m
+from kitefeed.protocol.kite.units import IST
 from kitefeed.protocol.topology import Role
 from tests.unit.actors.supervisor.bench import NIFTY, Bench
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kitefeed.actors.policy.market import IST
 from kitefeed.actors.supervisor.facts import DialState, Instruments
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity, assign
 from kitefeed.actors.supervisor.state import CROWD
 from kitefeed.protocol import messages as m
+from kitefeed.protocol.kite.units import IST
 from kitefeed.protocol.topology import Role
 from tests.unit.actors.supervisor.bench import CRUDE, INFY, NIFTY, Bench
 

@@ -7,9 +7,9 @@ from kitefeed.actors.ticker.subscriptions import (
     TOKENS_PER_MESSAGE_MAX,
     Ask,
     Asked,
-    S,
 )
 from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE, TickBody
+from kitefeed.protocol.kite.units import NS_PER_S as S
 from kitefeed.protocol.messages import Instrument
 
 INFY = Instrument(408065, "NSE:INFY", "full")

@@ -5,7 +5,8 @@ from datetime import datetime, time
 import msgspec
 import pytest
 
-from kitefeed.actors.policy.market import IST, to_utc_ns
+from kitefeed.actors.policy.market import to_utc_ns
+from kitefeed.protocol.kite.units import IST
 from kitefeed.services.login.machine import (
     FAILURES_MAX,
     TAKEOVERS_MAX,

@@ -1,0 +1,6 @@
+"""India's time zone, in which Kite tells every time, and the unit of ours."""
+
+from datetime import timedelta, timezone
+
+NS_PER_S = 1_000_000_000
+IST = timezone(timedelta(hours=5, minutes=30), "IST")
