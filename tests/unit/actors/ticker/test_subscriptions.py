@@ -8,13 +8,20 @@ from kitefeed.actors.ticker.subscriptions import (
     Ask,
     Asked,
 )
-from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE, TickBody
+from kitefeed.protocol.kite.repack import repack_in_python
+from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE, TickBody, frame_of_packets
 from kitefeed.protocol.kite.units import NS_PER_S as S
 from kitefeed.protocol.messages import Instrument
 
 INFY = Instrument(408065, "NSE:INFY", "full")
 SBIN = Instrument(779521, "NSE:SBIN", "ltp")
 TCS = Instrument(2953217, "NSE:TCS", "quote")
+
+
+def is_first(asked: Asked, token: int, mode: int, packet: bytes) -> bool:
+    """`packet` stands for whatever is in it."""
+    body = TickBody(token, mode, 100, int.from_bytes(packet, "big"))
+    return asked.is_first(token, mode, msgspec.msgpack.encode(body))
 
 
 def arrive(asked: Asked, *packets: tuple[Instrument, int]) -> dict[int, int]:
@@ -179,9 +186,11 @@ def test_no_cached_packet_is_news_however_many_answers_come(is_late: bool) -> No
     asked.change([INFY], 0, is_refresh=False)
     due_s(asked, 3)
     cached = [(QUOTE, b"q"), (FULL, b"f")] * (2 if is_late else 1)
-    assert [asked.is_first(INFY.token, mode, body) for mode, body in cached] == [True] * len(cached)
+    assert [is_first(asked, INFY.token, mode, body) for mode, body in cached] == [True] * len(
+        cached
+    )
     assert not asked.are_all_news([INFY.token])
-    assert not asked.is_first(INFY.token, FULL, b"moved")
+    assert not is_first(asked, INFY.token, FULL, b"moved")
     assert asked.are_all_news([INFY.token])
 
 
@@ -190,12 +199,12 @@ def test_what_streams_in_a_lower_mode_is_news_and_its_first_packet_in_the_right_
 ):
     asked = Asked()
     asked.change([INFY], 0, is_refresh=False)
-    quotes = [asked.is_first(INFY.token, QUOTE, b"%d" % n) for n in range(4)]
+    quotes = [is_first(asked, INFY.token, QUOTE, b"%d" % n) for n in range(4)]
     assert quotes == [True, True, False, False]
     arrive(asked, (INFY, QUOTE))
     due_s(asked, 3)
     packets = [(QUOTE, b"4"), (QUOTE, b"5"), (FULL, b"f"), (FULL, b"f"), (FULL, b"g")]
-    first = [asked.is_first(INFY.token, mode, body) for mode, body in packets]
+    first = [is_first(asked, INFY.token, mode, body) for mode, body in packets]
     assert first == [True, False, True, True, False]
 
 
@@ -203,10 +212,26 @@ def test_after_another_change_of_mode_the_first_packet_of_what_was_asked_again_i
     asked = Asked()
     asked.change([TCS], 0, is_refresh=False)
     due_s(asked, 3)
-    assert asked.is_first(TCS.token, FULL, b"f")  # whyever
+    assert is_first(asked, TCS.token, FULL, b"f")  # whyever
     asked.change([Instrument(TCS.token, TCS.key, "full")], 5 * S, is_refresh=False)
     packets = [(QUOTE, b"q"), (FULL, b"g"), (FULL, b"h")]
-    assert [asked.is_first(TCS.token, mode, body) for mode, body in packets] == [True, True, False]
+    assert [is_first(asked, TCS.token, mode, body) for mode, body in packets] == [True, True, False]
+
+
+def test_a_repeated_packet_is_no_news_in_whatever_frame_it_comes() -> None:
+    packet = INFY.token.to_bytes(4, "big") + b"\0\1\0\0" * 45
+    alone, among_many = (
+        repack_in_python(frame_of_packets([packet] * count)).bodies[0] for count in (1, 60)
+    )
+    assert alone != among_many
+    asked = Asked()
+    asked.change([INFY], 0, is_refresh=False)
+    due_s(asked, 3)
+    assert asked.is_first(INFY.token, FULL, alone)
+    assert asked.is_first(INFY.token, FULL, among_many)
+    other = packet[:4] + b"\0\2\0\0" + packet[8:]
+    moved = repack_in_python(frame_of_packets([other])).bodies[0]
+    assert not asked.is_first(INFY.token, FULL, moved)
 
 
 # --- messages and first packets -------------------------------------------------------------------
