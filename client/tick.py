@@ -19,8 +19,6 @@ from kitefeed.protocol.kite.ticks import DEPTH_LEVELS, FULL, LTP, QUOTE, TickBod
 from kitefeed.protocol.kite.units import IST
 from kitefeed.protocol.tick_bodies import Held, token_of, unpack_last_price
 
-# India has no daylight saving; zoneinfo would need a database that bare hosts lack.
-
 ModeWord = Literal["ltp", "quote", "full", "unknown"]  # unknown: of a newer daemon
 SourceWord = Literal["websocket", "rest", "cache", "replay"]
 Origin = Literal["websocket", "rest", "none", "replay"]
