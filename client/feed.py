@@ -179,14 +179,22 @@ class Feed(Reader):
         self, interval: str = "1m", *, since: str | datetime | None = None, wait_s: float = WAIT_S,
         corrects: bool = False, fill: bool = True,
     ) -> BarStream:  # fmt: skip
-        """The bars of what this feed reads, 1s to 1d long (`30s`, `5m`, `1h`), each when it is
-        final: `wait_s` after its end. Its ticks are taken for it; `for bar in feed.bars("1m")`.
+        """The bars of what this feed reads, whose ticks it takes: `for bar in feed.bars("1m")`.
 
-        since: first those from then on (`"09:15"`, IST, or a datetime) of instruments that have a
-        value. corrects: a tick that comes too late makes its bar anew, which is given out once more
-        (`bar.is_correction`), if it is the last one of its instrument. fill: what was before this
-        program came is asked of Kite (`bar.quality` is history), with the session on this host.
-        Raises BadInput for an interval that is none, and where `per_second` leaves ticks out.
+        Arguments:
+
+        - interval: 1s to 1d: `30s`, `5m`, `1h`.
+        - since: first the bars from then on, of instruments that have a value; `"09:15"`, India's
+          clock, or a datetime. None: those to come.
+        - wait_s: seconds after its end at which a bar is final, and given out.
+        - corrects: a tick that comes later makes its bar anew, if it is the last one of its
+          instrument; that one is given out once more (`bar.is_correction`).
+        - fill: what was before this program came is taken from the recording, or asked of Kite with
+          the session on this host (`bar.quality` is history).
+
+        Raises:
+
+        - BadInput: an interval that is none, or a feed that leaves ticks out (`per_second`).
         """
         return BarStream(self, *self._new_bars(interval, wait_s, corrects, since, fill))
 

@@ -58,7 +58,7 @@ def listed(text: str) -> set[str]:
     [
         (Feed.__init__, Feed), (KiteTicker.__init__, KiteTicker),
         (kitefeed.Recording.__init__, kitefeed.Recording),
-        (Feed.subscribe, Feed.subscribe), (kitefeed.atm, kitefeed.atm),
+        (Feed.bars, Feed.bars), (Feed.subscribe, Feed.subscribe), (kitefeed.atm, kitefeed.atm),
         (kitefeed.expiries, kitefeed.expiries), (kitefeed.strikes, kitefeed.strikes),
         (kitefeed.wait, kitefeed.wait), (kitefeed.wait_async, kitefeed.wait_async),
     ],
