@@ -1,5 +1,6 @@
 """Packages of npm, where node is: installed once, under build/."""
 
+import fcntl
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,9 +15,15 @@ def why_not(directory: Path, *packages: str) -> str:
     there, or nothing."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         return "node and npm are not installed"
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker of the tests may be installing them
+        return _have(directory, packages)
+
+
+def _have(directory: Path, packages: tuple[str, ...]) -> str:
     if all(module(directory, package).exists() for package in packages):
         return ""
-    directory.mkdir(parents=True, exist_ok=True)
     (directory / "package.json").write_text('{"private": true}\n')
     trouble = _install(directory, packages)
     if trouble:

@@ -14,12 +14,14 @@ from kitefeed.client.bars import WAIT_S, Bar, seconds_of
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import KitefeedError, Unavailable
 from kitefeed.protocol.kite.candles import first_minute, span_of
+from kitefeed.protocol.kite.rest import HTTP_TOO_MANY_REQUESTS
 from kitefeed.protocol.kite.ticks import is_index
 from kitefeed.protocol.kite.units import IST, NS_PER_S
 
 if TYPE_CHECKING:
     from kitefeed.client.recording import Recording
 
+_Rows = list[dict[str, Any]]
 log = logging.getLogger("kitefeed")
 
 # Kite's name of each interval that it has candles of.
@@ -28,6 +30,7 @@ NAMES = {
     "30m": "30minute", "1h": "60minute", "60m": "60minute", "1d": "day",
 }  # fmt: skip
 REQUEST_S_MAX = 7
+TRIES = 3  # of one request, where Kite says that there are too many
 EVERY_NS = 350_000_000
 WAIT_NS = int(WAIT_S * NS_PER_S)
 BEHIND_NS = 5_000_000_000  # what is recorded is written once a second, on a busy disk later
@@ -54,7 +57,7 @@ class History:
         found = (_bar(instrument, token, interval, row) for row in rows)
         return [bar for bar in found if begin_ns <= bar.start_ns and bar.end_ns <= end_ns]
 
-    def _ask(self, token: int, name: str, begin_ns: int, end_ns: int) -> list[dict[str, Any]]:
+    def _ask(self, token: int, name: str, begin_ns: int, end_ns: int) -> _Rows:
         begin, end = (datetime.fromtimestamp(ns / NS_PER_S, IST) for ns in (begin_ns, end_ns))
         try:
             if self._kite is None:
@@ -62,16 +65,25 @@ class History:
 
                 config = None if self._config is None else os.fspath(self._config)
                 self._kite = kite(config, timeout=REQUEST_S_MAX)
-            time.sleep(max(0, self._next_ns - boot_ns()) / NS_PER_S)
-            self._next_ns = boot_ns() + EVERY_NS
-            rows: list[dict[str, Any]] = self._kite.historical_data(
-                token, begin, end, name, oi=True
+            return self._in_turn(
+                lambda: self._kite.historical_data(token, begin, end, name, oi=True)
             )
         except KitefeedError:
             raise
         except Exception as error:  # of the official client, of requests, of the import
             raise Unavailable(f"Kite's candles cannot be had: {error}") from error
-        return rows
+
+    def _in_turn(self, ask: Callable[[], _Rows], tries: int = TRIES) -> _Rows:
+        time.sleep(max(0, self._next_ns - boot_ns()) / NS_PER_S)
+        self._next_ns = boot_ns() + EVERY_NS
+        try:
+            return ask()
+        except Exception as error:
+            is_crowded = getattr(error, "code", None) == HTTP_TOO_MANY_REQUESTS
+            if not is_crowded or tries == 1:
+                raise
+        self._next_ns = boot_ns() + NS_PER_S  # other programs of this key ask, too
+        return self._in_turn(ask, tries - 1)
 
 
 def _bar(instrument: str, token: int, interval: str, row: dict[str, Any]) -> Bar:

@@ -58,6 +58,7 @@ RESYNC_NS = 2_000_000_000  # between two repairs of a gap, or two new connection
 LOOK_NS = 100_000_000  # a program that is busy with what it was given has more taken in so often
 # A slow host may need longer for an answer; asked again at once, it would begin anew each time.
 PATIENCE_NS_MAX = 30_000_000_000
+DOUBLED_NS = 1_000_000_000  # of one batch one kind may come before old subscriptions end, one after
 REFRESH_NS = 30_000_000_000  # a quiet topic's last message may be lost without leaving a gap
 MISSING_NS = 10_000_000_000  # Kite sends the last price of what is subscribed, in a second or two
 MISSING_NAMED_MAX = 20
@@ -142,6 +143,7 @@ class Reader(Readings, Telling):
         self._families = [family for each, family in FAMILIES.items() if given[each] is not None]
         self._requests: list[bytes] = []
         self._leaving: list[bytes] = []  # subscriptions that others have taken the place of
+        self._doubled_until_ns = 0
         self._requested_ns = 0
         self._patience_ns = RESYNC_NS  # with the last request; doubled by each that got no answer
         self._reopened_ns = 0
@@ -347,7 +349,7 @@ class Reader(Readings, Telling):
         if self._view.losses.is_answered:
             self._unsubscribe(self._leaving)
             self._leaving = []
-            self._view.is_doubled = False
+            self._doubled_until_ns = boot_ns() + DOUBLED_NS
 
     # --- the socket ---------------------------------------------------------------------------
 
@@ -482,6 +484,8 @@ class Reader(Readings, Telling):
             self._view.skip_old(now_ns)
         if self._leaving:
             self._leave_pipe()
+        elif view.is_doubled and now_ns >= self._doubled_until_ns:
+            view.is_doubled = False
         self._maybe_resync(now_ns)
         # What is missing is told before the ticks that come after it.
         is_look_due = view.is_catching_up or view.holes.has_news

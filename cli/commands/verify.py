@@ -1,20 +1,23 @@
 """`kitefeed verify DATE`: what a recorded day holds and lacks, and whether Kite says the same."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 import msgspec
 
 from kitefeed.cli import output
+from kitefeed.client.bar_history import History
+from kitefeed.client.bars import Bar
 from kitefeed.client.coverage import Coverage, Covered
 from kitefeed.client.player import Player
 from kitefeed.client.recording import Recording
 from kitefeed.protocol.errors import KitefeedError
+from kitefeed.protocol.kite.candles import DAY_S
 from kitefeed.protocol.kite.units import IST, NS_PER_S
-from kitefeed.protocol.recording import Described, Gap
+from kitefeed.protocol.recording import Gap
 
 CANDLES_MAX = 10  # instruments; Kite answers three such questions a second
 ROWS_MAX = 50
@@ -147,32 +150,27 @@ def _time(utc_ns: int) -> str:
 
 def _compared(recording: Recording) -> tuple[list[Compared], str]:
     """And why not, where it could not be."""
-    # Imported here: asks Kite, which nothing else of this does.
-    from kitefeed import kite
-
+    history = History()
+    begin = datetime.fromisoformat(recording.date).replace(tzinfo=IST)
+    begin_ns = int(begin.timestamp()) * NS_PER_S
+    day = begin_ns, begin_ns + DAY_S * NS_PER_S
     chosen = recording.instruments[:CANDLES_MAX]
+    theirs: dict[str, dict[str, tuple[object, ...]]] = {}
     try:
-        asked = kite()
-        theirs = {each.key: _candles_of(asked, each, recording.date) for each in chosen}
-    except (KitefeedError, ImportError, OSError) as error:
+        for each in chosen:
+            bars = history.bars(each.key, each.token, "1m", *day)
+            theirs[each.key] = {_time(bar.start_ns)[:5]: _numbers(bar) for bar in bars}
+    except KitefeedError as error:
         return [], str(error)
-    except Exception as error:  # noqa: BLE001  (whatever Kite's client raises is Kite's refusal)
-        return [], f"Kite answers: {error}"
     ours: dict[str, dict[str, tuple[object, ...]]] = {each.key: {} for each in chosen}
     part = Recording(recording.date, [each.key for each in chosen], dir=recording.dir)
     for bar in part.bars("1m"):
-        minute = _time(bar.start_ns)[:5]
-        ours[bar.instrument][minute] = (bar.open, bar.high, bar.low, bar.close, bar.volume or 0)
+        ours[bar.instrument][_time(bar.start_ns)[:5]] = _numbers(bar)
     return [_beside(key, ours[key], theirs[key]) for key in ours], ""
 
 
-def _candles_of(asked: Any, found: Described, date: str) -> dict[str, tuple[object, ...]]:
-    day = datetime.fromisoformat(date)
-    rows = asked.historical_data(found.token, day, day + timedelta(hours=23, minutes=59), "minute")
-    return {
-        f"{row['date']:%H:%M}": (row["open"], row["high"], row["low"], row["close"], row["volume"])
-        for row in rows
-    }
+def _numbers(bar: Bar) -> tuple[object, ...]:
+    return bar.open, bar.high, bar.low, bar.close, bar.volume or 0
 
 
 def _beside(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kitefeed._hot import IS_COMPILED
 from kitefeed.services.table import SERVICES
 
 ROOT = Path(__file__).parents[3]
@@ -29,9 +30,11 @@ STATUS = {
     "kitefeed.cli.signals", "kitefeed.cli.streams", "kitefeed.cli.waiting", "kitefeed.protocol",
     "kitefeed.protocol.clock", "kitefeed.protocol.errors", "kitefeed.protocol.exits",
     "kitefeed.protocol.feed", "kitefeed.protocol.keys", "kitefeed.protocol.kite",
-    "kitefeed.protocol.kite.ticks", "kitefeed.protocol.location", "kitefeed.protocol.messages",
+    "kitefeed.protocol.kite.ticks", "kitefeed.protocol.kite.units",
+    "kitefeed.protocol.location", "kitefeed.protocol.messages",
     "kitefeed.protocol.private_files", "kitefeed.protocol.secret", "kitefeed.protocol.sockets",
     "kitefeed.protocol.topics", "kitefeed.protocol.topology", "kitefeed.protocol.zap",
+    "kitefeed._hot", *(["kitefeed._hot.loops"] if IS_COMPILED else []),
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 import kitefeed
 from kitefeed.cli.commands.verify import verify
+from kitefeed.client import bar_history
 from kitefeed.protocol.errors import LoginNeeded
 from kitefeed.protocol.feed import Source
 from kitefeed.protocol.kite.units import IST
@@ -28,6 +29,7 @@ from tests.recordings import (
 )
 
 T0 = NINE_FIFTEEN
+NOT_HAD = "Kite's candles cannot be had"
 
 
 @pytest.fixture
@@ -90,7 +92,7 @@ class Kite:
     def __init__(self, **changes: Any) -> None:
         self.changes = changes
 
-    def historical_data(self, token: int, *_: object) -> list[dict[str, Any]]:
+    def historical_data(self, token: int, *_: object, oi: bool) -> list[dict[str, Any]]:
         start = datetime.datetime(2026, 11, 30, 9, 15, tzinfo=IST)
         rows = [
             {"date": start + datetime.timedelta(minutes=n), "open": 1500.0 + 0.6 * n,
@@ -105,15 +107,15 @@ class Kite:
 def test_minutes_are_compared_with_those_of_kite(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kitefeed, "kite", lambda: Kite(high=1600.0), raising=False)
+    monkeypatch.setattr(kitefeed, "kite", lambda *_, **__: Kite(high=1600.0), raising=False)
     found = json.loads(run(directory, "--json", "NSE:INFY"))
     (compared,) = found["candles"]
     assert compared["instrument"] == "NSE:INFY"
     # The exchange's clock stands still in this day: there is one minute, of the first 60 ticks.
     assert (compared["differ"], compared["missing"]) == (["09:15"], ["09:16", "09:17", "09:18"])
-    monkeypatch.setattr(kitefeed, "kite", Kite)
+    monkeypatch.setattr(kitefeed, "kite", lambda *_, **__: Kite())
     assert json.loads(run(directory, "--json", "NSE:INFY"))["candles"][0]["same"] == 1
-    monkeypatch.setattr(kitefeed, "kite", lambda: Kite(high=1600.0))
+    monkeypatch.setattr(kitefeed, "kite", lambda *_, **__: Kite(high=1600.0))
     text = run(directory, "NSE:INFY")
     assert "1 differ, first 09:15; 3 are missing, first 09:16" in text
 
@@ -122,15 +124,44 @@ def test_minutes_are_compared_with_those_of_kite(
     ("error", "sentence"),
     [
         (LoginNeeded("log in first"), "not compared: log in first"),
-        (ImportError("kite() needs kiteconnect"), "not compared: kite() needs kiteconnect"),
-        (RuntimeError("Too many requests"), "not compared: Kite answers: Too many requests"),
+        (
+            ImportError("kite() needs kiteconnect"),
+            f"not compared: {NOT_HAD}: kite() needs kiteconnect",
+        ),
+        (
+            RuntimeError("Too many requests"),
+            f"not compared: {NOT_HAD}: Too many requests",
+        ),
     ],
 )
 def test_without_kite_the_rest_is_told(
     directory: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, sentence: str
 ) -> None:
-    def refuse() -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(kitefeed, "kite", refuse, raising=False)
     assert sentence in run(directory)
+
+
+def test_a_crowd_of_questions_is_waited_out(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Crowded(Kite):
+        asked = 0
+
+        def historical_data(self, token: int, *_: object, oi: bool) -> list[dict[str, Any]]:
+            self.asked += 1
+            if self.asked % 3:
+                error = RuntimeError("Too many requests")
+                error.code = 429  # type: ignore[attr-defined]
+                raise error
+            return super().historical_data(token, oi=oi)
+
+    waited: list[float] = []
+    monkeypatch.setattr(bar_history.time, "sleep", waited.append)
+    monkeypatch.setattr(kitefeed, "kite", lambda *_, **__: Crowded(), raising=False)
+    found = json.loads(run(directory, "--json", "NSE:INFY", "NSE:NIFTY 50"))
+    assert found["candles_left_out"] == ""
+    assert len(found["candles"]) == 2
+    assert [round(each) for each in waited] == [0, 1, 1, 0, 1, 1]
