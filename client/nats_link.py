@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 
+NO_HEARTBEAT = (
+    "the bridge there passes on no heartbeat: look at `kitefeed status` on the daemon's host"
+)
 AGAIN_S = 0.25  # between two attempts to connect
 CLOCK_S = 10.0  # between two measurements
 QUESTIONS = 3  # in each
@@ -96,8 +99,13 @@ class Link:
         ahead_s = self.clock.ahead_ns(boot_ns(), utc_ns()) / 1e9 if self.clock.is_known else None
         reason = status.reason
         if status.feed == "lost":
-            reason = f"over NATS: {self.problem or 'no heartbeat comes'}"
+            reason = f"over NATS: {self.silence}"
         return msgspec.structs.replace(status, reason=reason, clock_ahead_s=ahead_s)
+
+    @property
+    def silence(self) -> str:
+        """Why nothing comes, while nothing comes."""
+        return self.problem or NO_HEARTBEAT
 
     @property
     def is_history_known(self) -> bool:

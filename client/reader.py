@@ -251,7 +251,7 @@ class Reader(Readings, Telling):
 
     def _silence(self) -> Unavailable:
         if self._link is not None:
-            return Unavailable(f"Nothing comes from {self.endpoint}: {self._link.problem}")
+            return Unavailable(f"Nothing comes from {self.endpoint}: {self._link.silence}")
         remedy = "start it with `kitefeed up`"
         if self.endpoint.startswith(_TCP):  # ZeroMQ tells a refused client nothing
             remedy += ", or ask there for a key: `kitefeed keys --client NAME`"

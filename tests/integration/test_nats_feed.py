@@ -140,6 +140,16 @@ def test_an_async_feed_reads_history_and_then_lives_on() -> None:
     assert seqs == list(range(seqs[0], seqs[-1] + 1))
 
 
+def test_a_bridge_that_passes_on_no_heartbeat_is_told_of_with_what_to_look_at() -> None:
+    with NatsServer() as server, NatsStage(server.url) as stage:
+        broadcaster = stage.up()
+        stage.start_bridge()
+        stage.nats_feed("NSE:INFY")
+        kill(broadcaster)
+        with pytest.raises(Unavailable, match=r"passes on no heartbeat.*`kitefeed status`"):
+            stage.nats_feed("NSE:INFY", timeout_s=2)
+
+
 def test_nothing_at_the_address_is_told_and_leaves_no_thread_behind() -> None:
     before = threading.active_count()
     with pytest.raises(Unavailable, match="Nothing comes from nats://127"):
