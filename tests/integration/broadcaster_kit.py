@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 import zmq
@@ -206,9 +206,10 @@ class Stage:
     def feed_endpoint(self) -> str:
         return endpoint(self.run, FEED)
 
-    def feed(self, *instruments: str, timeout_s: float = 5.0) -> Feed:
+    def feed(self, *instruments: str, timeout_s: float = 5.0, **options: Any) -> Feed:
         """A client that does not ask upstream."""
-        made = Feed(*instruments, endpoint=self.feed_endpoint, timeout_s=timeout_s)
+        timeout_s *= slowness()
+        made = Feed(*instruments, endpoint=self.feed_endpoint, timeout_s=timeout_s, **options)
         self._closers.append(made.close)
         return made
 
@@ -217,7 +218,7 @@ class Stage:
             *instruments,
             endpoint=self.feed_endpoint,
             control=endpoint(self.run, CONTROL),
-            timeout_s=5.0,
+            timeout_s=5.0 * slowness(),
         )
         self._closers.append(made.close)
         return made

@@ -2,17 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
 
 from kitefeed import AsyncFeed, BadInput, Feed, Status
+from kitefeed.client.order import Order
 from kitefeed.client.view import EVENTS_MAX
 from kitefeed.protocol import feed as f
 from kitefeed.protocol.feed import Item, Notice, OrderUpdate
 from tests.integration.broadcaster_kit import FakeSource, Stage, item
-from tests.support import eventually, eventually_async
+from tests.support import eventually, eventually_async, slowness
 
 pytestmark = pytest.mark.processes
 
@@ -34,6 +35,22 @@ def notice(text: str) -> Item:
     return Item(b"notice/message", 0, msgspec.Raw(f.encode(Notice("message", text))))
 
 
+def words_of(told: Order | Notice) -> str:
+    return told.text if isinstance(told, Notice) else str(told["status"])
+
+
+def settle(
+    source: FakeSource,
+    make: Callable[[str], Item],
+    hear: Callable[[float], Iterator[Order | Notice]],
+) -> None:
+    """Until these are heard, and none is on its way: what is sent again until it is heard may come
+    more than once, and then one is sent behind it."""
+    eventually(lambda: source.send([make("again")]) or list(hear(0.1)), 10)
+    source.send([make("last")])
+    assert "last" in (words_of(told) for told in hear(10 * slowness()))
+
+
 def live(stage: Stage) -> FakeSource:
     stage.up()
     _, source = stage.live()
@@ -45,8 +62,9 @@ def live(stage: Stage) -> FakeSource:
 def test_orders_and_notices_come_in_order_beside_ticks_to_who_asks_for_them(stage: Stage) -> None:
     source = live(stage)
     feed = stage.feed(INFY)
-    orders, notices = feed.orders(5), feed.notices(0.3)
-    eventually(lambda: source.send([notice("ready")]) or list(notices), 10)
+    settle(source, notice, feed.notices)
+    settle(source, lambda status: order(0, status), feed.orders)
+    orders, notices = feed.orders(5 * slowness()), feed.notices(5 * slowness())
     for number, status in ((1, "OPEN"), (2, "OPEN"), (1, "COMPLETE")):
         source.send([order(number, status)])
     source.send([item(INFY, 2)])
@@ -56,8 +74,9 @@ def test_orders_and_notices_come_in_order_beside_ticks_to_who_asks_for_them(stag
     ]  # fmt: skip
     eventually(lambda: feed[INFY].raw.last_price == 2, 5)
     source.send([notice("halt")])
-    (told,) = feed.notices(1)
+    told = next(notices)
     assert (told.kind, told.text) == ("message", "halt")
+    assert list(feed.notices(0.1)) == []
     feed.close()
     assert list(orders) == []
 
@@ -67,13 +86,13 @@ def test_orders_that_nobody_takes_are_kept_up_to_a_number_and_then_counted(
 ) -> None:
     source = live(stage)
     feed = stage.feed(INFY)
-    orders = feed.orders(0.3)
-    eventually(lambda: source.send([order(0, "OPEN")]) or list(feed.orders(0.1)), 10)
+    settle(source, lambda status: order(0, status), feed.orders)
     source.send([order(number, "OPEN") for number in range(EVENTS_MAX + 5)])
     source.send([item(INFY, 2)])
     eventually(lambda: feed[INFY].raw.last_price == 2, 5)
     assert feed.overrun == 5
-    assert [int(str(o["order_id"])) for o in orders] == list(range(5, EVENTS_MAX + 5))
+    got = [number_of(told) for told in feed.orders(0.3)]
+    assert got == list(range(5, EVENTS_MAX + 5))
 
 
 def test_who_does_not_ask_is_sent_none(stage: Stage) -> None:
@@ -90,12 +109,14 @@ def test_an_async_feed_reads_them_beside_its_ticks(stage: Stage) -> None:
     source = live(stage)
 
     async def main() -> None:
-        async with AsyncFeed(INFY, endpoint=stage.feed_endpoint) as feed:
-            orders = feed.orders(5)
-            while True:
-                source.send([order(1, "OPEN")])
-                if [o async for o in feed.orders(0.2)]:
-                    break
+        async with AsyncFeed(INFY, endpoint=stage.feed_endpoint, timeout_s=5 * slowness()) as feed:
+            orders = feed.orders(5 * slowness())
+            source.send([order(1, "AGAIN")])
+            while not [told async for told in feed.orders(0.2)]:
+                source.send([order(1, "AGAIN")])
+            source.send([order(1, "LAST")])  # behind what is still on its way
+            while (await anext(orders))["status"] != "LAST":
+                pass
             waiting = asyncio.ensure_future(anext(orders))
             await asyncio.sleep(0)
             source.send([order(2, "OPEN")])
@@ -121,20 +142,23 @@ def test_callbacks_are_told_orders_and_notices_in_order_while_the_program_waits_
     source = live(stage)
     orders: list[int] = []
     notices: list[str] = []
-    with Feed(
-        INFY, endpoint=stage.feed_endpoint, on_order=lambda told: orders.append(number_of(told))
-    ) as feed:
+    with stage.feed(INFY, on_order=lambda told: orders.append(number_of(told))) as feed:
         feed.on_notice = lambda told: notices.append(told.text)
-        eventually(lambda: source.send([order(0, "OPEN"), notice("a")]) or feed.next(0.1) or (
-            orders and notices), 10)  # fmt: skip
+
+        def are_heard() -> bool:
+            source.send([order(0, "OPEN"), notice("a")])
+            feed.next(0.1)
+            return bool(orders and notices)
+
+        eventually(are_heard, 10)
         del orders[:], notices[:]
         source.send([order(number, "OPEN") for number in range(1, 50)])
         source.send([notice("b")])
-        eventually(lambda: feed.next(0.05) or (notices[-1:] == ["b"] and 49 in orders), 5)
+        eventually(lambda: (feed.next(0.05), notices[-1:] == ["b"] and 49 in orders)[1], 5)
         assert [number for number in orders if number] == [*range(1, 50)]
         feed.on_order = None  # from now on they are kept for who iterates
         source.send([order(50, "OPEN")])
-        assert number_of(next(feed.orders(5))) == 50
+        assert number_of(next(feed.orders(5 * slowness()))) == 50
 
 
 def test_a_callback_that_raises_is_logged_and_costs_nothing_else(
@@ -150,11 +174,11 @@ def test_a_callback_that_raises_is_logged_and_costs_nothing_else(
     def fail_too(status: Status) -> None:
         raise ValueError("another one")
 
-    with Feed(INFY, endpoint=stage.feed_endpoint, on_order=fail, on_status=fail_too) as feed:
+    with stage.feed(INFY, on_order=fail, on_status=fail_too) as feed:
         with caplog.at_level(logging.ERROR, "kitefeed"):
-            eventually(lambda: source.send([order(1, "OPEN")]) or feed.next(0.1) or orders, 10)
+            eventually(lambda: source.send([order(1, "OPEN")]) or (feed.next(0.1), orders)[1], 10)
             source.send([order(2, "OPEN")])
-            eventually(lambda: feed.next(0.05) or 2 in orders, 5)
+            eventually(lambda: (feed.next(0.05), 2 in orders)[1], 5)
         source.send([item(INFY, 3)])
         eventually(lambda: feed.next(1) and feed[INFY].raw.last_price == 3, 5)
     said = [record.getMessage() for record in caplog.records]
@@ -210,7 +234,10 @@ def test_an_async_feed_calls_its_callbacks_though_no_task_waits_and_awaits_them_
             raise ValueError("the program's own mistake")
 
     async def main() -> None:
-        async with AsyncFeed(INFY, endpoint=stage.feed_endpoint, on_order=slowly) as feed:
+        timeout_s = 5 * slowness()
+        async with AsyncFeed(
+            INFY, endpoint=stage.feed_endpoint, on_order=slowly, timeout_s=timeout_s
+        ) as feed:
             feed.on_notice = lambda notice: notices.append(notice.text)
             await eventually_async(
                 lambda: source.send([order(0, "OPEN"), notice("a")]) or (told and notices), 10

@@ -12,7 +12,7 @@ from kitefeed.client.wants import CHUNKED_MIN, CHUNKED_SHARE
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.topology import CHUNKS_QUEUED_MAX, CONTROL, endpoint
-from tests.integration.broadcaster_kit import FakeSupervisor, Stage, item
+from tests.integration.broadcaster_kit import FakeSource, FakeSupervisor, Stage, item
 from tests.support import eventually, eventually_async, slowness
 
 pytestmark = pytest.mark.processes
@@ -26,8 +26,20 @@ def stage() -> Iterator[Stage]:
         yield made
 
 
-def drained(feed: Feed) -> list[tuple[str, int]]:
-    return [(t.instrument, t.raw.last_price) for t in iter(lambda: feed.next(0.2), None)]
+def given(feed: Feed, count: int) -> list[tuple[str, int]]:
+    """So many ticks, however long they take, and what comes right behind them."""
+    first = [feed.next(10 * slowness()) for _ in range(count)]
+    more = iter(lambda: feed.next(0.2), None)
+    return [(tick.instrument, tick.raw.last_price) for tick in (*first, *more) if tick]
+
+
+def settle(feed: Feed, source: FakeSource) -> None:
+    """Until `feed` reads INFY, and nothing is on its way: what is sent again until it is read may
+    come more than once, and then one is sent behind it, at a price of 1."""
+    eventually(lambda: source.send([item(INFY, 0)]) or feed.get(INFY), 10)
+    source.send([item(INFY, 1)])
+    while (tick := feed.next(10 * slowness())) is not None and tick.raw.last_price != 1:
+        pass
 
 
 def test_what_is_subscribed_later_begins_with_its_last_value_and_ends_when_it_is_dropped(
@@ -40,9 +52,10 @@ def test_what_is_subscribed_later_begins_with_its_last_value_and_ends_when_it_is
     feed = stage.asking_feed([])
     assert feed.instruments == ()
     with stage.feed(INFY) as first:
-        eventually(lambda: source.send([item(INFY, 1)]) or first.get(INFY), 10)
-    source.send([item(INFY, 2), item(TCS, 3, 2953217)])
-    assert drained(feed) == []
+        settle(first, source)
+        source.send([item(INFY, 2), item(TCS, 3, 2953217)])
+        eventually(lambda: first[INFY].raw.last_price == 2, 5)
+    assert given(feed, 0) == []
 
     answers = feed.subscribe(INFY, ["NSE:NOPE", 779521], 1, "INFY", mode="full")
     outcomes = {answer.instrument: answer.outcome for answer in answers}
@@ -50,7 +63,7 @@ def test_what_is_subscribed_later_begins_with_its_last_value_and_ends_when_it_is
     assert {name for name in outcomes if outcomes[name] == "refused"} == {"NSE:NOPE", "1", "INFY"}
     assert all(answer.detail for answer in answers if answer.outcome == "refused")
     assert feed.instruments == (INFY, SBIN)
-    assert drained(feed) == [(INFY, 2)]
+    assert given(feed, 1) == [(INFY, 2)]
     eventually(lambda: feed[INFY].is_fresh, 5)
 
     feed.subscribe(TCS)
@@ -63,7 +76,7 @@ def test_what_is_subscribed_later_begins_with_its_last_value_and_ends_when_it_is
     assert feed.get(INFY) is None
     assert not held.is_fresh
     source.send([item(INFY, 7), item(TCS, 8, 2953217), item(SBIN, 9)])
-    assert drained(feed) == [(SBIN, 9)]
+    assert given(feed, 1) == [(SBIN, 9)]
 
     feed.subscribe(INFY)  # once more: what came meanwhile is no gap
     eventually(lambda: feed.get(INFY) and feed[INFY].raw.last_price == 7, 5)
@@ -123,8 +136,7 @@ def test_a_batch_is_what_is_there_and_no_more_than_was_asked_for(stage: Stage) -
     stage.up()
     _, source = stage.live()
     feed = stage.feed(INFY)
-    eventually(lambda: source.send([item(INFY, 1)]) or feed.get(INFY), 10)
-    drained(feed)
+    settle(feed, source)
     assert feed.next_batch(0) == []
     source.send([item(INFY, price) for price in range(2, 12)])
     eventually(lambda: feed[INFY].raw.last_price == 11, 5)
@@ -144,12 +156,13 @@ def test_an_async_feed_does_the_same(stage: Stage) -> None:
         async with AsyncFeed([], endpoint=stage.feed_endpoint, control=control) as feed:
             (answer,) = await feed.subscribe(408065, mode="full")
             assert (answer.instrument, answer.outcome) == (INFY, "accepted")
-            await eventually_async(lambda: source.send([item(INFY, 1)]) or feed.get(INFY), 10)
-            while await feed.next_batch(0.2):
+            await eventually_async(lambda: source.send([item(INFY, 0)]) or feed.get(INFY), 10)
+            source.send([item(INFY, 1)])
+            while (tick := await feed.next(10 * slowness())) and tick.raw.last_price != 1:
                 pass
             source.send([item(INFY, price) for price in (2, 3)])
-            batch = await feed.next_batch(5, max=1)
-            batch += await feed.next_batch(5)
+            batch = await feed.next_batch(5 * slowness(), max=1)
+            batch += await feed.next_batch(5 * slowness())
             assert [tick.raw.last_price for tick in batch] == [2, 3]
             feed.unsubscribe(INFY)
             source.send([item(INFY, 4)])
@@ -178,7 +191,7 @@ def test_many_instruments_come_by_few_messages_and_nothing_is_missed_when_that_b
         """Until each of its instruments has ticked so many times more."""
         due = {name: len(read[name]) + more for name in feed.instruments}
         while any(len(read[name]) < least for name, least in due.items()):
-            batch = feed.next_batch(5)
+            batch = feed.next_batch(5 * slowness())
             assert batch, "it falls silent"
             for tick in batch:
                 read[tick.instrument].append(tick.raw.last_price)
