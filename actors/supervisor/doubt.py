@@ -54,6 +54,22 @@ def _hear(s: State, kind: ProbeKind, outcome: m.ProbeOutcome) -> None:
             dial.has_plan(s)
     elif shard is not None and doubt is not None:
         _doubt_resolved(s, shard, doubt, outcome)
+        if outcome == "same" and doubt.kind == "canary":
+            _settle_alike(s, doubt)
+
+
+def _settle_alike(s: State, settled: m.LinkDoubt) -> None:
+    """Other sockets that ask about the same canary, and had the same price of it, are answered as
+    well: quotes are few, and while they are slow one would be good no more before the next."""
+    for shard in s.shards:
+        doubt = shard.link.doubt
+        if (
+            doubt is not None
+            and (doubt.kind, doubt.token) == (settled.kind, settled.token)
+            and doubt.last_price == settled.last_price
+        ):
+            shard.link.doubt = None
+            _doubt_resolved(s, shard, doubt, "same")
 
 
 def _session_died(s: State, shard: Shard | None, doubt: m.LinkDoubt | None) -> None:

@@ -5,6 +5,9 @@ A canary that has been silent for SILENT_NS puts the whole stream in doubt only 
 else ticks either, and no quote says that nothing is missing. While others tick, its silence holds
 stale what is like it: the instruments of its segment, if none of these has ticked meanwhile. How
 an instrument ticks is learned: one that pauses like any other, or never ticks, is no canary.
+
+A quote that knows no newer price of a canary which was quick vouches for its segment. Of one that
+was never seen to tick it only says that this one idles: it is no canary, and vouches for nothing.
 """
 
 from collections.abc import Collection, Iterable
@@ -19,7 +22,7 @@ QUICK_NS = 2_500_000_000  # the pace of a canary: half of that
 QUICK_TICKS = 5  # in a row at that pace: it is one
 SILENCES_MAX = 2  # that ended by themselves before it was quick again: it is none
 PRESUMED_NS = 600_000_000_000  # without one tick while others tick, nor a quote of it: it is none
-VOUCHED_NS = 15_000_000_000  # a quote is good until the next, asked for every 10 s, is answered
+VOUCHED_NS = 15_000_000_000  # a quote is good for so long, if no tick comes
 RESUMED_NS = 1_500_000_000  # a segment that ticks again is held for so long
 # More than so many are a crowd: that all are silent is the doubt, and none of them is looked at.
 CROWD_MIN = 257
@@ -70,7 +73,7 @@ class _Segment:
     canaries: frozenset[int]
     has_values: bool  # of guards alone nothing is read
     ticked_ns: int
-    vouched_ns: int = 0  # until then a quote vouches for it
+    vouched_ns: int = 0  # until then a quote of a quick canary vouches for it
     is_held: bool = False
     resumed_ns: int = 0  # when what held it ended, 0 while it lasts
 
@@ -99,15 +102,26 @@ class Canaries:
     _crowd: frozenset[int] = frozenset()
     _since_ns: int = 0  # when there was first one
     _news_ns: int = 0
-    _vouched_ns: int = 0
+    _relied_on: list[_Segment] = field(default_factory=list)  # with such a canary
+    _asking_ns: int = 0  # when a quote was last asked for of one that is silent alone, 0: answered
+    _other_vouched_ns: int = 0  # by a quote of what is no canary, or one of a crowd
 
     @property
     def proven_ns(self) -> int:
-        """When the stream was last proven by a tick or a quote, or first asked for; 0 while nothing
-        on it is relied on. A time to come while a quote vouches for it."""
+        """When the stream was last proven by a tick or by quotes, or first asked for; 0 while
+        nothing on it is relied on. A time to come while quotes vouch for it."""
         if not self.is_relied_on:
             return 0
-        return max(self._since_ns, self._news_ns, self._vouched_ns - SILENT_NS)
+        return max(self._since_ns, self._news_ns, self.vouched_ns - SILENT_NS)
+
+    @property
+    def vouched_ns(self) -> int:
+        """Until when quotes vouch for the stream: for each segment with a canary, and none of them
+        was asked while its ticks proved it."""
+        vouched_ns = min((segment.vouched_ns for segment in self._relied_on), default=0)
+        if vouched_ns - VOUCHED_NS - self._news_ns < SILENT_NS:
+            vouched_ns = 0
+        return max(vouched_ns, self._other_vouched_ns)
 
     @property
     def are_looked_at(self) -> bool:
@@ -153,7 +167,7 @@ class Canaries:
 
     def ticked(self, tokens: list[int], now_ns: int) -> None:
         """News of these: what a quote said is the past."""
-        self._news_ns, self._vouched_ns = now_ns, 0
+        self._news_ns, self._other_vouched_ns = now_ns, 0
         for segment in self._segments.values():
             if segment.members.isdisjoint(tokens):
                 continue
@@ -176,8 +190,9 @@ class Canaries:
 
     def _judge(self, now_ns: int) -> None:
         """Derives what is relied on and held."""
-        is_any_relied_on = any(canary.is_relied_on for canary in self._all.values())
-        self.is_relied_on = bool(self._crowd) or is_any_relied_on
+        relied_on = {segment_of(token) for token in self._all if self._all[token].is_relied_on}
+        self._relied_on = [self._segments[number] for number in sorted(relied_on)]
+        self.is_relied_on = bool(self._crowd or relied_on)
         held = [n for n, segment in self._segments.items() if self._is_held(segment, now_ns)]
         if held != self.held:
             self.held = held
@@ -204,7 +219,9 @@ class Canaries:
 
     def to_ask_about(self, now_ns: int, after_ns: int) -> int | None:
         """One of which only a quote can say whether it is slow or frozen: never seen to be quick,
-        and silent alone for `after_ns`; each as seldom as that."""
+        and silent alone for `after_ns`; each as seldom as that, the next once one is answered."""
+        if self._asking_ns and now_ns - self._asking_ns < after_ns:
+            return None
         for number in self.held:
             holding = self._silent_in(self._segments[number])
             if any(canary.pace.word == "quick" for canary in holding):
@@ -214,24 +231,40 @@ class Canaries:
                     canary.is_excused
                     and now_ns - max(canary.ticked_ns, canary.asked_ns) >= after_ns
                 ):
-                    canary.asked_ns = now_ns
+                    canary.asked_ns = self._asking_ns = now_ns
                     return canary.token
         return None
 
+    def rank(self, token: int) -> tuple[bool, int, bool]:
+        """The less, the more a quote of it tells: of one that is relied on, in the segment that
+        quotes vouch for least, and that was quick."""
+        canary = self._all.get(token)
+        if canary is None or not canary.is_relied_on:
+            return (token not in self._crowd, 0, True)
+        vouched_ns = self._segments[segment_of(token)].vouched_ns
+        return (False, vouched_ns, canary.pace.word != "quick")
+
     def settled(
         self, token: int, outcome: Literal["same", "moved", "lacking"], now_ns: int
-    ) -> None:
+    ) -> bool:
         """A quote of `token` says the same as the stream, or another price; of one that quotes lack
         nobody can say whether the stream or the instrument is dead. One that moves while others
-        tick is frozen, as may be all that is like it: it holds its segment on."""
-        if outcome == "same" and now_ns - self._news_ns >= SILENT_NS:  # else its ticks prove it
-            self._vouched_ns = now_ns + VOUCHED_NS
+        tick is frozen, as may be all that is like it: it holds its segment on.
+
+        True if it vouches for its segment."""
         canary = self._all.get(token)
-        if canary is not None and canary.is_silent:
-            if outcome == "same":
-                self._segments[segment_of(token)].vouched_ns = now_ns + VOUCHED_NS
+        self._asking_ns = 0
+        is_witness = False
+        if canary is None or not canary.is_relied_on:
+            if outcome == "same" and now_ns - self._news_ns >= SILENT_NS:  # else ticks prove it
+                self._other_vouched_ns = now_ns + VOUCHED_NS
+        elif outcome == "same" and canary.pace.word == "quick":
+            is_witness = True
+            self._segments[segment_of(token)].vouched_ns = now_ns + VOUCHED_NS
+        if canary is not None and now_ns - canary.ticked_ns >= SILENT_NS:
             if outcome == "lacking":
                 canary.is_excused = True
             elif canary.pace.word == "presumed" and not (outcome == "moved" and canary.is_excused):
                 canary.pace.word = "slow"
         self._judge(now_ns)
+        return is_witness

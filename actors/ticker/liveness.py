@@ -22,6 +22,7 @@ SILENT_NS = 10_000_000_000
 UNPROVEN_NS = 3_000_000_000
 DOUBT_AGAIN_NS = 10_000_000_000
 CANARY_NS = 10_000_000_000
+VOUCHED_AGAIN_NS = 5_000_000_000  # twice before a quote is good no more: one may go unanswered
 QUIET_NS = 10_000_000_000
 QUIET_AGAIN_NS = 30_000_000_000
 # Frames count as arriving while the last one is this young; in market hours the longest gap
@@ -201,7 +202,9 @@ class Liveness:
         """Nothing ticks. Without anything always active it is asked about only once the link has
         given a tick: before that it is unproven, which is asked about anyway."""
         if self.canaries.is_relied_on:
-            self._still_again_ns = self._next_look_ns(now_ns, DOUBT_AGAIN_NS)
+            is_vouched = self.canaries.vouched_ns > now_ns
+            again_ns = VOUCHED_AGAIN_NS if is_vouched else DOUBT_AGAIN_NS
+            self._still_again_ns = self._next_look_ns(now_ns, again_ns)
             return self._doubts("canary", now_ns)
         self._still_again_ns = self._next_look_ns(now_ns, QUIET_AGAIN_NS)
         return self._doubts("quiet", now_ns) if self.is_fresh and self._open else []
@@ -213,11 +216,13 @@ class Liveness:
         _, seen_ns = self._seen.get(token, (b"", 0))
         if token not in self._tokens or seen_ns > self._doubted_ns:
             return False  # it has ticked since
-        self.canaries.settled(token, outcome, now_ns)
-        if outcome != "same":
+        if self.canaries.settled(token, outcome, now_ns):
+            self._asked_about.clear()  # it may be asked again
+        else:
             self._asked_about.add(token)
-        elif self.canaries.is_relied_on:
-            self._asked_about.clear()  # a better witness may be asked again
+        if outcome == "same" and self._still_again_ns:
+            is_vouched = self.canaries.vouched_ns - now_ns >= CANARY_NS
+            self._still_again_ns = now_ns + (VOUCHED_AGAIN_NS if is_vouched else 0)
         if outcome == "moved":
             self._contradicted.add(token)
         return outcome == "moved"
@@ -277,6 +282,9 @@ class Liveness:
         for token in sorted(self._witnesses & self._seen.keys()):
             if token not in known or self._seen[token][1] > last_ns:
                 known[token] = self._seen[token]
-        first = frozenset() if kind == "quiet" else frozenset(self.canaries.relied_on)
-        order = sorted(known, key=lambda token: (token not in first, -known[token][1]))
+        rank = self.canaries.rank
+        if kind == "quiet":
+            order = sorted(known, key=lambda token: -known[token][1])
+        else:
+            order = sorted(known, key=lambda token: (rank(token), -known[token][1]))
         return {token: known[token][0] for token in order}

@@ -374,6 +374,10 @@ class World:
                 if is_long and self.is_open_hours(token) and PERIODS_NS[token] <= QUICK_NS:
                     canary.pace.quick_ticks = QUICK_TICKS
                     canary.ticked_ns = self.now_ns - PERIODS_NS[token]
+            if self.is_answering_for(0):  # what was silent was asked about all the while
+                for segment in running.liveness.canaries._segments.values():
+                    if segment.vouched_ns:
+                        segment.vouched_ns = self.now_ns + SILENT_NS
         for socket in list(self.kite.sockets.values()):
             if socket.is_open:
                 self._stream(socket.link)

@@ -256,11 +256,11 @@ def test_a_full_socket_without_an_always_active_instrument_is_watched_as_a_whole
 # --- one quote at a time --------------------------------------------------------------------------
 
 
-def doubt(bench: Bench, *numbers: int) -> None:
+def doubt(bench: Bench, *numbers: int, last_price: int = 100) -> None:
     """Nothing tells whether those sockets stream."""
     for number in numbers:
         epoch = bench.machine.state.shards[number].link.epoch
-        bench.feed(m.LinkDoubt(number, epoch, "canary", NIFTY.token, 100))
+        bench.feed(m.LinkDoubt(number, epoch, "canary", NIFTY.token, last_price))
 
 
 def is_ended_by(bench: Bench, outcome: m.ProbeOutcome) -> bool:
@@ -287,12 +287,24 @@ def test_a_doubt_is_asked_again_once_a_refused_socket_has_been_asked_about(has_m
 
 def test_a_stream_that_ticks_while_its_doubt_waits_for_another_is_let_be() -> None:
     bench = three()
-    doubt(bench, 0, 1)
+    doubt(bench, 0)
+    doubt(bench, 1, last_price=101)
     bench.wait(1)
     bench.feed(m.Beat(fresh_ages_ns={1: 0}))
     bench.wait(1)
     assert not is_ended_by(bench, "same")
     assert not is_ended_by(bench, "moved")
+
+
+def test_one_quote_settles_what_all_sockets_ask_about() -> None:
+    bench = three()
+    bench.wait(1)
+    doubt(bench, 0, 1)
+    doubt(bench, 2, last_price=101)  # it lags behind
+    bench.feed(m.Probed(bench.last(m.Probe).request_id, "same"))
+    assert [v.shard for v in bench.all(m.DoubtSettled)] == [0, 1]
+    assert is_ended_by(bench, "moved")
+    assert [closed.shard for closed in bench.all(m.CloseLink)] == [2]
 
 
 def test_what_a_quote_has_settled_is_not_asked_again() -> None:

@@ -41,6 +41,7 @@ class Trading:
     def __init__(self, stage: Stage, *, link: LinkId = LINK) -> None:
         self.stage, self.link = stage, link
         self.price = 1_000
+        self.said: list[object] = []  # while it was looked whether the stream is believed
 
     def open(self, *instruments: m.Instrument) -> None:
         """With the cached packets of all."""
@@ -58,7 +59,7 @@ class Trading:
 
     def run(self, seconds: float, **ticking: tuple[m.Instrument, float]) -> list[m.LinkDoubt]:
         """Lets these tick, each at its pace (seconds); returns the doubts."""
-        said: list[object] = []
+        said, self.said = self.said, []
         due = dict.fromkeys(ticking, self.stage.at_ns)
         until_ns = self.stage.at_ns + int(seconds * S)
         while True:
@@ -96,7 +97,7 @@ class Trading:
             return commands
 
         self.stage.tell = tell  # type: ignore[method-assign]
-        self.stage.run(0.4)
+        self.said += self.stage.run(0.4)
         self.stage.tell = keep  # type: ignore[method-assign]
         proven_ns = beats[-1].canary_boot_ns
         return not proven_ns or self.stage.at_ns - proven_ns <= CANARY_STALE_S * S
@@ -281,13 +282,90 @@ def test_while_a_quote_says_that_nothing_is_missing_nothing_is_held(trading: Tra
     index_and_share(trading)
     trading.run(10)
     for _ in range(6):
-        doubts = trading.run(1) + trading.run(9.5)
+        while not (doubts := trading.run(1)):
+            pass
         assert [doubt.token for doubt in doubts] == [NIFTY.token]
         trading.stage.tell(m.DoubtSettled(0, 1, NIFTY.token, "same"))
         assert trading.is_believed
         assert trading.held == ()
     trading.run(VOUCHED_NS / S + 0.6)
     assert not trading.is_believed
+
+
+def test_a_quote_of_an_index_that_idles_vouches_for_no_other(trading: Trading) -> None:
+    """A new ticker meets a stream that stands still; one of its indices never ticks anyway."""
+    trading.open(BOND, NIFTY, INFY)
+    trading.run(9.5)
+    asked = []
+    for _ in range(2):
+        assert not trading.is_believed
+        (doubt,) = trading.run(1)
+        asked.append(doubt.token)
+        trading.stage.tell(m.DoubtSettled(0, 1, doubt.token, "same"))
+    assert set(asked) == {BOND.token, NIFTY.token}
+    assert trading.is_believed  # each of them was asked about
+    assert trading.held == ()
+
+
+def test_a_quote_before_the_silence_vouches_for_nothing_after_it(trading: Trading) -> None:
+    trading.open(*(msgspec.structs.replace(i, mode="quote") for i in (BOND, NIFTY, INFY)))
+    (doubt,) = trading.rest(4)
+    assert doubt.kind == "unproven"
+    trading.stage.tell(m.DoubtSettled(0, 1, doubt.token, "same"))
+    trading.run(2)
+    assert not trading.is_believed
+
+
+def test_each_silent_index_of_a_held_segment_is_asked_about(trading: Trading) -> None:
+    trading.open(BOND, NIFTY, INFY)
+    (first,) = trading.run(11, infy=(INFY, 0.5))
+    trading.stage.tell(m.DoubtSettled(0, 1, first.token, "same"))
+    (second,) = trading.run(1, infy=(INFY, 0.5))
+    assert {first.token, second.token} == {BOND.token, NIFTY.token}
+    assert trading.held_segments == [INDICES]
+    trading.stage.tell(m.DoubtSettled(0, 1, second.token, "moved"))
+    trading.run(30, infy=(INFY, 0.5))
+    assert trading.held_segments == [INDICES]
+
+
+def test_in_a_halt_one_of_each_segment_is_asked_about_and_none_is_held(trading: Trading) -> None:
+    trading.open(NIFTY, GOLD, INFY)
+    trading.run(10, nifty=(NIFTY, 1), gold=(GOLD, 1), infy=(INFY, 0.5))
+    (first,) = trading.run(10)
+    trading.stage.tell(m.DoubtSettled(0, 1, first.token, "same"))
+    assert not trading.is_believed
+    (second,) = trading.run(1)
+    assert {first.token, second.token} == {NIFTY.token, GOLD.token}
+    trading.stage.tell(m.DoubtSettled(0, 1, second.token, "same"))
+    for _ in range(200):
+        assert trading.is_believed
+        assert trading.held == ()
+        for doubt in trading.run(1):
+            trading.stage.tell(m.DoubtSettled(0, 1, doubt.token, "same"))
+
+
+def test_in_a_halt_one_quote_that_cannot_be_had_changes_nothing(trading: Trading) -> None:
+    index_and_share(trading)
+    trading.run(11)
+    for _ in range(10):
+        trading.stage.tell(m.DoubtSettled(0, 1, NIFTY.token, "same"))
+        assert len(trading.run(6)) == 1  # not answered
+        while not trading.run(1):
+            assert trading.is_believed
+
+
+def test_a_crowd_is_asked_about_one_after_another(trading: Trading) -> None:
+    many = [msgspec.structs.replace(each, is_canary=True) for each in crowd(CROWD_MIN)]
+    trading.open(*many)
+    trading.run(5, one=(many[0], 1), two=(many[1], 1))
+    asked = []
+    for _ in range(3):
+        while not (doubts := trading.run(1)):
+            pass
+        asked.append(doubts[0].token)
+        trading.stage.tell(m.DoubtSettled(0, 1, asked[-1], "same"))
+        assert trading.is_believed
+    assert len(set(asked[:2])) == 2
 
 
 def test_a_stream_that_is_mute_soon_after_a_halt_is_in_doubt_after_five_seconds(
