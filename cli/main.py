@@ -1,7 +1,5 @@
 """`kitefeed`: the commands, each imported only when it is used."""
 
-import importlib
-
 import click
 
 from kitefeed import __version__
@@ -9,7 +7,7 @@ from kitefeed._hot import BUILD
 from kitefeed.actors.runtime import memory
 from kitefeed.actors.runtime.secrets import redact
 from kitefeed.cli import environment, streams
-from kitefeed.cli.entry import INTERRUPTED
+from kitefeed.cli.entry import INTERRUPTED, imported
 from kitefeed.protocol.errors import KitefeedError
 from kitefeed.protocol.exits import Exit
 
@@ -94,7 +92,7 @@ class LazyGroup(click.Group):
         if where is None:
             return None
         module, _, attribute = where.partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
+        command: click.Command = getattr(imported(module), attribute)
         return command
 
     def invoke(self, ctx: click.Context) -> object:

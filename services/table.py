@@ -70,3 +70,8 @@ SERVICES: dict[str, Service] = {
         ),
     )
 }
+
+
+def switched_off(config: Config) -> set[str]:
+    """The services that would end at once if they were started."""
+    return {name for name, service in SERVICES.items() if not service.where(config)}

@@ -5,6 +5,7 @@ holds its role, says so once, and goes on when the file is good.
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -59,6 +60,7 @@ _HOLDS_TOKENS = (Role.TICKER, Role.REST_POLLER, Role.TOKEN_VALIDATOR, Role.AUTH_
 
 def run(role: str, main: Main) -> int:
     """Runs one actor or service to its end and returns its exit code."""
+    gc.freeze()  # what was imported stays: no look for garbage passes through it again
     os.umask(0o077)
     memory.forbid_core_dumps()
     if role in _HOLDS_TOKENS:

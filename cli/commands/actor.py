@@ -1,9 +1,8 @@
 """`kitefeed actor NAME`: one actor in the foreground; what supervisor.conf starts."""
 
-import importlib
-
 import click
 
+from kitefeed.cli.entry import imported
 from kitefeed.protocol.topology import Role
 
 NAMES = sorted({name for role in Role for name in (role.value, role.value.replace("_", "-"))})
@@ -16,6 +15,6 @@ def actor(name: str) -> int:
 
     supervisord starts these; by hand only to look at one of them.
     """
-    module = importlib.import_module(f"kitefeed.actors.{name.replace('-', '_')}.process")
+    module = imported(f"kitefeed.actors.{name.replace('-', '_')}.process")
     code: int = module.main()
     return code

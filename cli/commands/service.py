@@ -1,7 +1,6 @@
 """`kitefeed service`: has systemd run the daemon; and one service in the foreground, by its name,
 which is what supervisor.conf starts."""
 
-import importlib
 from collections.abc import Callable
 
 import click
@@ -9,12 +8,13 @@ import click
 from kitefeed.actors.runtime import config
 from kitefeed.actors.runtime.locks import live_holders
 from kitefeed.cli import user_unit
+from kitefeed.cli.entry import imported
 from kitefeed.cli.waiting import pause
 from kitefeed.protocol import location
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import ConfigError, TryLater
 from kitefeed.protocol.exits import Exit
-from kitefeed.services.table import SERVICES
+from kitefeed.services.table import SERVICES, switched_off
 
 # supervisord starts a service that failed again at once, because for it one that is switched off
 # and ends immediately must count as started (startsecs=0). The pause between two tries is ours.
@@ -43,7 +43,7 @@ def _run(name: str) -> int:
     began_ns = boot_ns()
     code = int(Exit.BUG)
     try:
-        module = importlib.import_module(f"kitefeed.services.{name}.process")
+        module = imported(f"kitefeed.services.{name}.process")
         code = int(module.main())
     finally:
         if code:
@@ -52,11 +52,10 @@ def _run(name: str) -> int:
 
 
 def _is_off(name: str) -> bool:
-    """Looked at before the service is imported: a start of the daemon starts all of them, and what
-    they import takes a second and a half of a core. A configuration that cannot be used is waited
-    for by the service itself."""
+    """Looked at before the service is imported, which takes up to half a second of a core. A
+    configuration that cannot be used is waited for by the service itself."""
     try:
-        return not SERVICES[name].where(config.load().config)
+        return name in switched_off(config.load().config)
     except ConfigError:
         return False
 

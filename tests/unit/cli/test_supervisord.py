@@ -1,5 +1,10 @@
+import json
+import os
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 CHILD_OF_SUPERVISORD = """
 import os, signal, time
@@ -70,3 +75,96 @@ def test_a_full_disk_behind_the_log_is_one_sentence_and_no_traceback() -> None:
     )
     assert done.stderr.startswith("kitefeed: the log cannot be written ([Errno 28]")
     assert done.stderr.count("\n") == 1
+
+
+# In a process of its own, as far as it goes before it starts the first program.
+WHAT_SUPERVISORD_STARTS = """
+import json, sys
+from supervisor.options import ServerOptions
+from supervisor.supervisord import Supervisor
+from kitefeed.cli.supervisord import leave_out_services_that_are_off
+options = ServerOptions()
+options.realize(["-c", sys.argv[1]])
+supervisord = Supervisor(options)
+for group in options.process_group_configs:
+    supervisord.add_process_group(group)
+leave_out_services_that_are_off(supervisord)
+print(json.dumps(sorted(
+    name
+    for group in supervisord.process_groups.values()
+    for name, process in group.processes.items()
+    if process.config.autostart and not process.laststart
+)))
+print(json.dumps(supervisord.diff_to_active()))
+"""
+ROOT = Path(__file__).parents[3]
+ACTORS = {
+    "auth_watcher", "broadcaster", "rest_poller", "supervisor", "ticker", "token_validator",
+    "watchdog",
+}  # fmt: skip
+SERVICES = {"gateway", "kite_endpoint", "login", "nats_bridge", "notifier", "recorder"}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "supervisor.conf").symlink_to(ROOT / "supervisor.conf")
+    return tmp_path
+
+
+def started(home: Path, *, where: str = "/", **environment: str) -> set[str]:
+    """What supervisord starts by itself with the configuration in `home`, when it is started in
+    `where`."""
+    others = {name: value for name, value in os.environ.items() if "KITEFEED" not in name}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", WHAT_SUPERVISORD_STARTS, str(home / "supervisor.conf")],
+        cwd=where,
+        env={**others, "HOME": str(home / "nowhere"), "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    names, changes = done.stdout.splitlines()
+    assert json.loads(changes) == [[], [], []], "an update would start the group anew"
+    return set(json.loads(names))
+
+
+def test_services_that_are_off_are_not_started(home: Path) -> None:
+    (home / "kitefeed.toml").write_text('[gateway]\nlisten = ""\n')
+    assert started(home) == ACTORS
+    (home / "kitefeed.toml").write_text('[record]\ndir = "record"\n[kite_endpoint]\n[nats]\n')
+    assert started(home) == {*ACTORS, "gateway", "kite_endpoint", "nats_bridge", "recorder"}
+
+
+def test_a_service_that_the_environment_switches_on_is_started(home: Path) -> None:
+    (home / "kitefeed.toml").write_text('[gateway]\nlisten = ""\n')
+    assert started(home, KITEFEED_RECORD__DIR="record") == {*ACTORS, "recorder"}
+
+
+def test_the_configuration_is_the_one_that_the_programs_find(home: Path, tmp_path: Path) -> None:
+    """They start in the directory of `supervisor.conf`, wherever supervisord was started."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kitefeed.toml").write_text('[gateway]\nlisten = ""\n')
+    (home / "kitefeed.toml").write_text('[login]\nat = "08:00"\n')
+    expected = {*ACTORS, "gateway", "login"}
+    assert started(home, where=str(elsewhere)) == expected
+    relative = {"KITEFEED_CONFIG": "kitefeed.toml"}
+    assert started(home, where=str(elsewhere), **relative) == expected
+
+
+@pytest.mark.parametrize("text", ["mode = 7\n", "[gateway\n", None])
+def test_all_are_started_while_no_configuration_can_be_used(home: Path, text: str | None) -> None:
+    if text is not None:
+        (home / "kitefeed.toml").write_text(text)
+    assert started(home) == ACTORS | SERVICES
+
+
+def test_programs_that_are_given_settings_by_their_owner_look_for_themselves(home: Path) -> None:
+    (home / "kitefeed.toml").write_text('[gateway]\nlisten = ""\n')
+    shipped = (ROOT / "supervisor.conf").read_text()
+    own = home / "supervisor.conf"
+    own.unlink()
+    own.write_text(
+        shipped.replace("[supervisord]\n", '[supervisord]\nenvironment=KITEFEED_LOGIN__AT="8:00"\n')
+    )
+    assert started(home) == ACTORS | SERVICES
