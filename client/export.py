@@ -177,6 +177,7 @@ def _run(db: Any, words: str, look: Callable[[], None]) -> None:
     with ThreadPoolExecutor(1) as thread:
         work = thread.submit(db.execute, words)
         try:
+            look()
             while not wait([work], LOOK_S).done:
                 look()
         except BaseException:

@@ -11,6 +11,7 @@ from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import TryLater, Unavailable
 
 TELL_NS = 200_000_000
+WIDTH = 40
 
 
 @click.command()
@@ -45,10 +46,13 @@ def export(
     from kitefeed.client import export as exports
 
     recording = Recording(date, *instruments, dir=recordings, since=since, until=until)
-    for line in recording.damage:
-        click.echo(f"left out, because it is damaged: {line}", err=True)
     write = exports.to_parquet if kind == "parquet" else exports.to_csv
     progress = Progress()
+    progress.show("looking for damage")
+    damage = recording.damage
+    progress.end()
+    for line in damage:
+        click.echo(f"left out, because it is damaged: {line}", err=True)
     signals.note_when_told_to_end()
     try:
         files = write(recording, directory, rupees=rupees, replace=replace, progress=progress.tell)
@@ -76,12 +80,19 @@ class Progress:
         self._due_ns = 0
 
     def tell(self, part: float, ticks: int) -> None:
+        """part: of the recording, that was read. The rest of the work has no measure."""
         self.ticks = ticks
         signals.end_if_told()
-        if self._is_shown and boot_ns() >= self._due_ns:
+        if boot_ns() >= self._due_ns:
+            words = "sorting and writing" if part >= 1 else f"{part:.0%} read "
+            self.show(f"{words} {ticks:,} ticks")
+
+    def show(self, words: str) -> None:
+        if self._is_shown:
             self._due_ns = boot_ns() + TELL_NS
-            click.echo(f"\r{part:4.0%}  {ticks:,} ticks", nl=False, err=True)
+            click.echo(f"\r{words:<{WIDTH}}", nl=False, err=True)
 
     def end(self) -> None:
         if self._is_shown and self._due_ns:
-            click.echo("\r" + " " * 40 + "\r", nl=False, err=True)
+            click.echo("\r" + " " * WIDTH + "\r", nl=False, err=True)
+            self._due_ns = 0

@@ -9,11 +9,12 @@ import click
 import msgspec
 
 from kitefeed.cli import output
-from kitefeed.client.bar_history import History
+from kitefeed.client.bar_history import WAIT_NS, History
 from kitefeed.client.bars import Bar
 from kitefeed.client.coverage import Coverage, Covered
 from kitefeed.client.player import Player
 from kitefeed.client.recording import Recording
+from kitefeed.protocol.clock import utc_ns
 from kitefeed.protocol.errors import KitefeedError
 from kitefeed.protocol.kite.candles import DAY_S
 from kitefeed.protocol.kite.units import IST, NS_PER_S
@@ -21,6 +22,7 @@ from kitefeed.protocol.recording import Gap
 
 CANDLES_MAX = 10  # instruments; Kite answers three such questions a second
 ROWS_MAX = 50
+SETTLED_NS = 60 * NS_PER_S  # what is recorded is written by then, and Kite's candle final
 
 
 class Compared(NamedTuple):
@@ -51,7 +53,7 @@ def verify(
     wanted, prefixes = recording.wanted
     coverage = Coverage(Player(wanted, prefixes))
     coverage.read(recording.records())
-    compared, why_not = _compared(recording) if candles else ([], "not asked for")
+    compared, why_not = _compared(recording, coverage.last_ns) if candles else ([], "not asked for")
     if is_json:
         click.echo(_json(recording, coverage, compared, why_not))
     else:
@@ -124,11 +126,15 @@ def _gap(gap: Gap) -> str:
 
 def _candles(found: Compared) -> str:
     parts = [f"{found.same} minutes as Kite has them"]
-    if found.differ:
-        parts.append(f"{len(found.differ)} differ, first {found.differ[0]}")
-    if found.missing:
-        parts.append(f"{len(found.missing)} are missing, first {found.missing[0]}")
+    parts += _counted(found.differ, "differs", "differ")
+    parts += _counted(found.missing, "is missing", "are missing")
     return f"  {found.instrument:<26}{'; '.join(parts)}"
+
+
+def _counted(minutes: list[str], one: str, several: str) -> list[str]:
+    if len(minutes) > 1:
+        return [f"{len(minutes)} {several}, first {minutes[0]}"]
+    return [f"1 {one}: {minute}" for minute in minutes]
 
 
 def _more(count: int) -> list[str]:
@@ -148,12 +154,14 @@ def _time(utc_ns: int) -> str:
 # --- Kite's candles -----------------------------------------------------------------------------
 
 
-def _compared(recording: Recording) -> tuple[list[Compared], str]:
-    """And why not, where it could not be."""
+def _compared(recording: Recording, last_ns: int) -> tuple[list[Compared], str]:
+    """The minutes that are over, and recorded up to `last_ns` or not to come any more. And why not,
+    where it could not be."""
     history = History()
     begin = datetime.fromisoformat(recording.date).replace(tzinfo=IST)
     begin_ns = int(begin.timestamp()) * NS_PER_S
-    day = begin_ns, begin_ns + DAY_S * NS_PER_S
+    over_ns = max(last_ns - WAIT_NS, utc_ns() - SETTLED_NS)
+    day = begin_ns, min(begin_ns + DAY_S * NS_PER_S, over_ns)
     chosen = recording.instruments[:CANDLES_MAX]
     theirs: dict[str, dict[str, tuple[object, ...]]] = {}
     try:

@@ -98,7 +98,7 @@ def test_what_differs_and_what_is_missing_is_named(desk: Desk) -> None:
         {"instrument": "NSE:INFY", "same": MINUTES - 2, "differ": ["09:16"], "missing": ["09:18"]}
     ]
     page = desk.kitefeed("verify", DAY).stdout
-    assert "1 differ, first 09:16; 1 are missing, first 09:18" in page
+    assert "1 differs: 09:16; 1 is missing: 09:18" in page
 
 
 def test_without_a_session_it_says_why_nothing_is_compared(desk: Desk) -> None:

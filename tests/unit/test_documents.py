@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
+import click
 import msgspec
 import pytest
 
 from kitefeed.actors.runtime.config import Config
-from kitefeed.cli.main import SUMMARIES
+from kitefeed.cli.main import SUMMARIES, cli
 
 ROOT = Path(__file__).parents[2]
+TYPED = re.compile(r"`(?:[A-Z_]+=\S+ )*kitefeed ([a-z][^`]*)`")
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 
 
@@ -67,3 +69,28 @@ def test_every_command_is_explained() -> None:
     rows = "\n".join(line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `"))
     named = {name.split()[0] for name in re.findall(r"`([^`]+)`", rows)}
     assert SUMMARIES.keys() - named == set()
+
+
+def unknown(typed: str) -> list[str]:
+    """What of a command as a document shows it is neither a command nor an option of it."""
+    found: list[str] = []
+    command: click.Command = cli
+    options = {"--help"}
+    for word in re.split(r"[\s\[\]|,]+", typed):
+        options |= {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
+        if word.startswith("--"):
+            found += [word] if word not in options else []
+        elif isinstance(command, click.Group):
+            inner = command.get_command(click.Context(command), word)
+            found += [word] if inner is None and command is cli else []
+            command = inner or command
+    return found
+
+
+@pytest.mark.parametrize(
+    "document", [*DOCUMENTS, *(ROOT / "examples").glob("*.ipynb")], ids=lambda path: path.name
+)
+def test_every_command_and_option_that_a_document_names_exists(document: Path) -> None:
+    text = document.read_text("utf-8")
+    named = [re.sub(r"\s+", " ", each) for each in TYPED.findall(text)]
+    assert {each: unknown(each) for each in named if unknown(each)} == {}

@@ -117,7 +117,23 @@ def test_minutes_are_compared_with_those_of_kite(
     assert json.loads(run(directory, "--json", "NSE:INFY"))["candles"][0]["same"] == 1
     monkeypatch.setattr(kitefeed, "kite", lambda *_, **__: Kite(high=1600.0))
     text = run(directory, "NSE:INFY")
-    assert "1 differ, first 09:15; 3 are missing, first 09:16" in text
+    assert "1 differs: 09:15; 3 are missing, first 09:16" in text
+
+
+def test_a_minute_that_is_not_over_or_not_written_yet_is_not_said_to_be_missing(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kitefeed, "kite", lambda *_, **__: Kite())
+    minutes = {
+        179: ["09:16"],  # as it is written; 09:17 waits for its last ticks
+        190: ["09:16"],
+        241: ["09:16", "09:17"],  # nobody writes it any more
+        300: ["09:16", "09:17", "09:18"],
+    }
+    for after_s, missing in minutes.items():
+        monkeypatch.setattr(f"{verify.callback.__module__}.utc_ns", lambda s=after_s: T0 + s * S)
+        (found,) = json.loads(run(directory, "--json", "NSE:INFY"))["candles"]
+        assert found["missing"] == missing
 
 
 @pytest.mark.parametrize(
