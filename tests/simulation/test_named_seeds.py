@@ -12,6 +12,8 @@ FOUND = {
     "network trouble after three 403s sped the socket up": 182,
     # actors/supervisor: test_a_429_after_a_403_is_bridged_by_rest
     "a 429 after a 403 kept REST from bridging": 41,
+    # actors/ticker: test_a_quote_of_an_index_that_idles_vouches_for_no_other
+    "a quote of an index that idles vouched for one that stood still": 61025,
     # actors/supervisor: test_a_mute_stream_is_doubted_in_a_session_the_calendar_does_not_know
     "a mute stream went unnoticed in a session the calendar does not know": 165,
     # actors/supervisor: test_a_stream_that_is_adopted_in_a_session_the_calendar_does_not_know_...
