@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
@@ -34,7 +35,8 @@ RECONCILE_NS = NS_PER_S
 FAILING_NS = 5_000_000_000  # between two attempts to put right what NATS keeps
 BEAT_S = 1.0
 API_S = 2.0
-WORDS_MAX = 64  # heartbeats, orders and notices that wait for the connection
+HEARTBEATS_MAX = 64  # that wait for the connection, for the lease, or with ticks
+EVENTS_MAX = 1_000  # orders and notices that wait; the oldest go first
 MSG_ID = "Nats-Msg-Id"
 
 log = logging.getLogger("nats_bridge")
@@ -46,6 +48,14 @@ class PubAck(msgspec.Struct):
     seq: int = 0
     duplicate: bool = False
     error: dict[str, str | int] | None = None
+
+
+class Word(NamedTuple):
+    """A heartbeat, an order update or a notice, as it goes to NATS; no stream keeps it."""
+
+    subject: str
+    frame: bytes
+    headers: dict[str, str] | None
 
 
 _decode_ack = msgspec.json.Decoder(PubAck).decode
@@ -70,7 +80,8 @@ class Publishing:
         self._nats = nats
         self._conditions = conditions
         self._news = asyncio.Event()
-        self._words: list[tuple[str, bytes, str]] = []  # subject, frame, id
+        self._heartbeats: deque[Word] = deque(maxlen=HEARTBEATS_MAX)
+        self._events: deque[Word] = deque(maxlen=EVENTS_MAX)
         self._told_gen = 0
         self._told_other = ""
         self._told_notes: list[str] = []
@@ -85,14 +96,13 @@ class Publishing:
         topic, array = f.split_frame(frame)
         if topic == HEARTBEAT_TOPIC:
             self._machine.heard(f.decode_feed_message(array).gen)
-            self._words.append((self._subjects.heartbeat, frame, ""))
+            self._heartbeats.append(Word(self._subjects.heartbeat, frame, None))
         elif topic.startswith((ORDER, NOTICE)):
             message = f.decode_feed_message(array)
             name = wire.message_id(message.gen, topic.decode(), message.seq)
-            self._words.append((self._subjects.of_topic(topic), frame, name))
+            self._events.append(Word(self._subjects.of_topic(topic), frame, {MSG_ID: name}))
         else:
             self._machine.take(frame, boot_ns())
-        del self._words[:-WORDS_MAX]
         self._news.set()
 
     # --- a connection -------------------------------------------------------------------------
@@ -153,19 +163,15 @@ class Publishing:
 
     async def _publish_all(self) -> None:
         if not self._is_leading():
-            self._words.clear()
+            if self._keeper.is_replaced:  # not when a slow server only kept it from renewing
+                self._heartbeats.clear()
+                self._events.clear()
             return
         if self._machine.gen != self._told_gen:
             await self._beat()  # before the first tick: readers pass on what they were told of
         while self._is_leading() and (group := self._machine.due(boot_ns())) is not None:
             await self._publish(group)
-        words, self._words = self._words, []
-        # A heartbeat says that what was published is all there is.
-        if self._machine.is_behind(boot_ns()) or not self._is_leading():
-            words = [word for word in words if word[0] != self._subjects.heartbeat]
-        for subject, frame, name in words:
-            headers = {MSG_ID: name} if name else None
-            await self._client.publish(subject, frame, headers=headers)
+        await self._publish_words()
         gap = self._machine.gap_due()
         if gap is not None:
             log.warning(
@@ -174,6 +180,23 @@ class Publishing:
             )  # fmt: skip
             name = wire.message_id(gap.term, f"gap/{gap.bridge}", gap.to_utc_ns)
             await self._client.publish(self._subjects.gap, wire.encode(gap), headers={MSG_ID: name})
+
+    async def _publish_words(self) -> None:
+        """A heartbeat says that what was published is all there is: it waits for the ticks before
+        it. Left out, it would read as a loss."""
+        while self._events and self._is_leading():
+            await self._publish_first(self._events)
+        while self._heartbeats and self._is_leading() and not self._machine.is_behind(boot_ns()):
+            await self._publish_first(self._heartbeats)
+
+    async def _publish_first(self, waiting: "deque[Word]") -> None:
+        """It waits on when the connection has ended."""
+        word = waiting.popleft()
+        try:
+            await self._client.publish(word.subject, word.frame, headers=word.headers)
+        except BaseException:
+            waiting.appendleft(word)
+            raise
 
     async def _publish(self, group: Group) -> None:
         publish, last = self._client.publish, len(group.outs) - 1
