@@ -24,56 +24,47 @@ class Sample(NamedTuple):
     offset_ns: int
     error_ns: int
 
+    def utc_ns(self, now_ns: int) -> int:
+        """There, at our boot time `now_ns`; rather later than it is, so that nothing seems younger
+        than it is."""
+        return now_ns + self.offset_ns + self.error_ns
+
+    def ahead_ns(self, now_ns: int, own_utc_ns: int) -> int:
+        """How far our wall clock is ahead of the one there."""
+        return own_utc_ns - now_ns - self.offset_ns
+
 
 class Clock:
-    """The clock of the daemon's host, by our boot clock, which nobody sets."""
+    """The clock of the daemon's host, by our boot clock, which nobody sets. `best`: the measurement
+    that counts; None while there is none. It is measured in the link's thread, and `best` may be
+    read in any: once, as the next one takes its place at any time."""
 
     def __init__(self) -> None:
         self._samples: deque[Sample] = deque(maxlen=SAMPLES)
+        self.best: Sample | None = None
 
     @property
     def is_known(self) -> bool:
-        return bool(self._samples)
-
-    @property
-    def _best(self) -> Sample:
-        return min(self._samples, key=lambda sample: sample.error_ns)
-
-    @property
-    def error_ns(self) -> int:
-        """By how much it may be off."""
-        return self._best.error_ns
+        return self.best is not None
 
     def forget(self) -> None:
         self._samples.clear()
+        self.best = None
 
     def measured(self, asked_ns: int, answered_ns: int, utc_ns: int) -> None:
         """An answer written at `utc_ns` there came at boot time `answered_ns`. One that agrees with
         no earlier one tells of a clock that was set."""
         error_ns = (answered_ns - asked_ns) // 2 + 1
         sample = Sample(utc_ns - (asked_ns + answered_ns) // 2, error_ns)
-        if self._samples:
-            best = self._best
-            if abs(best.offset_ns - sample.offset_ns) > best.error_ns + error_ns:
-                self.forget()
+        best = self.best
+        if best and abs(best.offset_ns - sample.offset_ns) > best.error_ns + error_ns:
+            self._samples.clear()
         self._samples.append(sample)
+        self.best = min(self._samples, key=lambda each: each.error_ns)
 
     def contradicts(self, now_ns: int, utc_ns: int) -> bool:
         """Whether what was written at `utc_ns` there and came now shows that it was set forward."""
-        if not self._samples:
-            return False
-        best = self._best
-        return utc_ns - now_ns > best.offset_ns + best.error_ns
-
-    def utc_ns(self, now_ns: int) -> int:
-        """There, at our boot time `now_ns`; rather later than it is, so that nothing seems younger
-        than it is."""
-        best = self._best
-        return now_ns + best.offset_ns + best.error_ns
-
-    def ahead_ns(self, now_ns: int, own_utc_ns: int) -> int:
-        """How far our wall clock is ahead of the one there."""
-        return own_utc_ns - now_ns - self._best.offset_ns
+        return self.best is not None and utc_ns > self.best.utc_ns(now_ns)
 
 
 class Belief:

@@ -96,7 +96,8 @@ class Link:
 
     def seen(self, status: Status) -> Status:
         """The feed in words, with what is known of the way to it."""
-        ahead_s = self.clock.ahead_ns(boot_ns(), utc_ns()) / 1e9 if self.clock.is_known else None
+        clock = self.clock.best
+        ahead_s = None if clock is None else clock.ahead_ns(boot_ns(), utc_ns()) / 1e9
         reason = status.reason
         if status.feed == "lost":
             reason = f"over NATS: {self.silence}"
@@ -134,7 +135,8 @@ class Link:
     def utc_ns(self, now_ns: int) -> int:
         """The wall clock of the daemon's host at our boot time `now_ns`; ours until it is known,
         which is before the first frame."""
-        return self.clock.utc_ns(now_ns) if self.clock.is_known else utc_ns()
+        clock = self.clock.best
+        return utc_ns() if clock is None else clock.utc_ns(now_ns)
 
     # --- the thread ---------------------------------------------------------------------------
 
