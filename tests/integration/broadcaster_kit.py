@@ -5,7 +5,7 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,7 +23,7 @@ from kitefeed.protocol.feed import FeedState, IngestBatch, Item, Source
 from kitefeed.protocol.kite.ticks import FULL, TickBody
 from kitefeed.protocol.topics import TICK, tick_topic
 from kitefeed.protocol.topology import BUS, CONTROL, FEED, endpoint
-from tests.support import Processes, bound, slowness
+from tests.support import Processes, bound, eventually, slowness
 
 MAIN = "from kitefeed.actors.broadcaster.process import main; raise SystemExit(main())"
 BEAT_S = 0.2
@@ -244,6 +244,17 @@ class Stage:
             close()
         self.processes.__exit__(kind, error, trace)
         shutil.rmtree(self.directory)
+
+
+def settle(feed: Feed, source: FakeSource, prices: Mapping[str, int]) -> None:
+    """Until `feed` has these values, and nothing else is on its way: what is sent again until it is
+    read may come once more, and so these prices are sent behind it, once."""
+    eventually(
+        lambda: source.send([item(key, 0) for key in prices]) or all(key in feed for key in prices),
+        10,
+    )
+    source.send([item(key, price) for key, price in prices.items()])
+    eventually(lambda: all(feed[key].raw.last_price == price for key, price in prices.items()), 10)
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

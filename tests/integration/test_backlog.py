@@ -18,8 +18,8 @@ from kitefeed.client.tick import Tick
 from kitefeed.client.view import View
 from kitefeed.client.waiting import PENDING_MAX
 from kitefeed.protocol.clock import boot_ns, utc_ns
-from tests.integration.broadcaster_kit import FakeSource, Stage, item
-from tests.support import eventually, eventually_async
+from tests.integration.broadcaster_kit import FakeSource, Stage, item, settle
+from tests.support import eventually, eventually_async, slowness
 
 pytestmark = pytest.mark.processes
 
@@ -38,12 +38,7 @@ def stage() -> Iterator[Stage]:
 def live(stage: Stage) -> FakeSource:
     _, source = stage.live()
     warm = stage.feed(INFY, TCS)
-
-    def has_both() -> bool:
-        source.send([item(INFY, 100_00), item(TCS, 200_00)])
-        return INFY in warm and TCS in warm
-
-    eventually(has_both, 5)
+    settle(warm, source, {INFY: 100_00, TCS: 200_00})
     return source
 
 
@@ -64,7 +59,7 @@ def test_a_feed_that_is_behind_connects_anew_and_goes_on_with_the_present(
     stage: Stage, live: FakeSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feed = stage.feed(INFY, TCS)
-    given = [tick for tick in (feed.next(1), feed.next(1)) if tick]
+    given = [tick for tick in (feed.next(5), feed.next(5)) if tick]
     eventually(lambda: all(tick.is_fresh for tick in feed.values()), 3)
     be_late(monkeypatch, by_s=20)
     for price in range(101, 107):
@@ -94,7 +89,7 @@ def test_an_async_feed_that_is_behind_does_the_same(
 ) -> None:
     async def main() -> None:
         async with AsyncFeed(INFY, TCS, endpoint=stage.feed_endpoint) as feed:
-            given = [tick for tick in (await feed.next(1), await feed.next(1)) if tick]
+            given = [tick for tick in (await feed.next(5), await feed.next(5)) if tick]
             be_late(monkeypatch, by_s=20)
             for price in range(101, 107):
                 live.send([item(INFY, price * 100)])
@@ -180,7 +175,7 @@ def test_a_burst_that_is_longer_than_what_a_program_has_at_hand_is_given_out_who
             while witness[INFY].raw.last_price != last:
                 assert witness.next(20) is not None
         while not prices or prices[-1] != last:
-            tick = feed.next(5)
+            tick = feed.next(5 * slowness())
             assert tick is not None, prices[-1:]
             prices.append(tick.raw.last_price)
             if len(prices) % 3_000 == 0:  # busy for longer than until it looks for more

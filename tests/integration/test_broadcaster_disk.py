@@ -13,7 +13,7 @@ from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.feed import Flag, Source
 from kitefeed.protocol.kite.ticks import TickBody
-from tests.integration.broadcaster_kit import LIVE, FakeSource, Stage, item, kill
+from tests.integration.broadcaster_kit import LIVE, FakeSource, Stage, item, kill, settle
 from tests.integration.disk_faults import DIES, FULL, LOGS
 from tests.support import eventually, slowness
 
@@ -89,7 +89,7 @@ def test_a_broadcaster_killed_inside_a_save_comes_back_with_a_whole_file_and_no_
     dies = DIES.format(name=name, flag=str(flag), is_after=is_after)
     process = stage.start(f"{SAVES_OFTEN}\n{dies}")
     supervisor, source = stage.live()
-    send_until_read(source, stage.feed(INFY), OLD)
+    settle(stage.feed(INFY), source, {INFY: OLD})
     eventually(lambda: saved_price(stage) == OLD, 3)
     flag.touch()
     source.send([item(INFY, NEW)])

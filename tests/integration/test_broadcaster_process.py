@@ -16,7 +16,7 @@ from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import BadInput, Unavailable
 from kitefeed.protocol.feed import Flag
 from kitefeed.protocol.topics import NUL, tick_topic
-from tests.integration.broadcaster_kit import FakeSource, Stage, item, kill
+from tests.integration.broadcaster_kit import FakeSource, Stage, item, kill, settle
 from tests.support import eventually, slowness
 
 pytestmark = pytest.mark.processes
@@ -76,7 +76,7 @@ def test_an_exact_subscriber_gets_the_last_value_with_the_same_seq(stage: Stage)
     stage.start()
     _, source = stage.live()
     feed = stage.feed(INFY)
-    wait_fresh(feed, source)
+    settle(feed, source, {INFY: 1_500_00})
     plain = stage.plain(tick_topic(INFY) + NUL)
     replay = receive_replay(plain, tick_topic(INFY))
     assert replay.seq == feed[INFY].seq

@@ -12,7 +12,7 @@ from kitefeed.client.order import Order
 from kitefeed.client.view import EVENTS_MAX
 from kitefeed.protocol import feed as f
 from kitefeed.protocol.feed import Item, Notice, OrderUpdate
-from tests.integration.broadcaster_kit import FakeSource, Stage, item
+from tests.integration.broadcaster_kit import FakeSource, Stage, item, settle
 from tests.support import eventually, eventually_async, slowness
 
 pytestmark = pytest.mark.processes
@@ -39,7 +39,7 @@ def words_of(told: Order | Notice) -> str:
     return told.text if isinstance(told, Notice) else str(told["status"])
 
 
-def settle(
+def settle_events(
     source: FakeSource,
     make: Callable[[str], Item],
     hear: Callable[[float], Iterator[Order | Notice]],
@@ -55,15 +55,15 @@ def live(stage: Stage) -> FakeSource:
     stage.up()
     _, source = stage.live()
     with stage.feed(INFY) as first:
-        eventually(lambda: source.send([item(INFY, 1)]) or first.get(INFY), 10)
+        settle(first, source, {INFY: 1})
     return source
 
 
 def test_orders_and_notices_come_in_order_beside_ticks_to_who_asks_for_them(stage: Stage) -> None:
     source = live(stage)
     feed = stage.feed(INFY)
-    settle(source, notice, feed.notices)
-    settle(source, lambda status: order(0, status), feed.orders)
+    settle_events(source, notice, feed.notices)
+    settle_events(source, lambda status: order(0, status), feed.orders)
     orders, notices = feed.orders(5 * slowness()), feed.notices(5 * slowness())
     for number, status in ((1, "OPEN"), (2, "OPEN"), (1, "COMPLETE")):
         source.send([order(number, status)])
@@ -86,7 +86,7 @@ def test_orders_that_nobody_takes_are_kept_up_to_a_number_and_then_counted(
 ) -> None:
     source = live(stage)
     feed = stage.feed(INFY)
-    settle(source, lambda status: order(0, status), feed.orders)
+    settle_events(source, lambda status: order(0, status), feed.orders)
     source.send([order(number, "OPEN") for number in range(EVENTS_MAX + 5)])
     source.send([item(INFY, 2)])
     eventually(lambda: feed[INFY].raw.last_price == 2, 5)

@@ -15,7 +15,7 @@ from kitefeed import AsyncFeed, Feed, Gap, GapReason
 from kitefeed.client.tick import Tick
 from kitefeed.client.wants import Wants
 from kitefeed.protocol.clock import boot_ns
-from tests.integration.broadcaster_kit import FakeSource, Stage, item, kill
+from tests.integration.broadcaster_kit import FakeSource, Stage, item, kill, settle
 from tests.support import eventually, eventually_async, slowness
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
@@ -34,7 +34,7 @@ def live(stage: Stage) -> FakeSource:
     stage.up()
     _, source = stage.live()
     with stage.feed(INFY, TCS) as warm:
-        eventually(lambda: source.send([item(INFY, 1), item(TCS, 1)]) or len(warm.values()) == 2, 5)
+        settle(warm, source, {INFY: 1, TCS: 1})
     return source
 
 
@@ -217,5 +217,5 @@ def test_nobody_is_told_of_anything_while_all_is_well(stage: Stage, live: FakeSo
     with Feed(INFY, endpoint=stage.feed_endpoint, on_gap=heard) as feed:
         for price in range(2, 300):
             live.send([item(INFY, price)])
-            assert feed.next(5) is not None
+            assert feed.next(5 * slowness()) is not None
         assert heard.gaps == []

@@ -201,7 +201,7 @@ def test_frames_and_heartbeats_come_as_messages_and_two_tickers_are_two(stage: S
         (INFY, "full", 0.05)
     ] * len(parsed)
     assert parsed
-    assert states[-1] == "live"
+    eventually(lambda: states[-1:] == ["live"], 5)  # its thread tells of it after the frames
     bots[0].ticker.stop()
     eventually(lambda: not bots[0].ticker.is_connected(), 5)
     eventually(lambda: source.send([item("NSE:INFY", 6)]) or bots[1].has(INFY, 0.06), 10)

@@ -13,7 +13,7 @@ import kitefeed
 from kitefeed import AsyncFeed, BadInput, Feed
 from kitefeed.client import reader as reader_module
 from kitefeed.protocol.clock import boot_ns
-from tests.integration.broadcaster_kit import FakeSource, Stage, item
+from tests.integration.broadcaster_kit import FakeSource, Stage, item, settle
 from tests.integration.test_events import order
 from tests.support import eventually, eventually_async, slowness
 
@@ -33,13 +33,8 @@ def stage() -> Iterator[Stage]:
 @pytest.fixture
 def live(stage: Stage) -> FakeSource:
     _, source = stage.live()
-
-    def has_both() -> bool:
-        source.send([item(INFY, 1), item(TCS, 1)])
-        return len(warm.values()) == 2
-
     with stage.feed(INFY, TCS) as warm:
-        eventually(has_both, 10)
+        settle(warm, source, {INFY: 1, TCS: 1})
     return source
 
 
@@ -78,20 +73,21 @@ def test_a_wait_gives_the_feeds_that_have_something_and_none_when_the_time_is_ov
     stage: Stage, live: FakeSource
 ) -> None:
     a, b = stage.feed(INFY), stage.feed(TCS)
-    assert kitefeed.wait([a, b], 5) == [a, b]  # their last values
+    assert kitefeed.wait([a, b], SOON_S * slowness()) == [a, b]  # their last values
     emptied(a, b)
     assert kitefeed.wait([a, b], 0) == []
     start_ns = boot_ns()
     assert kitefeed.wait([a, b], 0.3) == []
     assert 0.29 <= (boot_ns() - start_ns) / 1e9 < SOON_S * slowness()
     live.send([item(TCS, 2)])
-    assert kitefeed.wait([a, b], SOON_S) == [b]
+    assert kitefeed.wait([a, b], SOON_S * slowness()) == [b]
     assert kitefeed.wait([a, b], 0) == [b]  # it is still there
     (tick,) = b.next_batch(0)
     assert tick.raw.last_price == 2
     a.orders(0)
     eventually(lambda: live.send([order(1, "OPEN")]) or kitefeed.wait([a, b], 0.1) == [a], 10)  # type: ignore[func-returns-value]
-    assert list(a.orders(0))
+    live.send([order(2, "OPEN")])  # behind what is still on its way
+    assert "2" in (told["order_id"] for told in a.orders(SOON_S * slowness()))
     assert a.wait(0) is False
 
 
@@ -104,7 +100,7 @@ def test_a_wait_is_woken_by_each_tick_of_each_feed_though_other_threads_read_the
         for price in range(2, 200):
             feed, key = (a, INFY) if price % 2 else (b, TCS)
             live.send([item(key, price)])
-            assert kitefeed.wait([a, b], SOON_S) == [feed], price
+            assert kitefeed.wait([a, b], SOON_S * slowness()) == [feed], price
             assert [tick.raw.last_price for tick in feed.next_batch(0)] == [price]
 
 
@@ -126,7 +122,7 @@ def test_closed_feeds_are_not_waited_for_and_closing_the_last_one_ends_the_wait(
 def test_callbacks_are_called_while_a_wait_waits(stage: Stage, live: FakeSource) -> None:
     told: list[str] = []
     with Feed(INFY, endpoint=stage.feed_endpoint, on_status=lambda s: told.append(s.feed)) as feed:
-        kitefeed.wait([feed], SOON_S)
+        kitefeed.wait([feed], SOON_S * slowness())
         assert told == ["live"]
 
 
@@ -152,7 +148,7 @@ def test_a_program_with_a_loop_of_its_own_waits_at_the_descriptor_and_misses_no_
             live.send([item(INFY, price)] * 3)
             got: list[int] = []
             while len(got) < 3:
-                assert loop.select(SOON_S), price
+                assert loop.select(SOON_S * slowness()), price
                 _ = feed.status  # which reads, too
                 got += [tick.raw.last_price for tick in feed.next_batch(0)]
             assert got == [price] * 3
@@ -215,7 +211,7 @@ def test_an_async_wait_gives_those_that_have_something(stage: Stage, live: FakeS
                     pass
             assert await kitefeed.wait_async([a, b], 0.1) == []
             assert await kitefeed.wait_async([]) == []
-            waiting = asyncio.ensure_future(kitefeed.wait_async([a, b], SOON_S))
+            waiting = asyncio.ensure_future(kitefeed.wait_async([a, b], SOON_S * slowness()))
             await asyncio.sleep(0)
             live.send([item(TCS, 2)])
             assert await waiting == [b]

@@ -12,7 +12,7 @@ from kitefeed.client.wants import CHUNKED_MIN, CHUNKED_SHARE
 from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.topology import CHUNKS_QUEUED_MAX, CONTROL, endpoint
-from tests.integration.broadcaster_kit import FakeSource, FakeSupervisor, Stage, item
+from tests.integration.broadcaster_kit import FakeSupervisor, Stage, item, settle
 from tests.support import eventually, eventually_async, slowness
 
 pytestmark = pytest.mark.processes
@@ -33,15 +33,6 @@ def given(feed: Feed, count: int) -> list[tuple[str, int]]:
     return [(tick.instrument, tick.raw.last_price) for tick in (*first, *more) if tick]
 
 
-def settle(feed: Feed, source: FakeSource) -> None:
-    """Until `feed` reads INFY, and nothing is on its way: what is sent again until it is read may
-    come more than once, and then one is sent behind it, at a price of 1."""
-    eventually(lambda: source.send([item(INFY, 0)]) or feed.get(INFY), 10)
-    source.send([item(INFY, 1)])
-    while (tick := feed.next(10 * slowness())) is not None and tick.raw.last_price != 1:
-        pass
-
-
 def test_what_is_subscribed_later_begins_with_its_last_value_and_ends_when_it_is_dropped(
     stage: Stage,
 ) -> None:
@@ -52,7 +43,7 @@ def test_what_is_subscribed_later_begins_with_its_last_value_and_ends_when_it_is
     feed = stage.asking_feed([])
     assert feed.instruments == ()
     with stage.feed(INFY) as first:
-        settle(first, source)
+        settle(first, source, {INFY: 1})
         source.send([item(INFY, 2), item(TCS, 3, 2953217)])
         eventually(lambda: first[INFY].raw.last_price == 2, 5)
     assert given(feed, 0) == []
@@ -136,7 +127,9 @@ def test_a_batch_is_what_is_there_and_no_more_than_was_asked_for(stage: Stage) -
     stage.up()
     _, source = stage.live()
     feed = stage.feed(INFY)
-    settle(feed, source)
+    settle(feed, source, {INFY: 1})
+    while feed.next(0):
+        pass
     assert feed.next_batch(0) == []
     source.send([item(INFY, price) for price in range(2, 12)])
     eventually(lambda: feed[INFY].raw.last_price == 11, 5)

@@ -14,7 +14,7 @@ from kitefeed import AsyncFeed, Feed, Tick
 from kitefeed.client import reader as reader_module
 from kitefeed.client.reader import WAIT_S_MAX
 from kitefeed.protocol.clock import boot_ns
-from tests.integration.broadcaster_kit import FakeSource, Stage, item
+from tests.integration.broadcaster_kit import FakeSource, Stage, item, settle
 from tests.support import eventually, eventually_async, slowness
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
@@ -70,8 +70,8 @@ def waiting(feed: Feed, count: int = 1) -> Iterator[list[Tick | None]]:
         assert not thread.is_alive()
 
 
-def until_quiet(feed: Feed, within_s: float = 0.2) -> None:
-    while feed.next(within_s) is not None:
+def until_quiet(feed: Feed) -> None:
+    while feed.next(0) is not None:
         pass
 
 
@@ -80,7 +80,7 @@ def live_feed(stage: Stage) -> tuple[Feed, FakeSource]:
     stage.up()
     _, source = stage.live()
     feed = stage.feed(INFY)
-    eventually(lambda: source.send([item(INFY, 1)]) or feed.get(INFY), 10)
+    settle(feed, source, {INFY: 1})
     eventually(lambda: feed[INFY].is_fresh, 5)
     until_quiet(feed)
     return feed, source
@@ -107,7 +107,7 @@ def test_a_tick_that_another_thread_took_in_is_given_at_once_to_one_that_waits(
             eventually(lambda: feed[INFY].raw.last_price < -1, 5, every_s=0)
             eventually(lambda: len(got) == 2, 5, every_s=0)
         assert {tick.raw.last_price for tick in got if tick} == {price, -price}
-        until_quiet(feed, 0)
+        until_quiet(feed)
 
 
 def test_a_value_is_judged_by_all_that_has_come_while_the_thread_that_iterates_is_busy(
