@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kitefeed.client.feed import Feed
     from kitefeed.client.feed_async import AsyncFeed
 
+PAST_NS = 5_000_000_000  # what is older is no tick that just waited
 LOOK_S = 1.0  # heartbeats come as often
 ASKED_LOOK_S = 0.05  # while a bar that is being asked for holds up the others
 TICKS_PER_LOOK = 10_000  # so that bars become final while more comes than is read
@@ -64,13 +65,19 @@ class _Stream:
         if (correction := self._bars.take(tick, now_ns)) is not None:
             self._made.append(correction)
         self._taken += 1
-        if self._taken >= TICKS_PER_LOOK:  # by the time of the ticks: more of that time may wait
+        # By the time of the ticks: more of that time may wait. A past that is read in a moment ends
+        # its bars as then: else all of them were under way when a tick turns out to be missing.
+        if self._taken >= TICKS_PER_LOOK or self._is_past(tick):
             self._look(self._played_ns or min(now_ns, tick.t_rx_ns))
 
+    def _is_past(self, tick: Tick) -> bool:
+        return self._reader.begins_in_the_past and utc_ns() - tick.t_rx_ns > PAST_NS
+
     def _time_of(self, tick: Tick) -> int:
-        """Now; in a replay, the time of the day that is played, as far as its ticks have told."""
+        """When a program got it, or would have got it that was there: in a replay, the time of the
+        day that is played, as far as its ticks have told."""
         if tick.source_code != Source.REPLAY:
-            return utc_ns()
+            return min(utc_ns(), tick.t_rx_ns) if self._reader.begins_in_the_past else utc_ns()
         at_s = tick.raw.exchange_timestamp
         at_ns = tick.t_rx_ns if at_s is None else at_s * NS_PER_S
         self._played_ns = max(self._played_ns, at_ns)

@@ -419,6 +419,11 @@ class Reader(Readings, Telling):
         since_ns = moment_ns(self._since, utc_ns())
         self._history = History(directory, since_ns, wanted, self._wants.prefixes)
 
+    @property
+    def begins_in_the_past(self) -> bool:
+        """Whether it was asked for what was before it, too."""
+        return self._since is not None
+
     def _is_in_the_past(self) -> bool:
         """Whether some of the recorded beginning is left."""
         return self._history is not None
