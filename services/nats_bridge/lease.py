@@ -50,7 +50,10 @@ class Keeper:
         """The key as it is now; None when there is none."""
         if self._seen is None or revision != self._revision:
             self._changed_ns = now_ns
-            self._is_mine = False  # whoever wrote it: it was not this life of ours
+            # A renewal of ours whose answer was lost; a term is of one life of one holder.
+            self._is_mine &= lease is not None and (
+                (lease.term, lease.holder) == (self.term, self.holder)
+            )
         self._seen, self._revision = lease, revision
         if lease is not None:
             self.term = max(self.term, lease.term)

@@ -214,6 +214,7 @@ class Machine:
         self._waiting.clear()
         self._groups.clear()
         self._asked_ns.clear()
+        self.sent -= self._on_the_way  # nobody waits for their acknowledgement any more
         self._on_the_way = 0
         self._gap = None
         self._gap_topics.clear()

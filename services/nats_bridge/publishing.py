@@ -116,6 +116,7 @@ class Publishing:
         await client.subscribe(self._subjects.ask, cb=self._on_ask)
         self._machine.connected()
         self._told_gen = 0
+        await self._see_lease()  # the answer to our last renewal may have been lost
         await self._look_at_lease()
 
     async def _make_streams(self) -> None:
@@ -249,6 +250,7 @@ class Publishing:
         keeper, is_fed = self._keeper, self._is_fed()
         if not keeper.is_leading(boot_ns()):
             await self._see_lease()
+            self._is_leading()  # stands by at once, also when it may take over in the same look
         wish = keeper.wish(boot_ns(), is_fed=is_fed)
         if wish:
             sent_ns = boot_ns()

@@ -272,6 +272,7 @@ class NatsStage(Stage):
             config.write(f'[nats]\nservers = ["{url}"]\n{nats}\n')
         self.bridge: subprocess.Popen[bytes] | None = None
         self._log = self.directory / "bridge.log"
+        self._feeds: list[Feed] = []
 
     def start_bridge(self, before: str = "") -> subprocess.Popen[bytes]:
         env = {"KITEFEED_CONFIG": str(self.config)}
@@ -285,7 +286,9 @@ class NatsStage(Stage):
         """All of it, up to the bridge."""
         _, source = self.live()
         self.up()
-        with Feed("NSE:NONE", endpoint=endpoint(self.run, FEED), timeout_s=PATIENT_S) as here:
+        with Feed(
+            "NSE:NONE", endpoint=endpoint(self.run, FEED), timeout_s=PATIENT_S * slowness()
+        ) as here:
 
             def is_granted() -> bool:
                 here.next(0.02)
@@ -300,10 +303,25 @@ class NatsStage(Stage):
         return self._log.read_text() if self._log.exists() else ""
 
     def nats_feed(self, *instruments: str | Sequence[str], url: str = "", **options: Any) -> Feed:
-        options.setdefault("timeout_s", PATIENT_S)
+        options.setdefault("timeout_s", PATIENT_S * slowness())
         made = Feed(*instruments, endpoint=url or self.url, **options)
         self._closers.append(made.close)
+        self._feeds.append(made)
         return made
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:  # what the failure cannot tell
+            print(self.bridge_log())
+            for feed in self._feeds:
+                print(
+                    repr(feed.status), {tick.instrument: tick.why_stale for tick in feed.values()}
+                )
+        super().__exit__(kind, error, trace)
 
 
 class LeafStage(NatsStage):

@@ -16,7 +16,7 @@ from kitefeed import BadInput, ConfigError, Feed, Unavailable
 from kitefeed.client import nats_wire
 from tests.integration.broadcaster_kit import item
 from tests.integration.nats_kit import PATIENT_S, SERVER, NatsServer, NatsStage, asked
-from tests.support import eventually
+from tests.support import eventually, slowness
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
 CONF = Path(__file__).parents[2] / "deploy/nats/nats-server.conf"
@@ -59,7 +59,7 @@ def test_a_reader_with_its_key_reads_and_cannot_publish(stage: NatsStage) -> Non
     async def publish(client: Client) -> AsyncIterator[bytes]:
         await client.publish("kite.tick.NSE.INFY", b"a lie")
         # What is answered was asked behind it. `flush` proves nothing: its PING overtakes.
-        yield (await client.request("kite.ask", timeout=PATIENT_S)).data
+        yield (await client.request("kite.ask", timeout=PATIENT_S * slowness())).data
 
     told: list[str] = []
     login = nats_wire.login_of(key, False)

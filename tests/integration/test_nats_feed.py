@@ -23,7 +23,7 @@ def test_a_tick_is_read_over_nats_as_it_was_published_and_is_fresh() -> None:
         source.send([item("NSE:INFY", 1_500_05)])
         feed = stage.nats_feed("NSE:INFY")
         here = stage.feed("NSE:INFY")
-        tick = feed.wait_for("NSE:INFY", 10)
+        tick = feed.wait_for("NSE:INFY", 10 * slowness())
         assert tick is not None
         assert tick.last_price == 1500.05
         eventually(lambda: feed["NSE:INFY"].is_fresh, 10)
@@ -81,14 +81,14 @@ def test_since_gives_what_was_published_before_and_then_what_is_live() -> None:
         for names in (KEYS, [], ["NSE:*"]):
             feed = stage.nats_feed(*names, since=an_hour_ago)
             seqs: dict[str, list[int]] = {}
-            tick = feed.next(5)
+            tick = feed.next(5 * slowness())
             assert tick is not None
             assert tick.why_stale == "replaced"
             live = False
             while tick is not None and not (live and len(seqs[tick.instrument]) > 300):
                 seqs.setdefault(tick.instrument, []).append(tick.seq)
                 live = live or tick.is_fresh
-                tick = feed.next(5)
+                tick = feed.next(5 * slowness())
             assert live
             assert seqs.keys() == set(KEYS)
             for found in seqs.values():
@@ -122,7 +122,8 @@ def test_a_restarted_bridge_publishes_nothing_twice() -> None:
 
 def test_an_async_feed_reads_history_and_then_lives_on() -> None:
     async def read(url: str) -> list[int]:
-        async with AsyncFeed(KEYS[0], endpoint=url, since="00:00", timeout_s=PATIENT_S) as feed:
+        timeout_s = PATIENT_S * slowness()
+        async with AsyncFeed(KEYS[0], endpoint=url, since="00:00", timeout_s=timeout_s) as feed:
             seqs = []
             async for tick in feed:
                 seqs.append(tick.seq)

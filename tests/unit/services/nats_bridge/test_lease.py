@@ -98,3 +98,23 @@ def test_terms_rise_although_the_server_forgot_the_key() -> None:
     assert key.look(one, RENEW_NS + S)
     assert one.term > term
     assert STOPS_NS < HOLDS_NS
+
+
+def test_a_renewal_whose_answer_was_lost_is_still_ours_and_renewed_from_there() -> None:
+    key, one, two = Key(), Keeper("a"), Keeper("b")
+    key.look(one, 0)
+    term = one.term
+    key.lease, _ = one.offer(RENEW_NS, 1_000, is_fed=True)
+    key.revision += 1  # it was written, and nobody was told
+    assert not key.look(two, STOPS_NS)
+    assert key.look(one, STOPS_NS)
+    assert (one.term, one.is_replaced) == (term, False)
+
+
+def test_another_life_of_the_same_holder_is_another_one() -> None:
+    key, one = Key(), Keeper("a")
+    key.look(one, 0)
+    again = Keeper("a")
+    assert key.look(again, S)
+    one.saw(key.lease, key.revision, STOPS_NS)
+    assert one.is_replaced

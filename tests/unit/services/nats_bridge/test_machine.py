@@ -231,3 +231,18 @@ def test_a_heartbeat_tells_of_the_broadcaster_before_any_tick_does() -> None:
     nats = Nats()
     nats.machine.heard(GEN)
     assert nats.machine.beat(0).gen == GEN
+
+
+def test_what_was_on_its_way_when_another_one_took_over_is_waited_for_no_more() -> None:
+    """Else LAST could never be proven again."""
+    nats = Nats()
+    nats.take(tick("NSE:A", 1))
+    groups = nats.due()
+    nats.machine.stand_by()
+    nats.store(groups)
+    nats.machine.lead(2)
+    nats.machine.reconciled({}, set(), 0)
+    nats.flow()
+    beat = nats.machine.beat(S)
+    assert beat.stored == beat.sent
+    assert beat.is_whole

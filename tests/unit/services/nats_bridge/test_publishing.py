@@ -9,6 +9,7 @@ import pytest
 
 from kitefeed.actors.runtime.config import Nats
 from kitefeed.protocol import feed as f
+from kitefeed.protocol import nats as wire
 from kitefeed.protocol.feed import FeedMessage, Heartbeat, Notice, OrderUpdate
 from kitefeed.protocol.nats import Lease, Subjects
 from kitefeed.protocol.topics import HEARTBEAT_TOPIC
@@ -54,6 +55,21 @@ class Client:
             raise ConnectionResetError
         self.room -= 1
         self.taken.append((subject, data))
+
+
+class Key:
+    """The key, as the bucket holds it."""
+
+    def __init__(self, lease: Lease, revision: int) -> None:
+        self.value, self.revision = wire.encode(lease), revision
+
+    async def get(self, _: str) -> "Key":
+        return self
+
+    async def update(self, _: str, value: bytes, last: int) -> int:
+        assert last == self.revision
+        self.value, self.revision = value, last + 1
+        return self.revision
 
 
 class Bridge:
@@ -152,3 +168,17 @@ def test_heartbeats_of_a_long_absence_push_out_no_order(bridge: Bridge) -> None:
     bridge.take(*(order(seq) for seq in range(2, EVENTS_MAX + 3)))
     bridge.renew()
     assert bridge.published() == [(ORDER, order(seq)) for seq in range(3, EVENTS_MAX + 3)]
+
+
+def test_one_that_was_replaced_and_takes_over_again_in_one_look_begins_anew(
+    bridge: Bridge,
+) -> None:
+    """Readers who look at the lease believe no term that is over."""
+    bridge.now_ns += 60 * S
+    key = Key(Lease(7, "", is_fed=False), 9)  # another one had it, and gave it back
+    bridge.publishing._lease = key  # type: ignore[assignment]
+    bridge.publishing._is_fed = lambda: True  # type: ignore[method-assign]
+    asyncio.run(bridge.publishing._look_at_lease())
+    assert bridge.machine.is_leading
+    assert bridge.machine.beat(S).term == wire.decode_lease(key.value).term > 7
+    assert not bridge.machine.is_reconciled
