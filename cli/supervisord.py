@@ -59,7 +59,7 @@ def leave_out_services_that_are_off(supervisord: Any) -> None:
             if name in off and not is_given_settings(process.config.environment):
                 # It starts by itself what was never started, and by an order everything. With
                 # `autostart` changed, `supervisorctl update` would take the group for another.
-                process.laststart = utc_ns() / 1e9
+                process.laststart = process.laststop = utc_ns() / 1e9
 
 
 def is_given_settings(environment: dict[str, str] | None) -> bool:

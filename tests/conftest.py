@@ -1,14 +1,19 @@
 """For every test."""
 
+import gc
 import os
 import signal
+from collections.abc import Iterator
 
-from hypothesis import settings
+import pytest
+from hypothesis import HealthCheck, settings
 
+# How long an example takes says how busy the host is, and nothing of what is tested.
+at_any_pace = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # The ordinary run is the same each time, so that a red one is the change's fault. To look for more:
 # `make test ARGS='--hypothesis-profile=search tests/property'`.
-settings.register_profile("ordinary", derandomize=True)
-settings.register_profile("search", max_examples=1_000)
+settings.register_profile("ordinary", at_any_pace, derandomize=True)
+settings.register_profile("search", at_any_pace, max_examples=1_000)
 settings.load_profile("ordinary")
 
 # A shell without job control starts what it puts in the background with Ctrl-C ignored, and every
@@ -18,3 +23,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Processes that tests start write bytecode, however this run was started: hundreds of them would
 # compile all modules anew, which doubles what a start costs.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Thousands of tests stay until the end: no look for garbage passes through them, in any of the
+    workers, which collect all of them each."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()

@@ -288,4 +288,4 @@ class TwoJudges(RuleBasedStateMachine):
 
 
 TestTwoJudges = TwoJudges.TestCase
-TestTwoJudges.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+TestTwoJudges.settings = settings(max_examples=200, stateful_step_count=60)

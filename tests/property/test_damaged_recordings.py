@@ -126,7 +126,7 @@ def test_any_byte_may_be_another(tmp_path: Path) -> None:
         assert len(read(tmp_path)[0]) >= 6  # one block at most, or the file
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(

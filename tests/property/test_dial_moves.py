@@ -77,7 +77,7 @@ def situations(draw: st.DrawFn, state: DialState) -> State:
 
 
 @pytest.mark.parametrize(("state", "kind"), PAIRS, ids=lambda each: getattr(each, "__name__", each))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_an_attempt_goes_where_the_table_says(
     state: DialState, kind: type[news.News], data: st.DataObject

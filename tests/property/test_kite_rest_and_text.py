@@ -18,7 +18,7 @@ ITEM_NAMES = ["instrument_token", "timestamp", "last_price", "volume", "ohlc", "
 KINDS = st.sampled_from(["order", "error", "message", "instruments_meta", "app_code", "mode"])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.dictionaries(st.sampled_from(ITEM_NAMES), JSON))
 def test_a_quote_item_is_read_or_refused_with_a_value_error(item: dict[str, Any]) -> None:
     try:
@@ -28,7 +28,7 @@ def test_a_quote_item_is_read_or_refused_with_a_value_error(item: dict[str, Any]
     assert body.instrument_token == 408065
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(KINDS, JSON)
 def test_any_json_is_read_without_an_exception(kind: str, data: object) -> None:
     for message in (data, {"type": kind, "data": data}, {"a": kind, "v": data}):
@@ -37,7 +37,7 @@ def test_any_json_is_read_without_an_exception(kind: str, data: object) -> None:
         parse_client_message(payload)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.sampled_from([408065, 301059, 315910, 19724, 128053508]),
     st.lists(st.integers(-(2**31) + 1, 2**31 - 1), min_size=6, max_size=6),
@@ -58,7 +58,7 @@ def test_scaled_prices_survive_decimal_rupees(
     assert tick_from_quote(token, FULL, item) == body
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.integers(1, 2**32 - 1), max_size=60),
     st.integers(1, 20),
@@ -92,7 +92,7 @@ INSTRUMENTS = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(INSTRUMENTS, max_size=5))
 def test_a_dump_makes_the_round_trip(instruments: list[Instrument]) -> None:
     rows = parse_dump(format_dump(instruments))
@@ -100,7 +100,7 @@ def test_a_dump_makes_the_round_trip(instruments: list[Instrument]) -> None:
     assert not rows.left_out
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=200))
 def test_any_text_after_the_header_costs_bad_rows_only(text: str) -> None:
     rows = parse_dump(format_dump([]) + text)

@@ -104,7 +104,7 @@ def from_official(tick: dict[str, Any]) -> dict[str, Any]:
     return tick
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(PACKETS, max_size=8))
 def test_every_frame_is_read_as_the_official_client_reads_it(packets: list[bytes]) -> None:
     frame = frame_of_packets(packets)
@@ -123,7 +123,7 @@ def no_price_below_zero(packet: bytes) -> bytes:
     return packet[:4] + bytes(byte & 0x7F for byte in packet[4:])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.builds(no_price_below_zero, PACKETS), max_size=8))
 def test_a_tick_as_kites_dictionary_is_what_the_official_client_makes_of_the_packet(
     packets: list[bytes],
@@ -150,7 +150,7 @@ def test_times_that_a_polled_value_lacks_are_none_and_those_of_zero_are_1970() -
 FOUR_BYTES = st.sampled_from([bytes(4), b"\0\0\0\1", b"\0\xff\xff\xff", b"\xff\xff\xff\xff"])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.sampled_from([8, 28, 32, 44, 184]),
     st.integers(_LONG_RUN - 2, 2 * _RUN_MAX),
@@ -185,7 +185,7 @@ def test_every_segment_and_length_is_read_as_the_official_client_reads_it(
     assert [as_official(body) for body in bodies] == [from_official(tick) for tick in official]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(PACKETS, max_size=6), st.binary(min_size=1, max_size=200))
 def test_packets_the_official_client_skips_are_skipped_and_counted(
     packets: list[bytes], odd: bytes
@@ -202,7 +202,7 @@ def test_packets_the_official_client_skips_are_skipped_and_counted(
     assert [as_official(body) for body in bodies] == [from_official(tick) for tick in official]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=600))
 def test_no_bytes_make_the_decoder_raise(frame: bytes) -> None:
     decode_frame(frame)
@@ -238,13 +238,13 @@ def with_the_fields_of_a_tradable(draw: st.DrawFn, body: TickBody) -> TickBody:
     return body
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(bodies_of_a_mode(), max_size=6))
 def test_what_is_encoded_is_decoded_to_the_same_ticks(bodies: list[TickBody]) -> None:
     assert decode_frame(encode_frame(bodies)) == (bodies, None)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(bodies_of_a_mode(), min_size=1, max_size=5), st.data())
 def test_a_cut_loses_the_cut_packet_and_those_after_it_only(
     bodies: list[TickBody], data: st.DataObject

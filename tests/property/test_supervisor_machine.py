@@ -418,7 +418,6 @@ class World(RuleBasedStateMachine):
 World.TestCase.settings = settings(
     max_examples=150,
     stateful_step_count=50,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 TestSupervisorInASmallWorld = World.TestCase

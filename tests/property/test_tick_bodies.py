@@ -75,7 +75,7 @@ def damaged(whole: bytes, random: Random) -> bytes:
     return whole[:at] + some + whole[at:] if kind == 2 else whole[:at]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(PACKETS, COUNTS), min_size=1, max_size=3))
 def test_whatever_the_ticker_writes_is_read_as_the_decoder_reads_it(
     runs: list[tuple[bytes, int]],
@@ -86,7 +86,7 @@ def test_whatever_the_ticker_writes_is_read_as_the_decoder_reads_it(
     assert by_check(message, len(bodies)) is not None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(PACKETS, COUNTS, st.randoms(use_true_random=False))
 def test_what_the_decoder_refuses_is_refused_and_nothing_else(
     packet: bytes, count: int, random: Random
@@ -97,7 +97,7 @@ def test_what_the_decoder_refuses_is_refused_and_nothing_else(
         assert by_check(message, count) == by_decoder(message, count)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(PACKETS, st.randoms(use_true_random=False))
 def test_a_body_that_is_called_plain_decodes(packet: bytes, random: Random) -> None:
     plain = plain_of(packet, 45)[0]
@@ -108,7 +108,7 @@ def test_a_body_that_is_called_plain_decodes(packet: bytes, random: Random) -> N
             f.decode_body(body)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(PACKETS)
 def test_what_is_read_of_a_body_without_decoding_it_is_what_it_decodes_to(packet: bytes) -> None:
     body = plain_of(packet, 45)[0]

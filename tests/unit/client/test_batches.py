@@ -57,7 +57,7 @@ def ticks_of(runs: list[tuple[bytes, int]], *, judge: Any = NOBODY) -> list[Tick
     return [Tick(f"NSE:S{n}", checked(body), 1, 0, arrival) for n, body in enumerate(bodies)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(PACKETS, st.sampled_from([1, 3, 45, 50])), min_size=1, max_size=5))
 def test_every_row_is_what_its_tick_says(runs: list[tuple[bytes, int]]) -> None:
     ticks = ticks_of(runs)

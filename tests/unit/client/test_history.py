@@ -82,7 +82,7 @@ class Day:
         return [tick.seq for tick in self.got if tick.instrument == key]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(["publish", "quiet", "write", "read"]), max_size=40))
 def test_whatever_comes_when_each_tick_is_given_out_once(
     tmp_path_factory: pytest.TempPathFactory, steps: list[str]

@@ -59,7 +59,7 @@ def test_a_file_cut_at_any_byte_has_all_blocks_before_the_cut(codec: int) -> Non
         assert all(b.end == cut for b in torn)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_a_changed_byte_costs_one_block(data: st.DataObject) -> None:
     pieces = parts(Codec.ZSTD)
@@ -73,7 +73,7 @@ def test_a_changed_byte_costs_one_block(data: st.DataObject) -> None:
     assert [b for b in read(bytes(bytes_)) if isinstance(b, Damage)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=400))
 def test_rubbish_is_damage_and_never_an_error(rubbish: bytes) -> None:
     found = read(r.HEAD + rubbish + r.MARK + rubbish)

@@ -132,7 +132,7 @@ def test_more_readers_than_fit_share_by_weight(stage: Stage, kite: Kite) -> None
     assert kite.longest_wait_ns(read) < kite.longest_wait_ns(others) / 2
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 6_000), st.floats(0, 1), st.integers(1, 3))
 def test_nobody_waits_longer_than_promised_nor_is_more_promised_than_two_plain_rounds(
     count: int, share: float, shards: int
@@ -150,7 +150,7 @@ def test_nobody_waits_longer_than_promised_nor_is_more_promised_than_two_plain_r
     assert promised_ns <= max(PERIOD_NS, 2 * plain_ns + 2 * SPACING_NS)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.sets(st.integers(1, 2**32 - 1), min_size=1, max_size=2_000), st.data())
 def test_a_request_never_holds_more_than_kite_takes(tokens: set[int], data: st.DataObject) -> None:
     stage = Stage()
