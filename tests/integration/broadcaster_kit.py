@@ -182,7 +182,7 @@ class Stage:
         """A broadcaster that is heard: a reader's own time then counts from here. One that is still
         starting costs it that, and up to a second of ZeroMQ's pause between two attempts."""
         process = self.start()
-        Feed(endpoint=self.feed_endpoint, timeout_s=30).close()
+        Feed(endpoint=self.feed_endpoint, timeout_s=15 * slowness()).close()
         return process
 
     def source(self, epoch: int, source: Source = Source.WEBSOCKET) -> FakeSource:

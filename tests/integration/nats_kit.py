@@ -289,13 +289,7 @@ class NatsStage(Stage):
         with Feed(
             "NSE:NONE", endpoint=endpoint(self.run, FEED), timeout_s=PATIENT_S * slowness()
         ) as here:
-
-            def is_granted() -> bool:
-                here.next(0.02)
-                heard = here.heartbeat
-                return heard is not None and any(each.epoch for each in heard.shards)
-
-            eventually(is_granted, PATIENT_S)  # what comes before that is fenced
+            eventually(lambda: (here.next(0.02), is_heard(here))[1], PATIENT_S)
         self.start_bridge()
         return source
 
@@ -315,13 +309,17 @@ class NatsStage(Stage):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is not None:  # what the failure cannot tell
-            print(self.bridge_log())
-            for feed in self._feeds:
-                print(
-                    repr(feed.status), {tick.instrument: tick.why_stale for tick in feed.values()}
-                )
+        # What a failure cannot tell; of a fixture nobody says whether there was one.
+        print(self.bridge_log())
+        for feed in self._feeds:
+            print(repr(feed.status), {tick.instrument: tick.why_stale for tick in feed.values()})
         super().__exit__(kind, error, trace)
+
+
+def is_heard(feed: Feed) -> bool:
+    """Whether the source has the grant and is connected: what it sends before that comes never."""
+    heard = feed.heartbeat
+    return heard is not None and any(each.is_alive for each in heard.shards)
 
 
 class LeafStage(NatsStage):

@@ -10,7 +10,7 @@ from kitefeed import AsyncFeed, BadInput, Feed, Unavailable
 from kitefeed.client import nats_store
 from kitefeed.protocol.nats import Subjects
 from tests.integration.broadcaster_kit import item, kill
-from tests.integration.nats_kit import PATIENT_S, Market, NatsServer, NatsStage, asked
+from tests.integration.nats_kit import PATIENT_S, Market, NatsServer, NatsStage, asked, is_heard
 from tests.support import eventually, slowness
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
@@ -61,6 +61,7 @@ def test_clocks_that_differ_make_nothing_stale_and_the_difference_is_shown() -> 
         stage.start(before=behind)
         stage.start_bridge(before=behind)
         feed = stage.nats_feed("NSE:INFY")
+        eventually(lambda: is_heard(feed), PATIENT_S)
         source.send([item("NSE:INFY", 1_500_05)])
         eventually(lambda: is_fresh(feed) and feed["NSE:INFY"].age_s < 3, 10)
         ahead_s = feed.status.clock_ahead_s
