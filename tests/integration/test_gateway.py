@@ -11,14 +11,16 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from kitefeed.actors.runtime import session_file
+from kitefeed.services.table import SERVICES
 from tests.integration.rig import Rig
-from tests.support import eventually
+from tests.support import Processes, eventually
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
 
@@ -130,35 +132,44 @@ def test_a_busy_port_is_one_line_and_is_taken_when_it_is_free() -> None:
             assert rig.output().count("cannot listen") == 1
 
 
-def test_a_service_that_is_switched_off_ends_and_stays_ended() -> None:
-    with Rig(gateway="") as rig:
-        rig.start()
-        assert rig.pid_of("gateway") == 0
-        assert "gateway" not in rig.output()
+def test_services_that_are_off_are_not_started_and_can_be_ordered_to(gateway: Gateway) -> None:
+    rig = gateway.rig
+    off = SERVICES.keys() - {"gateway"}
+    assert [name for name in off if rig.pid_of(name)] == []
+    control = [str(Path(sys.executable).with_name("supervisorctl")), "-c"]
+    control.append(str(rig.run_dir / "supervisor.conf"))
+
+    def states() -> dict[str, str]:
+        done = subprocess.run([*control, "status"], capture_output=True, text=True, check=False)
+        rows = [line.split() for line in done.stdout.splitlines()]
+        return {row[0].removeprefix("kitefeed:"): row[1] for row in rows}
+
+    assert {name for name, state in states().items() if state == "STOPPED"} == off
+    subprocess.run([*control, "start", "kitefeed:recorder"], check=True, capture_output=True)
+    eventually(lambda: states()["recorder"] == "EXITED", 10, every_s=0.2)
 
 
-@pytest.mark.parametrize("service", ["gateway", "notifier", "kite_endpoint"])
-def test_a_service_waits_for_a_daemon_that_starts_much_later(service: str) -> None:
+def test_services_wait_for_a_daemon_that_starts_much_later() -> None:
     port = free_port()
+    names = ("gateway", "notifier", "kite_endpoint")
     tables = (
         f'[alerts]\ncommand = ["true"]\n[kite_endpoint]\nlisten = "127.0.0.1:{free_port()}"\n'
         'password = "any"\n'
     )
-    with Rig(gateway=f"127.0.0.1:{port}", tables=tables) as rig:
-        log = rig.root / "service.log"
-        with log.open("wb") as file:
-            alone = subprocess.Popen(
-                [sys.executable, "-m", "kitefeed.cli", "service", service],
-                env=rig.env, stdout=file, stderr=file,
-            )  # fmt: skip
-        try:
-            eventually(lambda: " ready" in log.read_text(), 20)
-            with pytest.raises(subprocess.TimeoutExpired):
-                alone.wait(7)  # longer than a feed waits for its daemon
-            rig.start()
-            if service == "gateway":
-                Gateway(rig, port).until("/health", 200, 20)
+    with Rig(gateway=f"127.0.0.1:{port}", tables=tables) as rig, Processes() as alone:
+        logs = [rig.root / f"{name}.log" for name in names]
+        started = []
+        for name, log in zip(names, logs, strict=True):
+            with log.open("wb") as file:
+                words = ("-m", "kitefeed.cli", "service", name)
+                started.append(
+                    alone.start(*words, env=rig.env, stdout=file.fileno(), stderr=file.fileno())
+                )
+        eventually(lambda: all(" ready" in log.read_text() for log in logs), 20)
+        with pytest.raises(subprocess.TimeoutExpired):
+            started[0].wait(7)  # longer than a feed waits for its daemon
+        rig.start()
+        Gateway(rig, port).until("/health", 200, 20)
+        assert [process.poll() for process in started] == [None] * len(names)
+        for log in logs:
             assert " ERROR " not in log.read_text()
-        finally:
-            alone.terminate()
-            alone.wait(10)
