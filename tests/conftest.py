@@ -4,9 +4,13 @@ import gc
 import os
 import signal
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
+import pytest_timeout
 from hypothesis import HealthCheck, settings
+
+from tests.support import slowness
 
 # How long an example takes says how busy the host is, and nothing of what is tested.
 at_any_pace = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -23,6 +27,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Processes that tests start write bytecode, however this run was started: hundreds of them would
 # compile all modules anew, which doubles what a start costs.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: pytest_timeout.Settings) -> Literal[True]:
+    """What a test may take as a whole is longer on a busy host, like all that it waits for."""
+    allowed_s = settings.timeout * slowness()
+    pytest_timeout.pytest_timeout_set_timer(item, settings._replace(timeout=allowed_s))
+    return True
 
 
 @pytest.hookimpl(wrapper=True)

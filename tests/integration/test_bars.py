@@ -91,8 +91,10 @@ def test_an_asyncio_program_gets_the_same(rig: Rig) -> None:
         return made
 
     made = asyncio.run(story())
-    assert made[0].quality == "first"
-    assert {bar.quality for bar in made[1:]} == {"complete"}
+    # The last value that a feed begins with may be of the second before.
+    firsts = 2 if made[1].quality == "first" else 1
+    assert {bar.quality for bar in made[:firsts]} == {"first"}
+    assert {bar.quality for bar in made[firsts:]} == {"complete"}
     assert all(a.end_ns <= b.start_ns for a, b in pairwise(made))
 
 
