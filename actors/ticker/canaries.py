@@ -266,5 +266,7 @@ class Canaries:
                 canary.is_excused = True
             elif canary.pace.word == "presumed" and not (outcome == "moved" and canary.is_excused):
                 canary.pace.word = "slow"
+                if outcome == "same":  # free at once, if no other one holds it
+                    self._segments[segment_of(token)].is_held = False
         self._judge(now_ns)
         return is_witness

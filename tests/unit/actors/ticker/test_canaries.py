@@ -328,6 +328,17 @@ def test_each_silent_index_of_a_held_segment_is_asked_about(trading: Trading) ->
     assert trading.held_segments == [INDICES]
 
 
+def test_what_idle_indices_held_is_free_at_once_when_each_was_asked_about(
+    trading: Trading,
+) -> None:
+    trading.open(BOND, NIFTY, INFY)
+    for seconds in (11, 1):
+        (doubt,) = trading.run(seconds, infy=(INFY, 0.5))
+        assert trading.held_segments == [INDICES]
+        trading.stage.tell(m.DoubtSettled(0, 1, doubt.token, "same"))
+    assert trading.held_segments == []
+
+
 def test_in_a_halt_one_of_each_segment_is_asked_about_and_none_is_held(trading: Trading) -> None:
     trading.open(NIFTY, GOLD, INFY)
     trading.run(10, nifty=(NIFTY, 1), gold=(GOLD, 1), infy=(INFY, 0.5))
