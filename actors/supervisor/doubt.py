@@ -59,14 +59,16 @@ def _hear(s: State, kind: ProbeKind, outcome: m.ProbeOutcome) -> None:
 
 
 def _settle_alike(s: State, settled: m.LinkDoubt) -> None:
-    """Other sockets that ask about the same canary, and had the same price of it, are answered as
-    well: quotes are few, and while they are slow one would be good no more before the next."""
+    """Other sockets that ask about the same canary, and had the same price of it and no volume that
+    was not asked about, are answered as well: quotes are few, and while they are slow one would be
+    good no more before the next."""
     for shard in s.shards:
         doubt = shard.link.doubt
         if (
             doubt is not None
             and (doubt.kind, doubt.token) == (settled.kind, settled.token)
             and doubt.last_price == settled.last_price
+            and doubt.volume_traded in (None, settled.volume_traded)
         ):
             shard.link.doubt = None
             _doubt_resolved(s, shard, doubt, "same")

@@ -256,11 +256,11 @@ def test_a_full_socket_without_an_always_active_instrument_is_watched_as_a_whole
 # --- one quote at a time --------------------------------------------------------------------------
 
 
-def doubt(bench: Bench, *numbers: int, last_price: int = 100) -> None:
+def doubt(bench: Bench, *numbers: int, last_price: int = 100, volume: int | None = None) -> None:
     """Nothing tells whether those sockets stream."""
     for number in numbers:
         epoch = bench.machine.state.shards[number].link.epoch
-        bench.feed(m.LinkDoubt(number, epoch, "canary", NIFTY.token, last_price))
+        bench.feed(m.LinkDoubt(number, epoch, "canary", NIFTY.token, last_price, volume))
 
 
 def is_ended_by(bench: Bench, outcome: m.ProbeOutcome) -> bool:
@@ -305,6 +305,18 @@ def test_one_quote_settles_what_all_sockets_ask_about() -> None:
     assert [v.shard for v in bench.all(m.DoubtSettled)] == [0, 1]
     assert is_ended_by(bench, "moved")
     assert [closed.shard for closed in bench.all(m.CloseLink)] == [2]
+
+
+@pytest.mark.parametrize("asked", [None, 6])
+def test_a_quote_of_the_price_alone_settles_no_volume(asked: int | None) -> None:
+    bench = three()
+    bench.wait(1)
+    doubt(bench, 0, volume=asked)
+    doubt(bench, 1, volume=7)
+    doubt(bench, 2)  # a guard, whose packets have no volume
+    bench.feed(m.Probed(bench.last(m.Probe).request_id, "same"))
+    assert [v.shard for v in bench.all(m.DoubtSettled)] == [0, 2]
+    assert bench.last(m.Probe).volume_traded == 7
 
 
 def test_what_a_quote_has_settled_is_not_asked_again() -> None:
