@@ -17,9 +17,10 @@ from kitefeed.actors.ticker.machine import Frame, LinkId, Ticker, Upgraded
 from kitefeed.client.tick import NOBODY
 from kitefeed.client.view import View
 from kitefeed.protocol import feed, topics
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.repack import repack_frame
 from kitefeed.protocol.kite.ticks import frame_of_packets
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.instruments import Instrument
 
 FRAME_NS = 10_000_000  # 100 frames per second
 START_NS, UTC_S = 1_000_000_000_000, 1_790_000_000
@@ -32,7 +33,7 @@ def ticker(frame: bytes) -> Callable[[int], list[bytes]]:
     """From a frame to the bytes that are sent to the broadcaster."""
     machine, link = Ticker(), LinkId(0, 1)
     tokens = {*repack_frame(frame).tokens, *range(1, SOCKET_MAX << 8, 1 << 8)}
-    wanted = tuple(m.Instrument(t, f"NSE:{t}", "full") for t in tokens)
+    wanted = tuple(Instrument(t, f"NSE:{t}", "full") for t in tokens)
     for event in (m.OpenLink(*link, "", START_NS), Upgraded(link), m.Subscribe(*link, wanted)):
         machine.handle(event, START_NS)
     # Each of them has sent its cached packet: nothing is waited for.

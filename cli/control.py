@@ -6,13 +6,21 @@ from typing import TypeVar
 from kitefeed.actors.runtime import toml_file
 from kitefeed.actors.runtime.locks import live_holders
 from kitefeed.protocol import location
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.errors import BadInput, KitefeedError, LoginNeeded, TryLater, Unavailable
+from kitefeed.protocol.messages.control import (
+    Answers,
+    ControlRequest,
+    Done,
+    GetStatus,
+    Refused,
+    Status,
+)
+from kitefeed.protocol.messages.status import StatusReport
 from kitefeed.protocol.topology import CONTROL, endpoint
 
 ANSWER_S = 3.0  # the supervisor answers from memory: a second is long, three mean it is not there
 
-Reply = TypeVar("Reply", m.Status, m.Answers, m.Done)
+Reply = TypeVar("Reply", Status, Answers, Done)
 
 _REMEDY: dict[str, type[KitefeedError]] = {
     "bad_request": BadInput,
@@ -36,7 +44,7 @@ def runtime_dir() -> Path:
     return location.runtime_dir(path)
 
 
-def ask(message: m.ControlRequest, wanted: type[Reply], *, timeout_s: float = ANSWER_S) -> Reply:
+def ask(message: ControlRequest, wanted: type[Reply], *, timeout_s: float = ANSWER_S) -> Reply:
     """One request to the daemon. A refusal is raised as the error whose remedy it names.
 
     Without any actor it fails at once; while the supervisor alone is away, it is waited for.
@@ -48,16 +56,16 @@ def ask(message: m.ControlRequest, wanted: type[Reply], *, timeout_s: float = AN
     if not live_holders(directory):
         raise Unavailable(f"No kitefeed daemon runs in {directory}: start it with `kitefeed up`")
     reply = request(endpoint(directory, CONTROL), message, timeout_s=timeout_s)
-    if isinstance(reply, m.Refused):
+    if isinstance(reply, Refused):
         raise _refusal(reply)
     if not isinstance(reply, wanted):
         raise TryLater("The daemon answered something else: is it another version? `kitefeed down`")
     return reply
 
 
-def _refusal(reply: m.Refused) -> KitefeedError:
+def _refusal(reply: Refused) -> KitefeedError:
     return _REMEDY.get(reply.code, TryLater)(reply.text)
 
 
-def get_status() -> m.StatusReport:
-    return ask(m.GetStatus(), m.Status).report
+def get_status() -> StatusReport:
+    return ask(GetStatus(), Status).report

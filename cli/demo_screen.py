@@ -9,7 +9,7 @@ from kitefeed.cli import output
 from kitefeed.cli.demo_story import Scene
 from kitefeed.cli.price_table import price_table
 from kitefeed.cli.prices import Row
-from kitefeed.protocol.messages import StatusReport
+from kitefeed.protocol.messages.status import StatusReport
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from kitefeed.cli.demo_stage import Stage
 from kitefeed.cli.prices import Row
-from kitefeed.protocol.messages import StatusReport
+from kitefeed.protocol.messages.status import StatusReport
 
 REST_FRESH_S = 6.0  # a sweep every 5 s
 

@@ -4,9 +4,9 @@ from kitefeed.actors.runtime.config import Settings
 from kitefeed.actors.runtime.locks import live_holders
 from kitefeed.cli.control import get_status
 from kitefeed.cli.waiting import wait_until
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import LoginNeeded, TryLater, Unavailable
+from kitefeed.protocol.messages.status import StatusReport
 
 RECOVERY_S = (
     30.0  # live 1.5 s after a login at the median; three refused sockets take half a minute
@@ -20,7 +20,7 @@ def wait(settings: Settings, fingerprint: str, login_ns: int) -> str:
     """
     if not live_holders(settings.runtime_dir):
         return "no daemon runs that would use it: `kitefeed up`"
-    last: list[m.StatusReport] = []
+    last: list[StatusReport] = []
 
     def is_settled() -> bool:
         try:
@@ -35,14 +35,14 @@ def wait(settings: Settings, fingerprint: str, login_ns: int) -> str:
     return told(last[0], fingerprint, (boot_ns() - login_ns) / 1e9)
 
 
-def _is_settled(report: m.StatusReport, fingerprint: str) -> bool:
+def _is_settled(report: StatusReport, fingerprint: str) -> bool:
     if _word(report, fingerprint) == "refused":
         return True
     is_judged = _word(report, fingerprint) == "valid"
     return is_judged and report.feed in ("live", "closed", "paused", "no_entitlement")
 
 
-def told(report: m.StatusReport, fingerprint: str, took_s: float) -> str:
+def told(report: StatusReport, fingerprint: str, took_s: float) -> str:
     """What the state of the daemon `took_s` after the login means. Raises as `wait` does."""
     word = _word(report, fingerprint)
     if word == "refused":
@@ -59,7 +59,7 @@ def told(report: m.StatusReport, fingerprint: str, took_s: float) -> str:
     )
 
 
-def _word(report: m.StatusReport, fingerprint: str) -> str:
+def _word(report: StatusReport, fingerprint: str) -> str:
     """What the daemon knows of this session."""
     for session in report.sessions:
         if session.fingerprint == fingerprint:

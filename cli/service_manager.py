@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Callable
 
-from kitefeed.protocol.messages import StatusReport
+from kitefeed.protocol.messages.status import StatusReport
 
 STATUS_CHARS_MAX = 200
 

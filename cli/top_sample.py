@@ -11,10 +11,10 @@ import msgspec
 
 from kitefeed.cli.process_stats import Usage, usage_of
 from kitefeed.client.feed import Feed, Tick
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import KitefeedError
 from kitefeed.protocol.feed import Heartbeat, Source
+from kitefeed.protocol.messages.status import ActorStatus, ReaderStatus, StatusReport
 from kitefeed.protocol.topology import FEED, Role
 
 WINDOW = 6  # samples, one per second
@@ -89,7 +89,7 @@ class Sample(msgspec.Struct):
     actors: list[ActorRow]
     sources: list[SourceRow]
     broadcast: Broadcast | None
-    readers: list[m.ReaderStatus]
+    readers: list[ReaderStatus]
     busiest: list[InstrumentRow]
     stalest: list[InstrumentRow]
 
@@ -114,7 +114,7 @@ class Rates:
 class Sampler:
     """`get_status` asks the supervisor; `own_pid` is left out of the readers."""
 
-    def __init__(self, get_status: Callable[[], m.StatusReport], own_pid: int) -> None:
+    def __init__(self, get_status: Callable[[], StatusReport], own_pid: int) -> None:
         self._get_status = get_status
         self._own_pid = own_pid
         self._feed: Feed | None = None
@@ -146,7 +146,7 @@ class Sampler:
             stalest=_stalest(ticks, rates),
         )
 
-    def _maybe_open(self, report: m.StatusReport) -> Feed | None:
+    def _maybe_open(self, report: StatusReport) -> Feed | None:
         """None while the broadcaster is away. Reads all ticks together, which is cheap."""
         try:
             endpoint = report.endpoints[FEED.name]
@@ -155,7 +155,7 @@ class Sampler:
             return None
         return self._feed
 
-    def _actor(self, actor: m.ActorStatus) -> ActorRow:
+    def _actor(self, actor: ActorStatus) -> ActorRow:
         usage: Usage | None = usage_of(actor.pid)
         cpu = None
         if usage is not None:
@@ -170,7 +170,7 @@ class Sampler:
             heard_age_s=actor.beat_age_s,
         )
 
-    def _broadcast(self, report: m.StatusReport, heartbeat: Heartbeat | None) -> Broadcast | None:
+    def _broadcast(self, report: StatusReport, heartbeat: Heartbeat | None) -> Broadcast | None:
         if heartbeat is None:
             return None
         frames = self._counter_rate(report, Role.TICKER, "frames")
@@ -189,7 +189,7 @@ class Sampler:
             full_queues=heartbeat.full_queues,
         )
 
-    def _counter_rate(self, report: m.StatusReport, role: Role, name: str) -> float | None:
+    def _counter_rate(self, report: StatusReport, role: Role, name: str) -> float | None:
         """Counters come with an actor's beat: they are as old as that."""
         for actor in report.actors:
             if actor.role == role and name in actor.counters and actor.beat_age_s is not None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from kitefeed.cli import output
 from kitefeed.cli.top_sample import ActorRow, Broadcast, InstrumentRow, Sample, SourceRow
-from kitefeed.protocol.messages import ReaderStatus
+from kitefeed.protocol.messages.status import ReaderStatus
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -26,9 +26,10 @@ from kitefeed.client.tick import Tick
 from kitefeed.client.waiting import PENDING_MAX
 from kitefeed.client.wants import Asked
 from kitefeed.client.watch import Watch
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.feed import Notice
+from kitefeed.protocol.messages.control import Answer
+from kitefeed.protocol.messages.instruments import Mode
 from kitefeed.protocol.topics import NOTICE, ORDER
 
 T = TypeVar("T")
@@ -243,7 +244,7 @@ class Feed(Reader):
         while (event := self._wait_for(take, deadline_after(timeout_s))) is not None:
             yield event
 
-    def subscribe(self, *instruments: Asked, mode: m.Mode | None = None) -> tuple[m.Answer, ...]:
+    def subscribe(self, *instruments: Asked, mode: Mode | None = None) -> tuple[Answer, ...]:
         """Reads these as well from now on; or in another mode, those that it reads already. One
         answer for each: `accepted`, or `refused` and why. Their last values come as ticks. Waits
         for the daemon's answer, `timeout_s` of the feed at most.
@@ -260,7 +261,7 @@ class Feed(Reader):
         self._add(answers, mode)
         return answers
 
-    def set_mode(self, mode: m.Mode, *instruments: Asked) -> tuple[m.Answer, ...]:
+    def set_mode(self, mode: Mode, *instruments: Asked) -> tuple[Answer, ...]:
         """`subscribe` by the name that Kite's clients have for it."""
         return self.subscribe(*instruments, mode=mode)
 

@@ -26,9 +26,10 @@ from kitefeed.client.order import Order
 from kitefeed.client.reader import WAIT_S_MAX, Reader, deadline_after, taker
 from kitefeed.client.tick import Tick
 from kitefeed.client.wants import Asked
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.feed import Notice
+from kitefeed.protocol.messages.control import Answer
+from kitefeed.protocol.messages.instruments import Mode
 from kitefeed.protocol.topics import NOTICE, ORDER
 
 T = TypeVar("T")
@@ -178,15 +179,13 @@ class AsyncFeed(Reader):
         while await self._wait_until(has_come, deadline_after(timeout_s)) and found:
             yield found.pop()
 
-    async def subscribe(
-        self, *instruments: Asked, mode: m.Mode | None = None
-    ) -> tuple[m.Answer, ...]:
+    async def subscribe(self, *instruments: Asked, mode: Mode | None = None) -> tuple[Answer, ...]:
         """`Feed.subscribe`."""
         answers = await asyncio.to_thread(self._inquire, instruments, mode)
         self._add(answers, mode)
         return answers
 
-    async def set_mode(self, mode: m.Mode, *instruments: Asked) -> tuple[m.Answer, ...]:
+    async def set_mode(self, mode: Mode, *instruments: Asked) -> tuple[Answer, ...]:
         """`subscribe` by the name that Kite's clients have for it."""
         return await self.subscribe(*instruments, mode=mode)
 

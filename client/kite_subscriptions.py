@@ -14,7 +14,7 @@ from kitefeed.client.feed import Feed
 from kitefeed.client.tick import Tick
 from kitefeed.protocol.errors import KitefeedError
 from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE
-from kitefeed.protocol.messages import Mode
+from kitefeed.protocol.messages.instruments import Mode
 
 SETTLE_S = 0.02  # a program subscribes, and sets a mode in its next line
 AGAIN_S = 1.0  # when nobody answers

@@ -36,10 +36,11 @@ from kitefeed.client.view import MAX_AGE_S, View
 from kitefeed.client.waiting import PENDING_MAX
 from kitefeed.client.wants import Asked, Wants, flat
 from kitefeed.protocol import location, topology
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.errors import BadInput, ConfigError, Unavailable
 from kitefeed.protocol.keys import ClientKeys, read_client
+from kitefeed.protocol.messages.control import Answer
+from kitefeed.protocol.messages.instruments import Mode
 from kitefeed.protocol.sockets import connect_feed, has_message
 from kitefeed.protocol.topics import (
     HEARTBEAT_TOPIC,
@@ -88,7 +89,7 @@ class Reader(Readings, Telling):
         config: str | os.PathLike[str] | None = None,
         keys: str | os.PathLike[str] | None = None,
         timeout_s: float = 5.0,
-        mode: m.Mode | None = None,
+        mode: Mode | None = None,
         per_second: int | None = None,
         max_age_s: float | None = MAX_AGE_S,
         name: str | None = None,
@@ -105,7 +106,7 @@ class Reader(Readings, Telling):
         # What is read over a network, or however late, keeps a message for each tick.
         may_chunk = max_age_s is not None and (endpoint is None or endpoint.startswith(_IPC))
         self._wants = Wants(names, mode, per_second, is_all=not instruments, may_chunk=may_chunk)
-        self.answers: tuple[m.Answer, ...] = ()
+        self.answers: tuple[Answer, ...] = ()
         if endpoint is None:
             directory = location.runtime_dir(location.find_config(config))
             endpoint = topology.endpoint(directory, topology.FEED)
@@ -267,14 +268,14 @@ class Reader(Readings, Telling):
 
     # --- other instruments while it runs ------------------------------------------------------
 
-    def _inquire(self, asked: tuple[Asked, ...], mode: m.Mode | None) -> tuple[m.Answer, ...]:
+    def _inquire(self, asked: tuple[Asked, ...], mode: Mode | None) -> tuple[Answer, ...]:
         """One answer for each that `subscribe` was asked for, blocking, without the lock."""
         if self._wants.is_all:
             raise BadInput("Feed() reads all that streams: name instruments in a feed of their own")
         deadline_ns = boot_ns() + self._timeout_ns
         return self._upstream.inquire(flat(asked), mode or self._wants.mode, deadline_ns)
 
-    def _add(self, answers: tuple[m.Answer, ...], mode: m.Mode | None) -> None:
+    def _add(self, answers: tuple[Answer, ...], mode: Mode | None) -> None:
         """Reads those that were not refused. The broadcaster sends their last values by itself."""
         with self._lock:
             if self._socket.closed:

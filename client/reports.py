@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from kitefeed.client.view import View
-from kitefeed.protocol.messages import NAME_CHARS_MAX, ReaderReport, seal
+from kitefeed.protocol.messages.control import NAME_CHARS_MAX, ReaderReport
+from kitefeed.protocol.messages.envelope import seal
 from kitefeed.protocol.sockets import connect_reports, send_or_drop
 
 REPORT_NS = 2_000_000_000

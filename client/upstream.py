@@ -3,10 +3,18 @@ called. All of it blocks, until the deadline at most.
 """
 
 from kitefeed.client.wants import ANY, checked, checked_mode
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import BadInput, Unavailable
 from kitefeed.protocol.feed import DECODE_ERRORS
+from kitefeed.protocol.messages.control import (
+    Answer,
+    Answers,
+    Named,
+    NameTokens,
+    Refused,
+    WantInstruments,
+)
+from kitefeed.protocol.messages.instruments import Mode
 from kitefeed.protocol.sockets import request
 
 REQUEST_TRIES = 2
@@ -31,46 +39,46 @@ class Upstream:
                 f"{tokens[0]} is a token, and only the daemon's own host can look it up: "
                 "write EXCHANGE:SYMBOL, as NSE:INFY"
             )
-        wish = m.NameTokens(tokens)
+        wish = NameTokens(tokens)
         reply = request(self._control, wish, timeout_s=_left_s(deadline_ns), tries=REQUEST_TRIES)
-        if not isinstance(reply, m.Named):
-            text = reply.text if isinstance(reply, m.Refused) else "an answer of another kind"
+        if not isinstance(reply, Named):
+            text = reply.text if isinstance(reply, Refused) else "an answer of another kind"
             raise Unavailable(f"The tokens cannot be looked up: {text}")
         for token, name in reply.names.items():
             names[token] = name
         return names
 
     def want(
-        self, names: tuple[str, ...], mode: m.Mode | None, deadline_ns: int
-    ) -> tuple[m.Answer, ...]:
+        self, names: tuple[str, ...], mode: Mode | None, deadline_ns: int
+    ) -> tuple[Answer, ...]:
         """Whether these can be had, blocking; nothing where nobody answers."""
         if not names or not self._control:
             return ()
-        wish = m.WantInstruments(names, mode, is_kept=False, wait_s=0)
+        wish = WantInstruments(names, mode, is_kept=False, wait_s=0)
         try:
             reply = request(
                 self._control, wish, timeout_s=_left_s(deadline_ns), tries=REQUEST_TRIES
             )
         except (Unavailable, *DECODE_ERRORS):
             return ()
-        if isinstance(reply, m.Refused) and reply.code == "bad_request":
+        if isinstance(reply, Refused) and reply.code == "bad_request":
             raise BadInput(reply.text)
-        return reply.answers if isinstance(reply, m.Answers) else ()
+        return reply.answers if isinstance(reply, Answers) else ()
 
     def inquire(
-        self, asked: list[str | int], mode: m.Mode | None, deadline_ns: int
-    ) -> tuple[m.Answer, ...]:
+        self, asked: list[str | int], mode: Mode | None, deadline_ns: int
+    ) -> tuple[Answer, ...]:
         """One answer for each; `accepted` where nobody answers."""
         checked_mode(mode)
         wished = list(dict.fromkeys(asked))
         names = self.names_of(wished, deadline_ns)
-        answers: dict[str, m.Answer] = {}
+        answers: dict[str, Answer] = {}
         for one in wished:
             name = names.get(one, str(one))
-            answers[name] = m.Answer(name, "accepted")
+            answers[name] = Answer(name, "accepted")
             refusal = _refusal(name) if one in names else f"{one} {NO_TOKEN}"
             if refusal:
-                answers[name] = m.Answer(name, "refused", refusal)
+                answers[name] = Answer(name, "refused", refusal)
         good = tuple(name for name, answer in answers.items() if answer.outcome == "accepted")
         told = self.want(good, mode, deadline_ns)
         return tuple({**answers, **{answer.instrument: answer for answer in told}}.values())

@@ -5,7 +5,7 @@ from numbers import Integral
 from typing import get_args
 
 from kitefeed.protocol.errors import BadInput
-from kitefeed.protocol.messages import Mode
+from kitefeed.protocol.messages.instruments import Mode
 from kitefeed.protocol.topics import (
     LAST_RATES,
     NUL,

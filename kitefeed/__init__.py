@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         Unavailable,
     )
     from kitefeed.protocol.feed import Heartbeat, Notice
-    from kitefeed.protocol.messages import Answer
+    from kitefeed.protocol.messages.control import Answer
 
 __version__ = "0.1.0"
 
@@ -104,7 +104,7 @@ _PLACES = {
         "kitefeed.protocol.errors",
     ),
     **dict.fromkeys(("Heartbeat", "Notice"), "kitefeed.protocol.feed"),
-    "Answer": "kitefeed.protocol.messages",
+    "Answer": "kitefeed.protocol.messages.control",
 }
 
 

@@ -18,7 +18,8 @@ from zmq.utils import z85
 from kitefeed.protocol import zap
 from kitefeed.protocol.errors import BadInput, Unavailable
 from kitefeed.protocol.keys import ClientKeys, KeyPair
-from kitefeed.protocol.messages import ControlReply, ControlRequest, new_id, open_reply, seal
+from kitefeed.protocol.messages.control import ControlReply, ControlRequest, open_reply
+from kitefeed.protocol.messages.envelope import new_id, seal
 from kitefeed.protocol.secret import Secret
 from kitefeed.protocol.topology import BUS, CONTROL, FEED, INGEST, endpoint
 from kitefeed.protocol.topology import Wire as WireRow

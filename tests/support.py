@@ -15,11 +15,12 @@ import zmq
 
 from kitefeed._hot import IS_COMPILED
 from kitefeed.actors.runtime import locks
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import Unavailable
 from kitefeed.protocol.kite.repack import repack_compiled, repack_in_python
 from kitefeed.protocol.kite.ticks import BadFrame, TickBody
+from kitefeed.protocol.messages.control import GetStatus, Status
+from kitefeed.protocol.messages.status import StatusReport
 from kitefeed.protocol.sockets import request
 from kitefeed.protocol.topology import CONTROL, Wire, endpoint
 
@@ -63,16 +64,16 @@ async def eventually_async(
     return result
 
 
-def status_of(run_dir: Path) -> m.StatusReport | None:
+def status_of(run_dir: Path) -> StatusReport | None:
     """What `kitefeed status` tells, at a hundredth of its cost, for tests that ask again and again;
     None when nobody answers."""
     if not locks.live_holders(run_dir):
         return None
     try:
-        reply = request(endpoint(run_dir, CONTROL), m.GetStatus(), timeout_s=3.0 * slowness())
+        reply = request(endpoint(run_dir, CONTROL), GetStatus(), timeout_s=3.0 * slowness())
     except Unavailable:
         return None
-    return reply.report if isinstance(reply, m.Status) else None
+    return reply.report if isinstance(reply, Status) else None
 
 
 _decode_tick = msgspec.msgpack.Decoder(TickBody).decode

@@ -3,8 +3,8 @@
 import msgspec
 
 from kitefeed.actors.policy.machine import Wake
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.units import NS_PER_S
+from kitefeed.protocol.messages import bus as m
 
 # A file that is missing or cannot be read may be one that is being written; a writer who needs
 # longer than this is not writing.

@@ -14,8 +14,9 @@ from kitefeed.actors.runtime.driver import Driver
 from kitefeed.actors.runtime.hello import hello_of
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.actors.runtime.whole_file import clear_leftovers
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.errors import LoginNeeded
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.membership import Beat
 from kitefeed.protocol.topology import Role
 
 # Files are looked at, not watched by inotify: macOS has none, and network homes do not send it.
@@ -45,7 +46,7 @@ async def live(runtime: Runtime) -> None:
     glances = [Glance(runtime.settings, slot) for slot in get_args(m.Slot)]
     driver = Driver(AuthWatcher(), announce)
     bus = Bus(
-        runtime, lambda: hello_of(runtime), m.Beat, driver.feed, lambda: driver.feed(Welcomed())
+        runtime, lambda: hello_of(runtime), Beat, driver.feed, lambda: driver.feed(Welcomed())
     )
     look()
     await runtime.stopped.wait()

@@ -12,7 +12,7 @@ from kitefeed.actors.broadcaster.sequences import Sequences
 from kitefeed.actors.broadcaster.store import CACHED, LastValues, Origin, Value
 from kitefeed.protocol.feed import Flag
 from kitefeed.protocol.kite.units import NS_PER_S
-from kitefeed.protocol.messages import LIST_MAX
+from kitefeed.protocol.messages.instruments import LIST_MAX
 from kitefeed.protocol.topics import LAST_RATES, NUL, TICK, last_head, parse_last
 
 SUBSCRIPTIONS_MAX = LIST_MAX  # distinct ones of a rate; with more, all its values are sent

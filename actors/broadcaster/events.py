@@ -5,7 +5,8 @@ the wall clock, which the machine has no other way to know.
 from typing import NamedTuple
 
 from kitefeed.actors.broadcaster.store import Saved
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.envelope import Message
 
 
 class Ingest(NamedTuple):
@@ -56,7 +57,7 @@ class Publish(NamedTuple):
 class Tell(NamedTuple):
     """Send this to the supervisor; nothing is queued when it is away."""
 
-    message: m.Message
+    message: Message
 
 
 class Save(NamedTuple):

@@ -3,7 +3,8 @@
 from itertools import islice
 from typing import TypeVar, get_args
 
-from kitefeed.protocol.messages import LIST_MAX, ListenersWant, Mode
+from kitefeed.protocol.messages.bus import ListenersWant
+from kitefeed.protocol.messages.instruments import LIST_MAX, Mode
 from kitefeed.protocol.topics import (
     MODE,
     NUL,

@@ -33,9 +33,10 @@ from kitefeed.actors.broadcaster.store import SOURCE_FLAGS, LastValues, Origin, 
 from kitefeed.actors.broadcaster.ticks import Ticks, Wanted, keep
 from kitefeed.actors.broadcaster.wishes import Wishes
 from kitefeed.protocol import feed as f
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import Flag, IngestBatch, Item, Source
 from kitefeed.protocol.kite.units import NS_PER_S
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.membership import GrantReport
 from kitefeed.protocol.topics import (
     HEARTBEAT,
     HEARTBEAT_TOPIC,
@@ -137,10 +138,10 @@ class Broadcaster:
         self.values.expire()
         return self.values.rows(now_ns=now_ns, utc_ns=utc_ns)
 
-    def grants(self) -> tuple[m.GrantReport, ...]:
+    def grants(self) -> tuple[GrantReport, ...]:
         """For a supervisor that wants to adopt what runs."""
         return tuple(
-            m.GrantReport(shard, held.epoch, held.source_name)
+            GrantReport(shard, held.epoch, held.source_name)
             for shard, held in sorted(self.fence.holdings.items())
         )
 

@@ -21,8 +21,9 @@ from kitefeed.actors.runtime.peers import Address
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.actors.runtime.pulse import to_next_s
 from kitefeed.actors.runtime.state_file import StateFile
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns, utc_ns
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.membership import Beat, Hello
 from kitefeed.protocol.sockets import Wire, feed_socket, ingest_socket
 from kitefeed.protocol.topology import FEED, INGEST, Role
 
@@ -112,12 +113,12 @@ class Shell:
     def _full_queues(self) -> int:
         return self._feed.full_queues + (0 if self._tcp is None else self._tcp.full_queues)
 
-    def _hello(self) -> m.Hello:
+    def _hello(self) -> Hello:
         hello = hello_of(self._runtime, highest_epoch=self._machine.fence.highest_epoch)
         return msgspec.structs.replace(hello, grants=self._machine.grants())
 
-    def _beat(self) -> m.Beat:
-        return m.Beat(
+    def _beat(self) -> Beat:
+        return Beat(
             values=len(self._machine.values),
             subscribers=self._machine.listeners.subscribers,
             losses=self._machine.fence.losses,

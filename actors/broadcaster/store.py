@@ -15,7 +15,7 @@ import msgspec
 from kitefeed._hot import IS_COMPILED
 from kitefeed.protocol.feed import DECODE_ERRORS, Flag
 from kitefeed.protocol.kite.units import NS_PER_S
-from kitefeed.protocol.messages import LIST_MAX
+from kitefeed.protocol.messages.instruments import LIST_MAX
 from kitefeed.protocol.topics import NUL
 
 FILE_VERSION = 2

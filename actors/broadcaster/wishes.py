@@ -2,7 +2,7 @@
 
 from kitefeed.actors.broadcaster.events import Tell
 from kitefeed.actors.broadcaster.listeners import Listeners, exact_topic
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.topics import MODE, WANT
 
 LISTENERS_DELAY_NS = 50_000_000  # a program subscribes to its instruments in one burst

@@ -7,8 +7,8 @@ renamed, so a little is lost every day.
 
 from collections.abc import Sequence
 
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.instruments import Loss
+from kitefeed.protocol.messages import bus as m
 
 BELIEVED_AFTER_NS = 1_800_000_000_000  # the same list for so long is what Kite means
 LARGE_PART = 0.1  # of a list: many times what a day ends or renames

@@ -21,9 +21,11 @@ import msgspec
 
 from kitefeed.actors.policy.machine import Wake
 from kitefeed.actors.rest_poller.dump_doubt import BELIEVED_AFTER_NS, doubts
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.instruments import Loss
 from kitefeed.protocol.kite.units import IST, NS_PER_S
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.envelope import Message
+from kitefeed.protocol.messages.instruments import FetchOutcome
 
 _MADE_AFTER = timedelta(hours=8, minutes=15)
 _FETCHED_AT = timedelta(hours=8, minutes=30)
@@ -79,7 +81,7 @@ class _Doubt(msgspec.Struct, frozen=True):
     since_ns: int
 
 
-Command = FetchDump | TakeDump | Remark | m.Message
+Command = FetchDump | TakeDump | Remark | Message
 
 
 class DumpSchedule:
@@ -232,7 +234,7 @@ class DumpSchedule:
             remarks.append(Remark(_left_out(new)))
         return [TakeDump(), *remarks, self._ready, *self._tell("taken", new)]
 
-    def _tell(self, outcome: m.FetchOutcome, event: DumpEnded, detail: str = "") -> list[Command]:
+    def _tell(self, outcome: FetchOutcome, event: DumpEnded, detail: str = "") -> list[Command]:
         left_out = sum(event.left_out.values())
         self._fetched = m.InstrumentsFetched(self._fetches, outcome, detail, event.rows, left_out)
         return [self._fetched]

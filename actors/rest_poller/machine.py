@@ -25,11 +25,13 @@ from kitefeed.actors.rest_poller.order_book import BookRead, BookReader, ReadBoo
 from kitefeed.actors.rest_poller.questions import Questions, Together, quoted
 from kitefeed.actors.rest_poller.sweep import SPACING_NS, Sweep
 from kitefeed.actors.rest_poller.turns import choose, round_requests
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import IngestBatch
 from kitefeed.protocol.kite.rest import tick_from_quote
 from kitefeed.protocol.kite.ticks import FULL
 from kitefeed.protocol.kite.units import NS_PER_S
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.envelope import Message
+from kitefeed.protocol.messages.membership import LinkReport
 
 RATE_HOLD_NS = 10_000_000_000  # after a 429: somebody else uses this key as well
 # A request that takes longer is given up: a probe is waited for 8 s, and may stand behind another
@@ -72,7 +74,7 @@ class _InFlight(msgspec.Struct, frozen=True):
 
 
 Event = m.BusMessage | Answered | BookRead | Welcomed | ClockRead | DumpEnded | Wake
-Command = Ask | ReadBook | FetchDump | TakeDump | Remark | IngestBatch | m.Message
+Command = Ask | ReadBook | FetchDump | TakeDump | Remark | IngestBatch | Message
 
 
 class RestPoller:
@@ -102,9 +104,9 @@ class RestPoller:
         return max((sweep.epoch for sweep in self._last_sweeps.values()), default=0)
 
     @property
-    def links(self) -> tuple[m.LinkReport, ...]:
+    def links(self) -> tuple[LinkReport, ...]:
         return tuple(
-            m.LinkReport(sweep.shard, sweep.epoch, sweep.fingerprint, sweep.is_streaming, "rest")
+            LinkReport(sweep.shard, sweep.epoch, sweep.fingerprint, sweep.is_streaming, "rest")
             for sweep in self._sweeps.values()
             if not sweep.is_parked
         )

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from kitefeed.actors.policy.backoff import Ladder
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import (
     VERSION,
     IngestBatch,
@@ -21,6 +20,7 @@ from kitefeed.protocol.feed import (
     encode,
 )
 from kitefeed.protocol.kite.units import NS_PER_S
+from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.topics import order_topic
 
 SPACING_NS = 5 * NS_PER_S  # twelve in a minute, however often sockets come and go

@@ -26,10 +26,11 @@ from kitefeed.actors.runtime.instruments_db import offered_path
 from kitefeed.actors.runtime.kite_rest import KiteRest, RestError
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.actors.runtime.secrets import redact
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import utc_ns
 from kitefeed.protocol.feed import IngestBatch, encode
 from kitefeed.protocol.instrument_list import InstrumentsDb, ListDamaged
+from kitefeed.protocol.messages.envelope import Message
+from kitefeed.protocol.messages.membership import Beat, Hello
 from kitefeed.protocol.sockets import Wire, connect_ingest
 from kitefeed.protocol.topology import Role
 
@@ -100,7 +101,7 @@ class Shell:
                 offered_path(self._list.path).replace(self._list.path)
             case Remark(text):
                 log.warning("%s", text)
-            case m.Message():
+            case Message():
                 self._bus.send(command)
 
     def _ask(self, ask: Ask) -> None:
@@ -146,15 +147,15 @@ class Shell:
         self._dump_problem = ended.problem
         self._driver.feed(ended)
 
-    def _hello(self) -> m.Hello:
+    def _hello(self) -> Hello:
         machine = self._machine
         return hello_of(self._runtime, highest_epoch=machine.highest_epoch, links=machine.links)
 
-    def _beat(self) -> m.Beat:
+    def _beat(self) -> Beat:
         for odd in sorted(self._machine.odd - self._odd_said):
             log.warning("a field was left out of a quote, whose price is passed on: %s", odd)
         self._odd_said |= self._machine.odd
-        return m.Beat(counters=dict(self._machine.counters))
+        return Beat(counters=dict(self._machine.counters))
 
 
 class Clients:

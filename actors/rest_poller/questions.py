@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.rest import split_by_url
+from kitefeed.protocol.messages import bus as m
 
 PATIENCE_NS = 2_500_000_000  # two requests, and a little
 WAITING_MAX = 16

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 import msgspec
 
 from kitefeed.actors.rest_poller.turns import Turn
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import (
     TICKS_PER_CHUNK_MAX,
     VERSION,
@@ -18,6 +17,9 @@ from kitefeed.protocol.feed import (
 )
 from kitefeed.protocol.kite.rest import QUOTE_COUNT_MAX, tick_from_quote
 from kitefeed.protocol.kite.ticks import mode_from_name
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.envelope import Message
+from kitefeed.protocol.messages.instruments import Instrument
 from kitefeed.protocol.topics import tick_topic
 
 # Kite allows one quote request per second; a second measured here may be a shorter one there.
@@ -33,7 +35,7 @@ class Values(msgspec.Struct):
 
     counts: Counter[str]
     batches: list[IngestBatch] = []
-    reports: list[m.Message] = []
+    reports: list[Message] = []
     odd: frozenset[str] = frozenset()  # what was left out of quotes, and why
 
 
@@ -54,7 +56,7 @@ class Sweep:
         self.is_streaming = False
         self.round_ns = 0  # what a round over all shards takes
         self.turns: dict[int, Turn] = {}
-        self._instruments: dict[int, m.Instrument] = {}
+        self._instruments: dict[int, Instrument] = {}
         self._asked: list[Turn] = []
         self._hold_ns = 0
         self._failures = 0
@@ -178,7 +180,7 @@ class Sweep:
             return []
         return [self._batch([], self._heard_ns, now_ns)]
 
-    def news(self) -> list[m.Message]:
+    def news(self) -> list[Message]:
         """What a supervisor has to know that may have missed it."""
         tokens = tuple(sorted(self._confirmed))
         return [m.Confirmed(self.shard, self.epoch, tokens)] if tokens else []
@@ -206,14 +208,14 @@ class Sweep:
     def _is_silent(self, at_ns: int) -> bool:
         return bool(self._heard_ns) and at_ns - self._heard_ns > SILENT_PERIODS * self._period_ns
 
-    def _ended(self, instrument: m.Instrument) -> list[Item]:
+    def _ended(self, instrument: Instrument) -> list[Item]:
         """It had a value under this epoch and has none any more."""
         if instrument.token not in self._confirmed:
             return []
         self._confirmed.discard(instrument.token)
         return [Item(tick_topic(instrument.key), Flag.STALE.value, _NOTHING)]
 
-    def _confirmations(self) -> list[m.Message]:
+    def _confirmations(self) -> list[Message]:
         tokens = tuple(token for token in self._new if token not in self._confirmed)
         self._new = []
         self._confirmed.update(tokens)

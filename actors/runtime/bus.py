@@ -9,10 +9,12 @@ import msgspec
 from kitefeed.actors.runtime.membership import HELLO_RETRY_NS, Duty, Membership
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.actors.runtime.pulse import to_next_s
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.exits import Exit
 from kitefeed.protocol.feed import DECODE_ERRORS
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.envelope import Message, seal
+from kitefeed.protocol.messages.membership import Beat, Hello
 from kitefeed.protocol.sockets import GuardedWire, Peer, connect_bus
 
 log = logging.getLogger("kitefeed")
@@ -27,8 +29,8 @@ class Bus:
     def __init__(
         self,
         runtime: Runtime,
-        hello: Callable[[], m.Hello],
-        beat: Callable[[], m.Beat],
+        hello: Callable[[], Hello],
+        beat: Callable[[], Beat],
         on_message: Callable[[m.BusMessage], None],
         on_welcome: Callable[[], None] | None = None,
     ) -> None:
@@ -55,9 +57,9 @@ class Bus:
     def is_welcome(self) -> bool:
         return self._membership.supervisor is not None
 
-    def send(self, message: m.Message) -> bool:
+    def send(self, message: Message) -> bool:
         """Sends a report; False when no supervisor can take it. Nothing is queued."""
-        return self._wire.send([m.seal(message)])
+        return self._wire.send([seal(message)])
 
     def close(self) -> None:
         self._timer.cancel()

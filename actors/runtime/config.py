@@ -22,9 +22,10 @@ from kitefeed.actors.runtime.kite_target import ApiKey, Kite
 from kitefeed.actors.runtime.secrets import Secret, remember
 from kitefeed.actors.runtime.toml_file import digest, read
 from kitefeed.protocol import keys, location, passwords
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.errors import ConfigError
 from kitefeed.protocol.kite.limits import PER_SOCKET_MAX, SOCKETS_MAX
+from kitefeed.protocol.messages.instruments import Mode
+from kitefeed.protocol.messages.status import TcpFeed
 from kitefeed.protocol.nats import PREFIX, PREFIX_PATTERN
 from kitefeed.protocol.topology import IPC_PATH_BYTES_MAX, has_room
 
@@ -258,7 +259,7 @@ class Config(_Table, frozen=True):
     """Everything a user can set. Paths are resolved by `Settings`, never read from here."""
 
     instruments: Annotated[list[InstrumentName], Meta(max_length=INSTRUMENTS_MAX)] = []
-    mode: m.Mode = "full"
+    mode: Mode = "full"
     canaries: list[InstrumentName] = []
     kite: Kite = Kite()
     session: Session = Session()
@@ -354,10 +355,10 @@ class Settings(msgspec.Struct, frozen=True):
         return self._path(own, Path()) if own else None
 
     @property
-    def tcp_feed(self) -> m.TcpFeed | None:
+    def tcp_feed(self) -> TcpFeed | None:
         """Where other hosts read the feed. Raises ConfigError when there is no key for it."""
         address = self.config.feed.tcp
-        return m.TcpFeed(address, keys.read_server(self.keys_path).public) if address else None
+        return TcpFeed(address, keys.read_server(self.keys_path).public) if address else None
 
     def _path(self, value: str, default: Path) -> Path:
         return location.resolve(value, self.source or Path("_")) if value else default

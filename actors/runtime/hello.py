@@ -2,15 +2,15 @@
 
 from kitefeed import __version__
 from kitefeed.actors.runtime.process import Runtime
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages.membership import Hello, LinkReport
 from kitefeed.protocol.topology import Role
 
 
 def hello_of(
-    runtime: Runtime, *, highest_epoch: int = 0, links: tuple[m.LinkReport, ...] = ()
-) -> m.Hello:
+    runtime: Runtime, *, highest_epoch: int = 0, links: tuple[LinkReport, ...] = ()
+) -> Hello:
     """Who we are, proven by the role's lock, and what runs under which epoch."""
-    return m.Hello(
+    return Hello(
         role=Role(runtime.role),
         boot_id=runtime.boot_id,
         pid=runtime.lock.holder.pid,

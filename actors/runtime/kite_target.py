@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from kitefeed.protocol.kite.limits import PER_SOCKET_MAX, SOCKETS_MAX
-from kitefeed.protocol.messages import Target
+from kitefeed.protocol.messages.status import Target
 
 ApiKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9]{0,64}\Z")]
 DUMP_ROUTES = frozenset({"market.instruments.all", "market.instruments"})  # below no prefix

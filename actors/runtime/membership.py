@@ -6,7 +6,8 @@ for an absent supervisor are not queued: both sides repeat desired state after a
 
 from enum import Enum, auto
 
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.membership import BeatAck, Challenge, Leave, Welcome
 
 HELLO_RETRY_NS = 200_000_000
 SUPERVISOR_LOST_NS = 3_000_000_000
@@ -39,16 +40,16 @@ class Membership:
         """What a message of the supervisor asks for; None for nothing."""
         self.heard_ns = now_ns
         match message:
-            case m.Welcome(boot_id):
+            case Welcome(boot_id):
                 is_repetition = self.supervisor == boot_id
                 self.supervisor = boot_id
                 return None if is_repetition else Duty.WELCOMED
-            case m.Challenge():
+            case Challenge():
                 self.supervisor = None
                 return Duty.HELLO
-            case m.Leave():
+            case Leave():
                 return Duty.LEAVE
-            case m.BeatAck():
+            case BeatAck():
                 return None
             case _:
                 return Duty.COMMAND

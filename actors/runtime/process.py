@@ -20,7 +20,7 @@ from kitefeed.actors.runtime.pulse import to_next_s
 from kitefeed.protocol import location
 from kitefeed.protocol.errors import ConfigError, KitefeedError, TryLater
 from kitefeed.protocol.exits import Exit
-from kitefeed.protocol.messages import new_id
+from kitefeed.protocol.messages.envelope import new_id
 from kitefeed.protocol.topology import Role
 
 WATCH_S = 1.0  # how often a broken configuration is looked at before the start

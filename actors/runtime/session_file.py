@@ -23,7 +23,7 @@ from kitefeed.protocol import private_files
 from kitefeed.protocol.errors import LoginNeeded, TryLater
 from kitefeed.protocol.kite.session import unquoted
 from kitefeed.protocol.kite.units import IST
-from kitefeed.protocol.messages import Slot
+from kitefeed.protocol.messages.bus import Slot
 
 FILE_BYTES_MAX = 4_096
 

@@ -2,7 +2,7 @@
 
 from kitefeed.actors.supervisor.facts import CLOSING_NS, Link, Shard
 from kitefeed.actors.supervisor.state import State
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.topology import Role
 
 

@@ -33,7 +33,20 @@ from kitefeed.actors.supervisor.readers import Readers
 from kitefeed.actors.supervisor.roster import Member, Roster
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.control import (
+    AskQuotes,
+    ControlRequest,
+    GetStatus,
+    NameTokens,
+    ReaderReport,
+    Refused,
+    WantInstruments,
+)
+from kitefeed.protocol.messages.envelope import Message
+from kitefeed.protocol.messages.instruments import Mode
+from kitefeed.protocol.messages.membership import Beat, BeatAck, Challenge, Hello, Leave, Welcome
+from kitefeed.protocol.messages.status import StatusReport
 from kitefeed.protocol.topology import BUS, Role, Wire
 
 STRANGERS_MAX = 100  # users that are named in the log, once each
@@ -44,7 +57,7 @@ class Send(msgspec.Struct, frozen=True):
     """Send `message` to this peer of the bus; one that is gone is no error."""
 
     peer: bytes
-    message: m.Message
+    message: Message
 
 
 class Kill(msgspec.Struct, frozen=True):
@@ -67,7 +80,7 @@ class Setup:
     backoff_s: list[float]
     configured: Sequence[str] = ()
     canaries: Sequence[str] = ()
-    mode: m.Mode = "full"
+    mode: Mode = "full"
     capacity: Capacity = WHOLE_KEY
     elsewhere: Elsewhere = "alert"
     misconfigured: str | None = None
@@ -129,7 +142,7 @@ class Core:
         return self._do(self._heard(peer, message, pid, now_ns), now_ns)
 
     def asked(
-        self, ticket: Ticket, request: m.ControlRequest, uid: int | None, pid: int | None,
+        self, ticket: Ticket, request: ControlRequest, uid: int | None, pid: int | None,
         now_ns: int,
     ) -> list[Order]:  # fmt: skip
         """A request of a command or program."""
@@ -144,7 +157,7 @@ class Core:
             f"this is not a request this version knows ({error[:DECODE_ERROR_CHARS_MAX]}): "
             "install one version everywhere"
         )
-        return [Reply((peer, ""), m.Refused("bad_request", text))]
+        return [Reply((peer, ""), Refused("bad_request", text))]
 
     def intruded(
         self, wire: Wire, ticket: Ticket | None, uid: int | None, pid: int | None, now_ns: int
@@ -167,9 +180,9 @@ class Core:
             "run the command as that user"
         )
         if ticket is not None and wire is BUS:
-            orders.append(Send(ticket[0], m.Leave(why)))
+            orders.append(Send(ticket[0], Leave(why)))
         elif ticket is not None:
-            orders.append(Reply(ticket, m.Refused("forbidden", why)))
+            orders.append(Reply(ticket, Refused("forbidden", why)))
         return orders
 
     def looked_up(self, found: Found, now_ns: int) -> list[Order]:
@@ -244,7 +257,7 @@ class Core:
     def _heard(
         self, peer: bytes, message: m.BusMessage, pid: int | None, now_ns: int
     ) -> Procedure[None]:
-        if isinstance(message, m.Hello):
+        if isinstance(message, Hello):
             # The pid is what would be killed. (The kernel says none across pid namespaces.)
             if pid and pid != message.pid:
                 self._counters["bad_messages"] += 1
@@ -253,26 +266,26 @@ class Core:
             return
         member = self.roster.heard(peer, now_ns)
         if member is None:
-            yield Send(peer, m.Challenge())
+            yield Send(peer, Challenge())
         elif isinstance(message, m.SPEAKS[member.hello.role]):
             yield from self._report(message, member, now_ns)
         else:
             self._counters["bad_messages"] += 1
 
-    def _hello(self, hello: m.Hello, peer: bytes, now_ns: int) -> Iterator[Order]:
+    def _hello(self, hello: Hello, peer: bytes, now_ns: int) -> Iterator[Order]:
         arrival = self.roster.hello(hello, peer, now_ns)
         if arrival.replaced is not None:
-            leave = m.Leave(f"process {hello.pid} holds the role {hello.role} now")
+            leave = Leave(f"process {hello.pid} holds the role {hello.role} now")
             yield Send(arrival.replaced.peer, leave)
             yield from self._feed(ActorLost(hello.role))
-        yield Send(peer, m.Welcome(self._setup.boot_id))
+        yield Send(peer, Welcome(self._setup.boot_id))
         yield from self._feed(ActorUp(hello, arrival.is_new))
 
     def _report(self, message: m.BusMessage, member: Member, now_ns: int) -> Procedure[None]:
         match message:
-            case m.Beat():
+            case Beat():
                 self.roster.beat(member, message)
-                yield Send(member.peer, m.BeatAck())
+                yield Send(member.peer, BeatAck())
                 if member.hello.role in (Role.TICKER, Role.BROADCASTER):
                     yield from self._feed(message)
                 return
@@ -299,10 +312,10 @@ class Core:
     # --- the control socket -------------------------------------------------------------------
 
     def _asked(
-        self, ticket: Ticket, request: m.ControlRequest, uid: int | None, pid: int | None,
+        self, ticket: Ticket, request: ControlRequest, uid: int | None, pid: int | None,
         now_ns: int,
     ) -> Procedure[None]:  # fmt: skip
-        if isinstance(request, m.ReaderReport):
+        if isinstance(request, ReaderReport):
             self._readers.note(request, pid, now_ns)
             return
         if _is_change(request):
@@ -310,7 +323,7 @@ class Core:
             yield Say("info", f"asked to change: request={name} uid={uid} pid={pid}")
         yield from self._desk.handle(*ticket, request, now_ns)
 
-    def _status(self) -> m.StatusReport:
+    def _status(self) -> StatusReport:
         return report.status(
             self.supervisor.state,
             self.subscriptions,
@@ -351,12 +364,12 @@ class Core:
         yield from self._wants_changed()
 
 
-def _is_change(request: m.ControlRequest) -> bool:
+def _is_change(request: ControlRequest) -> bool:
     """Whether an operator changes what the daemon does: one line in the log, with who asked."""
     match request:
-        case m.WantInstruments():
+        case WantInstruments():
             return request.is_kept
-        case m.GetStatus() | m.NameTokens() | m.AskQuotes():
+        case GetStatus() | NameTokens() | AskQuotes():
             return False
         case _:
             return True

@@ -16,7 +16,27 @@ from kitefeed.actors.supervisor.subscriptions import (
     Pending,
     Subscriptions,
 )
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.control import (
+    Answers,
+    AskQuotes,
+    ControlRequest,
+    Done,
+    DropInstruments,
+    FetchList,
+    GetStatus,
+    Named,
+    NameTokens,
+    Quotes,
+    Refused,
+    Retry,
+    SetSource,
+    Status,
+    WantInstruments,
+)
+from kitefeed.protocol.messages.envelope import Message
+from kitefeed.protocol.messages.instruments import LIST_MAX
+from kitefeed.protocol.messages.status import StatusReport
 from kitefeed.protocol.topology import Role
 
 Ticket = tuple[bytes, str]  # peer and request id
@@ -34,7 +54,7 @@ class Reply(msgspec.Struct, frozen=True):
     """The answer to whom `ticket` names."""
 
     ticket: Ticket
-    message: m.Message
+    message: Message
 
 
 class Desk:
@@ -49,7 +69,7 @@ class Desk:
         feed: Callable[[Event], Iterator[Any]],
         look_up: Callable[[Sequence[str]], Procedure[None]],
         changed: Callable[[], Procedure[None]],
-        status: Callable[[], m.StatusReport],
+        status: Callable[[], StatusReport],
     ) -> None:
         self._supervisor = supervisor
         self._subscriptions = subscriptions
@@ -60,10 +80,10 @@ class Desk:
         self._status = status
         self._questions: dict[int, tuple[Ticket, int]] = {}  # of the poller; until when
         self._asked = 0
-        self._replies: dict[str, m.Message | None] = {}  # id -> reply, None while it is pending
+        self._replies: dict[str, Message | None] = {}  # id -> reply, None while it is pending
 
     def handle(
-        self, peer: bytes, frame_id: str, request: m.ControlRequest, now_ns: int
+        self, peer: bytes, frame_id: str, request: ControlRequest, now_ns: int
     ) -> Procedure[None]:
         ticket = (peer, frame_id)
         if frame_id in self._replies:
@@ -75,27 +95,27 @@ class Desk:
             return
         self._remember(frame_id, None)
         match request:
-            case m.GetStatus():
+            case GetStatus():
                 self._subscriptions.orders.retain(self._supervisor.state.running)
-                yield self._reply(ticket, m.Status(self._status()))
-            case m.WantInstruments():
+                yield self._reply(ticket, Status(self._status()))
+            case WantInstruments():
                 yield from self._want(ticket, request, now_ns)
-            case m.DropInstruments(instruments):
+            case DropInstruments(instruments):
                 answers = tuple(
                     self._subscriptions.drop(key, may_search=number < SEARCHES_MAX)
                     for number, key in enumerate(instruments)
                 )
                 yield from self._changed()
-                yield self._reply(ticket, m.Answers(answers))
-            case m.NameTokens(tokens):
+                yield self._reply(ticket, Answers(answers))
+            case NameTokens(tokens):
                 yield self._reply(ticket, (yield from self._name(tokens)))
-            case m.SetSource(source):
+            case SetSource(source):
                 yield self._reply(ticket, (yield from self._set_source(source)))
-            case m.Retry():
+            case Retry():
                 yield self._reply(ticket, (yield from self._retry()))
-            case m.FetchList():
+            case FetchList():
                 yield self._reply(ticket, (yield from self._fetch_list(request)))
-            case m.AskQuotes(tokens):
+            case AskQuotes(tokens):
                 yield from self._ask_quotes(ticket, tokens, now_ns)
 
     def turn(self, now_ns: int) -> Iterator[Reply]:
@@ -110,12 +130,12 @@ class Desk:
 
     # --- the requests -------------------------------------------------------------------------
 
-    def _want(self, ticket: Ticket, request: m.WantInstruments, now_ns: int) -> Procedure[None]:
+    def _want(self, ticket: Ticket, request: WantInstruments, now_ns: int) -> Procedure[None]:
         if len(self._subscriptions.pending) >= PENDING_MAX:
             busy = f"{PENDING_MAX} requests wait already; try again: `kitefeed subscribe`"
-            yield self._reply(ticket, m.Refused("not_ready", busy))
+            yield self._reply(ticket, Refused("not_ready", busy))
             return
-        keys = tuple(dict.fromkeys(request.instruments))[: m.LIST_MAX]
+        keys = tuple(dict.fromkeys(request.instruments))[:LIST_MAX]
         yield from self._look_up(keys)
         known = [key for key in keys if self._subscriptions.may_be_had(key)]
         if request.is_kept:
@@ -131,7 +151,7 @@ class Desk:
             self._subscriptions.answer(key, self._waiting(key, now_ns), pending.mode)
             for key in pending.keys
         )
-        return self._reply(pending.ticket, m.Answers(answers))
+        return self._reply(pending.ticket, Answers(answers))
 
     def _waiting(self, key: str, now_ns: int) -> str:
         """What an instrument waits for that has not come."""
@@ -146,42 +166,40 @@ class Desk:
         state = self._supervisor.state
         return any(shard.is_open or shard.rest.is_started for shard in state.shards)
 
-    def _name(self, tokens: Sequence[int]) -> Procedure[m.Message]:
+    def _name(self, tokens: Sequence[int]) -> Procedure[Message]:
         names = yield from self._names.of(tokens)
         if names is None:
-            return m.Refused("not_ready", "there is no instrument list yet: `kitefeed status`")
-        return m.Named(dict(names))
+            return Refused("not_ready", "there is no instrument list yet: `kitefeed status`")
+        return Named(dict(names))
 
-    def _set_source(self, source: str) -> Procedure[m.Message]:
+    def _set_source(self, source: str) -> Procedure[Message]:
         state = self._supervisor.state
         if source == "websocket" and state.session.word in ("refused", "absent"):
             why = "Kite refuses the session" if state.session.word == "refused" else "no session"
-            return m.Refused("forbidden", f"{why}: `kitefeed login`, then this again")
+            return Refused("forbidden", f"{why}: `kitefeed login`, then this again")
         if source in ("auto", "websocket", "rest", "paused"):
             yield from self._feed(Operate(source))  # type: ignore[arg-type]
-        return m.Done(f"source is {source} now, and stays so over restarts: `kitefeed status`")
+        return Done(f"source is {source} now, and stays so over restarts: `kitefeed status`")
 
-    def _retry(self) -> Procedure[m.Message]:
+    def _retry(self) -> Procedure[Message]:
         if self._supervisor.state.override == "paused":
-            return m.Refused("conflict", "the feed is paused: `kitefeed source auto` resumes it")
+            return Refused("conflict", "the feed is paused: `kitefeed source auto` resumes it")
         yield from self._feed(RetryNow())
-        return m.Done("trying now: `kitefeed status`")
+        return Done("trying now: `kitefeed status`")
 
-    def _fetch_list(self, request: m.FetchList) -> Procedure[m.Message]:
+    def _fetch_list(self, request: FetchList) -> Procedure[Message]:
         if Role.REST_POLLER not in self._supervisor.state.actors_up:
-            return m.Refused("not_ready", "the rest_poller process is starting: try again")
+            return Refused("not_ready", "the rest_poller process is starting: try again")
         yield from self._feed(request)
-        return m.Done("fetching the instrument list: `kitefeed status` shows what comes of it")
+        return Done("fetching the instrument list: `kitefeed status` shows what comes of it")
 
     def _ask_quotes(self, ticket: Ticket, tokens: tuple[int, ...], now_ns: int) -> Procedure[None]:
         state = self._supervisor.state
         fingerprint = state.session.fingerprint
         if fingerprint is None or state.session.word in ("refused", "absent"):
-            yield self._reply(
-                ticket, m.Refused("forbidden", "there is no session: `kitefeed login`")
-            )
+            yield self._reply(ticket, Refused("forbidden", "there is no session: `kitefeed login`"))
         elif Role.REST_POLLER not in state.actors_up:
-            yield self._reply(ticket, m.Refused("not_ready", "the rest_poller process is starting"))
+            yield self._reply(ticket, Refused("not_ready", "the rest_poller process is starting"))
         else:
             self._asked = max(self._asked + 1, now_ns)  # rises over restarts, too
             self._questions[self._asked] = (ticket, now_ns + QUESTIONS_NS_MAX)
@@ -193,19 +211,19 @@ class Desk:
         if ticket is None:
             return
         if answer.outcome == "ok":
-            reply: m.Message = m.Quotes(answer.quotes)
+            reply: Message = Quotes(answer.quotes)
         else:
-            reply = m.Refused(_CODES.get(answer.outcome, "not_ready"), answer.detail)
+            reply = Refused(_CODES.get(answer.outcome, "not_ready"), answer.detail)
         self._replies.pop(ticket[1], None)
         yield Reply(ticket, reply)
 
     # --- the replies --------------------------------------------------------------------------
 
-    def _reply(self, ticket: Ticket, message: m.Message) -> Reply:
+    def _reply(self, ticket: Ticket, message: Message) -> Reply:
         self._remember(ticket[1], message)
         return Reply(ticket, message)
 
-    def _remember(self, frame_id: str, message: m.Message | None) -> None:
+    def _remember(self, frame_id: str, message: Message | None) -> None:
         self._replies[frame_id] = message
         while len(self._replies) > KNOWN_REPLIES_MAX:
             self._replies.pop(next(iter(self._replies)))

@@ -34,7 +34,7 @@ from kitefeed.actors.supervisor.news import (
     Unneeded,
 )
 from kitefeed.actors.supervisor.state import State
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.topology import Role
 
 

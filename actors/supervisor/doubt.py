@@ -12,8 +12,8 @@ from kitefeed.actors.supervisor.facts import (
 )
 from kitefeed.actors.supervisor.news import Classified, QuoteAnswered, SessionDied
 from kitefeed.actors.supervisor.state import State
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.ticks import segment_of
+from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.topology import Role
 
 UNANSWERED_MAX = 2  # quotes that could not be had about a silent stream: then it is not waited for

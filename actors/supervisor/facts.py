@@ -8,9 +8,11 @@ import msgspec
 
 from kitefeed.actors.policy.backoff import Ladder
 from kitefeed.actors.supervisor.roster import LOST_AFTER_NS
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.units import NS_PER_S
-from kitefeed.protocol.messages import Message
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.envelope import Message
+from kitefeed.protocol.messages.instruments import Instrument
+from kitefeed.protocol.messages.membership import Held, Hello
 from kitefeed.protocol.topology import Role
 
 VALIDATION_LIMIT_NS = 3_500_000_000  # the validator itself answers within 3 s
@@ -104,13 +106,13 @@ class Link:
     fingerprint: str = ""
     live_since_ns: int = 0
     is_subscribed: bool = False
-    asked: tuple[m.Instrument, ...] = ()  # the last order to subscribe
+    asked: tuple[Instrument, ...] = ()  # the last order to subscribe
     is_refresh_due: bool = False  # the broadcaster lost what it had: ask Kite for everything anew
     refreshed_ns: int = 0  # when that was done, 0 for never
     doubt: m.LinkDoubt | None = None  # until a quote has settled it
     doubted_ns: int = 0
     unanswered: int = 0  # quotes in a row about a silent stream that could not be had
-    held: tuple[m.Held, ...] = ()  # what reads stale although it streams
+    held: tuple[Held, ...] = ()  # what reads stale although it streams
     held_since_ns: int = 0  # 0 while nothing is
     unproven_since_ns: int = 0  # the broadcaster has its values read stale since then, 0: not
 
@@ -193,7 +195,7 @@ class Shard:
     """One socket's worth of instruments, and how they reach the readers."""
 
     number: int
-    instruments: tuple[m.Instrument, ...] = ()
+    instruments: tuple[Instrument, ...] = ()
     segments: frozenset[int] = frozenset()  # of the instruments
     used_since_ns: int = 0  # when it got its first instrument
     link: Link = field(default_factory=Link)
@@ -256,7 +258,7 @@ class Clock(msgspec.Struct, frozen=True):
 class ActorUp(msgspec.Struct, frozen=True):
     """A new process (`is_new`), or a known one, said hello; what it runs is in the hello."""
 
-    hello: m.Hello
+    hello: Hello
     is_new: bool
 
 
@@ -278,7 +280,7 @@ class Instruments(msgspec.Struct, frozen=True):
     """The resolved instruments that are wanted have changed. `unresolved`: how many more names are
     wanted, but not found yet, because there is no instrument list."""
 
-    instruments: tuple[m.Instrument, ...]
+    instruments: tuple[Instrument, ...]
     unresolved: int = 0
 
 

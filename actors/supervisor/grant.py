@@ -8,7 +8,8 @@ has acknowledged that it may.
 from kitefeed.actors.supervisor import link, rest
 from kitefeed.actors.supervisor.facts import GRANT_REPEAT_NS, GrantFacts, GrantSource, Shard
 from kitefeed.actors.supervisor.state import State
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.membership import GrantReport
 from kitefeed.protocol.topology import Role
 
 
@@ -45,7 +46,7 @@ def acknowledged(s: State, granted: m.Granted) -> None:
         rest.granted(s, shard)
 
 
-def broadcaster_up(s: State, grants: tuple[m.GrantReport, ...], is_new: bool) -> None:
+def broadcaster_up(s: State, grants: tuple[GrantReport, ...], is_new: bool) -> None:
     """A new broadcaster knows no grant, and has lost every value since its last save; an old one
     may know grants that this supervisor does not."""
     for shard in s.shards:

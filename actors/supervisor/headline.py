@@ -16,9 +16,10 @@ from kitefeed.actors.supervisor.facts import (
     Shard,
 )
 from kitefeed.actors.supervisor.state import State
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import FeedState
 from kitefeed.protocol.kite.ticks import segment_of
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.status import Outage
 from kitefeed.protocol.topology import Role
 
 LOGIN = "`kitefeed login`, or `kitefeed session set`"
@@ -353,7 +354,7 @@ def _feed_changed(s: State, state: FeedState) -> None:
     if state.feed in GOOD:
         _outage_over(s, state)
     elif before in GOOD:
-        s.outage = m.Outage(state.feed, s.utc_ns / 1e9)
+        s.outage = Outage(state.feed, s.utc_ns / 1e9)
     if state.feed == "live":
         s.attempts_when_live = s.attempts
     s.say(f"feed={state.feed} source={state.source} session={state.session}: {state.reason}")

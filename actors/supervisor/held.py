@@ -5,12 +5,13 @@ from collections.abc import Iterable
 from kitefeed.actors.policy.market import name_of
 from kitefeed.actors.supervisor.facts import HELD_SAID_NS, Shard, SocketState
 from kitefeed.actors.supervisor.state import State
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages.membership import Held
+from kitefeed.protocol.messages.status import HeldStatus
 
 NAMES_MAX = 3
 
 
-def told(s: State, told_by_ticker: Iterable[m.Held]) -> None:
+def told(s: State, told_by_ticker: Iterable[Held]) -> None:
     """What the ticker's beat says of all links."""
     for shard in s.shards:
         link = shard.link
@@ -22,9 +23,9 @@ def told(s: State, told_by_ticker: Iterable[m.Held]) -> None:
         link.held_since_ns = (link.held_since_ns or s.now_ns) if link.held else 0
 
 
-def status(s: State) -> list[m.HeldStatus]:
+def status(s: State) -> list[HeldStatus]:
     return [
-        m.HeldStatus(
+        HeldStatus(
             shard=shard.number,
             silent=_names(s, held.tokens),
             held=_what(held),
@@ -46,13 +47,13 @@ def lasting(s: State) -> str:
     return "; ".join(_sentence(s, held) for held in lasting)
 
 
-def _all(s: State) -> list[tuple[Shard, m.Held]]:
+def _all(s: State) -> list[tuple[Shard, Held]]:
     """Of links that are live: before that nothing reads fresh anyway."""
     live = [shard for shard in s.shards if shard.link.state is SocketState.LIVE]
     return [(shard, held) for shard in live for held in shard.link.held]
 
 
-def _sentence(s: State, held: m.Held) -> str:
+def _sentence(s: State, held: Held) -> str:
     names = _names(s, held.tokens)
     few = ", ".join(names[:NAMES_MAX])
     who = f"{few} and {len(names) - NAMES_MAX} more" if len(names) > NAMES_MAX else few
@@ -75,7 +76,7 @@ def _sentence(s: State, held: m.Held) -> str:
             )
 
 
-def _what(held: m.Held) -> str:
+def _what(held: Held) -> str:
     if held.scope == "stream":
         return "all of this socket"
     return name_of(held.segment) if held.scope == "segment" else "these alone"

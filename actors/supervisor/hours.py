@@ -9,10 +9,10 @@ proven by a quote, it takes an instrument of an open segment.
 
 from kitefeed.actors.supervisor import link, rest
 from kitefeed.actors.supervisor.state import State
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages.instruments import Instrument
 
 
-def want(s: State, instruments: tuple[m.Instrument, ...]) -> None:
+def want(s: State, instruments: tuple[Instrument, ...]) -> None:
     """Another set of instruments is wanted."""
     s.want(instruments)
     _look(s)

@@ -17,7 +17,8 @@ from kitefeed.actors.supervisor.facts import (
 )
 from kitefeed.actors.supervisor.news import Adopted, Proven, TickerEnded
 from kitefeed.actors.supervisor.state import State
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.membership import Beat, LinkReport
 from kitefeed.protocol.topology import Role
 
 
@@ -173,7 +174,7 @@ def became_live(s: State, shard: Shard) -> None:
     session.check_soon(s, at_once=is_new_login)
 
 
-def ticked(s: State, beat: m.Beat) -> None:
+def ticked(s: State, beat: Beat) -> None:
     """The ticker's beat tells how long ago each socket had a fresh tick."""
     for shard in s.shards:
         # A ticker of a former version knows one age for all.
@@ -209,7 +210,7 @@ def closed(s: State, epoch: int, code: int | None, reason: str) -> None:
         dial.lost(s, reason)
 
 
-def reported(s: State, links: tuple[m.LinkReport, ...]) -> None:
+def reported(s: State, links: tuple[LinkReport, ...]) -> None:
     """What a ticker that says hello is running. A link nobody knows is adopted when its shard has
     no other (this supervisor is the new one); links that were believed open and are not, ended. One
     that is being closed is no better for a hello that crossed the order."""
@@ -229,7 +230,7 @@ def reported(s: State, links: tuple[m.LinkReport, ...]) -> None:
             _adopt(s, s.shards[report.shard], report)
 
 
-def _adopt(s: State, shard: Shard, report: m.LinkReport) -> None:
+def _adopt(s: State, shard: Shard, report: LinkReport) -> None:
     """The instruments that it streams stay on it. When it last had a fresh tick it says itself: to
     take it for now would open a market that has closed, and to wait for the next beat would close
     one that the calendar does not know, and its canaries with it."""

@@ -45,14 +45,16 @@ from kitefeed.actors.supervisor.facts import (
 )
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.actors.supervisor.state import State
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.control import FetchList
+from kitefeed.protocol.messages.membership import Beat, Hello
 from kitefeed.protocol.topology import Role
 
 Event = (
     Wake | Clock | ActorUp | ActorLost | Operate | RetryNow | Instruments
-    | m.Beat | m.SessionSeen | m.Validated | m.LinkOpened | m.LinkFresh | m.LinkDoubt
+    | Beat | m.SessionSeen | m.Validated | m.LinkOpened | m.LinkFresh | m.LinkDoubt
     | m.LinkSilent | m.LinkRefused | m.LinkClosed | m.Polled | m.Probed | m.Granted
-    | m.InstrumentsReady | m.InstrumentsFetched | m.FetchList | m.OrdersUnread | m.OrdersHealed
+    | m.InstrumentsReady | m.InstrumentsFetched | FetchList | m.OrdersUnread | m.OrdersHealed
     | m.FetchQuotes
 )  # fmt: skip
 
@@ -146,7 +148,7 @@ class Supervisor:
                 session.check_now(s)
                 s.send(Role.REST_POLLER, m.FetchInstruments(is_ordered=True))
                 dial.retried(s)
-            case m.FetchList(is_believed):
+            case FetchList(is_believed):
                 s.send(Role.REST_POLLER, m.FetchInstruments(True, is_believed))
             case m.FetchQuotes():
                 s.send(Role.REST_POLLER, event)
@@ -157,7 +159,7 @@ class Supervisor:
             case Instruments(instruments, unresolved):
                 s.unresolved = unresolved
                 hours.want(s, instruments)
-            case m.Beat():
+            case Beat():
                 self._beat(event)
             case m.SessionSeen():
                 is_other = session.seen(s, event)
@@ -235,7 +237,7 @@ class Supervisor:
         session.scheduled_checks(s, before_ns)
         headline.ready_check(s, before_ns)
 
-    def _actor_up(self, hello: m.Hello, is_new: bool) -> None:
+    def _actor_up(self, hello: Hello, is_new: bool) -> None:
         s = self.state
         s.heard(hello.role)
         s.raise_epoch(hello.highest_epoch)
@@ -260,7 +262,7 @@ class Supervisor:
         elif role is Role.BROADCASTER:
             s.values_held = 0
 
-    def _beat(self, beat: m.Beat) -> None:
+    def _beat(self, beat: Beat) -> None:
         """Only ticker and broadcaster beats are passed in; each fills its own fields."""
         s = self.state
         link.ticked(s, beat)

@@ -9,7 +9,7 @@ import hashlib
 import msgspec
 
 from kitefeed.actors.supervisor.facts import Persisted
-from kitefeed.protocol.messages import LIST_MAX
+from kitefeed.protocol.messages.instruments import LIST_MAX
 
 FILE_NAME = "supervisor.json"
 FILE_BYTES_MAX = LIST_MAX * 512  # a subscription is ~30 bytes

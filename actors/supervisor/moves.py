@@ -42,8 +42,8 @@ from kitefeed.actors.supervisor.news import (
     Unneeded,
 )
 from kitefeed.actors.supervisor.state import State
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.units import NS_PER_S
+from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.topology import Role
 
 LIMIT_WAIT_S = (30, 60)  # HTTP 429: a 4th socket; Kite says no time, users found half a minute

@@ -8,8 +8,8 @@ import msgspec
 
 from kitefeed.actors.policy.names import did_you_mean
 from kitefeed.actors.supervisor.subscriptions import NOT_LISTED, WAITING, Subscriptions
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.instruments import Listed
+from kitefeed.protocol.messages import bus as m
 
 NEAR_MAX = 5  # unknown names that get near matches in one turn: each costs up to 50 ms of the loop
 LACKING_NAMED_MAX = 5  # of what a new list lacks; the rest is counted

@@ -7,7 +7,7 @@ in `State` until the region that it is for has its turn.
 import msgspec
 
 from kitefeed.actors.supervisor.facts import ProbeKind
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages import bus as m
 
 
 class SessionJudged(msgspec.Struct, frozen=True):

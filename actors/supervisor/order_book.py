@@ -9,7 +9,7 @@ its word ends it.
 from kitefeed.actors.supervisor import session
 from kitefeed.actors.supervisor.facts import BOOK_READERS_NS, BOOK_REPEAT_NS, BookFacts, Shard
 from kitefeed.actors.supervisor.state import State
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.topology import Role
 
 

@@ -4,8 +4,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.ticks import FULL, MODE_NAMES, mode_from_name
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.status import Unconfirmed
 
 LATE_NS = 5_000_000_000  # unconfirmed for longer: named; the ticker has asked again by then
 NAMED_MAX = 100
@@ -20,9 +21,9 @@ class Lacking(NamedTuple):
     arrived: int
     since_ns: int
 
-    def named(self, key: str, now_ns: int) -> m.Unconfirmed:
+    def named(self, key: str, now_ns: int) -> Unconfirmed:
         since_s = round((now_ns - self.since_ns) / 1e9, 1)
-        return m.Unconfirmed(key, MODE_NAMES[self.mode], MODE_NAMES.get(self.arrived), since_s)
+        return Unconfirmed(key, MODE_NAMES[self.mode], MODE_NAMES.get(self.arrived), since_s)
 
 
 @dataclass

@@ -14,7 +14,7 @@ from kitefeed.actors.supervisor.facts import (
 )
 from kitefeed.actors.supervisor.news import QuoteAnswered
 from kitefeed.actors.supervisor.state import State
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.topology import Role
 
 # Asked for when nothing is subscribed yet; any instrument tells whether quotes are allowed at all.

@@ -19,9 +19,11 @@ from kitefeed.actors.supervisor.facts import Persist, Persisted, Say
 from kitefeed.actors.supervisor.listings import Lists
 from kitefeed.actors.supervisor.names import LookUp
 from kitefeed.actors.supervisor.setup import setup_of
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.feed import DECODE_ERRORS
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.control import open_request
+from kitefeed.protocol.messages.envelope import open_envelope, seal
 from kitefeed.protocol.sockets import GuardedWire, Peer, bus_socket, control_socket
 from kitefeed.protocol.topology import BUS, CONTROL, Role
 
@@ -87,7 +89,7 @@ class Shell:
     def _on_control(self, frames: list[bytes], sender: Peer) -> None:
         core, peer = self._core, frames[0]
         try:
-            frame_id, request = m.open_request(frames[-1])
+            frame_id, request = open_request(frames[-1])
             step = partial(core.asked, (peer, frame_id), request, *sender)
         except DECODE_ERRORS as error:
             step = partial(core.misheard, CONTROL, peer, str(error))
@@ -98,7 +100,7 @@ class Shell:
 
     def _on_control_stranger(self, frames: list[bytes], sender: Peer) -> None:
         try:
-            ticket = (frames[0], m.open_envelope(frames[-1]).id)
+            ticket = (frames[0], open_envelope(frames[-1]).id)
         except DECODE_ERRORS:
             ticket = None
         self._driver.do(partial(self._core.intruded, CONTROL, ticket, *sender))
@@ -106,9 +108,9 @@ class Shell:
     def _perform(self, order: Order) -> None:
         match order:
             case Send(peer, message):
-                self._bus.send([peer, m.seal(message)])
+                self._bus.send([peer, seal(message)])
             case Reply((peer, frame_id), message):
-                self._control.send([peer, m.seal(message, re=frame_id or None)])
+                self._control.send([peer, seal(message, re=frame_id or None)])
             case LookUp():
                 self._driver.do(partial(self._core.looked_up, self._lists.look_up(order)))
             case Persist(data):  # a full disk costs the memory of a restart, not the feed

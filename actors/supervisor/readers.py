@@ -2,14 +2,15 @@
 
 from typing import NamedTuple
 
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages.control import ReaderReport
+from kitefeed.protocol.messages.status import ReaderStatus
 
 READERS_MAX = 256
 FORGET_NS = 30_000_000_000  # they report every 2 s; one that hangs is seen hanging for a while
 
 
 class _Heard(NamedTuple):
-    report: m.ReaderReport
+    report: ReaderReport
     pid: int | None
     at_ns: int
 
@@ -20,13 +21,13 @@ class Readers:
     def __init__(self) -> None:
         self._heard: dict[str, _Heard] = {}  # by the reader's own id, longest silent first
 
-    def note(self, report: m.ReaderReport, pid: int | None, now_ns: int) -> None:
+    def note(self, report: ReaderReport, pid: int | None, now_ns: int) -> None:
         self._heard.pop(report.reader, None)
         self._heard[report.reader] = _Heard(report, pid, now_ns)
         if len(self._heard) > READERS_MAX:
             del self._heard[next(iter(self._heard))]
 
-    def report(self, now_ns: int) -> list[m.ReaderStatus]:
+    def report(self, now_ns: int) -> list[ReaderStatus]:
         """Those who were heard lately, by name and pid."""
         for reader in [r for r, heard in self._heard.items() if now_ns - heard.at_ns > FORGET_NS]:
             del self._heard[reader]
@@ -34,9 +35,9 @@ class Readers:
         return sorted(rows, key=lambda row: (row.name, row.pid or 0))
 
 
-def _row(heard: _Heard, now_ns: int) -> m.ReaderStatus:
+def _row(heard: _Heard, now_ns: int) -> ReaderStatus:
     told = heard.report
-    return m.ReaderStatus(
+    return ReaderStatus(
         name=told.name,
         pid=heard.pid,
         heard_age_s=round((now_ns - heard.at_ns) / 1e9, 1),

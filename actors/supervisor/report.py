@@ -10,7 +10,15 @@ from kitefeed.actors.supervisor.facts import DialState, SessionFacts, Shard
 from kitefeed.actors.supervisor.roster import Roster
 from kitefeed.actors.supervisor.state import State
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages.status import (
+    ActorStatus,
+    ReaderStatus,
+    SessionStatus,
+    ShardStatus,
+    StatusReport,
+    Target,
+    TcpFeed,
+)
 from kitefeed.protocol.topology import Role
 
 
@@ -23,8 +31,8 @@ class Surroundings:
     version: str = ""
     endpoints: dict[str, str] = field(default_factory=dict)
     config: dict[str, str] = field(default_factory=dict)
-    target: m.Target | None = None
-    tcp_feed: m.TcpFeed | None = None
+    target: Target | None = None
+    tcp_feed: TcpFeed | None = None
     build: str = ""
 
 
@@ -35,8 +43,8 @@ def status(
     around: Surroundings,
     now_ns: int,
     counters: dict[str, int] | None = None,
-    readers: list[m.ReaderStatus] | None = None,
-) -> m.StatusReport:
+    readers: list[ReaderStatus] | None = None,
+) -> StatusReport:
     """`kitefeed status --json`. `now_ns`: boot time; the machine's clock stands between events.
     `counters`: the supervisor's own."""
     s.begin(now_ns)
@@ -44,7 +52,7 @@ def status(
     broadcaster = roster.members.get(Role.BROADCASTER)
     ticker = roster.members.get(Role.TICKER)
     next_open = s.market.next_open(s.segments, s.utc_ns)
-    return m.StatusReport(
+    return StatusReport(
         feed=state.feed,
         source=state.source,
         session=state.session,
@@ -67,7 +75,7 @@ def status(
         last_outage=s.outage,
         endpoints=around.endpoints,
         actors=[
-            m.ActorStatus(Role.SUPERVISOR, "up", around.pid, 0.0, counters=counters or {}),
+            ActorStatus(Role.SUPERVISOR, "up", around.pid, 0.0, counters=counters or {}),
             *roster.report(now_ns),
         ],
         version=around.version,
@@ -85,11 +93,11 @@ def status(
     )
 
 
-def _sessions(facts: SessionFacts) -> list[m.SessionStatus]:
+def _sessions(facts: SessionFacts) -> list[SessionStatus]:
     return [
-        m.SessionStatus(each, facts.word, True, facts.detail)
+        SessionStatus(each, facts.word, True, facts.detail)
         if each == facts.fingerprint
-        else m.SessionStatus(
+        else SessionStatus(
             each, "refused" if each in facts.refused else "unknown", False,
             facts.refused.get(each, ""),
         )
@@ -97,8 +105,8 @@ def _sessions(facts: SessionFacts) -> list[m.SessionStatus]:
     ]  # fmt: skip
 
 
-def _shard(s: State, shard: Shard, subscriptions: Subscriptions) -> m.ShardStatus:
-    return m.ShardStatus(
+def _shard(s: State, shard: Shard, subscriptions: Subscriptions) -> ShardStatus:
+    return ShardStatus(
         shard=shard.number,
         state=_state_of(s, shard),
         source=shard.grant.source,

@@ -10,8 +10,9 @@ from kitefeed.actors.supervisor.facts import (
     Shard,
 )
 from kitefeed.actors.supervisor.state import State
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.units import NS_PER_S
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.membership import LinkReport
 from kitefeed.protocol.topology import Role
 
 
@@ -45,7 +46,7 @@ def stop(s: State, shard: Shard) -> None:
     shard.rest = Rest()
 
 
-def reported(s: State, links: tuple[m.LinkReport, ...]) -> None:
+def reported(s: State, links: tuple[LinkReport, ...]) -> None:
     """What a poller that says hello is polling."""
     for number in {report.shard for report in links} - set(range(len(s.shards))):
         s.send(Role.REST_POLLER, m.StopPolling(number))
@@ -53,7 +54,7 @@ def reported(s: State, links: tuple[m.LinkReport, ...]) -> None:
         _reported(s, shard, [report for report in links if report.shard == shard.number])
 
 
-def _reported(s: State, shard: Shard, links: list[m.LinkReport]) -> None:
+def _reported(s: State, shard: Shard, links: list[LinkReport]) -> None:
     """Polling that nobody here knows of is adopted (this supervisor is the new one) while the fence
     may still let it through; what was ordered and is not polled, because the order or its refusal
     got lost, begins anew under another epoch."""

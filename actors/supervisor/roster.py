@@ -7,7 +7,8 @@ process, if it is still the one that said hello, is to be killed so that supervi
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages.membership import Beat, Hello
+from kitefeed.protocol.messages.status import ActorStatus
 from kitefeed.protocol.topology import Role
 
 SUSPECT_AFTER_NS = 3_000_000_000
@@ -20,10 +21,10 @@ OWN_PAUSE_NS = 2_000_000_000
 class Member:
     """One process. `peer` is its routing id on the bus."""
 
-    hello: m.Hello
+    hello: Hello
     peer: bytes
     heard_ns: int
-    beat: m.Beat = field(default_factory=m.Beat)
+    beat: Beat = field(default_factory=Beat)
     is_lost: bool = False
 
     def state(self, now_ns: int) -> Literal["up", "suspect", "absent"]:
@@ -44,7 +45,7 @@ class Roster:
         self.members: dict[Role, Member] = {}
         self._turn_ns = now_ns
 
-    def hello(self, hello: m.Hello, peer: bytes, now_ns: int) -> Arrival:
+    def hello(self, hello: Hello, peer: bytes, now_ns: int) -> Arrival:
         """A newer process takes the role over; the same one saying hello again is refreshed."""
         before = self.members.get(hello.role)
         is_new = before is None or before.hello.boot_id != hello.boot_id or before.is_lost
@@ -60,7 +61,7 @@ class Roster:
                 return member
         return None
 
-    def beat(self, member: Member, beat: m.Beat) -> None:
+    def beat(self, member: Member, beat: Beat) -> None:
         member.beat = beat
 
     def lost(self, now_ns: int) -> list[Member]:
@@ -80,15 +81,15 @@ class Roster:
         member = self.members.get(role)
         return member.peer if member and not member.is_lost else None
 
-    def report(self, now_ns: int) -> list[m.ActorStatus]:
+    def report(self, now_ns: int) -> list[ActorStatus]:
         """All six roles, for `kitefeed status`; the supervisor's own row is the caller's."""
         return [self._row(role, now_ns) for role in Role if role is not Role.SUPERVISOR]
 
-    def _row(self, role: Role, now_ns: int) -> m.ActorStatus:
+    def _row(self, role: Role, now_ns: int) -> ActorStatus:
         member = self.members.get(role)
         if member is None:
-            return m.ActorStatus(role, "absent")
-        return m.ActorStatus(
+            return ActorStatus(role, "absent")
+        return ActorStatus(
             role,
             member.state(now_ns),
             member.hello.pid,

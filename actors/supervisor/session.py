@@ -10,7 +10,7 @@ from kitefeed.actors.supervisor.facts import (
 )
 from kitefeed.actors.supervisor.news import SessionJudged
 from kitefeed.actors.supervisor.state import State
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.topology import Role
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from kitefeed.protocol.kite.limits import PER_SOCKET_MAX, SOCKETS_MAX
-from kitefeed.protocol.messages import Instrument
+from kitefeed.protocol.messages.instruments import Instrument
 
 
 class Capacity(NamedTuple):

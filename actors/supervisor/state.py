@@ -24,10 +24,12 @@ from kitefeed.actors.supervisor.facts import (
 )
 from kitefeed.actors.supervisor.news import QuoteAnswered, SessionJudged, Waiting
 from kitefeed.actors.supervisor.shards import Capacity, assign
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import FeedState
 from kitefeed.protocol.kite.limits import PER_SOCKET_MAX
 from kitefeed.protocol.kite.ticks import segment_of
+from kitefeed.protocol.messages.envelope import Message
+from kitefeed.protocol.messages.instruments import LIST_MAX, Instrument
+from kitefeed.protocol.messages.status import ListStatus, Outage
 from kitefeed.protocol.topology import Role
 
 # So many instruments are never all silent while their market trades: each is a canary then. (1,091
@@ -35,7 +37,7 @@ from kitefeed.protocol.topology import Role
 CROWD = 1_000
 N = TypeVar("N", SessionJudged, QuoteAnswered)
 
-HOMES_MAX = 4 * m.LIST_MAX  # former places of instruments; all are forgotten beyond it
+HOMES_MAX = 4 * LIST_MAX  # former places of instruments; all are forgotten beyond it
 
 
 class State:
@@ -71,12 +73,12 @@ class State:
         self.probe = ProbeFacts()
         self.book = BookFacts()
         self.parked: set[str] = set()  # fingerprints whose poll was refused: not polled again
-        self.instruments: tuple[m.Instrument, ...] = ()
+        self.instruments: tuple[Instrument, ...] = ()
         self.unresolved = 0  # names that wait for the instrument list
-        self.list = m.ListStatus()  # the instrument list, as the poller tells
+        self.list = ListStatus()  # the instrument list, as the poller tells
         self.list_doubt = ""  # why a newer one is not believed
         self.capacity = capacity
-        self._canaries: tuple[m.Instrument, ...] = ()
+        self._canaries: tuple[Instrument, ...] = ()
         self._homes: dict[int, int] = {}  # token -> the shard it was last on
         self.segments: frozenset[int] = frozenset({NSE})  # of the instruments
         self.open_segments: frozenset[int] = frozenset()  # as the sources were last told
@@ -102,7 +104,7 @@ class State:
         self.conditions: dict[str, int] = {}  # key -> since
         self.attempts = 0  # to open a socket, in this life
         self.attempts_when_live = 0  # at the time when the feed was last live
-        self.outage: m.Outage | None = None
+        self.outage: Outage | None = None
         self.commands: list[Command] = []
         # An epoch must never be issued twice, also when the stored one is lost or the clock jumps.
         self.raise_epoch(max(persisted.epoch, utc_ns // 1_000_000))
@@ -115,7 +117,7 @@ class State:
     def order(self, command: Command) -> None:
         self.commands.append(command)
 
-    def send(self, role: Role, message: m.Message) -> None:
+    def send(self, role: Role, message: Message) -> None:
         self.commands.append(Instruct(role, message))
 
     def persist(self) -> None:
@@ -170,7 +172,7 @@ class State:
     # --- the market -------------------------------------------------------------------------
 
     def want(
-        self, instruments: tuple[m.Instrument, ...], placed: dict[int, int] | None = None
+        self, instruments: tuple[Instrument, ...], placed: dict[int, int] | None = None
     ) -> None:
         """Gives each of `instruments` a shard. `placed`: where some stream by other knowledge."""
         self.instruments = instruments
@@ -186,7 +188,7 @@ class State:
         for shard in self.shards:
             self._give(shard, [i for i in instruments if places.get(i.token) == shard.number])
 
-    def _give(self, shard: Shard, instruments: list[m.Instrument]) -> None:
+    def _give(self, shard: Shard, instruments: list[Instrument]) -> None:
         if not shard.instruments:
             shard.used_since_ns = self.now_ns
         shard.instruments = tuple(instruments)
@@ -217,7 +219,7 @@ class State:
         that it does not know: there a mute socket would else never be found out."""
         return self.is_overruled or self.market.is_trading(segment, self.utc_ns)
 
-    def streamed(self, shard: Shard) -> tuple[m.Instrument, ...]:
+    def streamed(self, shard: Shard) -> tuple[Instrument, ...]:
         """All that is wanted of it; canaries only where trading is continuous. Who reads is nothing
         to a stream. Without a canary of its own, its socket gets another's, if Kite has room for
         it: else nobody would notice that it is mute."""
@@ -229,17 +231,17 @@ class State:
         return tuple(self._as_streamed(i, is_canary=i.is_canary or is_crowd) for i in own)
 
     @property
-    def _ticking(self) -> tuple[m.Instrument, ...]:
+    def _ticking(self) -> tuple[Instrument, ...]:
         """The canaries that tick at this hour: in the evening an index is silent while commodities
         trade. All of them while nothing trades."""
         return tuple(filter(self._is_trading, self._canaries)) or self._canaries
 
-    def _is_trading(self, instrument: m.Instrument) -> bool:
+    def _is_trading(self, instrument: Instrument) -> bool:
         return segment_of(instrument.token) in self.trading_segments
 
-    def _as_streamed(self, instrument: m.Instrument, *, is_canary: bool) -> m.Instrument:
+    def _as_streamed(self, instrument: Instrument, *, is_canary: bool) -> Instrument:
         is_trading = self._is_trading(instrument)
-        return m.Instrument(
+        return Instrument(
             instrument.token,
             instrument.key,
             instrument.mode,
@@ -252,7 +254,7 @@ class State:
         """Whether any of its segments is open."""
         return not shard.segments.isdisjoint(self.open_segments)
 
-    def polled(self, shard: Shard) -> tuple[m.Instrument, ...]:
+    def polled(self, shard: Shard) -> tuple[Instrument, ...]:
         """Those of open segments."""
         return tuple(i for i in shard.instruments if segment_of(i.token) in self.open_segments)
 
@@ -331,6 +333,6 @@ class State:
         self.persisted.epoch = max(self.persisted.epoch, seen)
 
 
-def _guard(canary: m.Instrument) -> m.Instrument:
+def _guard(canary: Instrument) -> Instrument:
     """What watches another's socket."""
-    return m.Instrument(canary.token, canary.key, "ltp", is_canary=True, is_guard=True)
+    return Instrument(canary.token, canary.key, "ltp", is_canary=True, is_guard=True)

@@ -12,18 +12,21 @@ from itertools import chain
 from kitefeed.actors.policy.names import did_you_mean, nearest
 from kitefeed.actors.supervisor.orders import LATE_NS, NAMED_MAX, Orders
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.instruments import Listed
 from kitefeed.protocol.kite.ticks import is_index
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.control import Answer
+from kitefeed.protocol.messages.instruments import LIST_MAX, Instrument, Mode
+from kitefeed.protocol.messages.status import SubscriptionCounts
 
 LISTENER_GRACE_NS = 30_000_000_000  # after the last listener left: it may only be restarting
-LISTENED_MAX = 2 * m.LIST_MAX  # with those in their grace; above it the grace that ends first ends
+LISTENED_MAX = 2 * LIST_MAX  # with those in their grace; above it the grace that ends first ends
 HEAR_NS = 300_000_000  # a program's subscriptions are told after its question at most so much later
 PENDING_MAX = 256  # requests that wait for a first packet at the same time
 WAIT_S_MAX = 30.0
 WAITING = "waiting for today's instrument list"
 NOT_LISTED = "not in today's instrument list"
-_RANK: dict[m.Mode, int] = {"ltp": 1, "quote": 2, "full": 3}
+_RANK: dict[Mode, int] = {"ltp": 1, "quote": 2, "full": 3}
 
 
 @dataclass
@@ -35,7 +38,7 @@ class Pending:
     ticket: tuple[bytes, str]
     keys: tuple[str, ...]
     deadline_ns: int
-    mode: m.Mode | None = None
+    mode: Mode | None = None
     heard_ns: int = 0
 
 
@@ -44,7 +47,7 @@ class Subscriptions:
         self,
         configured: Iterable[str],
         canaries: Iterable[str],
-        default_mode: m.Mode,
+        default_mode: Mode,
         operator: Mapping[str, str | None],
         capacity: Capacity = WHOLE_KEY,
         kept: Mapping[str, tuple[int, str]] | None = None,
@@ -52,10 +55,10 @@ class Subscriptions:
         """`kept`: what streamed before a restart though the instrument list lacked it."""
         self._configured = dict.fromkeys(configured)  # ordered, and quick to ask
         self._canaries = frozenset(canaries)
-        self._default_mode: m.Mode = default_mode
+        self._default_mode: Mode = default_mode
         self.operator: dict[str, str | None] = dict(operator)
         # key -> mode (None: as configured) -> boot time it is dropped, 0 while listened to
-        self._listeners: dict[str, dict[m.Mode | None, int]] = {}
+        self._listeners: dict[str, dict[Mode | None, int]] = {}
         self._read: frozenset[str] = frozenset()  # what else is listened to, as the sources know
         self._has_stirred = False  # listeners or the operator since `expire` last looked
         self._listed = {key: Listed(*listed) for key, listed in (kept or {}).items()}
@@ -73,20 +76,20 @@ class Subscriptions:
     def configured(self) -> frozenset[str]:
         return frozenset(self._configured)
 
-    def wanted(self) -> dict[str, m.Mode]:
+    def wanted(self) -> dict[str, Mode]:
         """Every wanted key with its mode, the configured ones first."""
         return {key: self._mode_of(key) for key in dict.fromkeys(self._keys())}
 
     def _keys(self) -> Iterator[str]:
         return chain(self._configured, self._canaries, self.operator, self._listeners)
 
-    def _mode_of(self, key: str) -> m.Mode:
+    def _mode_of(self, key: str) -> Mode:
         return max((mode for mode, _ in self._asks(key)), key=_RANK.__getitem__)
 
-    def _asks(self, key: str) -> list[tuple[m.Mode, str]]:
+    def _asks(self, key: str) -> list[tuple[Mode, str]]:
         """In which modes `key` is asked for, and by whom."""
         default = self._default_mode
-        found: list[tuple[m.Mode, str]] = []
+        found: list[tuple[Mode, str]] = []
         if key in self._configured or key in self._canaries:
             found.append((default, "the configuration file asks"))
         if key in self.operator:
@@ -101,7 +104,7 @@ class Subscriptions:
         """Whether it is wanted without any program."""
         return key in self._configured or key in self._canaries or key in self.operator
 
-    def _why_higher(self, key: str, asked: m.Mode | None) -> str:
+    def _why_higher(self, key: str, asked: Mode | None) -> str:
         """Why `key` streams in a higher mode than was asked for; empty if it does not."""
         asks = self._asks(key)
         if asked is None or not asks:
@@ -111,28 +114,28 @@ class Subscriptions:
             return ""
         return f"it streams in {mode}, not {asked}, because {who} for that"
 
-    def want(self, keys: Iterable[str], mode: m.Mode | None) -> None:
+    def want(self, keys: Iterable[str], mode: Mode | None) -> None:
         """The operator's `subscribe`: kept until `drop`."""
         self._has_stirred = True
         for key in keys:
             self.operator[key] = mode
 
-    def drop(self, key: str, *, may_search: bool = True) -> m.Answer:
+    def drop(self, key: str, *, may_search: bool = True) -> Answer:
         """The operator's `unsubscribe`; others may still want it, and then it stays. `may_search`:
         for near names, if it is not one that was subscribed; that takes its time."""
         self._has_stirred = True
         was_wanted = self.operator.pop(key, "no") != "no"
         if key in self._configured and was_wanted:
-            return m.Answer(key, "dropped", "the configuration file wants it, so it streams on")
+            return Answer(key, "dropped", "the configuration file wants it, so it streams on")
         if key in self._configured:
-            return m.Answer(key, "refused", "it is in the configuration file: remove it there")
+            return Answer(key, "refused", "it is in the configuration file: remove it there")
         if key in self._listeners:
-            return m.Answer(key, "dropped", "a program still listens to it, so it streams on")
+            return Answer(key, "dropped", "a program still listens to it, so it streams on")
         if not was_wanted:
             near = did_you_mean(nearest(key, self.operator)) if may_search else ""
             why = f"; {near}" if near else ": `kitefeed tail` shows what streams"
-            return m.Answer(key, "refused", f"it is not subscribed{why}")
-        return m.Answer(key, "dropped")
+            return Answer(key, "refused", f"it is not subscribed{why}")
+        return Answer(key, "dropped")
 
     def listen(self, told: m.ListenersWant, now_ns: int) -> bool:
         """What programs subscribe to on the feed, whole; True when wants may have changed by it.
@@ -193,7 +196,7 @@ class Subscriptions:
 
     def resolved(self, listed: Mapping[str, Listed], unknown: Mapping[str, str]) -> None:
         """What the instrument list said: a token, or a sentence why there is none."""
-        if len(self.unknown) > m.LIST_MAX:  # programs may ask for anything
+        if len(self.unknown) > LIST_MAX:  # programs may ask for anything
             self.unknown.clear()
         self._listed.update(listed)
         self.unknown.update(unknown)
@@ -225,10 +228,10 @@ class Subscriptions:
     def is_known(self, key: str) -> bool:
         return key in self._listed
 
-    def instruments(self) -> tuple[m.Instrument, ...]:
+    def instruments(self) -> tuple[Instrument, ...]:
         """What the sources should deliver. What is beyond the limit of all sockets is refused: of
         listeners first, then of the operator, of the configuration last."""
-        found: list[m.Instrument] = []
+        found: list[Instrument] = []
         over: dict[str, str] = {}
         for key, mode in self.wanted().items():
             listed = self._listed.get(key)
@@ -240,7 +243,7 @@ class Subscriptions:
                 continue
             is_canary = key in self._canaries if self._canaries else is_index(token)
             is_read = key in self._read or not self._is_base(key)
-            found.append(m.Instrument(token, key, mode, is_canary, has_listeners=is_read))
+            found.append(Instrument(token, key, mode, is_canary, has_listeners=is_read))
         # Of others there is room now, or nobody wants them any more.
         self.unknown = {key: why for key, why in self.unknown.items() if why != self._over_limit}
         self.unknown |= over
@@ -256,7 +259,7 @@ class Subscriptions:
         listed = self._listed.get(key)
         return listed is not None and self.orders.is_confirmed(listed.token)
 
-    def counts(self, now_ns: int) -> m.Subscriptions:
+    def counts(self, now_ns: int) -> SubscriptionCounts:
         wanted = self.wanted()
         refused = {key: why for key, why in self.unknown.items() if key in wanted}
         keys = {self._listed[key].token: key for key in wanted if key in self._listed}
@@ -267,21 +270,23 @@ class Subscriptions:
             for lacking in self.orders.lacking()
             if lacking.token in keys and now_ns - lacking.since_ns >= LATE_NS
         ]
-        return m.Subscriptions(len(wanted), len(asked), len(confirmed), refused, late[:NAMED_MAX])
+        return SubscriptionCounts(
+            len(wanted), len(asked), len(confirmed), refused, late[:NAMED_MAX]
+        )
 
     # --- answers ------------------------------------------------------------------------------
 
-    def answer(self, key: str, waiting_for: str, asked: m.Mode | None = None) -> m.Answer:
+    def answer(self, key: str, waiting_for: str, asked: Mode | None = None) -> Answer:
         """What became of `key` so far; `waiting_for` is said when nothing came yet, and which mode
         it has when that is not the one `asked` for."""
         if key in self.unknown:
-            return m.Answer(key, "refused", self.unknown[key])
+            return Answer(key, "refused", self.unknown[key])
         higher = self._why_higher(key, asked)
         if self.is_confirmed(key):
-            return m.Answer(key, "confirmed", higher)
+            return Answer(key, "confirmed", higher)
         if not self.is_known(key):
             waiting_for = self.waiting
-        return m.Answer(key, "accepted", f"{waiting_for}; {higher}" if higher else waiting_for)
+        return Answer(key, "accepted", f"{waiting_for}; {higher}" if higher else waiting_for)
 
     def progress(self, key: str, now_ns: int) -> str:
         """What has come of what was asked of Kite, of one that is not confirmed; empty for one
@@ -328,11 +333,11 @@ class Subscriptions:
         return key in self.unknown or bool(self._asks(key))
 
 
-def _wishes(told: m.ListenersWant) -> dict[str, dict[m.Mode | None, int]]:
+def _wishes(told: m.ListenersWant) -> dict[str, dict[Mode | None, int]]:
     """Key -> the modes that its readers want, none of which is leaving; in the order told, so that
     the same events give the same commands."""
     also_plain = frozenset(told.also_plain)
-    wishes: dict[str, dict[m.Mode | None, int]] = {}
+    wishes: dict[str, dict[Mode | None, int]] = {}
     for key in told.keys:
         mode = told.modes.get(key)
         wishes[key] = {mode: 0, None: 0} if key in also_plain else {mode: 0}

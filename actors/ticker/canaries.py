@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from kitefeed.protocol.kite.ticks import segment_of
-from kitefeed.protocol.messages import Instrument
+from kitefeed.protocol.messages.instruments import Instrument
 
 SILENT_NS = 5_000_000_000  # nothing that is always active pauses for so long
 QUICK_NS = 2_500_000_000  # the pace of a canary: half of that

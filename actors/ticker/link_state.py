@@ -9,7 +9,6 @@ from kitefeed.actors.policy.machine import earliest
 from kitefeed.actors.ticker.canaries import Pace
 from kitefeed.actors.ticker.liveness import ARRIVING_NS, Liveness
 from kitefeed.actors.ticker.subscriptions import GUARD, Ask, Asked
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import (
     TICKS_PER_CHUNK_MAX,
     VERSION,
@@ -24,6 +23,9 @@ from kitefeed.protocol.feed import (
 from kitefeed.protocol.kite import text
 from kitefeed.protocol.kite.repack import repack_frame
 from kitefeed.protocol.kite.ticks import BadFrame, TickBody
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.envelope import Message
+from kitefeed.protocol.messages.instruments import Instrument
 from kitefeed.protocol.topics import NOTICE, order_topic
 
 BEAT_NS = 300_000_000
@@ -42,7 +44,7 @@ class Received(msgspec.Struct):
     bad_frames: int = 0
     unknown_tokens: int = 0
     batches: list[IngestBatch] = []
-    reports: list[m.Message] = []
+    reports: list[Message] = []
     asks: list[Ask] = []
     has_tick: bool = False
     has_fresh_tick: bool = False
@@ -86,7 +88,7 @@ class Link:
         )
 
     def subscribe(
-        self, instruments: Iterable[m.Instrument], now_ns: int, *, is_refresh: bool
+        self, instruments: Iterable[Instrument], now_ns: int, *, is_refresh: bool
     ) -> tuple[list[Ask], list[IngestBatch]]:
         """Takes over the desired set; returns what to ask of Kite, and what to tell readers: the
         values of instruments that stream no more are stale from here on."""
@@ -130,16 +132,16 @@ class Link:
         self.liveness.look(now_ns)
         return [self._batch([], now_ns)] if now_ns >= self._beat_due_ns else []
 
-    def confirmations(self, now_ns: int) -> list[m.Message]:
+    def confirmations(self, now_ns: int) -> list[Message]:
         if self._confirm_due_ns is None or now_ns < self._confirm_due_ns:
             return []
         modes = {t: mode for t, mode in self._to_confirm.items() if t in self.asked.instruments}
         self._to_confirm, self._confirm_due_ns = {}, None
         return self._confirmed(modes)
 
-    def news(self) -> list[m.Message]:
+    def news(self) -> list[Message]:
         """What a supervisor has to know that may have missed it."""
-        reports: list[m.Message] = []
+        reports: list[Message] = []
         if self.is_fresh:
             reports.append(m.LinkFresh(self.shard, self.epoch))
         reports += self._confirmed(dict(sorted(self.asked.arrived.items())))
@@ -147,7 +149,7 @@ class Link:
             reports.append(m.LinkSilent(self.shard, self.epoch))
         return reports
 
-    def _confirmed(self, modes: dict[int, int]) -> list[m.Message]:
+    def _confirmed(self, modes: dict[int, int]) -> list[Message]:
         if not modes:
             return []
         return [m.Confirmed(self.shard, self.epoch, tuple(modes), tuple(modes.values()))]

@@ -14,9 +14,11 @@ import msgspec
 
 from kitefeed.actors.policy.machine import earliest
 from kitefeed.actors.ticker.canaries import Canaries, Pace
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.ticks import TickBody, is_index
 from kitefeed.protocol.kite.units import NS_PER_S
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.instruments import Instrument
+from kitefeed.protocol.messages.membership import HeldScope
 
 SILENT_NS = 10_000_000_000
 UNPROVEN_NS = 3_000_000_000
@@ -61,7 +63,7 @@ class Doubt(NamedTuple):
 class Hold(NamedTuple):
     """Values that are held stale: see `messages.Held`."""
 
-    scope: m.HeldScope
+    scope: HeldScope
     tokens: tuple[int, ...]
     segment: int = 0
 
@@ -105,7 +107,7 @@ class Liveness:
         limit_ns = CANARY_NS if self.canaries.is_relied_on else QUIET_NS
         return max(self._still_ns + limit_ns, self._still_again_ns)
 
-    def subscribed(self, instruments: Iterable[m.Instrument], now_ns: int) -> None:
+    def subscribed(self, instruments: Iterable[Instrument], now_ns: int) -> None:
         """The set that ought to tick from now on."""
         instruments = list(instruments)
         had_canaries = self.canaries.is_relied_on

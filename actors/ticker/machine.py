@@ -22,8 +22,10 @@ from kitefeed.actors.ticker.echoes import Echoes
 from kitefeed.actors.ticker.link_state import Link
 from kitefeed.actors.ticker.liveness import Doubt, Silent
 from kitefeed.actors.ticker.subscriptions import GUARD, Ask
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import IngestBatch
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.envelope import Message
+from kitefeed.protocol.messages.membership import Held, LinkReport
 
 REASON_CHARS_MAX = 200
 LINKS_MAX = 3  # sockets of one API key; Kite refuses a fourth, and may flag who tries
@@ -90,7 +92,7 @@ class Send(msgspec.Struct, frozen=True):
 
 
 Event = m.BusMessage | Upgraded | Ended | Frame | CallbackFailed | Welcomed | Wake
-Command = Connect | Disconnect | Send | IngestBatch | m.Message
+Command = Connect | Disconnect | Send | IngestBatch | Message
 
 
 class State(Enum):
@@ -126,10 +128,10 @@ class Ticker:
         return max(self._epochs.values(), default=0)
 
     @property
-    def links(self) -> tuple[m.LinkReport, ...]:
+    def links(self) -> tuple[LinkReport, ...]:
         """The open links, for a supervisor that has to adopt them."""
         return tuple(
-            m.LinkReport(
+            LinkReport(
                 shard=key.shard,
                 epoch=key.epoch,
                 fingerprint=self._fingerprints[key],
@@ -141,10 +143,10 @@ class Ticker:
             for key, link in self._open.items()
         )
 
-    def held(self, now_ns: int) -> tuple[m.Held, ...]:
+    def held(self, now_ns: int) -> tuple[Held, ...]:
         """What is held stale while it streams, for a supervisor that tells of it."""
         return tuple(
-            m.Held(*key, hold.scope, hold.tokens, hold.segment)
+            Held(*key, hold.scope, hold.tokens, hold.segment)
             for key, link in self._open.items()
             for hold in link.liveness.holds(now_ns)
         )
@@ -287,7 +289,7 @@ class Ticker:
         return [Send(key, ask) for ask in asks]
 
 
-def _doubt(key: LinkId, said: Silent | Doubt) -> m.Message:
+def _doubt(key: LinkId, said: Silent | Doubt) -> Message:
     if isinstance(said, Silent):
         return m.LinkSilent(key.shard, key.epoch)
     return m.LinkDoubt(

@@ -24,10 +24,11 @@ from kitefeed.actors.ticker.machine import (
     Welcomed,
 )
 from kitefeed.protocol import location
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.errors import ConfigError
 from kitefeed.protocol.feed import IngestBatch, encode
+from kitefeed.protocol.messages.envelope import Message
+from kitefeed.protocol.messages.membership import Beat, Hello
 from kitefeed.protocol.sockets import Wire, connect_ingest
 from kitefeed.protocol.topology import Role
 
@@ -89,7 +90,7 @@ class Shell:
             case Send():
                 if command.link in self._sockets:
                     self._sockets[command.link].ask(command.ask)
-            case m.Message():
+            case Message():
                 self._bus.send(command)
 
     def _connect(self, command: Connect) -> None:
@@ -134,12 +135,12 @@ class Shell:
     def _library_failed(self) -> None:
         self._machine.counters["callback_errors"] += 1
 
-    def _hello(self) -> m.Hello:
+    def _hello(self) -> Hello:
         machine = self._machine
         return hello_of(self._runtime, highest_epoch=machine.highest_epoch, links=machine.links)
 
-    def _beat(self) -> m.Beat:
-        return m.Beat(
+    def _beat(self) -> Beat:
+        return Beat(
             last_tick_age_ns=_age_ns(self._machine.last_tick_ns),
             fresh_tick_age_ns=_age_ns(self._machine.fresh_tick_ns),
             counters=dict(self._machine.counters),

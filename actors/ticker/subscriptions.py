@@ -9,7 +9,7 @@ import msgspec
 from kitefeed.actors.policy.machine import earliest
 from kitefeed.protocol.kite.ticks import QUOTE, TickBody, mode_from_name
 from kitefeed.protocol.kite.units import NS_PER_S
-from kitefeed.protocol.messages import Instrument
+from kitefeed.protocol.messages.instruments import Instrument
 from kitefeed.protocol.topics import tick_topic
 
 TOKENS_PER_MESSAGE_MAX = 500  # Kite names no limit; 3,000 at once are used, less is more careful

@@ -7,8 +7,8 @@ about the token and is `unverified`.
 import msgspec
 
 from kitefeed.actors.policy.machine import Wake
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.units import NS_PER_S
+from kitefeed.protocol.messages import bus as m
 
 TIMEOUT_NS = 3_000_000_000  # total: recovery is promised within 5 s of a login
 CALLS_MAX = 4  # at once; more than the questions that can matter at one time

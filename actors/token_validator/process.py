@@ -18,8 +18,9 @@ from kitefeed.actors.token_validator.machine import (
     Command,
     TokenValidator,
 )
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.rest import RestFault
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.membership import Beat
 from kitefeed.protocol.topology import Role
 
 
@@ -38,7 +39,7 @@ async def live(runtime: Runtime) -> None:
                 bus.send(command)
 
     driver = Driver(TokenValidator(), perform)
-    bus = Bus(runtime, lambda: hello_of(runtime), m.Beat, driver.feed)
+    bus = Bus(runtime, lambda: hello_of(runtime), Beat, driver.feed)
     await runtime.stopped.wait()
     driver.close()
     bus.close()

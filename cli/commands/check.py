@@ -8,8 +8,8 @@ import msgspec
 
 from kitefeed.cli import output
 from kitefeed.cli.control import get_status
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.errors import KitefeedError, TryLater, Unavailable
+from kitefeed.protocol.messages.status import StatusReport
 
 Format = Literal["nagios", "json", "prometheus"]
 SECONDS = click.FloatRange(min=0, min_open=True)
@@ -76,7 +76,7 @@ def judge_now(age_warn: float, age_crit: float) -> Verdict:
         return _verdict(Level.UNKNOWN, str(error))
 
 
-def judge(report: m.StatusReport, age_warn: float, age_crit: float) -> Verdict:
+def judge(report: StatusReport, age_warn: float, age_crit: float) -> Verdict:
     """The worst of the headline, the age of the newest tick, and the processes."""
     found = [(_LEVELS.get(report.feed, Level.CRITICAL), _headline(report))]
     age_s = report.last_tick_age_s if report.feed == "live" else None
@@ -103,7 +103,7 @@ def _of_age(age_s: float | None, age_warn: float, age_crit: float) -> Level:
     return Level.WARNING if age_s > age_warn else Level.OK
 
 
-def _headline(report: m.StatusReport) -> str:
+def _headline(report: StatusReport) -> str:
     reason = f" ({report.reason})" if report.reason else ""
     return f"feed {report.feed}, source {report.source}{reason}"
 

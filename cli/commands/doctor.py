@@ -14,8 +14,8 @@ from kitefeed.actors.runtime.config import Settings
 from kitefeed.cli.control import get_status
 from kitefeed.cli.diagnosis import daemon, host, kite
 from kitefeed.cli.diagnosis.finding import Finding, of_error
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.errors import ConfigError, KitefeedError
+from kitefeed.protocol.messages.status import StatusReport
 
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "wrong": ("✗", "red"),
          "skipped": ("-", None)}  # fmt: skip
@@ -94,14 +94,14 @@ def examine() -> Iterator[Finding]:
         yield daemon.lag(report)
 
 
-def _report() -> m.StatusReport | None:
+def _report() -> StatusReport | None:
     try:
         return get_status()
     except KitefeedError:
         return None
 
 
-def _way_to_kite(settings: Settings, report: m.StatusReport | None) -> Iterator[Finding]:
+def _way_to_kite(settings: Settings, report: StatusReport | None) -> Iterator[Finding]:
     """What follows from no answer is not asked."""
     yield kite.names(settings.config.kite.rest_url, "name, REST")
     yield kite.names(settings.config.kite.ws_url, "name, socket")

@@ -11,8 +11,9 @@ from kitefeed.actors.runtime.locks import live_holders
 from kitefeed.cli import output
 from kitefeed.cli.control import ask, get_status, runtime_dir
 from kitefeed.cli.waiting import wait_until
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.errors import BadInput, KitefeedError, TryLater, Unavailable
+from kitefeed.protocol.messages.control import Done, FetchList
+from kitefeed.protocol.messages.status import ListStatus
 
 if TYPE_CHECKING:
     from kitefeed.actors.runtime.instrument_search import Found
@@ -66,8 +67,8 @@ def fetch(believe: bool) -> None:
     of the last one, an exchange, or anything that is in use.
     """
     before = get_status().instrument_list.fetches
-    ask(m.FetchList(believe), m.Done)
-    known = m.ListStatus()
+    ask(FetchList(believe), Done)
+    known = ListStatus()
 
     def has_ended() -> bool:
         nonlocal known

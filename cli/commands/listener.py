@@ -19,10 +19,11 @@ from kitefeed.cli import environment
 from kitefeed.cli.control import runtime_dir
 from kitefeed.cli.service_manager import Health, ServiceManager
 from kitefeed.protocol import location
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import ConfigError, Unavailable
 from kitefeed.protocol.feed import DECODE_ERRORS
+from kitefeed.protocol.messages.control import GetStatus, Status
+from kitefeed.protocol.messages.status import StatusReport
 from kitefeed.protocol.topology import CONTROL, Role, endpoint
 
 TICKS_UNTOUCHED_MAX = 2  # of 5 s each: a loop that did not turn for 10 s is hung
@@ -132,15 +133,15 @@ def _start_by_rpc(name: str) -> None:
     environment.supervisord_rpc().supervisor.startProcess(name, False)
 
 
-def _status(directory: Path) -> m.StatusReport | None:
+def _status(directory: Path) -> StatusReport | None:
     # Imported here: without a service manager that asks, the watchdog does without ZeroMQ.
     from kitefeed.protocol.sockets import request
 
     try:
-        reply = request(endpoint(directory, CONTROL), m.GetStatus(), timeout_s=ANSWER_S, tries=1)
+        reply = request(endpoint(directory, CONTROL), GetStatus(), timeout_s=ANSWER_S, tries=1)
     except (Unavailable, *DECODE_ERRORS):
         return None
-    return reply.report if isinstance(reply, m.Status) else None
+    return reply.report if isinstance(reply, Status) else None
 
 
 def _is_configuration_usable() -> bool:

@@ -19,10 +19,10 @@ from kitefeed.cli.session_store import (
     store,
     without_api_key,
 )
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import utc_ns
 from kitefeed.protocol.errors import BadInput, LoginNeeded, TryLater, Unavailable
-from kitefeed.protocol.messages import Slot
+from kitefeed.protocol.messages.bus import Slot
+from kitefeed.protocol.messages.status import SessionStatus
 
 
 @click.group()
@@ -85,7 +85,7 @@ def show(is_standby: bool) -> None:
     click.echo("\n\n".join(blocks))
 
 
-def _known() -> dict[str, m.SessionStatus]:
+def _known() -> dict[str, SessionStatus]:
     """What the daemon knows of the sessions, by fingerprint; nothing without one."""
     try:
         return {each.fingerprint: each for each in get_status().sessions}
@@ -123,7 +123,7 @@ def parse(text: str, api_key: str) -> Session:
         raise BadInput(f"What was given cannot be used: {error}") from None
 
 
-def _state(status: m.SessionStatus | None) -> str:
+def _state(status: SessionStatus | None) -> str:
     if status is None:
         return "no daemon has looked at it"
     words = {
@@ -136,7 +136,7 @@ def _state(status: m.SessionStatus | None) -> str:
     return f"{'in use' if status.is_in_use else 'not in use'}; {said}{detail}"
 
 
-def _facts(path: Path, found: Session, status: m.SessionStatus | None) -> list[tuple[str, str]]:
+def _facts(path: Path, found: Session, status: SessionStatus | None) -> list[tuple[str, str]]:
     stat = os.stat(path)
     user = f"{found.user_name or '?'} ({found.user_id})" if found.user_id else output.NOTHING
     return [

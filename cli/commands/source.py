@@ -5,23 +5,23 @@ from typing import Literal
 import click
 
 from kitefeed.cli.control import ask
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages.control import Done, Retry, SetSource
 
 
 @click.command()
 @click.argument("name", type=click.Choice(["auto", "websocket", "rest"]))
 def source(name: Literal["auto", "websocket", "rest"]) -> None:
     """Choose where prices come from; remembered over restarts. `auto` ends a pause, too."""
-    click.echo(ask(m.SetSource(name), m.Done).text)
+    click.echo(ask(SetSource(name), Done).text)
 
 
 @click.command()
 def pause() -> None:
     """Stop asking Kite for anything, until `kitefeed source auto`. Last values stay readable."""
-    click.echo(ask(m.SetSource("paused"), m.Done).text)
+    click.echo(ask(SetSource("paused"), Done).text)
 
 
 @click.command()
 def retry() -> None:
     """Forget the waits and try to connect now."""
-    click.echo(ask(m.Retry(), m.Done).text)
+    click.echo(ask(Retry(), Done).text)

@@ -11,9 +11,19 @@ from kitefeed.actors.runtime import toml_file
 from kitefeed.cli import output
 from kitefeed.cli.control import get_status
 from kitefeed.cli.waiting import pause
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import utc_ns
 from kitefeed.protocol.errors import ConfigError, KitefeedError, Unavailable
+from kitefeed.protocol.messages.status import (
+    ActorStatus,
+    HeldStatus,
+    ListStatus,
+    Outage,
+    ShardStatus,
+    StatusReport,
+    SubscriptionCounts,
+    Target,
+    Unconfirmed,
+)
 
 WATCH_S = 1.0
 NAMES_SHOWN_MAX = 20  # `--json` has more
@@ -39,13 +49,13 @@ def status(is_json: bool, is_watching: bool) -> None:
         _watch_changes(report)
 
 
-def _json(report: m.StatusReport) -> str:
+def _json(report: StatusReport) -> str:
     """The daemon's report, and what it does not know itself: its services."""
     services = {name: word for name, word, _ in _services()}
     return msgspec.json.encode(msgspec.to_builtins(report) | {"services": services}).decode()
 
 
-def text(report: m.StatusReport) -> str:
+def text(report: StatusReport) -> str:
     """The report as aligned lines, what matters most first."""
     found = rows(report)
     if len(report.shards) > 1:
@@ -72,7 +82,7 @@ def _service(word: str, where: str) -> str:
     return "off" if word == "off" else f"{DOWN}, should be at {where}: see the daemon's log"
 
 
-def _painted(name: str, value: str, report: m.StatusReport) -> str:
+def _painted(name: str, value: str, report: StatusReport) -> str:
     """In colour what has to be seen; into a file or pipe click leaves it out."""
     if name == "feed":
         return click.style(value, fg=output.colour_of(report.feed), bold=True)
@@ -83,7 +93,7 @@ def _painted(name: str, value: str, report: m.StatusReport) -> str:
     return click.style(value, fg="red") if is_trouble else value
 
 
-def rows(report: m.StatusReport) -> list[tuple[str, str]]:
+def rows(report: StatusReport) -> list[tuple[str, str]]:
     """Name and value of each line, processes apart; what is as always has none."""
     market = ", ".join(f"{segment} {state}" for segment, state in report.market.items())
     counts = report.subscriptions
@@ -122,14 +132,14 @@ def _since(utc_s: float) -> str:
     return f"{output.clock_time(utc_s)}, {_ago(utc_ns() / 1e9 - utc_s)}"
 
 
-def source(report: m.StatusReport) -> str:
+def source(report: StatusReport) -> str:
     """Where prices come from, and who decided that when it was the operator."""
     if report.override == "auto":
         return report.source
     return f"{report.source} ({report.override} by command; `kitefeed source auto` ends that)"
 
 
-def token(report: m.StatusReport) -> str:
+def token(report: StatusReport) -> str:
     """How old the access token is, and when Kite ends it; nothing without one."""
     if report.session == "absent":
         return ""
@@ -157,7 +167,7 @@ def _stored(path: Path) -> str:
     return f"stored {_ago(age_s)}; when its user logged in is unknown"
 
 
-def next_attempt(report: m.StatusReport) -> str:
+def next_attempt(report: StatusReport) -> str:
     """When it is tried again, and how often Kite has refused the WebSocket in a row."""
     parts = [] if report.retry_in_s is None else [f"in {output.age(report.retry_in_s)}"]
     if report.consecutive_403:
@@ -165,25 +175,25 @@ def next_attempt(report: m.StatusReport) -> str:
     return "; ".join(parts)
 
 
-def next_open(report: m.StatusReport) -> str:
+def next_open(report: StatusReport) -> str:
     """Only while nothing is open; the clock is IST."""
     if report.next_open is None or report.feed != "closed":
         return ""
     return output.day_and_time(datetime.fromisoformat(report.next_open))
 
 
-def processes(actors: list[m.ActorStatus]) -> list[str]:
+def processes(actors: list[ActorStatus]) -> list[str]:
     """Those that are not as they should be; `kitefeed top` shows all."""
     trouble = [_actor_line(actor) for actor in actors if actor.state != "up"]
     return trouble or [ALL_RUN]
 
 
-def _held(held: list[m.HeldStatus]) -> list[tuple[str, str]]:
+def _held(held: list[HeldStatus]) -> list[tuple[str, str]]:
     """What reads stale although it streams, and whose silence it is."""
     return [("held stale", f"{each.held}: {_silent(each)}") for each in held]
 
 
-def _silent(held: m.HeldStatus) -> str:
+def _silent(held: HeldStatus) -> str:
     shown = ", ".join(held.silent[:HELD_SHOWN_MAX])
     more = len(held.silent) - HELD_SHOWN_MAX
     who = f"{shown} and {more} more" if more > 0 else shown
@@ -218,13 +228,13 @@ def _names(name: str, lines: list[str]) -> list[tuple[str, str]]:
     return [(name, line) for line in shown]
 
 
-def _unconfirmed(late: m.Unconfirmed) -> str:
+def _unconfirmed(late: Unconfirmed) -> str:
     came = "nothing came" if late.comes_in is None else f"comes in {late.comes_in} only"
     asked = f"{late.mode} was asked for {_ago(late.since_s)}"
     return f"{late.instrument}: {came}; {asked}, and is asked for again"
 
 
-def instrument_list(known: m.ListStatus) -> str:
+def instrument_list(known: ListStatus) -> str:
     """How many of which day, and what the last fetch came to where that was no good."""
     parts = [f"{known.rows:,} of {known.day_ist}" if known.rows else "none yet"]
     if known.outcome == "doubted":
@@ -237,13 +247,13 @@ def instrument_list(known: m.ListStatus) -> str:
     return "; ".join(parts)
 
 
-def _user(report: m.StatusReport) -> str:
+def _user(report: StatusReport) -> str:
     if report.user_id is None:
         return output.NOTHING
     return f"{report.user_name or '?'} ({report.user_id})"
 
 
-def target(found: m.Target | None) -> str:
+def target(found: Target | None) -> str:
     """Which Kite it is; all but the real one with their addresses."""
     if found is None:
         return output.NOTHING
@@ -252,7 +262,7 @@ def target(found: m.Target | None) -> str:
     return f"{found.kind}: {found.rest_url}, {found.ws_url}"
 
 
-def _counts(counts: m.Subscriptions) -> str:
+def _counts(counts: SubscriptionCounts) -> str:
     if counts.wanted == counts.asked == counts.confirmed:
         return f"{counts.wanted}, all confirmed"
     return f"{counts.wanted} wanted, {counts.asked} asked for, {counts.confirmed} confirmed"
@@ -262,7 +272,7 @@ def _ago(seconds: float | None) -> str:
     return output.NOTHING if seconds is None else f"{output.age(seconds)} ago"
 
 
-def outage(last: m.Outage | None) -> str:
+def outage(last: Outage | None) -> str:
     """One line: what it was, when it began, and how long until it was over."""
     if last is None:
         return "none"
@@ -275,17 +285,17 @@ def outage(last: m.Outage | None) -> str:
     return f"{lasted}, live {output.age(last.restored_utc_s - last.login_utc_s)} after the login"
 
 
-def _shard_line(shard: m.ShardStatus) -> str:
+def _shard_line(shard: ShardStatus) -> str:
     counts = f"{shard.instruments} instruments, {shard.confirmed} confirmed"
     return f"{shard.shard} {shard.state:<12} source {shard.source:<10} {counts}"
 
 
-def _actor_line(actor: m.ActorStatus) -> str:
+def _actor_line(actor: ActorStatus) -> str:
     line = f"{actor.role:<15} {actor.state:<8} pid {actor.pid or output.NOTHING}"
     return f"{line}, heard {_ago(actor.beat_age_s)}" if actor.beat_age_s is not None else line
 
 
-def _latest() -> m.StatusReport | None:
+def _latest() -> StatusReport | None:
     """None while no daemon answers: a watch goes on, because daemons are restarted."""
     try:
         return get_status()
@@ -293,7 +303,7 @@ def _latest() -> m.StatusReport | None:
         return None
 
 
-def _watch_json(report: m.StatusReport | None) -> None:
+def _watch_json(report: StatusReport | None) -> None:
     while True:
         if report is not None:
             click.echo(_json(report))
@@ -301,7 +311,7 @@ def _watch_json(report: m.StatusReport | None) -> None:
         report = _latest()
 
 
-def _watch_changes(report: m.StatusReport | None) -> None:
+def _watch_changes(report: StatusReport | None) -> None:
     """Into a file or pipe: the whole block when the headline changes, and nothing in between."""
     shown = ""
     while True:
@@ -313,13 +323,13 @@ def _watch_changes(report: m.StatusReport | None) -> None:
         report = _latest()
 
 
-def _headline(report: m.StatusReport | None) -> str:
+def _headline(report: StatusReport | None) -> str:
     if report is None:
         return "no daemon answers"
     return f"{report.feed} {report.source} {report.session} {report.reason}"
 
 
-def _watch_terminal(report: m.StatusReport | None) -> None:
+def _watch_terminal(report: StatusReport | None) -> None:
     # Imported here: a single `status` does without a table renderer.
     from rich.text import Text
 

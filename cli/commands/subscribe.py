@@ -3,8 +3,9 @@
 import click
 
 from kitefeed.cli.control import ANSWER_S, ask
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.exits import Exit
+from kitefeed.protocol.messages.control import Answer, Answers, DropInstruments, WantInstruments
+from kitefeed.protocol.messages.instruments import Mode
 
 CONFIRM_S = 5.0  # the first packet of a liquid instrument takes less than one
 
@@ -14,14 +15,14 @@ CONFIRM_S = 5.0  # the first packet of a liquid instrument takes less than one
 @click.option(
     "--mode", type=click.Choice(["ltp", "quote", "full"]), help="Default: `mode` of the settings."
 )
-def subscribe(instruments: tuple[str, ...], mode: m.Mode | None) -> int:
+def subscribe(instruments: tuple[str, ...], mode: Mode | None) -> int:
     """Stream INSTRUMENTs (such as NSE:INFY), now and after every restart.
 
     Ends with 0 when Kite confirmed all, 75 when one was accepted but not confirmed yet, 65 when one
     was refused; each line says why.
     """
-    wanted = m.WantInstruments(instruments, mode, is_kept=True, wait_s=CONFIRM_S)
-    return report(ask(wanted, m.Answers, timeout_s=CONFIRM_S + ANSWER_S).answers)
+    wanted = WantInstruments(instruments, mode, is_kept=True, wait_s=CONFIRM_S)
+    return report(ask(wanted, Answers, timeout_s=CONFIRM_S + ANSWER_S).answers)
 
 
 @click.command()
@@ -31,10 +32,10 @@ def unsubscribe(instruments: tuple[str, ...]) -> int:
 
     One that a program listens to, or that the configuration names, goes on.
     """
-    return report(ask(m.DropInstruments(instruments), m.Answers).answers)
+    return report(ask(DropInstruments(instruments), Answers).answers)
 
 
-def report(answers: tuple[m.Answer, ...]) -> int:
+def report(answers: tuple[Answer, ...]) -> int:
     """One line per instrument; returns the exit code they come to."""
     for answer in answers:
         detail = f": {answer.detail}" if answer.detail else ""

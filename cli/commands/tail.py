@@ -9,8 +9,8 @@ import msgspec
 from kitefeed.cli import output
 from kitefeed.cli.prices import decimals_of
 from kitefeed.client.feed import Feed, Status, Tick
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
+from kitefeed.protocol.messages.instruments import Mode
 from kitefeed.protocol.topics import LAST_RATES
 
 JUDGED_S = 10.0  # a stream proves itself in a second or two, if its market is open
@@ -37,7 +37,7 @@ UNJUDGED = frozenset({"unproven", "gap", "lost"})
 )
 def tail(
     instruments: tuple[str, ...],
-    mode: m.Mode | None,
+    mode: Mode | None,
     per_second: str | None,
     is_json: bool,
     count: int | None,

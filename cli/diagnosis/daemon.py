@@ -9,11 +9,11 @@ from kitefeed.cli import running
 from kitefeed.cli.diagnosis.finding import Finding, of_error, ok, skipped, warning, wrong
 from kitefeed.client.feed import Feed
 from kitefeed.protocol import location
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.errors import KitefeedError
 from kitefeed.protocol.exits import Exit
 from kitefeed.protocol.instrument_list import InstrumentsDb
+from kitefeed.protocol.messages.status import StatusReport
 from kitefeed.protocol.topology import Role
 from kitefeed.services.notifier.record import record_of
 from kitefeed.services.table import alerted
@@ -23,7 +23,7 @@ LAG_WARN_MS = 250.0
 LIST_DAYS_WARN = 4  # a long weekend
 
 
-def processes(report: m.StatusReport | None) -> Finding:
+def processes(report: StatusReport | None) -> Finding:
     if report is None:
         return wrong("processes", "no daemon runs", "`kitefeed up`", Exit.UNAVAILABLE)
     down = [f"{actor.role} {actor.state}" for actor in report.actors if actor.state != "up"]
@@ -43,7 +43,7 @@ def services() -> Finding:
     return ok(name, f"{', '.join(each for each, _ in known) or 'none'}: as configured")
 
 
-def headline(report: m.StatusReport) -> Finding:
+def headline(report: StatusReport) -> Finding:
     text = f"{report.feed}, source {report.source}" + (f": {report.reason}" * bool(report.reason))
     if report.feed in ("live", "closed"):
         return ok("feed", text)
@@ -94,7 +94,7 @@ def duplicates(settings: Settings) -> Finding:
                  "end it: `kitefeed down` with its configuration")  # fmt: skip
 
 
-def lag(report: m.StatusReport) -> Finding:
+def lag(report: StatusReport) -> Finding:
     """From the moment the daemon has a tick to the moment a program has it, read by a program of
     our own: this one. It asks for nothing: it reads what streams."""
     name = "lag"

@@ -9,11 +9,11 @@ from urllib.parse import SplitResult, urlsplit
 from kitefeed.actors.runtime import session_file
 from kitefeed.actors.runtime.config import Settings
 from kitefeed.cli.diagnosis.finding import Finding, of_error, ok, skipped, warning, wrong
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.errors import KitefeedError
 from kitefeed.protocol.exits import Exit
 from kitefeed.protocol.kite.rest import RestFault
+from kitefeed.protocol.messages.status import StatusReport
 
 ANSWER_S = 5.0
 NIFTY_50 = 256265  # an index that every plan with market data may ask for
@@ -132,7 +132,7 @@ def clock(answer: Answer) -> Finding:
     )  # fmt: skip
 
 
-def handshake(settings: Settings, report: m.StatusReport | None) -> Finding:
+def handshake(settings: Settings, report: StatusReport | None) -> Finding:
     """Whether a WebSocket gets as far as Kite. Without a session Kite refuses it, so this takes
     none of the key's three sockets."""
     name = "WebSocket"
@@ -156,7 +156,7 @@ def handshake(settings: Settings, report: m.StatusReport | None) -> Finding:
                    "something between may answer in Kite's place: look at the proxy")  # fmt: skip
 
 
-def session(settings: Settings, report: m.StatusReport | None) -> list[Finding]:
+def session(settings: Settings, report: StatusReport | None) -> list[Finding]:
     """Session and entitlement: as the daemon knows them, else one profile and one quote."""
     try:
         found = session_file.current(settings, "primary")
@@ -169,7 +169,7 @@ def session(settings: Settings, report: m.StatusReport | None) -> list[Finding]:
     return _as_asked(settings, found)
 
 
-def _as_told(report: m.StatusReport) -> list[Finding]:
+def _as_told(report: StatusReport) -> list[Finding]:
     text = f"{report.session}, says the daemon"
     if report.session == "refused":
         return [wrong("session", text, "`kitefeed login`", Exit.LOGIN)]

@@ -3,7 +3,21 @@
 from collections.abc import Mapping
 
 from kitefeed.cli.replay.machine import WORD, Replay
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages.control import (
+    Answer,
+    Answers,
+    ControlReply,
+    ControlRequest,
+    DropInstruments,
+    GetStatus,
+    Named,
+    NameTokens,
+    ReaderReport,
+    Refused,
+    Status,
+    WantInstruments,
+)
+from kitefeed.protocol.messages.status import StatusReport, SubscriptionCounts
 
 NOTHING_TO_DO = "this is a replay of a recorded day: there is nothing to change"
 
@@ -17,30 +31,30 @@ class Desk:
         self._known = frozenset(names.values())
         self._version = version
 
-    def answer(self, request: m.ControlRequest, endpoints: dict[str, str]) -> m.ControlReply | None:
+    def answer(self, request: ControlRequest, endpoints: dict[str, str]) -> ControlReply | None:
         """None for what is not answered."""
         match request:
-            case m.GetStatus():
-                return m.Status(self._status(endpoints))
-            case m.WantInstruments(instruments):
-                return m.Answers(tuple(self._wanted(key) for key in instruments))
-            case m.DropInstruments(instruments):
-                return m.Answers(tuple(m.Answer(key, "dropped") for key in instruments))
-            case m.NameTokens(tokens):
-                return m.Named({each: self._names[each] for each in tokens if each in self._names})
-            case m.ReaderReport():
+            case GetStatus():
+                return Status(self._status(endpoints))
+            case WantInstruments(instruments):
+                return Answers(tuple(self._wanted(key) for key in instruments))
+            case DropInstruments(instruments):
+                return Answers(tuple(Answer(key, "dropped") for key in instruments))
+            case NameTokens(tokens):
+                return Named({each: self._names[each] for each in tokens if each in self._names})
+            case ReaderReport():
                 return None
             case _:
-                return m.Refused("conflict", NOTHING_TO_DO)
+                return Refused("conflict", NOTHING_TO_DO)
 
-    def _wanted(self, key: str) -> m.Answer:
+    def _wanted(self, key: str) -> Answer:
         if key in self._known:
-            return m.Answer(key, "confirmed")
-        return m.Answer(key, "refused", "is not in this replay: `kitefeed verify` shows what is")
+            return Answer(key, "confirmed")
+        return Answer(key, "refused", "is not in this replay: `kitefeed verify` shows what is")
 
-    def _status(self, endpoints: dict[str, str]) -> m.StatusReport:
+    def _status(self, endpoints: dict[str, str]) -> StatusReport:
         words, count = self._machine.words, len(self._known)
-        return m.StatusReport(
+        return StatusReport(
             feed=WORD,
             source=WORD,
             session="unknown",
@@ -55,7 +69,7 @@ class Desk:
             standby="absent",
             market={},
             next_open=None,
-            subscriptions=m.Subscriptions(count, count, count),
+            subscriptions=SubscriptionCounts(count, count, count),
             subscribers=self._machine.listeners.subscribers,
             last_tick_age_s=None,
             last_outage=None,

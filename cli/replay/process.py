@@ -19,9 +19,10 @@ from kitefeed.cli.replay.desk import Desk
 from kitefeed.cli.replay.machine import Replay
 from kitefeed.cli.replay.pace import Pace
 from kitefeed.client.recording import Recording
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.feed import DECODE_ERRORS
+from kitefeed.protocol.messages.control import Refused, open_request
+from kitefeed.protocol.messages.envelope import new_id, open_envelope, seal
 from kitefeed.protocol.recording import Record
 from kitefeed.protocol.sockets import GuardedWire, Peer, Wire, control_socket, feed_socket
 from kitefeed.protocol.topology import CONTROL, FEED, Role, endpoints
@@ -46,9 +47,7 @@ class Options(NamedTuple):
 
 async def run(recording: Recording, runtime_dir: Path, options: Options) -> None:
     """Until the end, or a signal. Raises TryLater when something runs in `runtime_dir`."""
-    locks = [
-        RoleLock(runtime_dir, role, m.new_id()) for role in (Role.BROADCASTER, Role.SUPERVISOR)
-    ]
+    locks = [RoleLock(runtime_dir, role, new_id()) for role in (Role.BROADCASTER, Role.SUPERVISOR)]
     shell = Shell(recording, runtime_dir, options)
     try:
         await shell.live()
@@ -191,15 +190,15 @@ class Shell:
 
     def _on_control(self, frames: list[bytes], sender: Peer) -> None:
         try:
-            frame_id, request = m.open_request(frames[-1])
+            frame_id, request = open_request(frames[-1])
         except DECODE_ERRORS:
             return
         reply = self._desk.answer(request, self._endpoints)
         if reply is not None:
-            self._control.send([frames[0], m.seal(reply, re=frame_id)])
+            self._control.send([frames[0], seal(reply, re=frame_id)])
 
     def _on_stranger(self, frames: list[bytes], sender: Peer) -> None:
         with suppress(*DECODE_ERRORS):
-            asked = m.open_envelope(frames[-1]).id
-            refusal = m.Refused("forbidden", "this replay is another user's")
-            self._control.send([frames[0], m.seal(refusal, re=asked)])
+            asked = open_envelope(frames[-1]).id
+            refusal = Refused("forbidden", "this replay is another user's")
+            self._control.send([frames[0], seal(refusal, re=asked)])

@@ -8,7 +8,7 @@ import msgspec
 
 from kitefeed.client.status import Status
 from kitefeed.protocol.feed import Heartbeat
-from kitefeed.protocol.messages import Outage, StatusReport
+from kitefeed.protocol.messages.status import Outage, StatusReport
 from kitefeed.services.freshness import is_fed
 
 # The headlines, and the words of `/health/websocket` for them.

@@ -16,7 +16,7 @@ from kitefeed.actors.runtime.session_file import Session
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import BadInput, ConfigError, LoginNeeded
 from kitefeed.protocol.kite.session import request_token_from_redirect, unquoted
-from kitefeed.protocol.messages import StatusReport
+from kitefeed.protocol.messages.status import StatusReport
 from kitefeed.protocol.secret import Secret
 
 STATES_MAX = 16  # logins begun and not ended

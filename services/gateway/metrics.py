@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from kitefeed import __version__
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages.status import StatusReport
 from kitefeed.protocol.topology import Role
 from kitefeed.services.gateway.health import FEEDS, Health
 
@@ -94,7 +94,7 @@ class _Collector:
 
 
 def exposition(
-    health: Health, report: m.StatusReport | None, streams: int, utc_s: float, fresh_utc_s: float
+    health: Health, report: StatusReport | None, streams: int, utc_s: float, fresh_utc_s: float
 ) -> bytes:
     """`report`: None when the supervisor does not answer; what it knows is then left out. utc_s:
     now; fresh_utc_s: when all that should be fresh last was, 0 for never."""
@@ -107,7 +107,7 @@ def exposition(
 
 
 def _families(
-    health: Health, report: m.StatusReport | None, streams: int, utc_s: float
+    health: Health, report: StatusReport | None, streams: int, utc_s: float
 ) -> Iterator[Metric]:
     yield InfoMetricFamily("kitefeed", "The version that runs.", {"version": __version__})
     yield _gauge("kitefeed_healthy", "1 while data arrives wherever it should.", health.is_healthy)
@@ -124,7 +124,7 @@ def _families(
         yield from _of_report(report)
 
 
-def _of_report(report: m.StatusReport) -> Iterator[Metric]:
+def _of_report(report: StatusReport) -> Iterator[Metric]:
     counters = {actor.role: actor.counters for actor in report.actors}
     for name, words, role, key in _COUNTERS:
         if (value := counters.get(role, {}).get(key)) is not None:
@@ -152,7 +152,7 @@ def _of_report(report: m.StatusReport) -> Iterator[Metric]:
             yield _gauge("kitefeed_last_recovery_seconds", "From the login to live prices.", took_s)
 
 
-def _of_readers(report: m.StatusReport) -> Iterator[Metric]:
+def _of_readers(report: StatusReport) -> Iterator[Metric]:
     readers = report.readers
     yield _gauge("kitefeed_readers", "Programs that read.", report.subscribers)
     lost = GaugeMetricFamily(

@@ -11,10 +11,11 @@ from aiohttp.typedefs import Handler
 from kitefeed import __version__
 from kitefeed.actors.runtime.config import Settings, is_loopback
 from kitefeed.client.feed_async import AsyncFeed
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import utc_ns
 from kitefeed.protocol.errors import BadInput, KitefeedError, Unavailable
 from kitefeed.protocol.feed import DECODE_ERRORS
+from kitefeed.protocol.messages.control import ControlReply, ControlRequest, GetStatus, Status
+from kitefeed.protocol.messages.status import StatusReport
 from kitefeed.protocol.sockets import request as request_of
 from kitefeed.protocol.topology import CONTROL, endpoint
 from kitefeed.services.gateway import metrics
@@ -69,7 +70,7 @@ class Gateway:
         self._site.beginning = self._beginning
         self.fresh_utc_s = 0.0
         self._looks_lost = 0  # in a row
-        self._report: asyncio.Task[m.StatusReport | None] | None = None
+        self._report: asyncio.Task[StatusReport | None] | None = None
 
     def application(self, address: str, port: int) -> web.Application:
         names = names_of(address, port, self._settings.config.gateway.names)
@@ -146,18 +147,18 @@ class Gateway:
             await asyncio.sleep(LOOK_S)
         return found
 
-    async def report(self) -> m.StatusReport | None:
+    async def report(self) -> StatusReport | None:
         """What `kitefeed status` shows; None when the supervisor does not answer. Asked once for
         all who want it at the same time."""
         if self._report is None or self._report.done():
             self._report = asyncio.ensure_future(self._ask_status())
         return await asyncio.shield(self._report)
 
-    async def _ask_status(self) -> m.StatusReport | None:
-        reply = await self.ask(m.GetStatus())
-        return reply.report if isinstance(reply, m.Status) else None
+    async def _ask_status(self) -> StatusReport | None:
+        reply = await self.ask(GetStatus())
+        return reply.report if isinstance(reply, Status) else None
 
-    async def ask(self, message: m.ControlRequest) -> m.ControlReply | None:
+    async def ask(self, message: ControlRequest) -> ControlReply | None:
         """One request to the supervisor; None when it does not answer."""
         try:
             return await asyncio.to_thread(

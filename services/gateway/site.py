@@ -14,9 +14,16 @@ from aiohttp import web
 
 from kitefeed.actors.runtime import instrument_search, kite_login
 from kitefeed.actors.runtime.instrument_search import Found
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.errors import BadInput, ConfigError, LoginNeeded, TryLater, Unavailable
 from kitefeed.protocol.instrument_list import InstrumentsDb
+from kitefeed.protocol.messages.control import (
+    ControlReply,
+    ControlRequest,
+    Done,
+    Refused,
+    Retry,
+    SetSource,
+)
 from kitefeed.protocol.secret import Secret
 from kitefeed.services.gateway.login import Logins
 
@@ -31,7 +38,7 @@ _TYPES = {
 }
 
 T = TypeVar("T")
-Ask = Callable[[m.ControlRequest], Awaitable[m.ControlReply | None]]
+Ask = Callable[[ControlRequest], Awaitable[ControlReply | None]]
 """One request to the supervisor; None when it does not answer."""
 
 
@@ -145,19 +152,19 @@ class Site:
 
     async def retry(self, request: web.Request) -> web.Response:
         self._must_be_the_page(request)
-        return await self._asked(m.Retry())
+        return await self._asked(Retry())
 
     async def source(self, request: web.Request) -> web.Response:
         self._must_be_the_page(request)
-        return await self._asked(m.SetSource((await _read(request, _Source)).source))
+        return await self._asked(SetSource((await _read(request, _Source)).source))
 
-    async def _asked(self, message: m.ControlRequest) -> web.Response:
+    async def _asked(self, message: ControlRequest) -> web.Response:
         reply = await self._ask(message)
         if reply is None:
             raise Unavailable("The daemon does not answer: `kitefeed status` tells more")
-        if isinstance(reply, m.Refused):
+        if isinstance(reply, Refused):
             raise BadInput(reply.text)
-        return web.Response(text=reply.text if isinstance(reply, m.Done) else "done")
+        return web.Response(text=reply.text if isinstance(reply, Done) else "done")
 
     def _must_be_the_page(self, request: web.Request) -> None:
         """Raises HTTPForbidden for a POST that does not come from our page: without its token, or

@@ -11,7 +11,7 @@ from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import Unavailable
 from kitefeed.protocol.kite.text import BrokerMessage, OrderUpdate
 from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE
-from kitefeed.protocol.messages import Mode
+from kitefeed.protocol.messages.instruments import Mode
 from kitefeed.services.life import opened
 
 SETTLE_S = 0.05  # a program subscribes, and sets a mode in its next message

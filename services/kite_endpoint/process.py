@@ -13,7 +13,7 @@ from kitefeed.services import life
 from kitefeed.services.kite_endpoint.doors import Doors
 from kitefeed.services.kite_endpoint.market import Market
 from kitefeed.services.kite_endpoint.names import DayNames
-from kitefeed.services.kite_endpoint.quotes import Quotes, asking
+from kitefeed.services.kite_endpoint.quotes import QuoteDesk, asking
 from kitefeed.services.kite_endpoint.rest import Rest
 from kitefeed.services.kite_endpoint.stream import EndpointStream
 from kitefeed.services.listening import IDLE_S, listening, tls_of
@@ -36,7 +36,7 @@ async def live(runtime: Runtime) -> None:
     market = Market(settings.source, NAME)
     tls = tls_of(settings.certificate_paths(table), "kite_endpoint.certificate", settings.source)
     stream = EndpointStream(names, market, table.stale, doors)
-    quotes = Quotes(asking(topology.endpoint(settings.runtime_dir, topology.CONTROL)))
+    quotes = QuoteDesk(asking(topology.endpoint(settings.runtime_dir, topology.CONTROL)))
     rest = Rest(doors, market, names, quotes, table.stale)
     runner = web.AppRunner(
         _application(stream, rest),

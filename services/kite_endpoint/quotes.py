@@ -13,11 +13,11 @@ from typing import NamedTuple
 import msgspec
 
 from kitefeed.kite_server.answers import InputError, RestError
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.errors import Unavailable
 from kitefeed.protocol.feed import DECODE_ERRORS
 from kitefeed.protocol.kite.units import IST, NS_PER_S
+from kitefeed.protocol.messages.control import QUOTES_MAX, AskQuotes, Quotes, Refused
 from kitefeed.protocol.sockets import request
 
 SHARED_NS = NS_PER_S
@@ -47,7 +47,7 @@ class Limits(NamedTuple):
     day: date
 
 
-class Quotes:
+class QuoteDesk:
     """`ask`: one question of at most `QUOTES_MAX` tokens; raises RestError."""
 
     def __init__(self, ask: Ask) -> None:
@@ -63,8 +63,8 @@ class Quotes:
         wanted = list(dict.fromkeys(tokens))
         found = {token: quote for token in wanted if (quote := self._recent(token)) is not None}
         missing = [token for token in wanted if token not in found]
-        for start in range(0, len(missing), m.QUOTES_MAX):
-            batch = missing[start : start + m.QUOTES_MAX]
+        for start in range(0, len(missing), QUOTES_MAX):
+            batch = missing[start : start + QUOTES_MAX]
             try:
                 await asyncio.wait_for(asyncio.shield(self._asked(batch)), WAIT_S)
             except TimeoutError:
@@ -90,7 +90,7 @@ class Quotes:
     def _asked(self, tokens: Iterable[int]) -> "asyncio.Task[None]":
         """The question that has these; raises RestError when it has no room for them."""
         both = {**self._next, **dict.fromkeys(tokens)}
-        if len(both) > m.QUOTES_MAX:
+        if len(both) > QUOTES_MAX:
             raise RestError(429)
         self._next = both
         if self._asking is None:
@@ -124,13 +124,13 @@ def asking(control: str) -> Ask:
 
     def put(tokens: Sequence[int]) -> Mapping[int, Item]:
         try:
-            reply = request(control, m.AskQuotes(tuple(tokens)), timeout_s=WAIT_S, tries=1)
+            reply = request(control, AskQuotes(tuple(tokens)), timeout_s=WAIT_S, tries=1)
         except (Unavailable, *DECODE_ERRORS) as error:
             raise RestError(503, "NetworkException", f"kitefeed: {error}") from None
-        if isinstance(reply, m.Quotes):
+        if isinstance(reply, Quotes):
             return msgspec.json.decode(reply.quotes, type=dict[int, dict[str, object]])
-        text = reply.text if isinstance(reply, m.Refused) else "an answer of another kind"
-        code = reply.code if isinstance(reply, m.Refused) else ""
+        text = reply.text if isinstance(reply, Refused) else "an answer of another kind"
+        code = reply.code if isinstance(reply, Refused) else ""
         if code == "busy":
             raise RestError(429)
         if code == "bad_request":

@@ -16,7 +16,7 @@ from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE, TickBody, is_index
 from kitefeed.services.kite_endpoint.doors import Doors
 from kitefeed.services.kite_endpoint.market import Market
 from kitefeed.services.kite_endpoint.names import DayNames
-from kitefeed.services.kite_endpoint.quotes import LOWER, UPPER, Item, Limits, Quote, Quotes
+from kitefeed.services.kite_endpoint.quotes import LOWER, UPPER, Item, Limits, Quote, QuoteDesk
 
 NO_ORDERS = "kitefeed places no orders and shows no accounts: ask Kite itself, with its own token."
 
@@ -26,7 +26,7 @@ class Rest:
     where they come from (`X-Kitefeed-Source`) and whether all are current (`X-Kitefeed-Fresh`)."""
 
     def __init__(
-        self, doors: Doors, market: Market, names: DayNames, quotes: Quotes, policy: Policy
+        self, doors: Doors, market: Market, names: DayNames, quotes: QuoteDesk, policy: Policy
     ) -> None:
         self._doors = doors
         self._policy: Policy = policy

@@ -13,10 +13,11 @@ from kitefeed.actors.runtime.config import Config, Settings
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.actors.runtime.session_file import Session
 from kitefeed.actors.runtime.state_file import StateFile
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import utc_ns
 from kitefeed.protocol.errors import ConfigError, KitefeedError, LoginNeeded, Unavailable
 from kitefeed.protocol.feed import DECODE_ERRORS
+from kitefeed.protocol.messages.control import GetStatus, Status
+from kitefeed.protocol.messages.status import StatusReport
 from kitefeed.protocol.sockets import request
 from kitefeed.protocol.topology import CONTROL, endpoint
 from kitefeed.services import life
@@ -95,10 +96,10 @@ class Keeper:
     def _seen(self) -> Seen | None:
         """None while the supervisor does not answer: it knows the market's hours."""
         try:
-            reply = request(self._control, m.GetStatus(), timeout_s=ANSWER_S, tries=1)
+            reply = request(self._control, GetStatus(), timeout_s=ANSWER_S, tries=1)
         except (Unavailable, *DECODE_ERRORS):
             return None
-        if not isinstance(reply, m.Status):
+        if not isinstance(reply, Status):
             return None
         report, session = reply.report, self._session()
         return Seen(
@@ -171,7 +172,7 @@ def _decode(data: bytes) -> Record:
     return msgspec.json.decode(data, type=Record)
 
 
-def _is_needed(report: m.StatusReport) -> bool:
+def _is_needed(report: StatusReport) -> bool:
     """Whether anything that is wanted trades now, or will today. Nobody logs in for a holiday, nor
     while the operator paused everything."""
     if report.feed in ("paused", "misconfigured"):

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from kitefeed.actors.policy.market import NSE, READY_AT, TOKEN_FLUSH, Market, to_ist
 from kitefeed.client.status import Status
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.ticks import EXCHANGE_NAMES
 from kitefeed.protocol.kite.units import NS_PER_S
+from kitefeed.protocol.messages.status import ListStatus, StatusReport
 from kitefeed.services.notifier.alerts import Code
 
 FREE_MB_MIN = 50  # an instrument list has 30, and is written beside the old one
@@ -38,7 +38,7 @@ class Facts(NamedTuple):
 
     status: Status
     is_heard: bool
-    report: m.StatusReport | None
+    report: StatusReport | None
     free_mb: float | None = None
     elsewhere: str = "alert"
     login_at: time | None = None
@@ -62,7 +62,7 @@ def is_session_gone(facts: Facts) -> bool:
     return facts.report is not None and facts.report.session in ("refused", "absent")
 
 
-def segments_of(report: m.StatusReport | None) -> frozenset[int]:
+def segments_of(report: StatusReport | None) -> frozenset[int]:
     """Those of what is wanted; NSE stands for "the market" when nothing is."""
     named = report.market if report is not None else {}
     return frozenset(_SEGMENTS[name] for name in named if name in _SEGMENTS) or frozenset((NSE,))
@@ -155,7 +155,7 @@ def _lost(facts: Facts) -> str:
 # --- beside it ----------------------------------------------------------------------------------
 
 
-def _of_list(known: m.ListStatus) -> Condition | None:
+def _of_list(known: ListStatus) -> Condition | None:
     if known.outcome == "doubted":
         what = f"A new instrument list is not believed, that of {known.day_ist} stays in use"
         return Condition(f"{what}: {known.detail}.", 60 * NS_PER_S)
@@ -234,7 +234,7 @@ def _missing(facts: Facts, utc_ns: int) -> list[str]:
     return found
 
 
-def _has_sockets(report: m.StatusReport) -> bool:
+def _has_sockets(report: StatusReport) -> bool:
     states = [shard.state for shard in report.shards]
     return bool(states) and all(state in ("priming", "live") for state in states)
 

@@ -18,11 +18,12 @@ from kitefeed.actors.runtime.process import Runtime
 from kitefeed.actors.runtime.pulse import to_next_s
 from kitefeed.actors.runtime.state_file import StateFile
 from kitefeed.client.feed_async import AsyncFeed
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.errors import ConfigError, Unavailable
 from kitefeed.protocol.exits import Exit
 from kitefeed.protocol.feed import DECODE_ERRORS
+from kitefeed.protocol.messages.control import GetStatus, Status
+from kitefeed.protocol.messages.status import StatusReport
 from kitefeed.protocol.sockets import request
 from kitefeed.protocol.topology import CONTROL, endpoint
 from kitefeed.services import life
@@ -118,7 +119,7 @@ class Notifier:
         self._tasks: set[asyncio.Task[None]] = set()
         self._failing: set[str] = set()
         self._ask_due_ns = 0
-        self._report: m.StatusReport | None = None
+        self._report: StatusReport | None = None
         self._free_mb: float | None = None
 
     async def watch(self) -> None:
@@ -164,13 +165,13 @@ class Notifier:
             config.session.elsewhere, login_at, bool(config.login.command),
         )  # fmt: skip
 
-    def _ask(self) -> m.StatusReport | None:
+    def _ask(self) -> StatusReport | None:
         """What `kitefeed status` shows; None when the supervisor does not answer."""
         try:
-            reply = request(self._control, m.GetStatus(), timeout_s=ANSWER_S, tries=1)
+            reply = request(self._control, GetStatus(), timeout_s=ANSWER_S, tries=1)
         except (Unavailable, *DECODE_ERRORS):
             return None
-        return reply.report if isinstance(reply, m.Status) else None
+        return reply.report if isinstance(reply, Status) else None
 
     def _measure_disk(self) -> float | None:
         try:

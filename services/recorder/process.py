@@ -9,9 +9,10 @@ from pathlib import Path
 import kitefeed
 from kitefeed.actors.runtime.config import Settings
 from kitefeed.actors.runtime.process import Runtime
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.instrument_list import InstrumentsDb, ListDamaged
+from kitefeed.protocol.messages.control import PROBLEM_CHARS_MAX, ReaderReport
+from kitefeed.protocol.messages.envelope import seal
 from kitefeed.protocol.recording import Described
 from kitefeed.protocol.sockets import Wire, connect_feed, connect_reports, send_or_drop
 from kitefeed.protocol.topics import presence
@@ -143,14 +144,14 @@ class Shell:
         self._report_due_ns = now_ns + REPORT_NS
         then_ns, ticks = self._reported
         self._reported = now_ns, machine.ticks
-        report = m.ReaderReport(
+        report = ReaderReport(
             reader=self._reader,
             name=NAME,
             ticks_per_s=round((machine.ticks - ticks) * 1e9 / (now_ns - then_ns), 1),
             gaps=machine.lost,
-            problem=self._problem()[: m.PROBLEM_CHARS_MAX],
+            problem=self._problem()[:PROBLEM_CHARS_MAX],
         )
-        send_or_drop(self._reports, m.seal(report))
+        send_or_drop(self._reports, seal(report))
 
     def _problem(self) -> str:
         """Why nothing is recorded, or soon will not be."""

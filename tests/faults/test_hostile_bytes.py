@@ -8,8 +8,11 @@ import pytest
 import zmq
 
 from kitefeed.protocol import feed as f
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.control import GetStatus, WantInstruments
+from kitefeed.protocol.messages.envelope import seal
+from kitefeed.protocol.messages.membership import Beat
 from kitefeed.protocol.topology import BUS, CONTROL, INGEST, Role, Wire, endpoint
 from tests.faults.probe import Ledger, Probe
 from tests.faults.test_process_faults import until_fresh
@@ -50,16 +53,14 @@ MUTATIONS: tuple[Mutate, ...] = (noise, cut, flipped, spliced)
 
 def requests() -> list[bytes]:
     """Nothing that changes anything when only its id is damaged."""
-    wanted = m.WantInstruments(("NSE:NOBODY",), None, is_kept=False, wait_s=0.0)
-    return [m.seal(m.GetStatus()), m.seal(wanted)]
+    wanted = WantInstruments(("NSE:NOBODY",), None, is_kept=False, wait_s=0.0)
+    return [seal(GetStatus()), seal(wanted)]
 
 
 def reports() -> list[bytes]:
     """Of one who never said hello."""
-    beat = m.Beat(1, 1, counters={"fenced": 1})
-    return [
-        m.seal(message) for message in (m.Granted(9, 1, "websocket"), beat, m.Polled(9, 1, "ok"))
-    ]
+    beat = Beat(1, 1, counters={"fenced": 1})
+    return [seal(message) for message in (m.Granted(9, 1, "websocket"), beat, m.Polled(9, 1, "ok"))]
 
 
 def batches() -> list[bytes]:

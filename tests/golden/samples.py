@@ -17,9 +17,11 @@ import msgspec
 
 from kitefeed import __version__
 from kitefeed.protocol import feed as f
-from kitefeed.protocol import messages as m
 from kitefeed.protocol import nats
 from kitefeed.protocol.kite.ticks import TickBody
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.control import ControlReply, ControlRequest
+from kitefeed.protocol.messages.envelope import Envelope
 
 FILE = Path(__file__).with_name("samples.txt")
 DATA: tuple[type[msgspec.Struct], ...] = (
@@ -28,7 +30,7 @@ DATA: tuple[type[msgspec.Struct], ...] = (
     nats.BridgeGap, nats.Lease,
 )  # fmt: skip
 CONTROL: tuple[type[msgspec.Struct], ...] = (
-    *get_args(m.BusMessage), *get_args(m.ControlRequest), *get_args(m.ControlReply), m.Envelope,
+    *get_args(m.BusMessage), *get_args(ControlRequest), *get_args(ControlReply), Envelope,
 )  # fmt: skip
 TYPES = {kind.__name__: kind for kind in (*DATA, *CONTROL)}
 

@@ -16,11 +16,22 @@ import zmq
 from kitefeed.client.feed import Feed
 from kitefeed.client.wants import Asked
 from kitefeed.protocol import feed as f
-from kitefeed.protocol import messages as m
 from kitefeed.protocol import sockets
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.feed import FeedState, IngestBatch, Item, Source
 from kitefeed.protocol.kite.ticks import FULL, TickBody
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.control import (
+    Answer,
+    Answers,
+    Named,
+    NameTokens,
+    ReaderReport,
+    WantInstruments,
+    open_request,
+)
+from kitefeed.protocol.messages.envelope import Message, seal
+from kitefeed.protocol.messages.membership import Beat, BeatAck, Hello, Welcome
 from kitefeed.protocol.topics import TICK, tick_topic
 from kitefeed.protocol.topology import BUS, CONTROL, FEED, endpoint
 from tests.support import Processes, bound, eventually, slowness
@@ -89,16 +100,16 @@ class FakeSupervisor:
     def __init__(self, runtime_dir: Path) -> None:
         self._bus = bound(sockets.bus_socket(), runtime_dir, BUS)
         self._control = bound(sockets.control_socket(), runtime_dir, CONTROL)
-        self._orders: list[m.Message] = []
+        self._orders: list[Message] = []
         self._stopped = threading.Event()
         self.heard: list[m.BusMessage] = []
-        self.reports: list[m.ReaderReport] = []
+        self.reports: list[ReaderReport] = []
         self.refused: dict[str, str] = {}
         self.names: dict[int, str] = {}
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
-    def order(self, *messages: m.Message) -> None:
+    def order(self, *messages: Message) -> None:
         """Said after every Hello, and to the one that is connected now."""
         self._orders.extend(messages)
 
@@ -106,7 +117,7 @@ class FakeSupervisor:
         """The next broadcaster gets no grant."""
         self._orders.clear()
 
-    def last(self, kind: type[m.Message]) -> m.Message | None:
+    def last(self, kind: type[Message]) -> Message | None:
         return next((h for h in reversed(self.heard) if isinstance(h, kind)), None)
 
     def stop(self) -> None:
@@ -123,40 +134,40 @@ class FakeSupervisor:
                 peer, frame = self._bus.recv_multipart()
                 message = m.open_bus(frame)
                 self.heard.append(message)
-                if isinstance(message, m.Hello):
+                if isinstance(message, Hello):
                     said = 0
-                    self._say(peer, m.Welcome("supervisor"))
-                elif isinstance(message, m.Beat):
-                    self._say(peer, m.BeatAck())
+                    self._say(peer, Welcome("supervisor"))
+                elif isinstance(message, Beat):
+                    self._say(peer, BeatAck())
             while peer and said < len(self._orders):
                 self._say(peer, self._orders[said])
                 said += 1
             if self._control.poll(0):
                 self._answer(*self._control.recv_multipart())
 
-    def _say(self, peer: bytes, message: m.Message) -> None:
+    def _say(self, peer: bytes, message: Message) -> None:
         try:
-            self._bus.send_multipart([peer, m.seal(message)])
+            self._bus.send_multipart([peer, seal(message)])
         except zmq.ZMQError:  # it was killed
             pass
 
     def _answer(self, peer: bytes, frame: bytes) -> None:
-        request_id, body = m.open_request(frame)
-        if isinstance(body, m.ReaderReport):
+        request_id, body = open_request(frame)
+        if isinstance(body, ReaderReport):
             self.reports.append(body)
             return
-        if isinstance(body, m.NameTokens):
+        if isinstance(body, NameTokens):
             named = {token: self.names[token] for token in body.tokens if token in self.names}
-            self._control.send_multipart([peer, m.seal(m.Named(named), re=request_id)])
+            self._control.send_multipart([peer, seal(Named(named), re=request_id)])
             return
-        assert isinstance(body, m.WantInstruments)
+        assert isinstance(body, WantInstruments)
         answers = tuple(
-            m.Answer(name, "refused", self.refused[name])
+            Answer(name, "refused", self.refused[name])
             if name in self.refused
-            else m.Answer(name, "accepted")
+            else Answer(name, "accepted")
             for name in body.instruments
         )
-        self._control.send_multipart([peer, m.seal(m.Answers(answers), re=request_id)])
+        self._control.send_multipart([peer, seal(Answers(answers), re=request_id)])
 
 
 class Stage:
@@ -190,7 +201,7 @@ class Stage:
         self._closers.append(made.stop)
         return made
 
-    def supervisor(self, *orders: m.Message) -> FakeSupervisor:
+    def supervisor(self, *orders: Message) -> FakeSupervisor:
         made = FakeSupervisor(self.run)
         self.supervisors.append(made)
         self._closers.append(made.stop)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from kitefeed.actors.runtime import locks
-from kitefeed.protocol.messages import StatusReport
+from kitefeed.protocol.messages.status import StatusReport
 from kitefeed.simulator.server import Simulator
 from kitefeed.simulator.thread import RunningSimulator, running_simulator
 from tests.support import eventually, slowness, status_of

@@ -19,14 +19,16 @@ from kitefeed.actors.runtime import session_file
 from kitefeed.actors.runtime.directories import prepare_directory
 from kitefeed.actors.runtime.secrets import Secret, fingerprint_of
 from kitefeed.actors.runtime.session_file import Session
-from kitefeed.protocol import messages as m
 from kitefeed.protocol import sockets
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.feed import IngestBatch, Item, decode_batch
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.envelope import Message, new_id, seal
+from kitefeed.protocol.messages.membership import Beat, BeatAck, Challenge, Hello, Welcome
 from kitefeed.protocol.topology import BUS, INGEST, Role
 from tests.support import bound, eventually, slowness
 
-M = TypeVar("M", bound=m.Message)
+M = TypeVar("M", bound=Message)
 
 CONFIG = """
 runtime_dir = "run"
@@ -49,12 +51,12 @@ class Stage:
         self.set_ws_url(ws_url)
         self.run_dir, self.state_dir = self.root / "run", self.root / "state"
         prepare_directory(self.run_dir)
-        self.reports: list[m.Message] = []
+        self.reports: list[Message] = []
         self.batches: list[IngestBatch] = []
-        self.beats: list[m.Beat] = []
-        self.hellos: list[m.Hello] = []
+        self.beats: list[Beat] = []
+        self.hellos: list[Hello] = []
         self.secrets = {access_token}
-        self.boot_id = m.new_id()
+        self.boot_id = new_id()
         self._bus = bound(sockets.bus_socket(), self.run_dir, BUS)
         self._ingest = bound(sockets.ingest_socket(), self.run_dir, INGEST)
         self._peer: bytes | None = None
@@ -93,9 +95,9 @@ class Stage:
         session_file.write(self.state_dir / f"{slot}.json", Session(self.api_key, secret))
         return fingerprint_of(self.api_key, secret)
 
-    def send(self, message: m.Message) -> None:
+    def send(self, message: Message) -> None:
         assert self._peer is not None
-        self._bus.send_multipart([self._peer, m.seal(message)])
+        self._bus.send_multipart([self._peer, seal(message)])
 
     def until(self, condition: Callable[[], Any], within_s: float = 5.0) -> Any:
         def pumped() -> Any:
@@ -128,19 +130,19 @@ class Stage:
 
     def _hear(self, message: m.BusMessage) -> None:
         match message:
-            case m.Hello():
+            case Hello():
                 self.hellos.append(message)
-                self.send(m.Welcome(self.boot_id))
-            case m.Beat():
+                self.send(Welcome(self.boot_id))
+            case Beat():
                 self.beats.append(message)
-                self.send(m.BeatAck())
+                self.send(BeatAck())
             case _:
                 self.reports.append(message)
 
     def challenge(self) -> None:
         """As a new supervisor does that hears of an actor it does not know."""
-        self.boot_id = m.new_id()
-        self.send(m.Challenge())
+        self.boot_id = new_id()
+        self.send(Challenge())
 
     def stop(self) -> int:
         """Ends the actor politely; its exit code."""

@@ -10,8 +10,8 @@ import pytest
 from kitefeed import AsyncFeed, BadInput, Status, Tick, Unavailable
 from kitefeed.client import feed_async
 from kitefeed.client.reader import DRAIN_MAX
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
+from kitefeed.protocol.messages.control import Answer
 from kitefeed.protocol.topology import CONTROL, endpoint
 from tests.integration.broadcaster_kit import FakeSource, Stage, item, kill
 from tests.support import eventually, eventually_async, slowness
@@ -249,7 +249,7 @@ def test_an_instrument_that_is_refused_is_bad_input_with_the_reason(stage: Stage
             async with reader(stage, "NSE:INFI", control=control):
                 pass
         async with reader(stage, INFY, control=control) as feed:
-            assert feed.answers == (m.Answer(INFY, "accepted"),)
+            assert feed.answers == (Answer(INFY, "accepted"),)
 
     run(main())
     with pytest.raises(BadInput, match="EXCHANGE:SYMBOL"):

@@ -9,10 +9,10 @@ import pytest
 
 from kitefeed.actors.broadcaster import store
 from kitefeed.client.feed import Feed
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.feed import Flag, Source
 from kitefeed.protocol.kite.ticks import TickBody
+from kitefeed.protocol.messages import bus as m
 from tests.integration.broadcaster_kit import LIVE, FakeSource, Stage, item, kill, settle
 from tests.integration.disk_faults import DIES, FULL, LOGS
 from tests.support import eventually, slowness

@@ -11,10 +11,11 @@ import zmq
 from kitefeed.client.feed import Feed
 from kitefeed.client.tick import Tick
 from kitefeed.protocol import feed as f
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import BadInput, Unavailable
 from kitefeed.protocol.feed import Flag
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.control import Answer
 from kitefeed.protocol.topics import NUL, tick_topic
 from tests.integration.broadcaster_kit import FakeSource, Stage, item, kill, settle
 from tests.support import eventually, slowness
@@ -202,7 +203,7 @@ def test_an_instrument_the_supervisor_refuses_is_bad_input_with_its_words(stage:
     supervisor.refused["NSE:INFI"] = "NSE:INFI is not listed; did you mean NSE:INFY?"
     with pytest.raises(BadInput, match="did you mean NSE:INFY"):
         stage.asking_feed("NSE:INFI")
-    assert stage.asking_feed(INFY).answers == (m.Answer(INFY, "accepted"),)
+    assert stage.asking_feed(INFY).answers == (Answer(INFY, "accepted"),)
 
 
 def test_the_supervisor_hears_who_listens_and_what_is_granted(stage: Stage) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from benchmarks import npm
 from kitefeed.client.status import Status
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import TICKS_PER_CHUNK_MAX, FeedState, Flag
+from kitefeed.protocol.messages import bus as m
 from tests.integration.broadcaster_kit import LIVE, FakeSource, Stage, item, kill
 from tests.support import eventually
 

@@ -18,7 +18,7 @@ import pytest
 
 from kitefeed import BadInput, Feed
 from kitefeed.actors.runtime import locks, session_file
-from kitefeed.protocol.messages import StatusReport
+from kitefeed.protocol.messages.status import StatusReport
 from kitefeed.simulator.thread import RunningSimulator
 from tests.integration.cli_kit import (
     BIN,

@@ -11,8 +11,8 @@ import pytest
 import zmq
 
 from kitefeed.client.feed import Feed
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
+from kitefeed.protocol.messages import bus as m
 from tests.integration.broadcaster_kit import FakeSource, Stage, item
 from tests.support import eventually, slowness
 

@@ -15,9 +15,12 @@ import zmq
 
 from kitefeed.actors.runtime import locks
 from kitefeed.client.feed import Feed
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.keys import client_path
 from kitefeed.protocol.location import SECRET_VARIABLE
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.control import GetStatus, Refused, open_reply
+from kitefeed.protocol.messages.envelope import seal
+from kitefeed.protocol.messages.membership import Hello, Leave
 from kitefeed.protocol.sockets import FRAMES_MAX
 from kitefeed.protocol.topology import (
     BUS,
@@ -138,14 +141,16 @@ def opened_up(steady: Doors) -> Iterator[Doors]:
 
 AS_NOBODY = """
 import os, sys, zmq
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages.control import GetStatus, SetSource
+from kitefeed.protocol.messages.envelope import seal
+from kitefeed.protocol.messages.membership import Hello
 os.setgroups([])
 os.setgid({id})
 os.setuid({id})
 socket = zmq.Context.instance().socket(zmq.DEALER)
 socket.linger = 0
 socket.connect(sys.argv[1])
-socket.send(m.seal({message}, id="mine"))
+socket.send(seal({message}, id="mine"))
 if not socket.poll(3000):
     sys.exit("no answer")
 print(socket.recv().hex())
@@ -166,10 +171,10 @@ def say_as_nobody(doors: Doors, wire: WireRow, message: str) -> bytes:
 
 @needs_root
 def test_another_users_command_is_refused_and_named_once(opened_up: Doors) -> None:
-    for message in ("m.SetSource('paused')", "m.GetStatus()"):
-        answered, reply = m.open_reply(say_as_nobody(opened_up, CONTROL, message))
+    for message in ("SetSource('paused')", "GetStatus()"):
+        answered, reply = open_reply(say_as_nobody(opened_up, CONTROL, message))
         assert answered == "mine"
-        assert isinstance(reply, m.Refused)
+        assert isinstance(reply, Refused)
         assert reply.code == "forbidden"
         assert str(NOBODY) in reply.text
     status = opened_up.status()
@@ -181,9 +186,9 @@ def test_another_users_command_is_refused_and_named_once(opened_up: Doors) -> No
 
 @needs_root
 def test_another_users_actor_is_sent_away_from_the_bus(opened_up: Doors) -> None:
-    hello = "m.Hello('ticker', 'b', 1, 1, 'v')"
+    hello = "Hello('ticker', 'b', 1, 1, 'v')"
     reply = m.open_bus(say_as_nobody(opened_up, BUS, hello))
-    assert isinstance(reply, m.Leave)
+    assert isinstance(reply, Leave)
     assert str(NOBODY) in reply.reason
     assert opened_up.counters(Role.SUPERVISOR)["strangers"] > 0
 
@@ -195,7 +200,7 @@ def test_who_says_hello_as_another_process_is_not_heard(steady: Doors) -> None:
     with zmq.Context() as context, context.socket(zmq.DEALER) as bus:
         bus.linger = 0
         bus.connect(endpoint(steady.run_dir, BUS))
-        bus.send(m.seal(m.Hello(Role.TICKER, "boot", victim, 1, "1")))
+        bus.send(seal(Hello(Role.TICKER, "boot", victim, 1, "1")))
         eventually(lambda: steady.counters(Role.SUPERVISOR)["bad_messages"] > before, 10)
         assert not bus.poll(0)
 
@@ -245,7 +250,7 @@ def rubbish() -> list[list[bytes]]:
     """Messages that no decoder of ours knows."""
     source = random.Random(SEED)
     noise = [[source.randbytes(source.randrange(0, 300))] for _ in range(100)]
-    sealed = m.seal(m.GetStatus())
+    sealed = seal(GetStatus())
     almost = [[sealed[:cut]] for cut in range(1, len(sealed))]
     return [*noise, *almost, [DEEP], [b""], [b"", b""], [b"x"] * (FRAMES_MAX + 5)]
 

@@ -9,8 +9,8 @@ import pytest
 
 from kitefeed import KiteTicker
 from kitefeed.client import kite_ticker
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import FeedState, Source
+from kitefeed.protocol.messages import bus as m
 from tests.integration.broadcaster_kit import Stage, item, kill
 from tests.support import eventually
 

@@ -7,10 +7,10 @@ import pytest
 
 from kitefeed import BadInput, TryLater, Unavailable, atm
 from kitefeed.actors.runtime import instruments_db
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import utc_ns
 from kitefeed.protocol.feed import FeedState
 from kitefeed.protocol.kite.units import IST
+from kitefeed.protocol.messages import bus as m
 from tests.integration.broadcaster_kit import FakeSource, Stage, item
 from tests.integration.test_broadcaster_readers import EXAMPLES, Output
 from tests.support import eventually

@@ -8,20 +8,21 @@ import msgspec
 import pytest
 import requests
 
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import OrderUpdate, Source
 from kitefeed.protocol.instrument_list import InstrumentsDb
 from kitefeed.protocol.kite.instruments import Listed
 from kitefeed.protocol.kite.ticks import TickBody
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.instruments import Instrument
 from kitefeed.protocol.topology import Role
 from kitefeed.simulator.server import Simulator
 from kitefeed.simulator.thread import RunningSimulator, running_simulator
 from tests.integration.stage import Stage
 
 SECOND_NS = 1_000_000_000
-INFY = m.Instrument(408065, "NSE:INFY", "full")
-NIFTY = m.Instrument(256265, "NSE:NIFTY 50", "quote")
-GONE = m.Instrument(4711169, "NSE:GONE", "full")
+INFY = Instrument(408065, "NSE:INFY", "full")
+NIFTY = Instrument(256265, "NSE:NIFTY 50", "quote")
+GONE = Instrument(4711169, "NSE:GONE", "full")
 
 pytestmark = pytest.mark.processes
 
@@ -65,7 +66,7 @@ def hung_stage() -> Iterator[Stage]:
             stage.close()
 
 
-def poll(stage: Stage, *instruments: m.Instrument, epoch: int = 1) -> str:
+def poll(stage: Stage, *instruments: Instrument, epoch: int = 1) -> str:
     fingerprint = stage.save_session(next(iter(stage.secrets)))
     stage.start(Role.REST_POLLER)
     stage.send(m.StartPolling(0, epoch, fingerprint, 1 * SECOND_NS, instruments))

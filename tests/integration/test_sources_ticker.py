@@ -10,19 +10,21 @@ import msgspec
 import pytest
 import requests
 
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.feed import Flag, Notice, OrderUpdate, Source
 from kitefeed.protocol.kite.ticks import FULL, TickBody
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.instruments import Instrument
+from kitefeed.protocol.messages.membership import LinkReport
 from kitefeed.protocol.topology import Role
 from kitefeed.simulator.server import Simulator
 from kitefeed.simulator.thread import RunningSimulator, running_simulator
 from tests.integration.stage import Stage, deadline_ns
 from tests.support import slowness
 
-INFY = m.Instrument(408065, "NSE:INFY", "full")
-SBIN = m.Instrument(779521, "NSE:SBIN", "ltp")
-NIFTY = m.Instrument(256265, "NSE:NIFTY 50", "full", is_canary=True)
+INFY = Instrument(408065, "NSE:INFY", "full")
+SBIN = Instrument(779521, "NSE:SBIN", "ltp")
+NIFTY = Instrument(256265, "NSE:NIFTY 50", "full", is_canary=True)
 
 pytestmark = pytest.mark.processes
 
@@ -82,7 +84,7 @@ def open_link(stage: Stage, fingerprint: str, epoch: int) -> None:
     stage.report(m.LinkOpened, lambda r: r.epoch == epoch)
 
 
-def stream(stage: Stage, *instruments: m.Instrument, epoch: int = 1) -> str:
+def stream(stage: Stage, *instruments: Instrument, epoch: int = 1) -> str:
     """A ticker with one open, subscribed link."""
     fingerprint = stage.save_session(next(iter(stage.secrets)))
     stage.start(Role.TICKER)
@@ -269,7 +271,7 @@ def test_a_new_supervisor_is_told_of_running_links_and_confirmations(stage: Stag
     (link,) = stage.hellos[-1].links
     assert 0 < link.fresh_boot_ns <= boot_ns()
     told = msgspec.structs.replace(link, fresh_boot_ns=0)
-    assert told == m.LinkReport(0, 1, fingerprint, True, "websocket", (INFY.token,))
+    assert told == LinkReport(0, 1, fingerprint, True, "websocket", (INFY.token,))
     assert stage.hellos[-1].highest_epoch == 1
     assert stage.report(m.Confirmed).tokens == (INFY.token,)
 

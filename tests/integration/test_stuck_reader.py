@@ -9,7 +9,7 @@ import pytest
 import zmq
 
 from kitefeed.protocol import feed as f
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages.membership import Beat
 from kitefeed.protocol.topics import NUL, TICKS_TOPIC
 from tests.integration.broadcaster_kit import FakeSupervisor, Stage, item
 from tests.support import eventually
@@ -34,8 +34,8 @@ def rss_mb(process: subprocess.Popen[bytes]) -> float:
 
 
 def cut(supervisor: FakeSupervisor) -> int:
-    beat = supervisor.last(m.Beat)
-    return beat.counters.get("readers_cut", 0) if isinstance(beat, m.Beat) else 0
+    beat = supervisor.last(Beat)
+    return beat.counters.get("readers_cut", 0) if isinstance(beat, Beat) else 0
 
 
 def newest_seq(reader: zmq.Socket[bytes], send: Callable[[], None]) -> int:

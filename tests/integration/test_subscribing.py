@@ -9,8 +9,9 @@ import pytest
 
 from kitefeed import AsyncFeed, BadInput, Feed
 from kitefeed.client.wants import CHUNKED_MIN, CHUNKED_SHARE
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.clock import boot_ns
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.instruments import Mode
 from kitefeed.protocol.topology import CHUNKS_QUEUED_MAX, CONTROL, endpoint
 from tests.integration.broadcaster_kit import FakeSupervisor, Stage, item, settle
 from tests.support import eventually, eventually_async, slowness
@@ -80,7 +81,7 @@ def test_the_supervisor_hears_the_mode_that_is_asked_for_last(stage: Stage) -> N
     supervisor, _ = stage.live()
     feed = stage.asking_feed(INFY)
 
-    def wanted() -> dict[str, m.Mode]:
+    def wanted() -> dict[str, Mode]:
         told = supervisor.last(m.ListenersWant)
         return told.modes if isinstance(told, m.ListenersWant) else {}
 
@@ -249,7 +250,7 @@ def test_how_many_are_read_is_chosen_by_how_much_streams_before_anything_is_aske
     asyncio.run(read())
 
 
-def told_of(supervisor: FakeSupervisor) -> tuple[set[str], dict[str, m.Mode]]:
+def told_of(supervisor: FakeSupervisor) -> tuple[set[str], dict[str, Mode]]:
     told = supervisor.last(m.ListenersWant)
     assert isinstance(told, m.ListenersWant)
     return set(told.keys), told.modes

@@ -7,8 +7,15 @@ from pathlib import Path
 import pytest
 
 from kitefeed.actors.supervisor import memory
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.errors import Unavailable
+from kitefeed.protocol.messages.control import (
+    Answers,
+    ControlReply,
+    ControlRequest,
+    GetStatus,
+    Status,
+    WantInstruments,
+)
 from kitefeed.protocol.sockets import request
 from kitefeed.protocol.topology import CONTROL, endpoint
 from tests.integration.broadcaster_kit import Stage, kill
@@ -32,13 +39,13 @@ def flag(stage: Stage) -> Path:
     return stage.directory / "flag"
 
 
-def ask(stage: Stage, message: m.ControlRequest, timeout_s: float = 3) -> m.ControlReply:
+def ask(stage: Stage, message: ControlRequest, timeout_s: float = 3) -> ControlReply:
     return request(endpoint(stage.run, CONTROL), message, timeout_s=timeout_s, tries=1)
 
 
 def wanted(stage: Stage) -> int:
-    report = ask(stage, m.GetStatus())
-    assert isinstance(report, m.Status)
+    report = ask(stage, GetStatus())
+    assert isinstance(report, Status)
     return report.report.subscriptions.wanted
 
 
@@ -56,11 +63,11 @@ def test_a_supervisor_killed_inside_a_write_remembers_all_of_the_old_or_of_the_n
     stage: Stage, flag: Path, name: str, is_after: bool, kept: set[str]
 ) -> None:
     process = stage.start(DIES.format(name=name, flag=str(flag), is_after=is_after), MAIN)
-    ask(stage, m.WantInstruments((INFY,), wait_s=0))
+    ask(stage, WantInstruments((INFY,), wait_s=0))
     assert remembered(stage) == {INFY}
     flag.touch()
     with pytest.raises(Unavailable):
-        ask(stage, m.WantInstruments((TCS,), wait_s=0), timeout_s=1)
+        ask(stage, WantInstruments((TCS,), wait_s=0), timeout_s=1)
     process.wait(3 * slowness())
     assert remembered(stage) == kept
     flag.unlink()
@@ -77,8 +84,8 @@ def test_a_full_disk_costs_the_supervisor_one_line_and_what_it_knows_is_written_
     before = LOGS.format(log=str(log)) + FULL.format(flag=str(flag))
     process = stage.start(before, MAIN)
     for name in (INFY, TCS):
-        reply = ask(stage, m.WantInstruments((name,), wait_s=0))
-        assert isinstance(reply, m.Answers)
+        reply = ask(stage, WantInstruments((name,), wait_s=0))
+        assert isinstance(reply, Answers)
         assert reply.answers[0].outcome == "accepted"
     eventually(lambda: log.read_text().count("condition=disk") == 1, 3)
     flag.unlink()

@@ -11,8 +11,8 @@ from kitefeed.actors.runtime.kite_rest import KiteRest, RestError
 from kitefeed.actors.runtime.kite_target import Kite
 from kitefeed.actors.runtime.secrets import Secret
 from kitefeed.actors.runtime.session_file import Session
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.rest import RestFault
+from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.topology import Role
 from kitefeed.simulator.server import Simulator
 from kitefeed.simulator.thread import RunningSimulator, running_simulator

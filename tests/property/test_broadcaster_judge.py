@@ -23,9 +23,9 @@ from kitefeed.actors.broadcaster.store import LastValues
 from kitefeed.client.tick import Tick
 from kitefeed.client.view import View
 from kitefeed.protocol import feed as f
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import HEARTBEAT_HOLDS_NS, Flag, IngestBatch, Item, Source
 from kitefeed.protocol.kite.ticks import LTP, TickBody, segment_of
+from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.topics import NUL, tick_topic
 
 MS, S = 1_000_000, 1_000_000_000

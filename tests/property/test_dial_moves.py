@@ -13,7 +13,7 @@ from kitefeed.actors.supervisor.facts import Cause, Dial, DialState, Instruments
 from kitefeed.actors.supervisor.moves import MOVES
 from kitefeed.actors.supervisor.shards import Capacity
 from kitefeed.actors.supervisor.state import State
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages import bus as m
 from tests.unit.actors.supervisor.bench import INFY, NIFTY, Bench, S
 
 PAIRS = list(product(DialState, get_args(news.News)))

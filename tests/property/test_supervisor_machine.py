@@ -27,8 +27,11 @@ from kitefeed.actors.supervisor.facts import (
 )
 from kitefeed.actors.supervisor.machine import Event
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.limits import SOCKETS_MAX
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.envelope import Message
+from kitefeed.protocol.messages.instruments import Instrument
+from kitefeed.protocol.messages.membership import Beat, Hello, LinkReport
 from kitefeed.protocol.topology import Role
 from tests.unit.actors.supervisor.bench import CRUDE, INFY, NIFTY, OTHERS, S
 from tests.unit.actors.supervisor.watched import Watched
@@ -50,7 +53,7 @@ class World(RuleBasedStateMachine):
         self.files: dict[m.Slot, str | None] = {"primary": "f1", "standby": None}
         self.sent: list[Answer] = []  # what was answered before, to be heard twice
         self.polled: dict[int, m.StartPolling] = {}  # by shard
-        self.links: dict[int, m.LinkReport] = {}  # what the ticker holds open, by epoch
+        self.links: dict[int, LinkReport] = {}  # what the ticker holds open, by epoch
         self.hours: Hours = "always"
         self.capacity = WHOLE_KEY
 
@@ -94,7 +97,7 @@ class World(RuleBasedStateMachine):
         self.sent = [*self.sent[-20:], answer]
         self._tell(answer)
 
-    def _last(self, kind: type[m.Message]) -> m.Message | None:
+    def _last(self, kind: type[Message]) -> Message | None:
         found = self.bench.all(kind)
         return found[-1] if found else None
 
@@ -126,7 +129,7 @@ class World(RuleBasedStateMachine):
                 self._tell(m.LinkClosed(order.shard, order.epoch, 1006, "reset by peer"))
 
     def _open(self, order: m.OpenLink) -> None:
-        report = m.LinkReport(order.shard, order.epoch, order.fingerprint, True, "websocket")
+        report = LinkReport(order.shard, order.epoch, order.fingerprint, True, "websocket")
         self.links.setdefault(order.epoch, report)
         self._answer(m.LinkOpened(order.shard, order.epoch))
 
@@ -143,7 +146,7 @@ class World(RuleBasedStateMachine):
                 case "unproven" | "canary" | "quiet" as kind:
                     self._tell(m.LinkDoubt(link.shard, epoch, kind, NIFTY.token, 100))
                 case _:
-                    self._tell(m.Beat(fresh_tick_age_ns=0, fresh_ages_ns={link.shard: 0}))
+                    self._tell(Beat(fresh_tick_age_ns=0, fresh_ages_ns={link.shard: 0}))
 
     @precondition(lambda self: len(self.links) > 1)
     @rule(which=st.integers(0, 2))
@@ -264,7 +267,7 @@ class World(RuleBasedStateMachine):
         self._tell(RetryNow())
 
     @rule(wanted=st.sampled_from([(), (NIFTY,), (NIFTY, INFY), (INFY, CRUDE), (CRUDE,)]))
-    def wants_change(self, wanted: tuple[m.Instrument, ...]) -> None:
+    def wants_change(self, wanted: tuple[Instrument, ...]) -> None:
         self._tell(Instruments(wanted))
 
     def _forget(self, role: Role) -> None:
@@ -275,16 +278,16 @@ class World(RuleBasedStateMachine):
 
     def _hello(self, role: Role, *, is_new: bool) -> None:
         self.deaf.discard(role)
-        links: tuple[m.LinkReport, ...] = ()
+        links: tuple[LinkReport, ...] = ()
         if role is Role.TICKER:
             links = tuple(self.links.values())
         elif role is Role.REST_POLLER:
             links = tuple(
-                m.LinkReport(shard, order.epoch, order.fingerprint, True, "rest")
+                LinkReport(shard, order.epoch, order.fingerprint, True, "rest")
                 for shard, order in self.polled.items()
             )
         highest = max((running.epoch for running in links), default=0)
-        self._tell(ActorUp(m.Hello(role, "b", 7, 7, "1", highest, links), is_new))
+        self._tell(ActorUp(Hello(role, "b", 7, 7, "1", highest, links), is_new))
 
     # --- what holds at any moment -------------------------------------------------------------
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.ticks import is_index
+from kitefeed.protocol.messages.control import SetSource
 from tests.simulation.exchange import SLOW, S
 from tests.simulation.faults import (
     ROLES,
@@ -136,7 +136,7 @@ def _late_sweep(story: Story) -> None:
     world = story.world
     for override, seconds in (("rest", 4), ("paused", 1), ("rest", 7), ("auto", 0.5)):
         if world.centre.is_running:
-            world.centre.operate(m.SetSource(override))  # type: ignore[arg-type]
+            world.centre.operate(SetSource(override))  # type: ignore[arg-type]
         world.alert(seconds)
         story.wait(seconds)
 

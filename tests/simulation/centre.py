@@ -20,8 +20,11 @@ from kitefeed.actors.supervisor.machine import Event, Supervisor
 from kitefeed.client.reader import RESYNC_NS
 from kitefeed.client.tick import NOBODY, Tick
 from kitefeed.client.view import View
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import Flag
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.control import ControlRequest
+from kitefeed.protocol.messages.envelope import Message
+from kitefeed.protocol.messages.membership import Beat, BeatAck, Hello
 from kitefeed.protocol.topics import (
     LAST,
     NUL,
@@ -96,7 +99,7 @@ class Centre(Host):
     def hear(self, message: m.BusMessage, peer: str) -> None:
         self.tell(partial(self.core.heard, peer.encode(), message, None))
 
-    def operate(self, request: m.ControlRequest) -> None:
+    def operate(self, request: ControlRequest) -> None:
         """A command of the operator."""
         self.world.checker.on_operator(request)
         ticket = (b"cli", f"cli{self.world.number()}")
@@ -116,7 +119,7 @@ class Centre(Host):
         if not self.is_up:
             return  # the rest of this step's orders died with it
         match command:
-            case Send(peer, m.BeatAck()):
+            case Send(peer, BeatAck()):
                 world.acknowledge(peer.decode())
             case Send(peer, message):
                 if isinstance(message, m.OpenLink):
@@ -192,7 +195,7 @@ class Mouth(Host):
             case e.SaveOrders():
                 self.orders = self.machine.orders.encoded(self.world.utc_ns)
 
-    def command(self, message: m.Message) -> None:
+    def command(self, message: Message) -> None:
         if isinstance(message, m.Grant):
             self.granted.add((message.shard, message.epoch))
             known = self._grants.get(message.shard, message)
@@ -214,21 +217,21 @@ class Mouth(Host):
     def welcomed(self) -> None:
         self.feed(e.Introduced())
 
-    def hello(self) -> m.Hello:
+    def hello(self) -> Hello:
         machine = self.machine
-        return m.Hello(
+        return Hello(
             self.role, self.boot_id, self.pid, 1, "sim", machine.fence.highest_epoch,
             grants=machine.grants(),
         )  # fmt: skip
 
-    def beat(self) -> m.Beat:
+    def beat(self) -> Beat:
         values = len(self.machine.values)
         require(values >= self._held[0], "what is a few hours old is kept")
         if values != self._held[0]:
             self._held = values, self.world.now_ns
         fence = self.machine.fence
         alive = fence.alive(self.world.now_ns)
-        return m.Beat(values=values, subscribers=1, losses=fence.losses, alive_shards=alive)
+        return Beat(values=values, subscribers=1, losses=fence.losses, alive_shards=alive)
 
 
 class Reader:

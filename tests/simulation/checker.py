@@ -19,8 +19,11 @@ from kitefeed.actors.supervisor.facts import (
 )
 from kitefeed.actors.supervisor.machine import Supervisor
 from kitefeed.actors.supervisor.state import State
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.ticks import segment_of
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.control import ControlRequest
+from kitefeed.protocol.messages.envelope import Message
+from kitefeed.protocol.messages.instruments import Instrument
 from kitefeed.protocol.topology import Role
 from tests.simulation.duties import FLUSHED_BY, Duties, last_utc_ns
 from tests.simulation.exchange import S
@@ -178,7 +181,7 @@ class Checker:
 
     # --- orders -------------------------------------------------------------------------------
 
-    def _check_order(self, s: State, message: m.Message, *, has_persisted: bool) -> None:
+    def _check_order(self, s: State, message: Message, *, has_persisted: bool) -> None:
         if not isinstance(message, m.Announce):
             require(not SECRET_LIKE.search(repr(message)), "no secret in a command")
         match message:
@@ -210,7 +213,7 @@ class Checker:
             case _:
                 pass
 
-    def _is_canary(self, s: State, instrument: m.Instrument) -> bool:
+    def _is_canary(self, s: State, instrument: Instrument) -> bool:
         """Whether it ticks all the time, at this hour."""
         is_active = self.world.basket.is_canary(instrument.token)
         return is_active and s.is_trading(segment_of(instrument.token))
@@ -336,7 +339,7 @@ class Checker:
         )
         self._quoted_ns = now_ns
 
-    def on_operator(self, request: m.ControlRequest) -> None:
+    def on_operator(self, request: ControlRequest) -> None:
         self._life.reset()
 
 
@@ -344,7 +347,7 @@ def _places_of(s: State) -> dict[int, int]:
     return {i.token: shard.number for shard in s.shards for i in shard.instruments}
 
 
-def _is_taken_back(message: m.Message, commands: list[Command]) -> bool:
+def _is_taken_back(message: Message, commands: list[Command]) -> bool:
     """Whether a socket gets an order and is closed in the same step, as when its market closes just
     when a new login is to be moved to."""
     closed = [

@@ -23,8 +23,9 @@ from kitefeed.actors.supervisor.facts import (
 )
 from kitefeed.actors.supervisor.machine import Supervisor
 from kitefeed.actors.supervisor.state import State
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.units import IST
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.envelope import Message
 from tests.simulation.exchange import S, at_ist
 from tests.simulation.life import require
 
@@ -157,7 +158,7 @@ class Duties:
                 require(is_take_over and found.live_since, "live is what was seen to be new")
                 self._proven.add(shard.link.epoch)
 
-    def _check_count(self, s: State, event: Any, found: Found, sent: list[m.Message]) -> None:
+    def _check_count(self, s: State, event: Any, found: Found, sent: list[Message]) -> None:
         is_login = isinstance(event, m.SessionSeen)
         has_proof = any(
             shard.link.state is SocketState.LIVE and shard.link.epoch not in found.live_since
@@ -193,7 +194,7 @@ class Duties:
     # --- questions ----------------------------------------------------------------------------
 
     def _check_questions(
-        self, s: State, event: Any, found: Found, sent: list[m.Message]
+        self, s: State, event: Any, found: Found, sent: list[Message]
     ) -> None:  # fmt: skip
         """The session is asked about every 300 s while live, at fixed times, and not in a storm."""
         facts = s.session
@@ -253,7 +254,7 @@ class Duties:
 
     # --- what is closed, and what is polled ---------------------------------------------------
 
-    def _check_closing(self, s: State, event: Any, found: Found, sent: list[m.Message]) -> None:
+    def _check_closing(self, s: State, event: Any, found: Found, sent: list[Message]) -> None:
         """A socket that streams is closed for a reason."""
         closed = {order.epoch for order in sent if isinstance(order, m.CloseLink)}
         if not closed & found.live_since.keys():

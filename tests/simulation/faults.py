@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast, get_args
 
 from kitefeed.actors.supervisor.facts import Override
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages.control import DropInstruments, Retry, SetSource, WantInstruments
 from tests.simulation.exchange import MORE, S
 from tests.simulation.kite import DROPPED, RestMode, SocketMode
 
@@ -174,9 +174,9 @@ def wants(story: Story) -> float:
             case _ if not world.centre.is_running:
                 pass
             case "subscribe":
-                world.centre.operate(m.WantInstruments((key,), wait_s=2))
+                world.centre.operate(WantInstruments((key,), wait_s=2))
             case "unsubscribe":
-                world.centre.operate(m.DropInstruments((key,)))
+                world.centre.operate(DropInstruments((key,)))
         story.wait(rng.choice([0.1, rng.uniform(0, 5), 35.0]))
     return 0
 
@@ -314,15 +314,15 @@ def operator(story: Story) -> float:
         match rng.choice(["source", "source", "retry", "subscribe", "unsubscribe", "program"]):
             case "source":
                 choices = cast("tuple[Override, ...]", (*get_args(Override), "paused", "paused"))
-                world.centre.operate(m.SetSource(rng.choice(choices)))
+                world.centre.operate(SetSource(rng.choice(choices)))
             case "retry":
-                world.centre.operate(m.Retry())
+                world.centre.operate(Retry())
             case "subscribe":
                 key = rng.choice([*keys, "NSE:NOPE"])
                 mode = rng.choice([None, "ltp", "full"])
-                world.centre.operate(m.WantInstruments((key,), mode, wait_s=2))  # type: ignore[arg-type]
+                world.centre.operate(WantInstruments((key,), mode, wait_s=2))  # type: ignore[arg-type]
             case "unsubscribe":
-                world.centre.operate(m.DropInstruments((rng.choice(keys),)))
+                world.centre.operate(DropInstruments((rng.choice(keys),)))
             case "program":
                 key = rng.choice(keys)
                 rng.choice([world.reader.want, world.reader.drop])(key)

@@ -19,8 +19,10 @@ from kitefeed.actors.runtime.membership import HELLO_RETRY_NS, Duty, Membership
 from kitefeed.actors.ticker import machine as ticker
 from kitefeed.actors.ticker.subscriptions import Ask
 from kitefeed.actors.token_validator import machine as validator
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import IngestBatch
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.envelope import Message
+from kitefeed.protocol.messages.membership import Beat, Hello
 from kitefeed.protocol.topology import Role
 from tests.simulation.exchange import S
 from tests.simulation.kite import DROPPED, HEARTBEAT, Socket
@@ -183,7 +185,7 @@ class Host:
             self.turn_due_ns = now_ns + S
             self.world.beat(self, self.beat())
 
-    def send(self, message: m.Message) -> None:
+    def send(self, message: Message) -> None:
         self.world.report(self, message)
 
     def receive(self, message: m.BusMessage) -> None:
@@ -197,16 +199,16 @@ class Host:
             case Duty.COMMAND:
                 self.command(message)
 
-    def hello(self) -> m.Hello:
-        return m.Hello(self.role, self.boot_id, self.pid, 1, "sim")
+    def hello(self) -> Hello:
+        return Hello(self.role, self.boot_id, self.pid, 1, "sim")
 
-    def beat(self) -> m.Beat:
-        return m.Beat()
+    def beat(self) -> Beat:
+        return Beat()
 
     def welcomed(self) -> None:
         pass
 
-    def command(self, message: m.Message) -> None:
+    def command(self, message: Message) -> None:
         self.feed(message)
 
 
@@ -236,7 +238,7 @@ class Ticker(Host):
                 socket = self.world.kite.sockets.get(link)
                 if socket is not None and socket.is_open:
                     self._asked(socket, ask)
-            case m.Message():
+            case Message():
                 if isinstance(command, m.LinkFresh):
                     link = ticker.LinkId(command.shard, command.epoch)
                     require(link in self._has_news, "a cached packet is no proof of life")
@@ -296,16 +298,16 @@ class Ticker(Host):
             self._has_news.add(link)
         self.feed(ticker.Frame(link, payload, is_binary, self.world.utc_ns / S))
 
-    def hello(self) -> m.Hello:
+    def hello(self) -> Hello:
         machine = self.machine
-        return m.Hello(
+        return Hello(
             self.role, self.boot_id, self.pid, 1, "sim", machine.highest_epoch, machine.links
         )
 
-    def beat(self) -> m.Beat:
+    def beat(self) -> Beat:
         now_ns = self.world.now_ns
         tick_ns, fresh_ns = self.machine.last_tick_ns, self.machine.fresh_tick_ns
-        return m.Beat(
+        return Beat(
             last_tick_age_ns=-1 if tick_ns is None else now_ns - tick_ns,
             fresh_tick_age_ns=-1 if fresh_ns is None else now_ns - fresh_ns,
             fresh_ages_ns={s: now_ns - at for s, at in self.machine.fresh_shards_ns.items()},
@@ -337,7 +339,7 @@ class Poller(Host):
                 self.later(2.0, lambda: self._fetched(day_ist))
             case TakeDump():
                 self.world.lists.take()
-            case m.Message():
+            case Message():
                 self.send(command)
 
     def _ask(self, request: int, fingerprint: str, tokens: tuple[int, ...]) -> None:
@@ -377,9 +379,9 @@ class Poller(Host):
             self.feed(ClockRead(self.world.utc_ns / S, *self.world.lists.read()))
         super().tick()
 
-    def hello(self) -> m.Hello:
+    def hello(self) -> Hello:
         machine = self.machine
-        return m.Hello(
+        return Hello(
             self.role, self.boot_id, self.pid, 1, "sim", machine.highest_epoch, machine.links
         )
 

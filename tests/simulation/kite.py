@@ -13,8 +13,8 @@ from kitefeed.actors.rest_poller.order_book import BookRead, Row
 from kitefeed.actors.ticker.machine import LinkId
 from kitefeed.actors.ticker.subscriptions import Ask
 from kitefeed.actors.token_validator.machine import Answered as Profiled
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.ticks import FULL, QUOTE, encode_frame, mode_from_name
+from kitefeed.protocol.messages import bus as m
 from tests.simulation.exchange import Exchange, S
 
 SOCKETS_MAX = 3  # of one key

@@ -15,7 +15,7 @@ from kitefeed.actors.supervisor.facts import (
     SocketState,
 )
 from kitefeed.actors.supervisor.state import State
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages import bus as m
 from tests.simulation.exchange import S
 
 CLOSED_RETRY_NS = 60 * S

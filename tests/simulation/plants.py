@@ -40,8 +40,8 @@ from kitefeed.actors.ticker.link_state import Link
 from kitefeed.actors.ticker.liveness import Liveness
 from kitefeed.actors.ticker.subscriptions import Asked
 from kitefeed.actors.token_validator.machine import Answered, TokenValidator
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import Flag
+from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.topology import Role
 from tests.simulation.exchange import S
 from tests.simulation.planting import HOUR_NS, Plant, nothing, wrapped

@@ -41,8 +41,8 @@ from kitefeed.actors.supervisor.state import State
 from kitefeed.actors.ticker import canaries, link_state, liveness, subscriptions
 from kitefeed.actors.ticker.canaries import Canaries, Pace
 from kitefeed.actors.token_validator import machine as validator
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import IngestBatch
+from kitefeed.protocol.messages import bus as m
 from tests.simulation.exchange import S
 from tests.simulation.planting import HOUR_NS, Plant, nothing
 

@@ -11,9 +11,10 @@ from random import Random
 from kitefeed.actors.supervisor.facts import Shard
 from kitefeed.actors.supervisor.shards import WHOLE_KEY
 from kitefeed.actors.ticker.machine import LinkId
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.ticks import mode_from_name
 from kitefeed.protocol.kite.units import IST
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.control import FetchList, Retry, SetSource
 from tests.simulation.alone import (
     CLOSED,
     EVENING_THINGS,
@@ -195,7 +196,7 @@ class Story:
             world.lists.forgotten = forgotten
             if world.centre.is_running:
                 world.alert(ALERT_S)
-                world.centre.operate(m.FetchList(is_believed))
+                world.centre.operate(FetchList(is_believed))
 
         for _ in range(6):
             at_s += rng.uniform(60, 1_500)
@@ -309,9 +310,9 @@ class Story:
                 socket.faulty_since_ns = world.now_ns
         state = world.centre.machine.state
         if state.override != "auto":
-            world.centre.operate(m.SetSource("auto"))
+            world.centre.operate(SetSource("auto"))
         if state.has_no_entitlement:
-            world.centre.operate(m.Retry())  # else it is asked for every quarter of an hour
+            world.centre.operate(Retry())  # else it is asked for every quarter of an hour
         current = world.files["primary"][0]
         if not world.kite.is_alive(current):
             self.login(by_file=True)

@@ -23,9 +23,11 @@ from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.actors.ticker.canaries import QUICK_TICKS, SILENT_NS
 from kitefeed.actors.ticker.link_state import BEAT_NS, Link
 from kitefeed.actors.ticker.machine import LinkId
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import IngestBatch, encode
 from kitefeed.protocol.kite.ticks import segment_of
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.envelope import Message
+from kitefeed.protocol.messages.membership import Beat, BeatAck, Hello
 from tests.simulation.basket import Basket
 from tests.simulation.centre import Centre, Mouth, Reader, Screen
 from tests.simulation.checker import Checker
@@ -135,10 +137,8 @@ class World:
     def note(self, what: object) -> None:
         """For the story that is printed when a promise is broken."""
         self.steps += 1
-        is_announcement = isinstance(what, Send) and isinstance(
-            what.message, m.Announce | m.BeatAck
-        )
-        if not isinstance(what, m.Beat | Clock | Wake) and not is_announcement:
+        is_announcement = isinstance(what, Send) and isinstance(what.message, m.Announce | BeatAck)
+        if not isinstance(what, Beat | Clock | Wake) and not is_announcement:
             self.events.append((self.now_ns, what))
 
     # --- time ---------------------------------------------------------------------------------
@@ -421,7 +421,7 @@ class World:
 
     # --- the wires ----------------------------------------------------------------------------
 
-    def report(self, host: Host, message: m.Message) -> None:
+    def report(self, host: Host, message: Message) -> None:
         """An actor speaks to the supervisor."""
         peer, centre = host.boot_id, self.centre
         if not centre.is_up:
@@ -432,12 +432,12 @@ class World:
             centre.hear(message, peer)  # type: ignore[arg-type]
 
         self._deliver(f"{peer}>", centre, deliver, message)
-        is_final = isinstance(message, m.Hello | m.SessionSeen | m.ListenersWant)
+        is_final = isinstance(message, Hello | m.SessionSeen | m.ListenersWant)
         if self.is_echoing and not is_final:
             for low_s, high_s in ECHOES_S:
                 centre.later(self.rng.uniform(low_s, high_s), deliver)
 
-    def command(self, peer: str, message: m.Message) -> None:
+    def command(self, peer: str, message: Message) -> None:
         """The supervisor speaks to the actor that has this boot id."""
         host = next((h for h in self.actors if h.boot_id == peer), None)
         if host is None or not host.is_up:
@@ -462,7 +462,7 @@ class World:
         if (grant.shard, grant.epoch) in self.mouth.granted:
             self.mouth.feed(Ingest(encode(batch), self.utc_ns))
 
-    def _deliver(self, pipe: str, host: Host, act: Callable[[], None], message: m.Message) -> None:
+    def _deliver(self, pipe: str, host: Host, act: Callable[[], None], message: Message) -> None:
         if self.is_instant:
             host.do(act)
             return
@@ -473,7 +473,7 @@ class World:
         self._sent[pipe] = at_ns
         self.at(at_ns, host.in_this_life(lambda: host.do(act)))
 
-    def beat(self, host: Host, beat: m.Beat) -> None:
+    def beat(self, host: Host, beat: Beat) -> None:
         peer = host.boot_id
         self.centre.do(lambda: self.centre.hear(beat, peer))
 

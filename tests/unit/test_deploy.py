@@ -18,8 +18,8 @@ import yaml
 
 from kitefeed.actors.runtime import config
 from kitefeed.cli.main import COMMANDS
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.exits import Exit
+from kitefeed.protocol.messages.status import ActorStatus, Outage
 from kitefeed.protocol.topology import Role
 from kitefeed.services.gateway import health, metrics
 from kitefeed.services.gateway.health import FEEDS
@@ -46,9 +46,9 @@ def run(*command: object, **options: Any) -> None:
 def exported() -> dict[str, set[str]]:
     """Metric -> the values of its labels, of a daemon that has something to tell of everything."""
     names = {name for _, _, _, name in metrics._COUNTERS}
-    outage = m.Outage("login_required", 1.0, 2.0, 3.0)
+    outage = Outage("login_required", 1.0, 2.0, 3.0)
     told = report(
-        actors=[m.ActorStatus(role, "up", counters=dict.fromkeys(names, 1)) for role in Role],
+        actors=[ActorStatus(role, "up", counters=dict.fromkeys(names, 1)) for role in Role],
         last_outage=outage,
     )
     text = metrics.exposition(health.judge(LIVE, None), told, 0, 9.0, 9.0).decode()

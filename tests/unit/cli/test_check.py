@@ -8,16 +8,16 @@ import pytest
 
 from kitefeed.cli.commands.check import judge
 from kitefeed.cli.main import main
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages.status import ActorStatus, StatusReport, SubscriptionCounts
 
 
-def report(feed: str = "live", age_s: float | None = 0.4, **more: object) -> m.StatusReport:
-    found = m.StatusReport(
+def report(feed: str = "live", age_s: float | None = 0.4, **more: object) -> StatusReport:
+    found = StatusReport(
         feed=feed, source="websocket", session="valid", override="auto", reason="", since_utc_s=0.0,
         epoch=1, consecutive_403=0, retry_in_s=None, user_id=None, user_name=None, standby="none",
-        market={}, next_open=None, subscriptions=m.Subscriptions(), subscribers=2,
+        market={}, next_open=None, subscriptions=SubscriptionCounts(), subscribers=2,
         last_tick_age_s=age_s, last_outage=None, endpoints={}, version="1",
-        actors=[m.ActorStatus("ticker", "up", 42)],
+        actors=[ActorStatus("ticker", "up", 42)],
     )  # fmt: skip
     for name, value in more.items():
         setattr(found, name, value)
@@ -40,10 +40,10 @@ def report(feed: str = "live", age_s: float | None = 0.4, **more: object) -> m.S
         (report("no_entitlement"), "CRITICAL"),
         (report("misconfigured"), "CRITICAL"),
         (report("a word of a later version"), "CRITICAL"),
-        (report(actors=[m.ActorStatus("rest_poller", "absent")]), "WARNING"),
+        (report(actors=[ActorStatus("rest_poller", "absent")]), "WARNING"),
     ],
 )
-def test_the_worst_of_headline_age_and_processes_decides(found: m.StatusReport, level: str) -> None:
+def test_the_worst_of_headline_age_and_processes_decides(found: StatusReport, level: str) -> None:
     assert judge(found, 3, 10).level == level
 
 

@@ -15,10 +15,23 @@ from kitefeed.actors.runtime.locks import Holder
 from kitefeed.cli import session_store
 from kitefeed.cli.commands import down, login, status, subscribe, up
 from kitefeed.cli.main import main
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.exits import Exit
 from kitefeed.protocol.kite.instruments import Instrument
 from kitefeed.protocol.kite.units import IST
+from kitefeed.protocol.messages.control import Answer
+from kitefeed.protocol.messages.status import (
+    ActorStatus,
+    HeldStatus,
+    ListStatus,
+    Outage,
+    SessionStatus,
+    ShardStatus,
+    StatusReport,
+    SubscriptionCounts,
+    Target,
+    TcpFeed,
+    Unconfirmed,
+)
 from kitefeed.protocol.secret import Secret
 
 TOKEN = "abcdefgh12345678ABCDEFGH12345678"
@@ -108,8 +121,8 @@ def test_of_several_session_files_the_one_in_use_is_shown_first_and_what_kite_ma
     assert shown.count("no daemon has looked at it") == 2
     found = report()
     found.sessions = [
-        m.SessionStatus(other.fingerprint, "refused", False, "Token is invalid"),
-        m.SessionStatus(own.fingerprint, "valid", True),
+        SessionStatus(other.fingerprint, "refused", False, "Token is invalid"),
+        SessionStatus(own.fingerprint, "valid", True),
     ]
     monkeypatch.setattr("kitefeed.cli.commands.session.get_status", lambda: found)
     assert main(["session", "show"]) == 0
@@ -285,24 +298,24 @@ def test_a_damaged_list_is_said_to_be_one_and_not_to_lack_the_name(
 @pytest.mark.parametrize(
     ("known", "line"),
     [
-        (m.ListStatus(), "none yet"),
-        (m.ListStatus(90_517, "2026-11-23", 1, "taken"), "90,517 of 2026-11-23"),
+        (ListStatus(), "none yet"),
+        (ListStatus(90_517, "2026-11-23", 1, "taken"), "90,517 of 2026-11-23"),
         (
-            m.ListStatus(7, "2026-11-23", 2, "doubted", "it lacks 5 of the 7"),
+            ListStatus(7, "2026-11-23", 2, "doubted", "it lacks 5 of the 7"),
             "7 of 2026-11-23; a newer one is not believed: it lacks 5 of the 7; "
             "`kitefeed instruments fetch --believe` takes it",
         ),
         (
-            m.ListStatus(0, "", 1, "failed", "no answer"),
+            ListStatus(0, "", 1, "failed", "no answer"),
             "none yet; the last fetch failed: no answer",
         ),
         (
-            m.ListStatus(7, "2026-11-23", 1, "taken", left_out=12),
+            ListStatus(7, "2026-11-23", 1, "taken", left_out=12),
             "7 of 2026-11-23; 12 rows were left out",
         ),
     ],
 )
-def test_status_says_which_list_is_in_use_and_why(known: m.ListStatus, line: str) -> None:
+def test_status_says_which_list_is_in_use_and_why(known: ListStatus, line: str) -> None:
     assert status.instrument_list(known) == line
 
 
@@ -316,18 +329,18 @@ def test_status_says_which_list_is_in_use_and_why(known: m.ListStatus, line: str
     ],
 )
 def test_the_worst_answer_decides_the_exit_code(outcomes: list[str], code: int) -> None:
-    answers = tuple(m.Answer("NSE:X", outcome) for outcome in outcomes)  # type: ignore[arg-type]
+    answers = tuple(Answer("NSE:X", outcome) for outcome in outcomes)  # type: ignore[arg-type]
     assert subscribe.report(answers) == code
 
 
-def report() -> m.StatusReport:
-    return m.StatusReport(
+def report() -> StatusReport:
+    return StatusReport(
         feed="login_required", source="cache", session="refused", override="auto",
         reason="token refused", since_utc_s=0.0, epoch=3, consecutive_403=2, retry_in_s=12.0,
         user_id="AB1234", user_name="Asha Rao", standby="none", market={"NSE": "open"},
-        next_open=None, subscriptions=m.Subscriptions(3, 3, 2, {"NSE:NOPE": "does not exist"}),
-        subscribers=1, last_tick_age_s=65.0, last_outage=m.Outage("login", 0.0, 60.0, 61.0),
-        endpoints={}, actors=[m.ActorStatus("ticker", "up", 42, 0.3)], version="0.1.0",
+        next_open=None, subscriptions=SubscriptionCounts(3, 3, 2, {"NSE:NOPE": "does not exist"}),
+        subscribers=1, last_tick_age_s=65.0, last_outage=Outage("login", 0.0, 60.0, 61.0),
+        endpoints={}, actors=[ActorStatus("ticker", "up", 42, 0.3)], version="0.1.0",
     )  # fmt: skip
 
 
@@ -350,17 +363,17 @@ def test_status_says_whether_it_runs_compiled() -> None:
 
 def test_status_says_which_kite_it_is() -> None:
     found = report()
-    found.target = m.Target("kite", "https://api.kite.trade", "wss://ws.kite.trade")
+    found.target = Target("kite", "https://api.kite.trade", "wss://ws.kite.trade")
     assert re.search(r"^kite +Kite$", status.text(found), re.M)
-    found.target = m.Target("sandbox", "https://sandbox.kite.trade", "wss://x")
+    found.target = Target("sandbox", "https://sandbox.kite.trade", "wss://x")
     assert "sandbox: https://sandbox.kite.trade, wss://x" in status.text(found)
 
 
 def test_status_names_what_kite_has_not_confirmed_and_for_how_long() -> None:
     found = report()
     found.subscriptions.unconfirmed = [
-        m.Unconfirmed("NSE:INFY", "full", "quote", 72.0),
-        *(m.Unconfirmed(f"NSE:X{n}", "quote", None, 5.0) for n in range(29)),
+        Unconfirmed("NSE:INFY", "full", "quote", 72.0),
+        *(Unconfirmed(f"NSE:X{n}", "quote", None, 5.0) for n in range(29)),
     ]
     shown = status.text(found)
     assert "NSE:INFY: comes in quote only; full was asked for 72 s ago" in shown
@@ -379,8 +392,8 @@ def test_status_names_what_is_held_stale_and_because_of_whom() -> None:
     found = report()
     assert "held stale" not in status.text(found)
     found.held = [
-        m.HeldStatus(0, ["NSE:NIFTY 50"], "INDICES", 12.0),
-        m.HeldStatus(1, [f"NSE:I{n}" for n in range(5)], "all of this socket", 70.0),
+        HeldStatus(0, ["NSE:NIFTY 50"], "INDICES", 12.0),
+        HeldStatus(1, [f"NSE:I{n}" for n in range(5)], "all of this socket", 70.0),
     ]
     shown = status.text(found)
     assert "held stale      INDICES: NSE:NIFTY 50 on socket 0, for 12 s" in shown
@@ -390,7 +403,7 @@ def test_status_names_what_is_held_stale_and_because_of_whom() -> None:
 def test_status_leaves_out_what_is_as_always_and_what_only_its_makers_know() -> None:
     found = report()
     found.feed, found.reason, found.retry_in_s, found.consecutive_403 = "live", "", None, 0
-    found.subscriptions, found.last_outage = m.Subscriptions(3, 3, 3), None
+    found.subscriptions, found.last_outage = SubscriptionCounts(3, 3, 3), None
     found.next_open = "2026-11-24T09:15:00+05:30"
     names = [line.split("  ")[0] for line in status.text(found).splitlines()]
     for name in ("reason", "next attempt", "next open", "standby", "last outage", "other hosts"):
@@ -398,7 +411,7 @@ def test_status_leaves_out_what_is_as_always_and_what_only_its_makers_know() -> 
     for word in ("epoch", "shard", "fenced", "frame", "canary", "403", "None"):
         assert word not in status.text(found)
     found.feed = "closed"
-    found.tcp_feed = m.TcpFeed("tcp://192.168.1.5:5556", "")
+    found.tcp_feed = TcpFeed("tcp://192.168.1.5:5556", "")
     shown = status.text(found)
     assert "Tue 24 Nov 09:15 IST" in shown
     assert "tcp://192.168.1.5:5556" in shown
@@ -406,7 +419,7 @@ def test_status_leaves_out_what_is_as_always_and_what_only_its_makers_know() -> 
 
 def test_a_process_that_does_not_run_is_named_with_its_state() -> None:
     found = report()
-    found.actors.append(m.ActorStatus("rest_poller", "suspect", 43, 6.0))
+    found.actors.append(ActorStatus("rest_poller", "suspect", 43, 6.0))
     shown = status.text(found)
     assert "rest_poller     suspect  pid 43, heard 6.0 s ago" in shown
     assert "all run" not in shown
@@ -436,8 +449,8 @@ def test_of_a_token_without_the_time_of_its_login_no_age_is_invented(login: str 
 
 def test_status_shows_each_socket_when_there_are_several() -> None:
     found = report()
-    one = m.ShardStatus(0, "live", "websocket", 3, 2, 2)
-    other = m.ShardStatus(1, "waiting", "none", 4, 1, 0)
+    one = ShardStatus(0, "live", "websocket", 3, 2, 2)
+    other = ShardStatus(1, "waiting", "none", 4, 1, 0)
     found.shards = [one]
     assert "sockets" not in status.text(found)
     found.shards = [one, other]

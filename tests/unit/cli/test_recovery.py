@@ -3,17 +3,17 @@
 import pytest
 
 from kitefeed.cli import recovery
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.errors import LoginNeeded, TryLater
+from kitefeed.protocol.messages.status import SessionStatus, StatusReport
 from tests.unit.cli.test_check import report
 
 MINE = "0123456789ab"
 
 
-def found(feed: str, word: str, reason: str = "why") -> m.StatusReport:
+def found(feed: str, word: str, reason: str = "why") -> StatusReport:
     it = report()
     it.feed, it.reason = feed, reason
-    it.sessions = [m.SessionStatus(MINE, word, True), m.SessionStatus("other", "refused", False)]
+    it.sessions = [SessionStatus(MINE, word, True), SessionStatus("other", "refused", False)]
     return it
 
 

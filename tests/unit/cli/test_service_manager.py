@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kitefeed.cli.service_manager import Health, ServiceManager
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages.status import ActorStatus, StatusReport
 from kitefeed.protocol.topology import Role
 from tests.unit.services.notifier_kit import report
 
@@ -49,12 +49,12 @@ class Daemon:
     """Answers as it is told to; `health` looks at it."""
 
     def __init__(self, address: str) -> None:
-        self.report: m.StatusReport | None = None
+        self.report: StatusReport | None = None
         self.can_restart = True
         self.health = Health(ServiceManager(address), lambda: self.report, lambda: self.can_restart)
 
     def is_(self, feed: str, source: str, reason: str = "", silent: tuple[Role, ...] = ()) -> None:
-        actors = [m.ActorStatus(role, "absent" if role in silent else "up") for role in Role]
+        actors = [ActorStatus(role, "absent" if role in silent else "up") for role in Role]
         self.report = report(feed=feed, source=source, reason=reason, actors=actors)
 
 
@@ -128,7 +128,7 @@ def test_an_abstract_address_is_reached() -> None:
 
 
 def test_without_a_manager_the_daemon_is_not_even_asked() -> None:
-    def ask() -> m.StatusReport | None:
+    def ask() -> StatusReport | None:
         raise AssertionError
 
     Health(ServiceManager(""), ask, lambda: True).look()

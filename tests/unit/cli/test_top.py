@@ -9,7 +9,7 @@ from rich.console import Console
 from kitefeed.cli import top_sample as t
 from kitefeed.cli.process_stats import usage_of
 from kitefeed.cli.top_screen import render
-from kitefeed.protocol.messages import ReaderStatus
+from kitefeed.protocol.messages.status import ReaderStatus
 from kitefeed.protocol.topology import Role
 
 LONG = "NFO:BANKNIFTY26DEC48500CE"

@@ -10,9 +10,17 @@ from pathlib import Path
 import pytest
 import zmq
 
-from kitefeed.protocol import messages as m
 from kitefeed.protocol import sockets
 from kitefeed.protocol.keys import ClientKeys
+from kitefeed.protocol.messages.control import (
+    ControlRequest,
+    DropInstruments,
+    GetStatus,
+    WantInstruments,
+    open_request,
+)
+from kitefeed.protocol.messages.envelope import seal
+from kitefeed.protocol.messages.instruments import LIST_MAX
 from kitefeed.protocol.sockets import FRAMES_MAX, GuardedWire, Peer, Wire
 from kitefeed.protocol.topology import CONTROL, FEED, INGEST, WIRES, endpoint
 from tests.support import bound, eventually_async
@@ -144,19 +152,19 @@ def test_the_calls_past_pyzmqs_checks_do_what_its_own_methods_do(directory: Path
 @pytest.mark.parametrize(
     "message",
     [
-        m.WantInstruments(("NSE:INFY",) * (m.LIST_MAX + 1)),
-        m.DropInstruments(("NSE:INFY",) * (m.LIST_MAX + 1)),
-        m.DropInstruments(("NSE:" + "X" * 300,)),
+        WantInstruments(("NSE:INFY",) * (LIST_MAX + 1)),
+        DropInstruments(("NSE:INFY",) * (LIST_MAX + 1)),
+        DropInstruments(("NSE:" + "X" * 300,)),
     ],
 )
-def test_a_request_longer_than_its_limits_is_no_request(message: m.ControlRequest) -> None:
+def test_a_request_longer_than_its_limits_is_no_request(message: ControlRequest) -> None:
     with pytest.raises(Exception, match="length <="):
-        m.open_request(m.seal(message))
+        open_request(seal(message))
 
 
 def test_an_id_is_short() -> None:
     with pytest.raises(Exception, match="length <= 64"):
-        m.open_request(m.seal(m.GetStatus(), id="x" * 65))
+        open_request(seal(GetStatus(), id="x" * 65))
 
 
 def test_over_tcp_nobody_is_let_in_while_no_handler_knows_the_keys() -> None:

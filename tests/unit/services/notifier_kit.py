@@ -9,8 +9,14 @@ from kitefeed.actors.policy import market
 from kitefeed.actors.policy.market import Hours, Market
 from kitefeed.actors.runtime import calendar_file
 from kitefeed.client.status import Status
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.units import IST
+from kitefeed.protocol.messages.status import (
+    ActorStatus,
+    ListStatus,
+    ShardStatus,
+    StatusReport,
+    SubscriptionCounts,
+)
 from kitefeed.services.notifier.alerts import Alert, Links
 from kitefeed.services.notifier.conditions import Facts
 from kitefeed.services.notifier.machine import Beat, Machine, Memory, Rules, Send
@@ -25,20 +31,20 @@ def ist(text: str) -> int:
     return market.to_utc_ns(datetime.fromisoformat(text).replace(tzinfo=IST))
 
 
-def report(**changes: Any) -> m.StatusReport:
+def report(**changes: Any) -> StatusReport:
     """Of a daemon to which nothing lacks, on that Monday."""
     usual = {
         "feed": "live", "source": "websocket", "session": "valid", "override": "auto",
         "reason": "streaming", "since_utc_s": 0.0, "epoch": 1, "consecutive_403": 0,
         "retry_in_s": None, "user_id": None, "user_name": None, "standby": "absent",
         "market": {"NSE": "open"}, "next_open": None,
-        "subscriptions": m.Subscriptions(wanted=5, asked=5, confirmed=5), "subscribers": 1,
+        "subscriptions": SubscriptionCounts(wanted=5, asked=5, confirmed=5), "subscribers": 1,
         "last_tick_age_s": 0.1, "last_outage": None, "endpoints": {},
-        "actors": [m.ActorStatus("supervisor", "up"), m.ActorStatus("broadcaster", "up")],
-        "version": "1", "shards": [m.ShardStatus(0, "live", "websocket", 1, 5, 5)],
-        "instrument_list": m.ListStatus(rows=9, day_ist="2026-11-30", outcome="taken"),
+        "actors": [ActorStatus("supervisor", "up"), ActorStatus("broadcaster", "up")],
+        "version": "1", "shards": [ShardStatus(0, "live", "websocket", 1, 5, 5)],
+        "instrument_list": ListStatus(rows=9, day_ist="2026-11-30", outcome="taken"),
     }  # fmt: skip
-    return m.StatusReport(**{**usual, **changes})
+    return StatusReport(**{**usual, **changes})
 
 
 class Day:

@@ -5,7 +5,13 @@ from datetime import time
 import msgspec
 import pytest
 
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages.status import (
+    ActorStatus,
+    ListStatus,
+    ReaderStatus,
+    ShardStatus,
+    SubscriptionCounts,
+)
 from kitefeed.services.notifier.alerts import KINDS, Code, Links, compose, lasted
 from kitefeed.services.notifier.machine import Machine, Memory, Rules
 from tests.unit.services.notifier_kit import Day
@@ -159,7 +165,7 @@ def test_a_daemon_that_starts_is_not_lost() -> None:
 def test_a_fresh_installation_without_instruments_is_no_outage() -> None:
     day = Day(NOON)
     day.set("stale", reason="connected, but no instrument is wanted")
-    day.knows(feed="stale", subscriptions=m.Subscriptions())
+    day.knows(feed="stale", subscriptions=SubscriptionCounts())
     assert day.run(seconds=600) == []
 
 
@@ -199,10 +205,10 @@ def test_a_disk_that_fills_at_night_is_told_in_the_morning() -> None:
 def test_a_recording_that_cannot_be_written_is_told_as_a_full_disk() -> None:
     day = Day(f"{MONDAY} 11:00")
     problem = "/rec/2026-11-30/110000-000.kfrec: No space left on device"
-    day.knows(readers=[m.ReaderStatus("recorder", 1, 0.0, problem=problem)])
+    day.knows(readers=[ReaderStatus("recorder", 1, 0.0, problem=problem)])
     assert day.run(seconds=60) == ["KF-DISK"]
     assert f"The feed is not recorded, or soon will not be: {problem}." in day.alerts[-1].text
-    day.knows(readers=[m.ReaderStatus("strategy.py", 1, 0.0, problem="mine")])
+    day.knows(readers=[ReaderStatus("strategy.py", 1, 0.0, problem="mine")])
     assert day.run(seconds=60) == ["KF-RECOVERED"]
 
 
@@ -350,8 +356,8 @@ def before_the_open(at: str = f"{MONDAY} 08:00", **changes: object) -> Day:
 def test_a_quarter_to_nine_says_what_is_missing() -> None:
     day = before_the_open(
         session="refused",
-        subscriptions=m.Subscriptions(wanted=5, refused={"NSE:INFZ": "no such instrument"}),
-        instrument_list=m.ListStatus(rows=9, day_ist="2026-11-27", outcome="taken"),
+        subscriptions=SubscriptionCounts(wanted=5, refused={"NSE:INFZ": "no such instrument"}),
+        instrument_list=ListStatus(rows=9, day_ist="2026-11-27", outcome="taken"),
     )
     assert day.run(f"{MONDAY} 08:44:59") == []
     assert day.run(f"{MONDAY} 08:45") == ["KF-NOT-READY"]
@@ -375,11 +381,11 @@ def test_what_was_missing_and_is_there_before_the_open_is_told() -> None:
 @pytest.mark.parametrize(
     ("changes", "missing"),
     [
-        ({"shards": [m.ShardStatus(0, "waiting", "none", 0, 5, 0)]}, "a socket to Kite"),
-        ({"subscriptions": m.Subscriptions()}, "none is wanted"),
-        ({"actors": [m.ActorStatus("ticker", "absent")]}, "processes: ticker"),
+        ({"shards": [ShardStatus(0, "waiting", "none", 0, 5, 0)]}, "a socket to Kite"),
+        ({"subscriptions": SubscriptionCounts()}, "none is wanted"),
+        ({"actors": [ActorStatus("ticker", "absent")]}, "processes: ticker"),
         ({"session": "unverified"}, "it is unverified"),
-        ({"actors": [m.ActorStatus("broadcaster", "up", counters={"writes_failing": 1})]}, "disk"),
+        ({"actors": [ActorStatus("broadcaster", "up", counters={"writes_failing": 1})]}, "disk"),
     ],
 )
 def test_each_thing_that_can_lack_is_named(changes: dict[str, object], missing: str) -> None:
@@ -416,7 +422,7 @@ def test_the_time_of_readiness_is_over_when_the_market_opens() -> None:
 
 def test_a_list_that_is_not_believed_is_told_with_what_to_do() -> None:
     day = Day(NOON)
-    doubted = m.ListStatus(rows=9, day_ist=MONDAY, outcome="doubted", detail="it lacks NSE:INFY")
+    doubted = ListStatus(rows=9, day_ist=MONDAY, outcome="doubted", detail="it lacks NSE:INFY")
     day.knows(instrument_list=doubted)
     assert day.run(seconds=7200) == ["KF-LIST"]
     assert "it lacks NSE:INFY" in day.alerts[0].text
@@ -427,14 +433,14 @@ def test_a_list_that_is_not_believed_is_told_with_what_to_do() -> None:
 
 def test_a_list_that_cannot_be_had_for_a_moment_is_no_news() -> None:
     day = Day(NOON)
-    day.knows(instrument_list=m.ListStatus(9, MONDAY, 1, "failed", "timed out"))
+    day.knows(instrument_list=ListStatus(9, MONDAY, 1, "failed", "timed out"))
     assert day.run(seconds=590) == []
     assert day.run(seconds=20) == ["KF-LIST"]
 
 
 def test_what_only_the_supervisor_tells_is_not_over_because_it_is_silent() -> None:
     day = Day(NOON)
-    day.knows(instrument_list=m.ListStatus(9, MONDAY, 1, "doubted", "half of it"))
+    day.knows(instrument_list=ListStatus(9, MONDAY, 1, "doubted", "half of it"))
     day.run(seconds=120)
     day.facts = day.facts._replace(report=None)
     assert day.run(seconds=30) == []

@@ -1,5 +1,5 @@
 from kitefeed.actors.auth_watcher.machine import GRACE_NS, AuthWatcher, Observed, Welcomed
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages import bus as m
 
 A, B = Observed("primary", "aaaa"), Observed("primary", "bbbb")
 NONE, TORN = Observed("primary", None), Observed("primary", None, "it is torn")

@@ -2,7 +2,9 @@ import pytest
 
 from kitefeed.actors.broadcaster import listeners
 from kitefeed.actors.broadcaster.listeners import Listeners
-from kitefeed.protocol.messages import LIST_MAX, ListenersWant, seal
+from kitefeed.protocol.messages.bus import ListenersWant
+from kitefeed.protocol.messages.envelope import seal
+from kitefeed.protocol.messages.instruments import LIST_MAX
 from kitefeed.protocol.topics import mode_request, tick_topic, want_request
 from kitefeed.protocol.topology import BUS
 

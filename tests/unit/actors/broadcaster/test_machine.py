@@ -10,8 +10,9 @@ from kitefeed.actors.broadcaster.machine import HEARTBEAT_GAP_NS, SAVE_NS
 from kitefeed.actors.broadcaster.snapshots import SNAPSHOTS_QUEUED_MAX
 from kitefeed.actors.broadcaster.wishes import LISTENERS_DELAY_NS, LISTENERS_DELAY_NS_MAX
 from kitefeed.protocol import feed as f
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import FeedMessage, Flag, IngestBatch, Source
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.membership import GrantReport
 from kitefeed.protocol.topics import (
     HEARTBEAT_TOPIC,
     NUL,
@@ -63,7 +64,7 @@ def test_a_grant_is_acknowledged_and_a_lower_one_is_answered_with_the_one_in_for
     world.grant(5, "rest")
     assert world.told == [m.Granted(0, 5, "rest")] * 3
     assert world.machine.fence.highest_epoch == 5
-    assert world.machine.grants() == (m.GrantReport(0, 5, "rest"),)
+    assert world.machine.grants() == (GrantReport(0, 5, "rest"),)
 
 
 def test_a_repeated_grant_does_not_forget_that_the_source_is_alive(world: World) -> None:

@@ -12,8 +12,8 @@ from kitefeed.actors.broadcaster.machine import Broadcaster
 from kitefeed.actors.broadcaster.orders import KEPT_DAYS, KNOWN_MAX, Orders, decode_file
 from kitefeed.actors.broadcaster.store import LastValues
 from kitefeed.protocol import feed as f
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import FeedMessage, IngestBatch, Item, OrderBook, Source
+from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.topics import order_topic
 from tests.unit.actors.broadcaster.world import GEN, INFY, S, World
 

@@ -7,7 +7,7 @@ from kitefeed.actors.broadcaster import store
 from kitefeed.actors.broadcaster.sequences import Sequences
 from kitefeed.actors.broadcaster.store import Damaged, LastValues, Origin, Saved
 from kitefeed.protocol.feed import Flag, Source
-from kitefeed.protocol.messages import LIST_MAX
+from kitefeed.protocol.messages.instruments import LIST_MAX
 
 HOUR_NS = 3_600 * 1_000_000_000
 UTC = 1_790_000_000 * 1_000_000_000

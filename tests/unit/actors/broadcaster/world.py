@@ -6,8 +6,9 @@ from kitefeed.actors.broadcaster import events as e
 from kitefeed.actors.broadcaster.machine import Broadcaster
 from kitefeed.actors.broadcaster.store import LastValues, Saved
 from kitefeed.protocol import feed as f
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import FeedMessage, Flag, IngestBatch, Item, Source
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.envelope import Message
 from kitefeed.protocol.topics import HEARTBEAT_TOPIC, tick_topic
 
 S = 1_000_000_000
@@ -26,7 +27,7 @@ class World:
         self.utc_offset_ns = UTC
         self.machine = Broadcaster(GEN, self.now_ns, values or LastValues(), misconfigured)
         self.published: list[tuple[bytes, FeedMessage]] = []
-        self.told: list[m.Message] = []
+        self.told: list[Message] = []
         self.saves: list[list[Saved]] = []
         self._batch_seq = 0
 

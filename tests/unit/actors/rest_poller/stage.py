@@ -2,8 +2,9 @@
 
 from kitefeed.actors.policy.machine import Wake
 from kitefeed.actors.rest_poller.machine import Answered, Ask, RestPoller
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import IngestBatch
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.instruments import Instrument
 
 S = 1_000_000_000
 PERIOD_NS = 5 * S
@@ -22,7 +23,7 @@ class Stage:
         self.asked += [(self.at_ns, c) for c in commands if isinstance(c, Ask)]
         return commands
 
-    def start(self, *instruments: m.Instrument, epoch: int = 1, shard: int = 0) -> list[object]:
+    def start(self, *instruments: Instrument, epoch: int = 1, shard: int = 0) -> list[object]:
         return self.tell(m.StartPolling(shard, epoch, "fp", PERIOD_NS, instruments))
 
     def wait(self, seconds: float) -> list[object]:

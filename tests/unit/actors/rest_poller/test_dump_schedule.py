@@ -16,8 +16,8 @@ from kitefeed.actors.rest_poller.dump_schedule import (
     Remark,
     TakeDump,
 )
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.instruments import Loss
+from kitefeed.protocol.messages import bus as m
 
 S = 1_000_000_000
 DAY = "2026-11-24"

@@ -15,14 +15,16 @@ from kitefeed.actors.rest_poller.machine import (
     Welcomed,
 )
 from kitefeed.actors.rest_poller.sweep import BEAT_NS, RETRY_NS, SPACING_NS
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import TICKS_PER_CHUNK_MAX, IngestBatch, Source
 from kitefeed.protocol.kite.ticks import QUOTE, TickBody
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.instruments import Instrument
+from kitefeed.protocol.messages.membership import LinkReport
 from tests.unit.actors.rest_poller.stage import PERIOD_NS, S, Stage, batches, polled, quote
 
-INFY = m.Instrument(408065, "NSE:INFY", "quote")
-TCS = m.Instrument(2953217, "NSE:TCS", "full")
-MANY = tuple(m.Instrument(n << 8 | 1, f"NSE:X{n}", "ltp") for n in range(1, 1_201))
+INFY = Instrument(408065, "NSE:INFY", "quote")
+TCS = Instrument(2953217, "NSE:TCS", "full")
+MANY = tuple(Instrument(n << 8 | 1, f"NSE:X{n}", "ltp") for n in range(1, 1_201))
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def test_an_answer_becomes_a_batch_as_old_as_its_request(stage: Stage) -> None:
         m.Confirmed(0, 1, (INFY.token, TCS.token)),
         m.Polled(0, 1, "ok", "", SPACING_NS),
     ]
-    assert stage.poller.links == (m.LinkReport(0, 1, "fp", True, "rest"),)
+    assert stage.poller.links == (LinkReport(0, 1, "fp", True, "rest"),)
 
 
 def test_confirmed_is_said_once_in_an_epoch_and_again_to_a_new_supervisor(stage: Stage) -> None:
@@ -85,7 +87,7 @@ def test_many_instruments_take_several_requests_a_second_apart(stage: Stage) -> 
 
 
 def test_a_round_longer_than_the_period_says_so_in_its_batches(stage: Stage) -> None:
-    many = tuple(m.Instrument(n << 8 | 1, f"NSE:X{n}", "ltp") for n in range(1, 3_001))
+    many = tuple(Instrument(n << 8 | 1, f"NSE:X{n}", "ltp") for n in range(1, 3_001))
     stage.start(*many)
     answer = batches(stage.answer())
     assert {batch.period_ns for batch in answer} == {6 * SPACING_NS}

@@ -10,8 +10,9 @@ from kitefeed.actors.rest_poller.order_book import (
     BookRead,
     ReadBook,
 )
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import IngestBatch, OrderBook, OrderUpdate, Source
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.instruments import Instrument
 from tests.unit.actors.rest_poller.stage import PERIOD_NS, S, Stage
 
 ROW: dict[str, object] = {"order_id": "2611", "status": "OPEN"}
@@ -137,7 +138,7 @@ def test_that_a_login_replaced_the_session_is_told_to_nobody() -> None:
 
 def test_a_limit_is_waited_out_and_quotes_go_on() -> None:
     stage = Books()
-    stage.start(m.Instrument(408065, "NSE:INFY", "full"))
+    stage.start(Instrument(408065, "NSE:INFY", "full"))
     stage.order()
     assert stage.read("rate") == [m.OrdersUnread(1, "rate", "why")]
     limited_ns = stage.at_ns
@@ -150,7 +151,7 @@ def test_a_limit_is_waited_out_and_quotes_go_on() -> None:
 
 def test_a_limit_on_quotes_does_not_keep_the_order_book_waiting() -> None:
     stage = Books()
-    stage.start(m.Instrument(408065, "NSE:INFY", "full"))
+    stage.start(Instrument(408065, "NSE:INFY", "full"))
     stage.answer("rate")
     stage.order()
     assert len(stage.reads) == 1

@@ -8,7 +8,8 @@ import pytest
 from kitefeed.actors.rest_poller.machine import Ask
 from kitefeed.actors.rest_poller.questions import BUSY, PATIENCE_NS, WAITING_MAX
 from kitefeed.actors.rest_poller.sweep import SPACING_NS
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.instruments import Instrument
 from tests.unit.actors.rest_poller.stage import PERIOD_NS, S, Stage, quote
 
 INFY, TCS = 408065, 2953217
@@ -64,7 +65,7 @@ def test_what_one_request_cannot_hold_waits_for_the_next(stage: Stage) -> None:
 
 
 def test_polls_and_probes_go_first_and_questions_have_what_is_left(stage: Stage) -> None:
-    stage.start(m.Instrument(INFY, "NSE:INFY", "full"))
+    stage.start(Instrument(INFY, "NSE:INFY", "full"))
     stage.answer()
     began_ns = stage.at_ns
     for second in range(20):
@@ -85,7 +86,7 @@ def test_polls_and_probes_go_first_and_questions_have_what_is_left(stage: Stage)
 
 
 def test_one_that_finds_no_request_left_over_is_told_so_within_its_patience(stage: Stage) -> None:
-    instruments = [m.Instrument(100 + n, f"NSE:X{n}", "full") for n in range(4_000)]
+    instruments = [Instrument(100 + n, f"NSE:X{n}", "full") for n in range(4_000)]
     stage.start(*instruments)  # eight requests a round, and a round of eight seconds: all of them
     stage.answer()
     stage.tell(m.FetchQuotes(1, "fp", (TCS,)))

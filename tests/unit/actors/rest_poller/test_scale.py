@@ -11,18 +11,19 @@ from kitefeed.actors.policy.machine import Wake
 from kitefeed.actors.rest_poller.machine import REFUSED_ALL, Answered
 from kitefeed.actors.rest_poller.sweep import BEAT_NS, SPACING_NS
 from kitefeed.actors.rest_poller.turns import ALONE_RETRY_NS
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import Flag
 from kitefeed.protocol.kite.rest import QUOTE_COUNT_MAX, QUOTE_QUERY_BYTES_MAX
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.instruments import Instrument
 from tests.unit.actors.rest_poller.stage import PERIOD_NS, S, Stage, batches, polled, quote
 
 ALL = 9_000
 
 
-def some(count: int, read: int = 0, first: int = 1) -> tuple[m.Instrument, ...]:
+def some(count: int, read: int = 0, first: int = 1) -> tuple[Instrument, ...]:
     """`count` instruments, of which `read` are read, evenly strewn."""
     return tuple(
-        m.Instrument(
+        Instrument(
             first + n << 8 | 1,
             f"NSE:X{first + n}",
             "ltp",
@@ -66,7 +67,7 @@ class Kite:
         quotes = {token: quote(token) for token in ask.tokens}
         return self.stage.tell(Answered(ask.request, "ok", quotes))
 
-    def longest_wait_ns(self, instruments: Collection[m.Instrument]) -> int:
+    def longest_wait_ns(self, instruments: Collection[Instrument]) -> int:
         return max(self.waits[i.token] for i in instruments)
 
 
@@ -105,7 +106,7 @@ def test_those_that_are_read_are_the_first_of_those_never_asked(stage: Stage, ki
 def test_what_is_new_is_asked_before_what_is_only_old(stage: Stage, kite: Kite) -> None:
     stage.start(*some(ALL))
     kite.run(30)
-    new = m.Instrument(256265, "NSE:NIFTY 50", "full")
+    new = Instrument(256265, "NSE:NIFTY 50", "full")
     stage.start(*some(ALL), new)
     kite.run(1.1)
     assert stage.asked[-1][1].tokens[0] == new.token
@@ -157,7 +158,7 @@ def test_a_request_never_holds_more_than_kite_takes(tokens: set[int], data: st.D
     kite = Kite(stage)
     read = data.draw(st.sets(st.sampled_from(sorted(tokens))))
     stage.start(
-        *(m.Instrument(t, f"NSE:T{t}", "ltp", has_listeners=t in read) for t in sorted(tokens))
+        *(Instrument(t, f"NSE:T{t}", "ltp", has_listeners=t in read) for t in sorted(tokens))
     )
     kite.run(12)
     for _, ask in stage.asked:

@@ -13,9 +13,11 @@ from kitefeed.actors.runtime.bus import Bus
 from kitefeed.actors.runtime.config import Config, Settings
 from kitefeed.actors.runtime.hello import hello_of
 from kitefeed.actors.runtime.process import Runtime
-from kitefeed.protocol import messages as m
 from kitefeed.protocol import sockets
 from kitefeed.protocol.exits import Exit
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.envelope import Message, seal
+from kitefeed.protocol.messages.membership import Beat, BeatAck, Challenge, Hello, Leave, Welcome
 from kitefeed.protocol.sockets import Peer, Wire
 from kitefeed.protocol.topology import BUS, Role
 from tests.support import bound, eventually
@@ -52,7 +54,7 @@ class Bench:
         self.bus = Bus(
             runtime,
             lambda: hello_of(runtime, highest_epoch=3),
-            lambda: m.Beat(values=5),
+            lambda: Beat(values=5),
             self.received.append,
             self._welcomed,
         )
@@ -66,15 +68,15 @@ class Bench:
         self.heard.append(message)
         if not self.is_answering:
             return
-        if isinstance(message, m.Hello):
-            self.tell(m.Welcome(self.boot_id))
-        elif isinstance(message, m.Beat):
-            self.tell(m.BeatAck())
+        if isinstance(message, Hello):
+            self.tell(Welcome(self.boot_id))
+        elif isinstance(message, Beat):
+            self.tell(BeatAck())
 
-    def tell(self, message: m.Message) -> None:
-        self.supervisor.send([self.peer, m.seal(message)])
+    def tell(self, message: Message) -> None:
+        self.supervisor.send([self.peer, seal(message)])
 
-    def count(self, kind: type[m.Message]) -> int:
+    def count(self, kind: type[Message]) -> int:
         return sum(isinstance(message, kind) for message in self.heard)
 
 
@@ -108,12 +110,12 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_actor_says_who_it_is_and_beats_once_it_is_welcome(tmp_path: Path) -> None:
     async def main(b: Bench) -> None:
-        await soon(lambda: b.count(m.Beat) >= 2)
+        await soon(lambda: b.count(Beat) >= 2)
         hello = b.heard[0]
-        assert isinstance(hello, m.Hello)
+        assert isinstance(hello, Hello)
         assert (hello.role, hello.boot_id) == (Role.TICKER, b.runtime.boot_id)
         assert hello.highest_epoch == 3
-        beats = [message for message in b.heard if isinstance(message, m.Beat)]
+        beats = [message for message in b.heard if isinstance(message, Beat)]
         assert beats[0].values == 5
         assert beats[0].lag_ns >= 0
         assert b.welcomes == 1
@@ -125,8 +127,8 @@ def test_an_actor_says_who_it_is_and_beats_once_it_is_welcome(tmp_path: Path) ->
 def test_hello_is_repeated_until_it_is_answered(tmp_path: Path) -> None:
     async def main(b: Bench) -> None:
         b.is_answering = False
-        await soon(lambda: b.count(m.Hello) >= 3)
-        assert b.count(m.Beat) == 0
+        await soon(lambda: b.count(Hello) >= 3)
+        assert b.count(Beat) == 0
         assert not b.bus.is_welcome
 
     run(tmp_path, main)
@@ -147,7 +149,7 @@ def test_commands_are_passed_on_and_rubbish_is_counted(tmp_path: Path) -> None:
 def test_a_welcome_that_is_repeated_is_no_new_one(tmp_path: Path) -> None:
     async def main(b: Bench) -> None:
         await soon(lambda: b.bus.is_welcome)
-        b.tell(m.Welcome(b.boot_id))
+        b.tell(Welcome(b.boot_id))
         b.tell(m.CloseLink(0, 7))
         await soon(lambda: b.received)
         assert b.welcomes == 1
@@ -160,9 +162,9 @@ def test_a_challenge_is_answered_with_hello_and_what_was_said_is_said_again(
 ) -> None:
     async def main(b: Bench) -> None:
         await soon(lambda: b.bus.is_welcome)
-        before = b.count(m.Hello)
-        b.tell(m.Challenge())
-        await soon(lambda: b.count(m.Hello) > before and b.welcomes == 2)
+        before = b.count(Hello)
+        b.tell(Challenge())
+        await soon(lambda: b.count(Hello) > before and b.welcomes == 2)
 
     run(tmp_path, main)
 
@@ -182,9 +184,9 @@ def test_a_welcome_of_another_supervisor_is_a_new_one(tmp_path: Path) -> None:
     async def main(b: Bench) -> None:
         await soon(lambda: b.bus.is_welcome)
         b.boot_id = "sup-2"
-        b.tell(m.Welcome(b.boot_id))
+        b.tell(Welcome(b.boot_id))
         await soon(lambda: b.welcomes == 2)
-        b.tell(m.Welcome(b.boot_id))
+        b.tell(Welcome(b.boot_id))
         b.tell(m.CloseLink(0, 7))
         await soon(lambda: b.received)
         assert b.welcomes == 2
@@ -204,7 +206,7 @@ def test_nothing_is_queued_for_an_absent_supervisor(tmp_path: Path) -> None:
 def test_an_actor_told_to_leave_stops_and_asks_to_be_tried_later(tmp_path: Path) -> None:
     async def main(b: Bench) -> None:
         await soon(lambda: b.bus.is_welcome)
-        b.tell(m.Leave("another process holds the role"))
+        b.tell(Leave("another process holds the role"))
         await asyncio.wait_for(b.runtime.stopped.wait(), WITHIN_S)
         assert b.runtime.exit_code is Exit.TRY_LATER
 
@@ -219,7 +221,7 @@ def test_not_a_word_of_another_users_process_counts(
 
     async def main(b: Bench) -> None:
         await soon(lambda: b.bus.bad_messages >= 2)
-        assert b.count(m.Hello) >= 2
+        assert b.count(Hello) >= 2
         assert not b.bus.is_welcome
         assert b.received == []
 

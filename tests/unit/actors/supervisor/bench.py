@@ -19,20 +19,23 @@ from kitefeed.actors.supervisor.facts import (
 )
 from kitefeed.actors.supervisor.machine import Event, Supervisor
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import FeedState
 from kitefeed.protocol.kite.units import IST
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.envelope import Message
+from kitefeed.protocol.messages.instruments import Instrument
+from kitefeed.protocol.messages.membership import Beat, Hello, LinkReport
 from kitefeed.protocol.topology import Role
 
 S = 1_000_000_000
-NIFTY = m.Instrument(256265, "NSE:NIFTY 50", "full", True)
-INFY = m.Instrument(408065, "NSE:INFY", "full")
-CRUDE = m.Instrument(109_129_479, "MCX:CRUDEOIL26DECFUT", "full")
+NIFTY = Instrument(256265, "NSE:NIFTY 50", "full", True)
+INFY = Instrument(408065, "NSE:INFY", "full")
+CRUDE = Instrument(109_129_479, "MCX:CRUDEOIL26DECFUT", "full")
 OTHERS = tuple(role for role in Role if role is not Role.SUPERVISOR)
 CALENDAR = calendar_file.load()
 MONDAY = datetime(2026, 11, 23, 10, 0, tzinfo=IST)
 
-M = TypeVar("M", bound=m.Message)
+M = TypeVar("M", bound=Message)
 
 
 class Bench:
@@ -43,12 +46,12 @@ class Bench:
         at: datetime = MONDAY,
         persisted: Persisted | None = None,
         misconfigured: str | None = None,
-        instruments: tuple[m.Instrument, ...] = (NIFTY, INFY),
+        instruments: tuple[Instrument, ...] = (NIFTY, INFY),
         capacity: Capacity = WHOLE_KEY,
     ) -> None:
         self.now_ns = 1_000 * S
         self._utc_offset_ns = to_utc_ns(at) - self.now_ns
-        self.sent: list[tuple[float, Role, m.Message]] = []
+        self.sent: list[tuple[float, Role, Message]] = []
         self.said: list[Say] = []
         self.persisted = 0
         self.machine = Supervisor(
@@ -109,13 +112,13 @@ class Bench:
             if next_ns == clock_ns:
                 clock_ns += S
                 if fresh:
-                    self.feed(m.Beat(fresh_tick_age_ns=0, last_tick_age_ns=0))
+                    self.feed(Beat(fresh_tick_age_ns=0, last_tick_age_ns=0))
                 self.feed(Clock(self.utc_ns))
             else:
                 self.feed(Wake())
         self.now_ns = end_ns
 
-    def until(self, kind: type[m.Message], within_s: float = 120) -> float:
+    def until(self, kind: type[Message], within_s: float = 120) -> float:
         """Lets time pass until one more `kind` is sent; returns the seconds it took."""
         before, start_ns = len(self.all(kind)), self.now_ns
         while len(self.all(kind)) == before:
@@ -131,7 +134,7 @@ class Bench:
     def last(self, kind: type[M]) -> M:
         return self.all(kind)[-1]
 
-    def times(self, kind: type[m.Message]) -> list[float]:
+    def times(self, kind: type[Message]) -> list[float]:
         return [when for when, _, message in self.sent if isinstance(message, kind)]
 
     def errors(self) -> list[str]:
@@ -144,9 +147,9 @@ class Bench:
 
     # --- the other actors ---------------------------------------------------------------------
 
-    def up(self, *roles: Role, links: tuple[m.LinkReport, ...] = (), is_new: bool = True) -> None:
+    def up(self, *roles: Role, links: tuple[LinkReport, ...] = (), is_new: bool = True) -> None:
         for role in roles or OTHERS:
-            hello = m.Hello(role, "boot", 7, 7, "1", links=links if role is Role.TICKER else ())
+            hello = Hello(role, "boot", 7, 7, "1", links=links if role is Role.TICKER else ())
             self.feed(ActorUp(hello, is_new))
 
     def restart(self, role: Role) -> None:

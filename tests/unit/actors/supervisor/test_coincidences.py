@@ -1,7 +1,8 @@
 """Late, doubled and lost reports, and restarts of single actors."""
 
 from kitefeed.actors.supervisor.facts import ActorLost, ActorUp, Operate
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.membership import Hello, LinkReport
 from kitefeed.protocol.topology import Role
 from tests.unit.actors.supervisor.bench import NIFTY, Bench
 
@@ -20,8 +21,8 @@ def polling(bench: Bench) -> m.StartPolling:
 def poller_says(
     bench: Bench, *epochs: int, is_new: bool = True, fingerprint: str = "first"
 ) -> None:
-    links = tuple(m.LinkReport(0, epoch, fingerprint, True, "rest") for epoch in epochs)
-    hello = m.Hello(Role.REST_POLLER, "boot", 7, 7, "1", links=links)
+    links = tuple(LinkReport(0, epoch, fingerprint, True, "rest") for epoch in epochs)
+    hello = Hello(Role.REST_POLLER, "boot", 7, 7, "1", links=links)
     bench.feed(ActorUp(hello, is_new))
 
 
@@ -54,7 +55,7 @@ def test_an_opened_report_that_was_lost_is_made_up_for_by_the_next_hello() -> No
     bench.login()
     bench.validate("valid")
     epoch = bench.last(m.OpenLink).epoch
-    running = m.LinkReport(0, epoch, "first", False, "websocket")
+    running = LinkReport(0, epoch, "first", False, "websocket")
     bench.up(Role.TICKER, links=(running,), is_new=False)
     assert bench.last(m.Grant) == m.Grant(0, epoch, "websocket")
 
@@ -63,7 +64,7 @@ def test_a_ticker_that_says_hello_again_is_told_again_what_to_stream() -> None:
     bench = Bench()
     epoch = bench.live()
     before = len(bench.all(m.Subscribe))
-    running = m.LinkReport(0, epoch, "first", True, "websocket")
+    running = LinkReport(0, epoch, "first", True, "websocket")
     bench.up(Role.TICKER, links=(running,), is_new=False)
     assert len(bench.all(m.Subscribe)) == before + 1
 

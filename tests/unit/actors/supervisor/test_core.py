@@ -11,8 +11,21 @@ from kitefeed.actors.supervisor.facts import Persist, Persisted, Say
 from kitefeed.actors.supervisor.names import Found
 from kitefeed.actors.supervisor.report import Surroundings
 from kitefeed.actors.supervisor.roster import LOST_AFTER_NS
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.instruments import Listed
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.control import (
+    Answers,
+    ControlRequest,
+    GetStatus,
+    ReaderReport,
+    Refused,
+    Retry,
+    Status,
+    WantInstruments,
+)
+from kitefeed.protocol.messages.envelope import Message
+from kitefeed.protocol.messages.membership import Beat, BeatAck, Challenge, Hello, Leave, Welcome
+from kitefeed.protocol.messages.status import StatusReport
 from kitefeed.protocol.topology import BUS, CONTROL, Role
 from tests.unit.actors.supervisor.bench import CALENDAR, S
 
@@ -64,7 +77,7 @@ class Office:
     def hear(self, peer: bytes, message: m.BusMessage, pid: int | None = None) -> list[Order]:
         return self.do(self.core.heard(peer, message, pid, self.now_ns))
 
-    def ask(self, request: m.ControlRequest, ticket: tuple[bytes, str] = ASKED) -> list[Order]:
+    def ask(self, request: ControlRequest, ticket: tuple[bytes, str] = ASKED) -> list[Order]:
         return self.do(self.core.asked(ticket, request, 1000, 7, self.now_ns))
 
     def turn(self, seconds: float = 1.0, **counted: int) -> list[Order]:
@@ -73,11 +86,11 @@ class Office:
 
     def up(self, role: Role, boot_id: str = "boot", pid: int = 7) -> list[Order]:
         peer = f"{role}-{boot_id}".encode()
-        return self.hear(peer, m.Hello(role, boot_id, pid, 70 + pid, "1"), pid)
+        return self.hear(peer, Hello(role, boot_id, pid, 70 + pid, "1"), pid)
 
-    def status(self) -> m.StatusReport:
-        reply = of(Reply, self.ask(m.GetStatus(), (b"cli", f"status {self.now_ns}")))[0].message
-        assert isinstance(reply, m.Status)
+    def status(self) -> StatusReport:
+        reply = of(Reply, self.ask(GetStatus(), (b"cli", f"status {self.now_ns}")))[0].message
+        assert isinstance(reply, Status)
         return reply.report
 
     def counted(self) -> dict[str, int]:
@@ -88,7 +101,7 @@ def of(kind: type[T], orders: list[Any]) -> list[T]:
     return [order for order in orders if isinstance(order, kind)]
 
 
-def sent(orders: list[Order]) -> list[tuple[bytes, m.Message]]:
+def sent(orders: list[Order]) -> list[tuple[bytes, Message]]:
     return [(order.peer, order.message) for order in of(Send, orders)]
 
 
@@ -98,16 +111,16 @@ def sent(orders: list[Order]) -> list[tuple[bytes, m.Message]]:
 def test_who_says_hello_is_welcomed_by_name() -> None:
     office = Office()
     orders = office.up(Role.TICKER)
-    assert sent(orders)[0] == (b"ticker-boot", m.Welcome("own"))
+    assert sent(orders)[0] == (b"ticker-boot", Welcome("own"))
 
 
 def test_who_never_said_hello_is_asked_to() -> None:
-    assert sent(Office().hear(b"who", m.Beat())) == [(b"who", m.Challenge())]
+    assert sent(Office().hear(b"who", Beat())) == [(b"who", Challenge())]
 
 
 def test_a_hello_with_anothers_pid_counts_for_nothing() -> None:
     office = Office()
-    hello = m.Hello(Role.TICKER, "boot", 7, 70, "1")
+    hello = Hello(Role.TICKER, "boot", 7, 70, "1")
     assert office.hear(b"p", hello, 8) == []
     assert office.counted()["bad_messages"] == 1
     assert sent(office.hear(b"p", hello, None)) != []  # the kernel says no pid here
@@ -124,15 +137,15 @@ def test_a_newer_process_takes_the_role_and_the_older_one_leaves() -> None:
     office = Office()
     office.up(Role.TICKER, "old")
     told = sent(office.up(Role.TICKER, "new", 8))
-    assert told[0] == (b"ticker-old", m.Leave("process 8 holds the role ticker now"))
-    assert (b"ticker-new", m.Welcome("own")) in told
+    assert told[0] == (b"ticker-old", Leave("process 8 holds the role ticker now"))
+    assert (b"ticker-new", Welcome("own")) in told
 
 
 def test_every_beat_is_answered() -> None:
     office = Office()
     office.up(Role.AUTH_WATCHER)
-    beat = m.Beat(lag_ns=5_000_000)
-    assert sent(office.hear(b"auth_watcher-boot", beat)) == [(b"auth_watcher-boot", m.BeatAck())]
+    beat = Beat(lag_ns=5_000_000)
+    assert sent(office.hear(b"auth_watcher-boot", beat)) == [(b"auth_watcher-boot", BeatAck())]
     row = next(row for row in office.status().actors if row.role is Role.AUTH_WATCHER)
     assert row.lag_ms == 5.0
 
@@ -176,12 +189,12 @@ def test_what_programs_listen_to_is_wanted_at_once() -> None:
 def test_what_a_program_asked_for_is_answered_when_the_listeners_come() -> None:
     office = Office()
     office.up(Role.BROADCASTER)
-    office.ask(m.WantInstruments((INFY,), wait_s=5, is_kept=False))
+    office.ask(WantInstruments((INFY,), wait_s=5, is_kept=False))
     office.turn(0.2)  # its subscription may still be on its way, and with it whether there is room
     assert of(Reply, office.orders) == []
     office.hear(b"broadcaster-boot", m.ListenersWant((INFY,)))
     (reply,) = of(Reply, office.orders)
-    assert isinstance(reply.message, m.Answers)
+    assert isinstance(reply.message, Answers)
     assert reply.message.answers[0].outcome == "accepted"
 
 
@@ -198,7 +211,7 @@ def test_listeners_who_left_are_forgotten_after_their_grace() -> None:
 
 def test_what_the_operator_wants_is_written_down_before_it_is_answered() -> None:
     office = Office()
-    orders = office.ask(m.WantInstruments((INFY,), wait_s=0))
+    orders = office.ask(WantInstruments((INFY,), wait_s=0))
     kinds = [type(order) for order in orders]
     assert kinds.index(Persist) < kinds.index(Reply)
     written = memory.decode(of(Persist, orders)[-1].data)
@@ -260,9 +273,9 @@ def test_what_comes_while_a_question_is_open_waits_for_its_answer() -> None:
     office.up(Role.AUTH_WATCHER)
     asked = office.core.turn(UTC_NS, {}, office.now_ns)
     assert isinstance(asked[-1], LookUp)
-    assert office.core.heard(b"auth_watcher-boot", m.Beat(), None, office.now_ns) == []
+    assert office.core.heard(b"auth_watcher-boot", Beat(), None, office.now_ns) == []
     orders = office.core.looked_up(Found(listed=LISTED), office.now_ns)
-    assert sent(orders)[-1] == (b"auth_watcher-boot", m.BeatAck())
+    assert sent(orders)[-1] == (b"auth_watcher-boot", BeatAck())
     assert instruments(office) == [INFY]
 
 
@@ -271,15 +284,15 @@ def test_what_comes_while_a_question_is_open_waits_for_its_answer() -> None:
 
 def test_a_change_by_the_operator_is_logged_with_who_asked() -> None:
     office = Office()
-    assert "request=Retry uid=1000 pid=7" in of(Say, office.ask(m.Retry()))[0].text
-    assert of(Say, office.ask(m.GetStatus(), (b"cli", "2"))) == []
-    wish = m.WantInstruments((INFY,), is_kept=False, wait_s=0)
+    assert "request=Retry uid=1000 pid=7" in of(Say, office.ask(Retry()))[0].text
+    assert of(Say, office.ask(GetStatus(), (b"cli", "2"))) == []
+    wish = WantInstruments((INFY,), is_kept=False, wait_s=0)
     assert of(Say, office.ask(wish, (b"cli", "3"))) == []
 
 
 def test_a_readers_report_is_shown_and_not_answered() -> None:
     office = Office()
-    assert office.ask(m.ReaderReport(reader="r", name="bot")) == []
+    assert office.ask(ReaderReport(reader="r", name="bot")) == []
     assert [(row.name, row.pid) for row in office.status().readers] == [("bot", 7)]
 
 
@@ -287,7 +300,7 @@ def test_another_versions_request_is_refused_with_what_to_do() -> None:
     office = Office()
     (order,) = office.do(office.core.misheard(CONTROL, b"cli", "x" * 999, office.now_ns))
     assert isinstance(order, Reply)
-    assert isinstance(order.message, m.Refused)
+    assert isinstance(order.message, Refused)
     assert "install one version everywhere" in order.message.text
     assert len(order.message.text) < 400
     assert office.core.misheard(BUS, b"who", "rubbish", office.now_ns) == []
@@ -300,7 +313,7 @@ def test_another_user_is_refused_and_named_once() -> None:
     assert isinstance(said, Say)
     assert "`chmod 700 /run/kf`" in said.text
     assert isinstance(rest[0], Send)
-    assert isinstance(rest[0].message, m.Leave)
+    assert isinstance(rest[0].message, Leave)
     (answer,) = core.intruded(CONTROL, (b"p", "5"), 1001, 9, office.now_ns)
     assert isinstance(answer, Reply)
     assert answer.ticket == (b"p", "5")

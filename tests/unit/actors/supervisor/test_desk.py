@@ -14,9 +14,27 @@ from kitefeed.actors.supervisor.desk import (
 from kitefeed.actors.supervisor.facts import Operate, RetryNow
 from kitefeed.actors.supervisor.names import Found, LookUp, Names
 from kitefeed.actors.supervisor.subscriptions import PENDING_MAX, Subscriptions
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.instruments import Listed
 from kitefeed.protocol.kite.ticks import LTP, QUOTE
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.control import (
+    Answer,
+    Answers,
+    AskQuotes,
+    ControlRequest,
+    Done,
+    DropInstruments,
+    FetchList,
+    Named,
+    NameTokens,
+    Quotes,
+    Refused,
+    Retry,
+    SetSource,
+    WantInstruments,
+)
+from kitefeed.protocol.messages.envelope import Message
+from kitefeed.protocol.messages.status import StatusReport
 from tests.unit.actors.supervisor.bench import Bench, S
 
 INFY, TOKEN = "NSE:INFY", 408065
@@ -30,7 +48,7 @@ class Office:
         self.bench = bench or Bench()
         self.epoch = 0
         self.subscriptions = Subscriptions((), (), "quote", {})
-        self.replies: list[tuple[Ticket, m.Message]] = []
+        self.replies: list[tuple[Ticket, Message]] = []
         self.fed: list[object] = []
         self.looked_up: list[str] = []
         self.changes = 0
@@ -57,10 +75,10 @@ class Office:
         self.changes += 1
         yield from ()
 
-    def _status(self) -> m.StatusReport:
+    def _status(self) -> StatusReport:
         raise AssertionError("nobody asked")
 
-    def ask(self, request: m.ControlRequest, frame_id: str = "1", peer: bytes = b"p") -> None:
+    def ask(self, request: ControlRequest, frame_id: str = "1", peer: bytes = b"p") -> None:
         procedure, found = self.desk.handle(peer, frame_id, request, 0), None
         while True:
             try:
@@ -88,9 +106,9 @@ class Office:
     def confirm(self, mode: int) -> None:
         self.subscriptions.orders.confirm(m.Confirmed(0, self.epoch, (TOKEN,), (mode,)))
 
-    def answers(self) -> list[m.Answer]:
+    def answers(self) -> list[Answer]:
         reply = self.replies[-1][1]
-        assert isinstance(reply, m.Answers)
+        assert isinstance(reply, Answers)
         return list(reply.answers)
 
 
@@ -105,7 +123,7 @@ def live_office() -> Office:
 
 def test_a_wish_is_answered_when_its_first_packet_came() -> None:
     office = live_office()
-    office.ask(m.WantInstruments((INFY,)))
+    office.ask(WantInstruments((INFY,)))
     assert office.replies == []
     office.told()
     office.confirm(LTP)
@@ -113,13 +131,13 @@ def test_a_wish_is_answered_when_its_first_packet_came() -> None:
     assert office.replies == []
     office.confirm(QUOTE)
     office.turn(S)
-    assert office.answers() == [m.Answer(INFY, "confirmed")]
+    assert office.answers() == [Answer(INFY, "confirmed")]
     assert office.replies[-1][0] == (b"p", "1")
 
 
 def test_a_wish_is_answered_at_its_deadline_with_what_it_waits_for() -> None:
     office = live_office()
-    office.ask(m.WantInstruments((INFY,), wait_s=2))
+    office.ask(WantInstruments((INFY,), wait_s=2))
     office.turn(2 * S - 1)
     assert office.replies == []
     office.turn(2 * S)
@@ -129,18 +147,18 @@ def test_a_wish_is_answered_at_its_deadline_with_what_it_waits_for() -> None:
 
 def test_an_answer_says_for_how_long_what_was_asked_of_kite_has_not_come() -> None:
     office = live_office()
-    office.ask(m.WantInstruments((INFY,), wait_s=5))
+    office.ask(WantInstruments((INFY,), wait_s=5))
     office.told()
     office.turn(5 * S)
     nothing = (
         "no packet came yet, quote was asked for 5 s ago, and is asked for again until one does"
     )
-    assert office.answers() == [m.Answer(INFY, "accepted", nothing)]
-    office.ask(m.WantInstruments((INFY,), wait_s=5), "2")
+    assert office.answers() == [Answer(INFY, "accepted", nothing)]
+    office.ask(WantInstruments((INFY,), wait_s=5), "2")
     office.confirm(LTP)
     office.turn(7 * S)
     lower = "it comes in ltp only, quote was asked for 7 s ago, and is asked for again"
-    assert office.answers() == [m.Answer(INFY, "accepted", lower)]
+    assert office.answers() == [Answer(INFY, "accepted", lower)]
 
 
 def test_what_a_socket_confirmed_that_is_gone_is_not_confirmed() -> None:
@@ -162,53 +180,53 @@ def test_a_wish_does_not_wait_in_silence_while_nothing_can_stream() -> None:
     bench.feed(m.SessionSeen("primary", None))
     office = Office(bench)
     office.subscriptions.resolved(LISTED, {})
-    office.ask(m.WantInstruments((INFY,), wait_s=30))
+    office.ask(WantInstruments((INFY,), wait_s=30))
     assert office.answers()[0].detail.startswith("login_required: ")
 
 
 def test_an_unknown_instrument_is_refused_at_once_and_not_kept() -> None:
     office = live_office()
-    office.ask(m.WantInstruments(("NSE:NOPE",)))
+    office.ask(WantInstruments(("NSE:NOPE",)))
     assert office.looked_up == ["NSE:NOPE"]
-    assert office.answers() == [m.Answer("NSE:NOPE", "refused", "not listed")]
+    assert office.answers() == [Answer("NSE:NOPE", "refused", "not listed")]
     assert office.subscriptions.operator == {}
 
 
 def test_only_a_kept_wish_is_remembered() -> None:
     office = live_office()
-    office.ask(m.WantInstruments((INFY,), is_kept=False), "1")
+    office.ask(WantInstruments((INFY,), is_kept=False), "1")
     assert (office.subscriptions.operator, office.changes) == ({}, 0)
-    office.ask(m.WantInstruments((INFY,), mode="full"), "2")
+    office.ask(WantInstruments((INFY,), mode="full"), "2")
     assert (office.subscriptions.operator, office.changes) == ({INFY: "full"}, 1)
 
 
 def test_a_wish_named_twice_is_answered_once() -> None:
     office = live_office()
-    office.ask(m.WantInstruments(("NSE:NOPE", "NSE:NOPE")))
+    office.ask(WantInstruments(("NSE:NOPE", "NSE:NOPE")))
     assert len(office.answers()) == 1
 
 
 def test_a_wait_without_measure_is_none() -> None:
     office = live_office()
-    office.ask(m.WantInstruments((INFY,), wait_s=float("nan")))
+    office.ask(WantInstruments((INFY,), wait_s=float("nan")))
     assert office.answers()[0].outcome == "accepted"
 
 
 def test_too_many_waiting_requests_are_refused() -> None:
     office = live_office()
     for n in range(PENDING_MAX):
-        office.ask(m.WantInstruments((INFY,)), str(n))
+        office.ask(WantInstruments((INFY,)), str(n))
     assert office.replies == []
-    office.ask(m.WantInstruments((INFY,)), "one more")
+    office.ask(WantInstruments((INFY,)), "one more")
     reply = office.replies[-1][1]
-    assert isinstance(reply, m.Refused)
+    assert isinstance(reply, Refused)
     assert reply.code == "not_ready"
 
 
 def test_a_request_that_is_repeated_is_carried_out_once_and_answered_again() -> None:
     office = live_office()
     for peer in (b"p", b"q"):
-        office.ask(m.Retry(), peer=peer)
+        office.ask(Retry(), peer=peer)
     assert office.fed == [RetryNow()]
     assert [ticket for ticket, _ in office.replies] == [(b"p", "1"), (b"q", "1")]
 
@@ -216,7 +234,7 @@ def test_a_request_that_is_repeated_is_carried_out_once_and_answered_again() -> 
 def test_a_repetition_of_a_waiting_request_moves_its_answer_to_the_new_connection() -> None:
     office = live_office()
     for peer in (b"p", b"q"):
-        office.ask(m.WantInstruments((INFY,), wait_s=1), peer=peer)
+        office.ask(WantInstruments((INFY,), wait_s=1), peer=peer)
     office.turn(S)
     assert [ticket for ticket, _ in office.replies] == [(b"q", "1")]
 
@@ -224,25 +242,25 @@ def test_a_repetition_of_a_waiting_request_moves_its_answer_to_the_new_connectio
 def test_old_replies_are_forgotten() -> None:
     office = live_office()
     for n in range(KNOWN_REPLIES_MAX + 1):
-        office.ask(m.Retry(), str(n))
-    office.ask(m.Retry(), "0")
+        office.ask(Retry(), str(n))
+    office.ask(Retry(), "0")
     assert len(office.fed) == KNOWN_REPLIES_MAX + 2
 
 
 def test_a_drop_is_answered_for_each_instrument() -> None:
     office = live_office()
     office.subscriptions.want([INFY], None)
-    office.ask(m.DropInstruments((INFY, "NSE:SBIN")))
+    office.ask(DropInstruments((INFY, "NSE:SBIN")))
     assert [answer.outcome for answer in office.answers()] == ["dropped", "refused"]
     assert office.changes == 1
 
 
 def test_the_source_is_set_and_the_reply_says_so() -> None:
     office = live_office()
-    office.ask(m.SetSource("rest"))
+    office.ask(SetSource("rest"))
     assert office.fed == [Operate("rest")]
     reply = office.replies[-1][1]
-    assert isinstance(reply, m.Done)
+    assert isinstance(reply, Done)
     assert "rest" in reply.text
 
 
@@ -252,9 +270,9 @@ def test_the_websocket_with_a_refused_session_is_forbidden_with_the_reason() -> 
     bench.login()
     bench.validate("refused")
     office = Office(bench)
-    office.ask(m.SetSource("websocket"))
+    office.ask(SetSource("websocket"))
     reply = office.replies[-1][1]
-    assert isinstance(reply, m.Refused)
+    assert isinstance(reply, Refused)
     assert reply.code == "forbidden"
     assert "Kite refuses the session" in reply.text
     assert office.fed == []
@@ -265,9 +283,9 @@ def test_a_retry_while_paused_is_a_conflict_that_names_the_way_out() -> None:
     bench.live()
     bench.feed(Operate("paused"))
     office = Office(bench)
-    office.ask(m.Retry())
+    office.ask(Retry())
     reply = office.replies[-1][1]
-    assert isinstance(reply, m.Refused)
+    assert isinstance(reply, Refused)
     assert reply.code == "conflict"
     assert "kitefeed source auto" in reply.text
     assert office.fed == []
@@ -275,29 +293,29 @@ def test_a_retry_while_paused_is_a_conflict_that_names_the_way_out() -> None:
 
 def test_the_list_is_fetched_anew_when_somebody_is_there_to_do_it() -> None:
     office = live_office()
-    office.ask(m.FetchList(is_believed=True), "1")
-    assert isinstance(office.replies[-1][1], m.Done)
-    assert office.fed == [m.FetchList(is_believed=True)]
+    office.ask(FetchList(is_believed=True), "1")
+    assert isinstance(office.replies[-1][1], Done)
+    assert office.fed == [FetchList(is_believed=True)]
     idle = Office()
-    idle.ask(m.FetchList(), "2")
-    assert isinstance(idle.replies[-1][1], m.Refused)
+    idle.ask(FetchList(), "2")
+    assert isinstance(idle.replies[-1][1], Refused)
     assert idle.fed == []
 
 
 def test_tokens_are_named_by_the_list_and_without_one_that_is_said() -> None:
     office = Office()
-    office.ask(m.NameTokens((408065, 1)))
-    assert office.replies[-1][1] == m.Named({408065: "NSE:INFY"})
+    office.ask(NameTokens((408065, 1)))
+    assert office.replies[-1][1] == Named({408065: "NSE:INFY"})
     office.names = None
-    office.ask(m.NameTokens((408065,)), "2")
+    office.ask(NameTokens((408065,)), "2")
     reply = office.replies[-1][1]
-    assert isinstance(reply, m.Refused)
+    assert isinstance(reply, Refused)
     assert reply.code == "not_ready"
 
 
 def test_a_question_for_quotes_is_put_to_the_poller_and_its_answer_passed_on() -> None:
     office = live_office()
-    office.ask(m.AskQuotes((TOKEN,)))
+    office.ask(AskQuotes((TOKEN,)))
     (asked,) = office.fed
     assert isinstance(asked, m.FetchQuotes)
     assert asked.tokens == (TOKEN,)
@@ -306,7 +324,7 @@ def test_a_question_for_quotes_is_put_to_the_poller_and_its_answer_passed_on() -
     office.hear(m.Quoted(asked.request_id + 1, "ok"))  # of another life
     assert office.replies == []
     office.hear(m.Quoted(asked.request_id, "ok", quotes=b'{"408065":{}}'))
-    assert office.replies == [((b"p", "1"), m.Quotes(b'{"408065":{}}'))]
+    assert office.replies == [((b"p", "1"), Quotes(b'{"408065":{}}'))]
     office.hear(m.Quoted(asked.request_id, "ok"))
     assert len(office.replies) == 1
 
@@ -317,21 +335,21 @@ def test_a_question_for_quotes_is_put_to_the_poller_and_its_answer_passed_on() -
 )
 def test_a_question_that_cannot_be_answered_is_refused(outcome: m.RestOutcome, code: str) -> None:
     office = live_office()
-    office.ask(m.AskQuotes((TOKEN,)))
+    office.ask(AskQuotes((TOKEN,)))
     (asked,) = office.fed
     assert isinstance(asked, m.FetchQuotes)
     office.hear(m.Quoted(asked.request_id, outcome, "why"))
-    assert office.replies[-1][1] == m.Refused(code, "why")
+    assert office.replies[-1][1] == Refused(code, "why")
 
 
 def test_a_poller_that_has_gone_and_a_missing_session_are_said() -> None:
     office = live_office()
-    office.ask(m.AskQuotes((TOKEN,)))
+    office.ask(AskQuotes((TOKEN,)))
     office.turn(QUESTIONS_NS_MAX - 1)
     assert office.replies == []
     office.turn(QUESTIONS_NS_MAX)
     assert "does not answer" in str(office.replies[-1][1])
     nobody = Office()
-    nobody.ask(m.AskQuotes((TOKEN,)))
+    nobody.ask(AskQuotes((TOKEN,)))
     assert "kitefeed login" in str(nobody.replies[-1][1])
     assert nobody.fed == []

@@ -5,7 +5,9 @@ from typing import Literal
 import pytest
 
 from kitefeed.actors.supervisor.facts import FUTILE_AGAIN_NS
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.instruments import Instrument
+from kitefeed.protocol.messages.membership import Beat, Held
 from tests.unit.actors.supervisor.bench import INFY, NIFTY, Bench, S
 from tests.unit.actors.supervisor.test_report import status
 
@@ -192,9 +194,9 @@ def test_a_stream_about_which_nothing_can_be_known_is_replaced_once_and_then_aft
 # --- what reads stale meanwhile -------------------------------------------------------------------
 
 
-def hold(bench: Bench, *holds: m.Held, seconds: int = 1) -> None:
+def hold(bench: Bench, *holds: Held, seconds: int = 1) -> None:
     for _ in range(seconds):
-        bench.feed(m.Beat(fresh_tick_age_ns=0, last_tick_age_ns=0, held=holds))
+        bench.feed(Beat(fresh_tick_age_ns=0, last_tick_age_ns=0, held=holds))
         bench.wait(1)
 
 
@@ -205,7 +207,7 @@ def held_lines(bench: Bench) -> list[tuple[str, str]]:
 def test_what_is_held_is_told_by_status_at_once_and_in_one_line_after_a_while() -> None:
     bench = Bench()
     epoch = bench.live()
-    frozen = m.Held(0, epoch, "segment", (NIFTY.token,), INDICES)
+    frozen = Held(0, epoch, "segment", (NIFTY.token,), INDICES)
     hold(bench, frozen, seconds=2)
     assert held_lines(bench) == []
     (told,) = status(bench).held
@@ -227,7 +229,7 @@ def test_what_is_held_is_told_by_status_at_once_and_in_one_line_after_a_while() 
 def test_a_stream_in_doubt_is_told_as_a_whole() -> None:
     bench = Bench()
     epoch = bench.live()
-    hold(bench, m.Held(0, epoch, "stream", (NIFTY.token,)))
+    hold(bench, Held(0, epoch, "stream", (NIFTY.token,)))
     assert status(bench).held[0].held == "all of this socket"
     assert "NSE:NIFTY 50 and all else on socket 0 are silent" in bench.state.reason
 
@@ -235,14 +237,14 @@ def test_a_stream_in_doubt_is_told_as_a_whole() -> None:
 def test_what_a_ticker_tells_of_another_link_is_not_held() -> None:
     bench = Bench()
     epoch = bench.live()
-    hold(bench, m.Held(0, epoch - 1, "segment", (NIFTY.token,), INDICES))
+    hold(bench, Held(0, epoch - 1, "segment", (NIFTY.token,), INDICES))
     assert status(bench).held == []
 
 
 def test_of_many_silent_canaries_a_line_names_a_few() -> None:
-    many = tuple(m.Instrument(n << 8 | INDICES, f"NSE:I{n}", "full", True) for n in range(5))
+    many = tuple(Instrument(n << 8 | INDICES, f"NSE:I{n}", "full", True) for n in range(5))
     bench = Bench(instruments=(*many, INFY))
     epoch = bench.live()
-    hold(bench, m.Held(0, epoch, "segment", tuple(i.token for i in many), INDICES))
+    hold(bench, Held(0, epoch, "segment", tuple(i.token for i in many), INDICES))
     assert "NSE:I0, NSE:I1, NSE:I2 and 2 more are silent" in bench.state.reason
     assert len(status(bench).held[0].silent) == 5

@@ -4,7 +4,10 @@ import pytest
 
 from kitefeed.actors.supervisor.facts import ActorLost, Instruments, Operate, RetryNow
 from kitefeed.actors.supervisor.shards import Capacity
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.control import FetchList
+from kitefeed.protocol.messages.membership import Beat
+from kitefeed.protocol.messages.status import Outage
 from kitefeed.protocol.topology import Role
 from tests.unit.actors.supervisor.bench import INFY, MONDAY, NIFTY, Bench
 
@@ -60,7 +63,7 @@ def test_an_unusable_session_file_is_the_reason_to_log_in() -> None:
 def test_without_a_source_the_values_held_are_the_cache(held: int, source: str) -> None:
     bench = Bench()
     bench.up()
-    bench.feed(m.Beat(values=held))
+    bench.feed(Beat(values=held))
     bench.feed(m.SessionSeen("primary", None))
     assert bench.state.source == source
 
@@ -68,7 +71,7 @@ def test_without_a_source_the_values_held_are_the_cache(held: int, source: str) 
 def test_values_that_died_with_the_broadcaster_are_no_cache() -> None:
     bench = Bench()
     bench.up()
-    bench.feed(m.Beat(values=5), ActorLost(Role.BROADCASTER), m.SessionSeen("primary", None))
+    bench.feed(Beat(values=5), ActorLost(Role.BROADCASTER), m.SessionSeen("primary", None))
     bench.up(Role.BROADCASTER)
     assert bench.state.source == "none"
 
@@ -220,7 +223,7 @@ def test_retry_tries_the_instrument_list_too() -> None:
     bench.live()
     bench.feed(RetryNow())
     assert bench.all(m.FetchInstruments) == [m.FetchInstruments(is_ordered=True)]
-    bench.feed(m.FetchList(is_believed=True))
+    bench.feed(FetchList(is_believed=True))
     assert bench.all(m.FetchInstruments)[-1] == m.FetchInstruments(True, True)
 
 
@@ -313,7 +316,7 @@ def test_an_outage_is_dated_from_its_detection_over_the_login_to_its_end() -> No
     bench.wait(1)
     bench.feed(m.LinkFresh(0, bench.open()))
     outage = bench.machine.state.outage
-    assert outage == m.Outage("stale", detected_s, login_s, bench.utc_ns / 1e9)
+    assert outage == Outage("stale", detected_s, login_s, bench.utc_ns / 1e9)
 
 
 def test_a_feed_that_is_ready_for_the_open_says_so_once() -> None:

@@ -9,18 +9,21 @@ from kitefeed.actors.supervisor.roster import Roster
 from kitefeed.actors.supervisor.shards import Capacity
 from kitefeed.actors.supervisor.state import CROWD
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.instruments import Instrument
+from kitefeed.protocol.messages.membership import Beat, LinkReport
+from kitefeed.protocol.messages.status import StatusReport
 from kitefeed.protocol.topology import Role
 from tests.unit.actors.supervisor.bench import CRUDE, INFY, MONDAY, NIFTY, Bench
 
-GOLD_CANARY = m.Instrument(109_129_735, "MCX:GOLD26DECFUT", "full", True)
-USD = m.Instrument(1_041_155, "CDS:USDINR26DECFUT", "full")
+GOLD_CANARY = Instrument(109_129_735, "MCX:GOLD26DECFUT", "full", True)
+USD = Instrument(1_041_155, "CDS:USDINR26DECFUT", "full")
 MIXED = (NIFTY, INFY, USD, CRUDE)
 
 
 def at(
     hour: int, minute: int = 0, second: int = 0, *, day: int = 23,
-    instruments: tuple[m.Instrument, ...] = MIXED,
+    instruments: tuple[Instrument, ...] = MIXED,
 ) -> Bench:  # fmt: skip
     when = MONDAY.replace(day=day, hour=hour, minute=minute, second=second)
     return Bench(hours="calendar", at=when, instruments=instruments)
@@ -46,7 +49,7 @@ def keys(order: m.StartPolling | m.Subscribe) -> list[str]:
     return [instrument.key for instrument in order.instruments]
 
 
-def status(bench: Bench) -> m.StatusReport:
+def status(bench: Bench) -> StatusReport:
     wants = Subscriptions((), (), "full", {})
     around = report.Surroundings()
     return report.status(bench.machine.state, wants, Roster(0), around, bench.now_ns)
@@ -249,9 +252,9 @@ def test_a_stream_that_is_adopted_after_the_close_opens_no_market() -> None:
     """That it once streamed is no news: how old its last fresh tick is, it says itself."""
     evening = at(20, instruments=(NIFTY, INFY))
     evening.up(Role.BROADCASTER, Role.REST_POLLER, Role.TOKEN_VALIDATOR, Role.AUTH_WATCHER)
-    evening.up(Role.TICKER, links=(m.LinkReport(0, 7, "first", True, "websocket"),))
+    evening.up(Role.TICKER, links=(LinkReport(0, 7, "first", True, "websocket"),))
     assert "live" not in [announced.state.feed for announced in evening.all(m.Announce)]
-    evening.feed(m.Beat(last_tick_age_ns=0, fresh_tick_age_ns=15_000_000_000))
+    evening.feed(Beat(last_tick_age_ns=0, fresh_tick_age_ns=15_000_000_000))
     assert evening.state.feed == "live"  # an evening session that the calendar does not know
 
 
@@ -261,7 +264,7 @@ def test_a_stream_that_is_adopted_in_a_session_the_calendar_does_not_know_keeps_
     evening = at(20, instruments=(NIFTY, INFY))
     evening.up(Role.BROADCASTER, Role.REST_POLLER, Role.TOKEN_VALIDATOR, Role.AUTH_WATCHER)
     just_now_ns = evening.now_ns - 15_000_000_000
-    report = m.LinkReport(0, 7, "first", True, "websocket", (NIFTY.token,), just_now_ns)
+    report = LinkReport(0, 7, "first", True, "websocket", (NIFTY.token,), just_now_ns)
     evening.up(Role.TICKER, links=(report,))
     evening.feed(m.Granted(0, 7, "websocket"))
     assert evening.state.feed == "live"
@@ -298,7 +301,7 @@ def test_a_canary_whose_market_is_closed_watches_over_nothing_beside_it() -> Non
 
 
 def test_a_few_that_trade_among_a_thousand_that_do_not_are_no_crowd() -> None:
-    shares = [m.Instrument(n << 8 | 1, f"NSE:A{n}", "full") for n in range(CROWD)]
+    shares = [Instrument(n << 8 | 1, f"NSE:A{n}", "full") for n in range(CROWD)]
     bench = at(21, instruments=(*shares, CRUDE))
     s = bench.machine.state
     assert not any(i.is_canary for i in s.streamed(s.shards[0]))

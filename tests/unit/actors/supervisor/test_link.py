@@ -15,7 +15,8 @@ from kitefeed.actors.supervisor.facts import (
     Persisted,
     RetryNow,
 )
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.membership import Beat, GrantReport, Hello, LinkReport
 from kitefeed.protocol.topology import Role
 from tests.unit.actors.supervisor.bench import INFY, MONDAY, NIFTY, Bench
 
@@ -744,7 +745,7 @@ def test_a_restarted_supervisor_adopts_the_running_link_and_closes_no_fence() ->
     first = Bench()
     epoch = first.live()
     second = Bench(persisted=first.machine.state.persisted)
-    running = m.LinkReport(0, epoch, "first", True, "websocket")
+    running = LinkReport(0, epoch, "first", True, "websocket")
     second.up(Role.BROADCASTER)
     second.up(Role.TICKER, links=(running,))
     second.up(Role.REST_POLLER, Role.TOKEN_VALIDATOR, Role.AUTH_WATCHER)
@@ -762,7 +763,7 @@ def test_a_hello_that_crosses_an_order_to_close_does_not_bring_its_socket_back()
     epoch = bench.live()
     bench.feed(m.LinkSilent(0, epoch))
     bench.forget()
-    running = m.LinkReport(0, epoch, "first", True, "websocket")
+    running = LinkReport(0, epoch, "first", True, "websocket")
     bench.up(Role.TICKER, links=(running,), is_new=False)
     assert bench.state.feed == "stale"
     assert bench.last(m.CloseLink) == m.CloseLink(0, epoch)
@@ -774,12 +775,12 @@ def test_a_restarted_supervisor_waits_for_a_ticker_as_long_as_for_one_it_knows()
     (another shard's, or REST's): the fence must not have been closed under that one by then."""
     epoch = Bench().live()
     second = Bench(persisted=Persisted(epoch=epoch + 3))
-    held = m.GrantReport(0, epoch, "websocket")
-    second.feed(ActorUp(m.Hello(Role.BROADCASTER, "boot", 7, 7, "1", grants=(held,)), True))
+    held = GrantReport(0, epoch, "websocket")
+    second.feed(ActorUp(Hello(Role.BROADCASTER, "boot", 7, 7, "1", grants=(held,)), True))
     second.up(Role.REST_POLLER)
     second.wait(4)
     assert second.all(m.Grant) == []
-    second.up(Role.TICKER, links=(m.LinkReport(0, epoch, "first", True, "websocket"),))
+    second.up(Role.TICKER, links=(LinkReport(0, epoch, "first", True, "websocket"),))
     assert {(grant.epoch, grant.source) for grant in second.all(m.Grant)} <= {(epoch, "websocket")}
     assert second.all(m.CloseLink) == []
 
@@ -799,11 +800,11 @@ def test_a_restarted_supervisor_asks_for_nothing_anew_whoever_speaks_first(
     first = Bench()
     epoch = first.live()
     second = Bench(persisted=first.machine.state.persisted)
-    running = m.LinkReport(0, epoch, "first", True, "websocket", (NIFTY.token, INFY.token))
-    held = m.GrantReport(0, epoch, "websocket")
+    running = LinkReport(0, epoch, "first", True, "websocket", (NIFTY.token, INFY.token))
+    held = GrantReport(0, epoch, "websocket")
     hellos = [
-        m.Hello(Role.BROADCASTER, "boot", 7, 7, "1", grants=(held,)),
-        m.Hello(Role.TICKER, "boot", 7, 7, "1", links=(running,)),
+        Hello(Role.BROADCASTER, "boot", 7, 7, "1", grants=(held,)),
+        Hello(Role.TICKER, "boot", 7, 7, "1", links=(running,)),
     ]
     for hello in reversed(hellos) if is_ticker_first else hellos:
         second.feed(ActorUp(hello, True))
@@ -818,7 +819,7 @@ def test_epochs_only_rise_also_when_the_stored_one_is_lost() -> None:
     epoch = first.live()
     second = Bench(persisted=Persisted())
     second.wait(1)
-    running = m.LinkReport(0, epoch + 50, "first", True, "websocket")
+    running = LinkReport(0, epoch + 50, "first", True, "websocket")
     second.up(Role.TICKER, links=(running,))
     second.feed(ActorLost(Role.TICKER))
     second.up(Role.TICKER)
@@ -894,7 +895,7 @@ def refreshes(bench: Bench) -> int:
 
 
 def lose(bench: Bench, count: int) -> None:
-    bench.feed(m.Beat(losses={0: count}))
+    bench.feed(Beat(losses={0: count}))
 
 
 def test_ticks_that_never_reached_the_broadcaster_are_asked_for_anew_on_the_same_socket() -> None:
@@ -905,7 +906,7 @@ def test_ticks_that_never_reached_the_broadcaster_are_asked_for_anew_on_the_same
     assert refreshes(bench) == 1
     assert not bench.all(m.CloseLink)
     assert "ticks were lost" in bench.said[-1].text
-    bench.feed(m.Beat(losses={0: 3}), m.Beat(fresh_tick_age_ns=0))
+    bench.feed(Beat(losses={0: 3}), Beat(fresh_tick_age_ns=0))
     lose(bench, 3)
     bench.wait(60, fresh=True)
     assert refreshes(bench) == 1
@@ -926,7 +927,7 @@ def test_a_new_broadcaster_begins_to_count_anew() -> None:
     bench = Bench()
     bench.live()
     lose(bench, 3)
-    bench.feed(m.Beat(losses={}))
+    bench.feed(Beat(losses={}))
     bench.wait(20, fresh=True)
     bench.forget()
     lose(bench, 1)

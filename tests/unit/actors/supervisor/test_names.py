@@ -6,9 +6,9 @@ import pytest
 from kitefeed.actors.supervisor.listings import look_up
 from kitefeed.actors.supervisor.names import LACKING_NAMED_MAX, NEAR_MAX, Asking, Names
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.instrument_list import Facts, ListDamaged
 from kitefeed.protocol.kite.instruments import Listed
+from kitefeed.protocol.messages import bus as m
 
 DAY = "2026-11-24"
 INFY, SBIN, OPTION = "NSE:INFY", "NSE:SBIN", "NFO:NIFTY26NOV24000CE"

@@ -4,7 +4,8 @@ import pytest
 
 from kitefeed.actors.supervisor.facts import BOOK_READERS_NS, BOOK_REPEAT_NS
 from kitefeed.actors.supervisor.order_book import condition
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.membership import Beat, LinkReport
 from kitefeed.protocol.topology import Role
 from tests.unit.actors.supervisor.bench import Bench, S
 
@@ -79,7 +80,7 @@ def test_it_is_read_for_a_broadcaster_that_is_new(bench: Bench) -> None:
 
 
 def test_it_is_read_when_batches_were_lost_on_the_way(bench: Bench) -> None:
-    bench.feed(m.Beat(losses={0: 3}, fresh_tick_age_ns=0))
+    bench.feed(Beat(losses={0: 3}, fresh_tick_age_ns=0))
     bench.wait(13, fresh=True)
     assert len(bench.all(m.ReadOrders)) == 1
 
@@ -174,7 +175,7 @@ def test_a_supervisor_that_adopts_a_socket_reads_it_too(bench: Bench) -> None:
     epoch = bench.machine.state.shards[0].link.epoch
     second = Bench(persisted=bench.machine.state.persisted)
     second.follow(bench)
-    report = m.LinkReport(0, epoch, "first", True, "websocket")
+    report = LinkReport(0, epoch, "first", True, "websocket")
     second.up(links=(report,))
     second.login("first")
     second.grant()

@@ -2,19 +2,21 @@ import pytest
 
 from kitefeed.actors.supervisor.orders import LATE_NS, NAMED_MAX, Orders
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.instruments import Listed
 from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.instruments import Instrument, Mode
+from kitefeed.protocol.messages.status import Unconfirmed
 
 S = 1_000_000_000
 INFY = 408065
 
 
-def infy(mode: m.Mode) -> tuple[m.Instrument, ...]:
-    return (m.Instrument(INFY, "NSE:INFY", mode),)
+def infy(mode: Mode) -> tuple[Instrument, ...]:
+    return (Instrument(INFY, "NSE:INFY", mode),)
 
 
-def told(mode: m.Mode, *, at_ns: int = 0, epoch: int = 1) -> Orders:
+def told(mode: Mode, *, at_ns: int = 0, epoch: int = 1) -> Orders:
     orders = Orders()
     orders.told(m.Subscribe(0, epoch, infy(mode)), at_ns)
     return orders
@@ -27,7 +29,7 @@ def came(*modes: int, epoch: int = 1) -> m.Confirmed:
 @pytest.mark.parametrize("mode", ["ltp", "quote", "full"])
 @pytest.mark.parametrize("arrived", [LTP, QUOTE, FULL])
 def test_a_packet_of_the_mode_that_was_asked_for_or_a_higher_one_confirms(
-    mode: m.Mode, arrived: int
+    mode: Mode, arrived: int
 ) -> None:
     orders = told(mode)
     assert not orders.is_confirmed(INFY)
@@ -115,7 +117,7 @@ def test_quotes_that_bridge_leave_what_the_socket_was_asked_for_and_has_confirme
 
 def test_a_guard_is_not_the_sockets_own() -> None:
     orders = Orders()
-    guard = m.Instrument(INFY, "NSE:INFY", "ltp", is_canary=True, is_guard=True)
+    guard = Instrument(INFY, "NSE:INFY", "ltp", is_canary=True, is_guard=True)
     orders.told(m.Subscribe(0, 1, (guard,)), 0)
     assert orders.asked() == set()
 
@@ -125,10 +127,10 @@ def test_what_has_not_come_for_5_s_is_named_with_the_mode_in_which_it_comes() ->
     made.resolved({"NSE:INFY": Listed(INFY)}, {})
     made.orders.told(m.Subscribe(0, 1, infy("full")), 0)
     assert made.counts(LATE_NS - 1).unconfirmed == []
-    assert made.counts(LATE_NS).unconfirmed == [m.Unconfirmed("NSE:INFY", "full", None, 5.0)]
+    assert made.counts(LATE_NS).unconfirmed == [Unconfirmed("NSE:INFY", "full", None, 5.0)]
     made.orders.confirm(came(QUOTE))
     counts = made.counts(12 * S)
-    assert counts.unconfirmed == [m.Unconfirmed("NSE:INFY", "full", "quote", 12.0)]
+    assert counts.unconfirmed == [Unconfirmed("NSE:INFY", "full", "quote", 12.0)]
     assert (counts.asked, counts.confirmed) == (1, 0)
 
 

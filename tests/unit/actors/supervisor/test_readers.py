@@ -1,7 +1,7 @@
 """What programs report of themselves is kept, bounded and forgotten."""
 
 from kitefeed.actors.supervisor.readers import FORGET_NS, READERS_MAX, Readers
-from kitefeed.protocol.messages import ReaderReport
+from kitefeed.protocol.messages.control import ReaderReport
 
 S = 1_000_000_000
 

@@ -9,7 +9,8 @@ from kitefeed.actors.supervisor.report import Surroundings
 from kitefeed.actors.supervisor.roster import Roster
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.protocol import keys, private_files
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages.membership import Beat, Hello
+from kitefeed.protocol.messages.status import StatusReport, TcpFeed
 from kitefeed.protocol.sockets import new_key_pair
 from kitefeed.protocol.topology import WIRES, Role
 from tests.unit.actors.supervisor.bench import MONDAY, Bench, S
@@ -17,15 +18,15 @@ from tests.unit.actors.supervisor.bench import MONDAY, Bench, S
 
 def status(
     bench: Bench, roster: Roster | None = None, around: Surroundings | None = None
-) -> m.StatusReport:
+) -> StatusReport:
     subscriptions = Subscriptions(("NSE:INFY",), (), "full", {})
     state, around = bench.machine.state, around or Surroundings()
     return report.status(state, subscriptions, roster or Roster(0), around, bench.now_ns)
 
 
-def beating(role: Role, beat: m.Beat, heard_ns: int) -> Roster:
+def beating(role: Role, beat: Beat, heard_ns: int) -> Roster:
     roster = Roster(0)
-    roster.hello(m.Hello(role, "boot", 7, 7, "1"), b"p", heard_ns)
+    roster.hello(Hello(role, "boot", 7, 7, "1"), b"p", heard_ns)
     roster.members[role].beat = beat
     return roster
 
@@ -52,7 +53,7 @@ def test_the_report_says_where_other_hosts_read_the_feed(tmp_path: Path) -> None
     private_files.create(keys.server_path(tmp_path), keys.server_text(own).encode())
     feed = Feed(tcp="tcp://127.0.0.1:5556", keys=str(tmp_path))
     tcp_feed = Settings(Config(feed=feed), None, tmp_path, tmp_path).tcp_feed
-    assert tcp_feed == m.TcpFeed("tcp://127.0.0.1:5556", own.public)
+    assert tcp_feed == TcpFeed("tcp://127.0.0.1:5556", own.public)
     bench = Bench()
     found = status(bench, around=Surroundings(tcp_feed=tcp_feed))
     assert found.tcp_feed == tcp_feed
@@ -72,20 +73,20 @@ def test_the_seconds_to_the_next_attempt_run_between_events() -> None:
 
 def test_the_age_of_the_last_tick_grows_with_the_age_of_the_beat() -> None:
     bench = Bench()
-    beat = m.Beat(last_tick_age_ns=S // 4)
+    beat = Beat(last_tick_age_ns=S // 4)
     roster = beating(Role.TICKER, beat, bench.now_ns - S)
     assert status(bench, roster).last_tick_age_s == 1.25
 
 
 def test_a_tick_that_never_came_has_no_age() -> None:
     bench = Bench()
-    assert status(bench, beating(Role.TICKER, m.Beat(), bench.now_ns)).last_tick_age_s is None
+    assert status(bench, beating(Role.TICKER, Beat(), bench.now_ns)).last_tick_age_s is None
     assert status(bench).last_tick_age_s is None
 
 
 def test_subscribers_are_counted_by_the_broadcaster() -> None:
     bench = Bench()
-    roster = beating(Role.BROADCASTER, m.Beat(subscribers=3), bench.now_ns)
+    roster = beating(Role.BROADCASTER, Beat(subscribers=3), bench.now_ns)
     assert status(bench, roster).subscribers == 3
     assert status(bench).subscribers == 0
 

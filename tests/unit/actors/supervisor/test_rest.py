@@ -1,7 +1,8 @@
 """When quotes are polled, with which session, and how that meets the socket."""
 
 from kitefeed.actors.supervisor.facts import ActorUp, Operate, Persisted
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.membership import Hello, LinkReport
 from kitefeed.protocol.topology import Role
 from tests.unit.actors.supervisor.bench import MONDAY, Bench
 
@@ -20,8 +21,8 @@ def polling(bench: Bench) -> m.StartPolling:
 def poller_says(
     bench: Bench, *epochs: int, is_new: bool = True, fingerprint: str = "first"
 ) -> None:
-    links = tuple(m.LinkReport(0, epoch, fingerprint, True, "rest") for epoch in epochs)
-    hello = m.Hello(Role.REST_POLLER, "boot", 7, 7, "1", links=links)
+    links = tuple(LinkReport(0, epoch, fingerprint, True, "rest") for epoch in epochs)
+    hello = Hello(Role.REST_POLLER, "boot", 7, 7, "1", links=links)
     bench.feed(ActorUp(hello, is_new))
 
 

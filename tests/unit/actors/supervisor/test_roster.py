@@ -1,12 +1,13 @@
 from kitefeed.actors.supervisor.roster import Roster
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages.membership import Beat, Hello
+from kitefeed.protocol.messages.status import ActorStatus
 from kitefeed.protocol.topology import Role
 
 S = 1_000_000_000
 
 
-def hello(role: Role = Role.TICKER, boot_id: str = "one", pid: int = 7) -> m.Hello:
-    return m.Hello(role, boot_id, pid, 70, "1")
+def hello(role: Role = Role.TICKER, boot_id: str = "one", pid: int = 7) -> Hello:
+    return Hello(role, boot_id, pid, 70, "1")
 
 
 def turn(roster: Roster, seconds: range) -> list[Role]:
@@ -78,10 +79,10 @@ def test_the_report_has_a_row_for_each_other_actor() -> None:
     roster.hello(hello(), b"p", 0)
     member = roster.heard(b"p", 0)
     assert member is not None
-    member.beat = m.Beat(lag_ns=2_500_000, counters={"frames": 3})
+    member.beat = Beat(lag_ns=2_500_000, counters={"frames": 3})
     rows = {row.role: row for row in roster.report(S // 2)}
     assert set(rows) == set(Role) - {Role.SUPERVISOR}
-    assert rows["ticker"] == m.ActorStatus("ticker", "up", 7, 0.5, 2.5, {"frames": 3})
+    assert rows["ticker"] == ActorStatus("ticker", "up", 7, 0.5, 2.5, {"frames": 3})
     assert rows["broadcaster"].state == "absent"
 
 

@@ -16,8 +16,9 @@ from kitefeed.actors.supervisor.facts import (
 from kitefeed.actors.supervisor.roster import Roster
 from kitefeed.actors.supervisor.shards import Capacity
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.units import IST
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.membership import LinkReport
 from kitefeed.protocol.topology import Role
 from tests.unit.actors.supervisor.bench import NIFTY, Bench
 
@@ -265,7 +266,7 @@ def test_fresh_ticks_disprove_that_the_plan_has_no_data() -> None:
     bench.validate("valid")
     bench.refuse(quote="permission")
     epoch = bench.last(m.OpenLink).epoch + 1
-    running = m.LinkReport(0, epoch, "first", False, "websocket")
+    running = LinkReport(0, epoch, "first", False, "websocket")
     bench.up(Role.TICKER, links=(running,), is_new=False)
     bench.feed(m.LinkFresh(0, epoch))
     assert bench.state.feed == "live"

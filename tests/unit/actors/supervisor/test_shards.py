@@ -9,16 +9,18 @@ from hypothesis import strategies as st
 from kitefeed.actors.supervisor.facts import DialState, Instruments
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity, assign
 from kitefeed.actors.supervisor.state import CROWD
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.units import IST
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.instruments import Instrument
+from kitefeed.protocol.messages.membership import Beat, LinkReport
 from kitefeed.protocol.topology import Role
 from tests.unit.actors.supervisor.bench import CRUDE, INFY, NIFTY, Bench
 
 Places = dict[int, int]
 
 
-def named(*tokens: int, canaries: tuple[int, ...] = ()) -> list[m.Instrument]:
-    return [m.Instrument(t, f"NSE:A{t}", "full", t in canaries) for t in tokens]
+def named(*tokens: int, canaries: tuple[int, ...] = ()) -> list[Instrument]:
+    return [Instrument(t, f"NSE:A{t}", "full", t in canaries) for t in tokens]
 
 
 def loads(places: Places, sockets: int = 3) -> list[int]:
@@ -223,7 +225,7 @@ def test_a_restarted_supervisor_leaves_every_instrument_on_its_socket() -> None:
     before = three()
     shards = before.machine.state.shards
     links = tuple(
-        m.LinkReport(sh.number, sh.link.epoch, "first", True, "websocket", (i.token,))
+        LinkReport(sh.number, sh.link.epoch, "first", True, "websocket", (i.token,))
         for sh, i in zip(shards, (CRUDE, NIFTY, INFY), strict=True)
     )
     after = Bench(
@@ -239,7 +241,7 @@ def test_a_restarted_supervisor_leaves_every_instrument_on_its_socket() -> None:
 
 
 def test_a_full_socket_without_an_always_active_instrument_is_watched_as_a_whole() -> None:
-    crowd = tuple(m.Instrument(1_000 * 256 + t * 256 + 1, f"NSE:A{t}", "ltp") for t in range(3_000))
+    crowd = tuple(Instrument(1_000 * 256 + t * 256 + 1, f"NSE:A{t}", "ltp") for t in range(3_000))
     bench = Bench(instruments=(NIFTY, *crowd))
     s = bench.machine.state
     mixed, rest_of = s.shards[0], s.shards[1]
@@ -290,7 +292,7 @@ def test_a_stream_that_ticks_while_its_doubt_waits_for_another_is_let_be() -> No
     doubt(bench, 0)
     doubt(bench, 1, last_price=101)
     bench.wait(1)
-    bench.feed(m.Beat(fresh_ages_ns={1: 0}))
+    bench.feed(Beat(fresh_ages_ns={1: 0}))
     bench.wait(1)
     assert not is_ended_by(bench, "same")
     assert not is_ended_by(bench, "moved")

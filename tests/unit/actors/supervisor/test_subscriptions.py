@@ -3,8 +3,11 @@ import pytest
 from kitefeed.actors.supervisor import subscriptions
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.actors.supervisor.subscriptions import LISTENER_GRACE_NS, Pending, Subscriptions
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.instruments import Listed
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.control import Answer
+from kitefeed.protocol.messages.instruments import LIST_MAX, Instrument, Mode
+from kitefeed.protocol.messages.status import SubscriptionCounts
 
 INFY, SBIN, NIFTY = "NSE:INFY", "NSE:SBIN", "NSE:NIFTY 50"
 TOKENS = {INFY: 408065, SBIN: 779521, NIFTY: 256265}
@@ -22,12 +25,12 @@ def make(
     return made
 
 
-def heard(*wanted: str, plain: tuple[str, ...] = (), **modes: m.Mode) -> m.ListenersWant:
+def heard(*wanted: str, plain: tuple[str, ...] = (), **modes: Mode) -> m.ListenersWant:
     """What the broadcaster tells; `INFY="full"`: a program asks for that mode of NSE:INFY."""
     return m.ListenersWant(wanted, {f"NSE:{name}": mode for name, mode in modes.items()}, plain)
 
 
-def told(made: Subscriptions, shard: int, epoch: int, these: tuple[m.Instrument, ...]) -> None:
+def told(made: Subscriptions, shard: int, epoch: int, these: tuple[Instrument, ...]) -> None:
     made.orders.told(m.Subscribe(shard, epoch, these), 0)
 
 
@@ -66,7 +69,7 @@ def test_the_highest_mode_that_anybody_asked_for_wins(
 def test_what_the_operator_drops_is_not_wanted_any_more() -> None:
     made = make()
     made.want([INFY], None)
-    assert made.drop(INFY) == m.Answer(INFY, "dropped")
+    assert made.drop(INFY) == Answer(INFY, "dropped")
     assert made.wanted() == {}
     assert made.drop(INFY).outcome == "refused"
 
@@ -235,7 +238,7 @@ def test_what_was_kept_streams_on_over_a_restart() -> None:
 
 def test_unknown_names_do_not_pile_up_without_end() -> None:
     made = make()
-    made.resolved({}, {f"X:{n}": "no" for n in range(m.LIST_MAX + 1)})
+    made.resolved({}, {f"X:{n}": "no" for n in range(LIST_MAX + 1)})
     made.resolved({}, {"X:last": "no"})
     assert list(made.unknown) == ["X:last"]
 
@@ -295,7 +298,7 @@ def test_the_confirmations_of_one_socket_say_nothing_of_another() -> None:
         made.orders.confirmed_of(1),
         made.orders.confirmed_of(2),
     ) == (0, 1, 0)
-    assert made.counts(0) == m.Subscriptions(wanted=2, asked=2, confirmed=1)
+    assert made.counts(0) == SubscriptionCounts(wanted=2, asked=2, confirmed=1)
 
 
 def test_what_was_asked_of_two_sockets_is_counted_once() -> None:
@@ -303,7 +306,7 @@ def test_what_was_asked_of_two_sockets_is_counted_once() -> None:
     for shard in (0, 1):  # it moved, and the former socket is gone
         told(made, shard, 5 + shard, made.instruments())
         confirm(made, shard, 5 + shard, TOKENS[INFY])
-    assert made.counts(0) == m.Subscriptions(wanted=1, asked=1, confirmed=1)
+    assert made.counts(0) == SubscriptionCounts(wanted=1, asked=1, confirmed=1)
 
 
 def test_confirmations_count_for_the_epoch_that_was_ordered() -> None:
@@ -313,7 +316,7 @@ def test_confirmations_count_for_the_epoch_that_was_ordered() -> None:
     assert not made.is_confirmed(INFY)
     confirm(made, 0, 5, TOKENS[INFY])
     assert made.is_confirmed(INFY)
-    assert made.counts(0) == m.Subscriptions(wanted=2, asked=2, confirmed=1)
+    assert made.counts(0) == SubscriptionCounts(wanted=2, asked=2, confirmed=1)
     told(made, 0, 6, made.instruments())
     assert not made.is_confirmed(INFY)
 
@@ -324,7 +327,7 @@ def test_what_an_adopted_source_confirmed_before_it_was_ordered_here_counts() ->
     assert not made.is_confirmed(INFY)
     confirm(made, 0, 5, TOKENS[NIFTY])
     told(made, 0, 5, made.instruments())
-    assert made.counts(0) == m.Subscriptions(wanted=2, asked=2, confirmed=1)
+    assert made.counts(0) == SubscriptionCounts(wanted=2, asked=2, confirmed=1)
     told(made, 0, 6, made.instruments())
     assert not made.is_confirmed(INFY)
 
@@ -358,9 +361,7 @@ def test_an_answer_says_what_became_of_the_instrument(key: str, outcome: str, de
     ("asked", "who"),
     [("full", ""), ("quote", "a program"), ("ltp", "a program"), (None, "")],
 )
-def test_an_answer_says_why_the_mode_is_higher_than_asked_for(
-    asked: m.Mode | None, who: str
-) -> None:
+def test_an_answer_says_why_the_mode_is_higher_than_asked_for(asked: Mode | None, who: str) -> None:
     made = make((INFY,))
     made.want([INFY], asked)
     made.listen(heard(INFY, INFY="full"), 0)
@@ -375,7 +376,7 @@ def test_the_configuration_is_named_where_it_wants_more_than_the_operator() -> N
     told(made, 0, 5, made.instruments())
     confirm(made, 0, 5, TOKENS[INFY])
     why = "it streams in quote, not ltp, because the configuration file asks for that"
-    assert made.answer(INFY, "", "ltp") == m.Answer(INFY, "confirmed", why)
+    assert made.answer(INFY, "", "ltp") == Answer(INFY, "confirmed", why)
 
 
 def test_a_programs_question_waits_until_its_subscriptions_are_known_or_can_be() -> None:

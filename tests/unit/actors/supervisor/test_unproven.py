@@ -1,12 +1,13 @@
 """The headline says of a stream what its values say."""
 
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.membership import Beat
 from tests.unit.actors.supervisor.bench import INFY, MONDAY, Bench
 
 
 def beats(bench: Bench, seconds: int, *alive: int) -> None:
     for _ in range(seconds):
-        bench.feed(m.Beat(alive_shards=list(alive)))
+        bench.feed(Beat(alive_shards=list(alive)))
         bench.wait(1)
 
 
@@ -40,7 +41,7 @@ def test_a_moment_of_doubt_is_no_headline() -> None:
 def test_a_broadcaster_that_does_not_tell_changes_nothing() -> None:
     bench = Bench()
     bench.live()
-    bench.feed(m.Beat(values=5))
+    bench.feed(Beat(values=5))
     bench.wait(10, fresh=True)
     assert bench.state.feed == "live"
 

@@ -14,8 +14,9 @@ from kitefeed.actors.supervisor.facts import (
 )
 from kitefeed.actors.supervisor.machine import Event
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.kite.ticks import segment_of
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.envelope import Message
 from kitefeed.protocol.topology import Role
 from tests.unit.actors.supervisor.bench import Bench, S
 
@@ -33,7 +34,7 @@ class Watched(Bench):
         persisted: Persisted | None = None,
         capacity: Capacity = WHOLE_KEY,
     ) -> None:
-        self.orders: list[tuple[Role, m.Message]] = []  # not yet answered by the world
+        self.orders: list[tuple[Role, Message]] = []  # not yet answered by the world
         self.valid_ns: dict[str, int] = {}
         self.unverified_ns: dict[str, int] = {}
         self.granted: set[tuple[str, int]] = set()
@@ -81,7 +82,7 @@ class Watched(Bench):
             case Persist():
                 pass
 
-    def _check_order(self, message: m.Message, *, has_persisted: bool) -> None:
+    def _check_order(self, message: Message, *, has_persisted: bool) -> None:
         s = self.machine.state
         match message:
             case m.OpenLink(_, epoch, fingerprint):

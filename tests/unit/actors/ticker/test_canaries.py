@@ -8,9 +8,11 @@ import pytest
 
 from kitefeed.actors.ticker.canaries import CROWD_MIN, PRESUMED_NS, VOUCHED_NS
 from kitefeed.actors.ticker.machine import Ended, LinkId
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import Flag, IngestBatch
 from kitefeed.protocol.kite.ticks import FULL, QUOTE, TickBody
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.instruments import Instrument
+from kitefeed.protocol.messages.membership import Held
 from tests.unit.actors.ticker.test_machine import (
     INFY,
     LINK,
@@ -24,9 +26,9 @@ from tests.unit.actors.ticker.test_machine import (
 )
 
 CANARY_STALE_S = 5  # of the broadcaster
-BANK = m.Instrument(260105, "NSE:NIFTY BANK", "full", is_canary=True)
-BOND = m.Instrument(271113, "NSE:NIFTY GS 10YR", "full", is_canary=True)  # never ticks
-GOLD = m.Instrument(112_418_567, "MCX:GOLD26DECFUT", "full", is_canary=True)
+BANK = Instrument(260105, "NSE:NIFTY BANK", "full", is_canary=True)
+BOND = Instrument(271113, "NSE:NIFTY GS 10YR", "full", is_canary=True)  # never ticks
+GOLD = Instrument(112_418_567, "MCX:GOLD26DECFUT", "full", is_canary=True)
 INDICES = 9
 
 
@@ -43,21 +45,21 @@ class Trading:
         self.price = 1_000
         self.said: list[object] = []  # while it was looked whether the stream is believed
 
-    def open(self, *instruments: m.Instrument) -> None:
+    def open(self, *instruments: Instrument) -> None:
         """With the cached packets of all."""
         self.stage.open(*instruments, link=self.link)
         self._frame(instruments)
         if moded := [i for i in instruments if i.mode == "full"]:
             self._frame(moded)  # again, in the mode that was asked for
 
-    def _frame(self, instruments: Sequence[m.Instrument]) -> None:
+    def _frame(self, instruments: Sequence[Instrument]) -> None:
         modes = {"full": FULL, "quote": QUOTE}
         packets = [
             TickBody(i.token, modes[i.mode], 100, self.price, volume_traded=7) for i in instruments
         ]
         self.stage.frame(*packets, link=self.link)
 
-    def run(self, seconds: float, **ticking: tuple[m.Instrument, float]) -> list[m.LinkDoubt]:
+    def run(self, seconds: float, **ticking: tuple[Instrument, float]) -> list[m.LinkDoubt]:
         """Lets these tick, each at its pace (seconds); returns the doubts."""
         said, self.said = self.said, []
         due = dict.fromkeys(ticking, self.stage.at_ns)
@@ -82,7 +84,7 @@ class Trading:
         return doubts_in(said)
 
     @property
-    def held(self) -> tuple[m.Held, ...]:
+    def held(self) -> tuple[Held, ...]:
         return self.stage.ticker.held(self.stage.at_ns)
 
     @property
@@ -125,7 +127,7 @@ def test_a_frozen_index_holds_indices_stale_and_nothing_else(trading: Trading) -
     assert trading.run(120, infy=(INFY, 0.5)) == []  # nobody needs to be asked
     assert trading.is_believed
     assert trading.held_segments == [INDICES]
-    assert trading.held == (m.Held(0, 1, "segment", (NIFTY.token,), INDICES),)
+    assert trading.held == (Held(0, 1, "segment", (NIFTY.token,), INDICES),)
     trading.run(1, nifty=(NIFTY, 1), infy=(INFY, 0.5))
     assert (trading.held, trading.held_segments) == ((), [INDICES])  # the others have to tick, too
     trading.run(1.5, nifty=(NIFTY, 1), infy=(INFY, 0.5))
@@ -210,10 +212,10 @@ def test_an_index_that_never_ticked_and_whose_quote_says_otherwise_is_stale_unti
     (doubt,) = trading.run(11, infy=(INFY, 0.5))
     (ended,) = batches(trading.stage.tell(m.DoubtSettled(0, 1, doubt.token, "moved")))
     assert [(i.topic, i.flags) for i in ended.items] == [(b"tick/NSE:NIFTY 50", Flag.STALE)]
-    segment = m.Held(0, 1, "segment", (NIFTY.token,), INDICES)
-    assert trading.held == (segment, m.Held(0, 1, "itself", (NIFTY.token,)))
+    segment = Held(0, 1, "segment", (NIFTY.token,), INDICES)
+    assert trading.held == (segment, Held(0, 1, "itself", (NIFTY.token,)))
     trading.run(PRESUMED_NS / S, infy=(INFY, 0.5))
-    assert trading.held == (m.Held(0, 1, "itself", (NIFTY.token,)),)
+    assert trading.held == (Held(0, 1, "itself", (NIFTY.token,)),)
     trading.run(2, nifty=(NIFTY, 1), infy=(INFY, 0.5))
     assert trading.held == ()
 
@@ -437,7 +439,7 @@ def test_a_silent_canary_of_shares_holds_only_what_is_silent_like_it(trading: Tr
 
 
 def test_the_silence_of_a_guard_holds_nothing_of_which_nothing_is_read(trading: Trading) -> None:
-    guard = m.Instrument(NIFTY.token, NIFTY.key, "full", is_canary=True, is_guard=True)
+    guard = Instrument(NIFTY.token, NIFTY.key, "full", is_canary=True, is_guard=True)
     trading.open(guard, INFY)
     trading.run(10, nifty=(guard, 1), infy=(INFY, 0.5))
     assert trading.run(60, infy=(INFY, 0.5)) == []
@@ -446,7 +448,7 @@ def test_the_silence_of_a_guard_holds_nothing_of_which_nothing_is_read(trading: 
 
 
 def test_a_guard_that_is_silent_with_all_else_puts_the_stream_in_doubt(trading: Trading) -> None:
-    guard = m.Instrument(NIFTY.token, NIFTY.key, "full", is_canary=True, is_guard=True)
+    guard = Instrument(NIFTY.token, NIFTY.key, "full", is_canary=True, is_guard=True)
     trading.open(guard, INFY)
     trading.run(10, nifty=(guard, 1), infy=(INFY, 0.5))
     trading.run(6)

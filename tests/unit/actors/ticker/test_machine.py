@@ -19,7 +19,6 @@ from kitefeed.actors.ticker.machine import (
     Welcomed,
 )
 from kitefeed.actors.ticker.subscriptions import Ask
-from kitefeed.protocol import messages as m
 from kitefeed.protocol.feed import (
     TICKS_PER_CHUNK_MAX,
     Flag,
@@ -29,14 +28,18 @@ from kitefeed.protocol.feed import (
     Source,
 )
 from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE, TickBody, encode_frame
+from kitefeed.protocol.messages import bus as m
+from kitefeed.protocol.messages.envelope import Message
+from kitefeed.protocol.messages.instruments import Instrument
+from kitefeed.protocol.messages.membership import LinkReport
 
 S = 1_000_000_000
 UTC_S = 1_791_431_409.0
 STALE_S = 1_791_400_000
 LINK = LinkId(0, 1)
-INFY = m.Instrument(408065, "NSE:INFY", "quote")
-TCS = m.Instrument(2953217, "NSE:TCS", "quote")
-NIFTY = m.Instrument(256265, "NSE:NIFTY 50", "full", is_canary=True)
+INFY = Instrument(408065, "NSE:INFY", "quote")
+TCS = Instrument(2953217, "NSE:TCS", "quote")
+NIFTY = Instrument(256265, "NSE:NIFTY 50", "full", is_canary=True)
 
 
 class Stage:
@@ -54,7 +57,7 @@ class Stage:
         self.asks += [(self.at_ns / S - 100, ask) for ask in sent]
         return commands
 
-    def open(self, *instruments: m.Instrument, link: LinkId = LINK) -> list[object]:
+    def open(self, *instruments: Instrument, link: LinkId = LINK) -> list[object]:
         self.tell(m.OpenLink(link.shard, link.epoch, "fp", self.at_ns + S))
         self.tell(Upgraded(link))
         return self.tell(m.Subscribe(link.shard, link.epoch, instruments))
@@ -77,7 +80,7 @@ class Stage:
             due_ns = min(self.ticker.deadline_ns or until_ns + 1, next_beat_ns)
             if due_ns > until_ns:
                 self.at_ns = until_ns
-                return [command for command in said if isinstance(command, m.Message)]
+                return [command for command in said if isinstance(command, Message)]
             self.at_ns = max(self.at_ns, due_ns)
             if due_ns == next_beat_ns:
                 said += self.heartbeat()
@@ -90,7 +93,7 @@ def stage() -> Stage:
     return Stage()
 
 
-def tick(instrument: m.Instrument, price: int = 158_025, mode: int = QUOTE) -> TickBody:
+def tick(instrument: Instrument, price: int = 158_025, mode: int = QUOTE) -> TickBody:
     return TickBody(instrument.token, mode, 100, price, volume_traded=7)
 
 
@@ -109,7 +112,7 @@ def test_an_order_connects_and_the_upgrade_is_reported(stage: Stage) -> None:
     assert stage.tell(m.OpenLink(0, 1, "fp", stage.at_ns)) == [Connect(LINK, "fp")]
     assert stage.ticker.links == ()
     assert stage.tell(Upgraded(LINK)) == [m.LinkOpened(0, 1)]
-    assert stage.ticker.links == (m.LinkReport(0, 1, "fp", False, "websocket"),)
+    assert stage.ticker.links == (LinkReport(0, 1, "fp", False, "websocket"),)
 
 
 def test_an_expired_order_and_an_epoch_that_was_seen_are_ignored(stage: Stage) -> None:
@@ -296,7 +299,7 @@ def test_a_fourth_socket_is_never_opened(stage: Stage) -> None:
 
 
 def test_a_guard_is_watched_and_not_passed_on(stage: Stage) -> None:
-    guard = m.Instrument(NIFTY.token, NIFTY.key, "ltp", is_canary=True, is_guard=True)
+    guard = Instrument(NIFTY.token, NIFTY.key, "ltp", is_canary=True, is_guard=True)
     stage.open(INFY, guard)
     index = TickBody(NIFTY.token, LTP, 100, 2_500_000)
     (batch,) = batches(stage.frame(index, tick(INFY)))
@@ -311,7 +314,7 @@ def test_a_guard_is_watched_and_not_passed_on(stage: Stage) -> None:
 def test_an_instrument_that_becomes_a_guard_is_ended_here(stage: Stage) -> None:
     stage.open(NIFTY)
     stage.frame(TickBody(NIFTY.token, FULL, 100, 2_500_000))
-    guard = m.Instrument(NIFTY.token, NIFTY.key, "ltp", is_canary=True, is_guard=True)
+    guard = Instrument(NIFTY.token, NIFTY.key, "ltp", is_canary=True, is_guard=True)
     (ended,) = batches(stage.tell(m.Subscribe(0, 1, (INFY, guard))))
     assert [(item.topic, item.flags) for item in ended.items] == [
         (b"tick/NSE:NIFTY 50", Flag.STALE)
@@ -476,7 +479,7 @@ def test_a_canary_is_asked_about_rather_than_what_ticked_last(stage: Stage) -> N
 
 
 def test_an_instrument_whose_market_is_closed_is_no_witness(stage: Stage) -> None:
-    closed = m.Instrument(INFY.token, INFY.key, INFY.mode, is_closed=True)
+    closed = Instrument(INFY.token, INFY.key, INFY.mode, is_closed=True)
     stage.open(closed, TCS)
     stage.frame(tick(TCS, 222))
     stage.at_ns += 1
@@ -602,7 +605,7 @@ def test_however_many_stream_the_last_value_of_a_canary_is_what_is_asked_about(
 
 @pytest.mark.parametrize("count", [10, WATCHED_MAX + 1])
 def test_of_a_crowd_of_canaries_what_ticked_last_is_asked_about(stage: Stage, count: int) -> None:
-    closed = m.Instrument(TCS.token, TCS.key, TCS.mode, is_closed=True)
+    closed = Instrument(TCS.token, TCS.key, TCS.mode, is_closed=True)
     many = [msgspec.structs.replace(each, is_canary=True) for each in crowd(count)]
     stage.open(*many, closed)
     stage.frame(*(tick(each) for each in many))
@@ -631,8 +634,8 @@ def test_a_link_with_many_instruments_still_knows_an_index_that_becomes_a_canary
     assert (doubt.kind, doubt.token, doubt.last_price) == ("canary", NIFTY.token, 5)
 
 
-def crowd(count: int) -> list[m.Instrument]:
-    return [m.Instrument((100_000 + n) << 8 | 1, f"NSE:S{n}", "quote") for n in range(count)]
+def crowd(count: int) -> list[Instrument]:
+    return [Instrument((100_000 + n) << 8 | 1, f"NSE:S{n}", "quote") for n in range(count)]
 
 
 def test_without_canaries_there_is_no_canary_time_and_no_such_doubt(stage: Stage) -> None:
@@ -680,7 +683,7 @@ def test_a_refresh_asks_anew_and_its_packets_are_first_packets(stage: Stage) -> 
 
 
 def test_packets_in_ltp_mode_count_like_others(stage: Stage) -> None:
-    ltp = m.Instrument(INFY.token, INFY.key, "ltp")
+    ltp = Instrument(INFY.token, INFY.key, "ltp")
     stage.open(ltp)
     assert reports(stage.frame(TickBody(INFY.token, LTP, 100, 5))) == []
     assert reports(stage.frame(TickBody(INFY.token, LTP, 100, 6))) == [m.LinkFresh(0, 1)]

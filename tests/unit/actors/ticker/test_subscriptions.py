@@ -11,7 +11,7 @@ from kitefeed.actors.ticker.subscriptions import (
 from kitefeed.protocol.kite.repack import repack_in_python
 from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE, TickBody, frame_of_packets
 from kitefeed.protocol.kite.units import NS_PER_S as S
-from kitefeed.protocol.messages import Instrument
+from kitefeed.protocol.messages.instruments import Instrument
 
 INFY = Instrument(408065, "NSE:INFY", "full")
 SBIN = Instrument(779521, "NSE:SBIN", "ltp")

@@ -7,7 +7,7 @@ from kitefeed.actors.token_validator.machine import (
     Ask,
     TokenValidator,
 )
-from kitefeed.protocol import messages as m
+from kitefeed.protocol.messages import bus as m
 
 
 def ask(machine: TokenValidator, number: int, now_ns: int = 0) -> list[object]:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from kitefeed.kite_server.answers import RestError
-from kitefeed.protocol.messages import QUOTES_MAX
+from kitefeed.protocol.messages.control import QUOTES_MAX
 from kitefeed.services.kite_endpoint import quotes as module
-from kitefeed.services.kite_endpoint.quotes import Item, Quotes
+from kitefeed.services.kite_endpoint.quotes import Item, QuoteDesk
 
 
 class Kite:
@@ -44,7 +44,7 @@ def test_who_asks_for_the_same_within_a_second_shares_one_question(
 
     async def story() -> None:
         kite = Kite()
-        quotes = Quotes(kite.ask)
+        quotes = QuoteDesk(kite.ask)
         first, second = await asyncio.gather(quotes.of([2, 4, 5]), quotes.of([2, 4, 5]))
         assert kite.asked == [[2, 4, 5]]
         assert first.keys() == second.keys() == {2, 4}
@@ -63,7 +63,7 @@ def test_those_who_come_while_one_is_under_way_share_the_next(
 ) -> None:
     async def story() -> None:
         kite = Kite()
-        quotes = Quotes(kite.ask)
+        quotes = QuoteDesk(kite.ask)
         kite.let.clear()
         first = asyncio.ensure_future(quotes.of([2]))
         await asyncio.sleep(0)
@@ -80,7 +80,7 @@ def test_those_who_come_while_one_is_under_way_share_the_next(
 def test_more_than_one_question_holds_is_answered_429() -> None:
     async def story() -> None:
         kite = Kite()
-        quotes = Quotes(kite.ask)
+        quotes = QuoteDesk(kite.ask)
         kite.let.clear()
         waiting = [asyncio.ensure_future(quotes.of([0]))]
         await asyncio.sleep(0)
@@ -99,7 +99,7 @@ def test_more_than_one_question_holds_is_answered_429() -> None:
 def test_twice_as_many_as_one_question_holds_are_two_questions() -> None:
     async def story() -> None:
         kite = Kite()
-        found = await Quotes(kite.ask).of(range(2 * QUOTES_MAX))
+        found = await QuoteDesk(kite.ask).of(range(2 * QUOTES_MAX))
         assert [len(asked) for asked in kite.asked] == [QUOTES_MAX, QUOTES_MAX]
         assert len(found) == QUOTES_MAX
 
@@ -109,7 +109,7 @@ def test_twice_as_many_as_one_question_holds_are_two_questions() -> None:
 def test_a_refusal_is_everybodys_and_the_next_question_is_new() -> None:
     async def story() -> None:
         kite = Kite()
-        quotes = Quotes(kite.ask)
+        quotes = QuoteDesk(kite.ask)
         kite.error = RestError(429)
         answers = await asyncio.gather(quotes.of([2]), quotes.of([4]), return_exceptions=True)
         assert [type(each) for each in answers] == [RestError, RestError]
@@ -127,7 +127,7 @@ def test_circuit_limits_are_asked_for_once_a_day(monkeypatch: pytest.MonkeyPatch
 
     async def story() -> None:
         kite = Kite()
-        quotes = Quotes(kite.ask)
+        quotes = QuoteDesk(kite.ask)
         assert (await quotes.limits_of([2]))[2][:2] == (9.5, 11)
         now[0] += 60_000_000_000
         assert (await quotes.limits_of([2, 4])).keys() == {2, 4}
