@@ -28,8 +28,9 @@ from kitefeed.protocol import feed as f
 from kitefeed.protocol import nats as wire
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.errors import ConfigError, Unavailable
+from kitefeed.protocol.loop_socket import LoopSocket
 from kitefeed.protocol.nats import LEASE_KEY, BridgeBeat, Subjects
-from kitefeed.protocol.sockets import Wire, inproc_feed
+from kitefeed.protocol.sockets import inproc_feed
 from kitefeed.protocol.topics import (
     NUL,
     SNAPSHOT,
@@ -82,7 +83,7 @@ class Link:
         self._answering: dict[bytes, asyncio.Task[None]] = {}
         self._new: list[bytes] = []  # topics whose last value is to be sent
         self.client: Client | None = None
-        self._wire: Wire
+        self._wire: LoopSocket
         self._changed = asyncio.Event()
         self._listening = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -152,7 +153,7 @@ class Link:
             loop.close()
 
     async def _run(self) -> None:
-        self._wire = Wire(self._socket, self._on_subscription)
+        self._wire = LoopSocket(self._socket, self._on_subscription)
         self._start(self._connect_for_ever())
         if self.history is not None:
             self._start(Past(self, self.history).send())

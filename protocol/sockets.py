@@ -1,4 +1,4 @@
-"""ZeroMQ sockets with every option in one place, and the way an asyncio loop reads them.
+"""ZeroMQ sockets with every option in one place.
 
 All options are set before bind or connect: libzmq 4.3.5 has a crash when a high-water mark reaches
 a pipe that is being torn down. Linger is always 0: a queued message to an absent peer would
@@ -7,8 +7,7 @@ otherwise hang the exit for ever.
 
 import os
 import struct
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,11 +20,8 @@ from kitefeed.protocol.keys import ClientKeys, KeyPair
 from kitefeed.protocol.messages.control import ControlReply, ControlRequest, open_reply
 from kitefeed.protocol.messages.envelope import new_id, seal
 from kitefeed.protocol.secret import Secret
-from kitefeed.protocol.topology import BUS, CONTROL, FEED, INGEST, endpoint
-from kitefeed.protocol.topology import Wire as WireRow
+from kitefeed.protocol.topology import BUS, CONTROL, FEED, INGEST, Wire, endpoint
 
-DRAIN_MAX = 256  # frames handled per turn, so that timers and other sockets get theirs
-FRAMES_MAX = 8  # parts of one message; MAXMSGSIZE bounds a part, not their number
 DEALER_BYTES_MAX = 4 * 1_048_576  # a Subscribe of 9,000 instruments is ~300 kB
 REPORTS_QUEUED_MAX = 2  # an old one is worth nothing
 HEARTBEAT_MS = 1_000
@@ -33,159 +29,8 @@ PEER_LOST_MS = 3_000
 HANDSHAKE_MS = 5_000  # a connection that says nothing costs a descriptor no longer than this
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"  # libzmq's own name for it
 
-# `Socket.send` without pyzmq's checks of its arguments: 0.4 us a message against 1.2.
-_send = zmq.backend.Socket.send
 _get: Callable[..., int] = zmq.backend.Socket.get  # type: ignore[assignment]
-_NOBLOCK, _EVENTS, _POLLIN = int(zmq.NOBLOCK), int(zmq.EVENTS), int(zmq.POLLIN)
-_RCVMORE = int(zmq.RCVMORE)
-
-OnMessage = Callable[[list[bytes]], None]
-
-
-class Wire:
-    """A socket on an asyncio loop: drained on readiness, never awaited per message (which costs
-    three times as much). `on_message` gets the frames of one message and must not raise.
-
-    ZeroMQ's descriptor is edge-triggered, and sending may swallow the edge; therefore every send
-    schedules a look at the receiving side.
-    """
-
-    def __init__(self, socket: zmq.Socket[bytes], on_message: OnMessage) -> None:
-        self.socket = socket
-        self._on_message = on_message
-        # Imported here: a command that asks one question needs no loop, half of this import's time.
-        from asyncio import get_running_loop
-
-        self._loop = get_running_loop()
-        self._is_drain_due = False
-        self.refused = 0  # messages of too many frames
-        self.full_queues = 0  # how often the queue to a subscriber was found full
-        self._loop.add_reader(socket.fileno(), self._drain)
-        self._schedule()
-
-    def send(self, frames: list[bytes]) -> bool:
-        """Hands a message to ZeroMQ without blocking; False when nobody can take it now."""
-        try:
-            self.socket.send_multipart(frames, zmq.NOBLOCK)
-        except zmq.ZMQError:  # EAGAIN: full or no peer; EHOSTUNREACH: the peer has gone
-            return False
-        finally:
-            self._schedule()
-        return True
-
-    def publish(self, frames: Iterable[bytes]) -> None:
-        """Sends messages of one frame each on a feed's socket, which never blocks. Whose queue is
-        full gets nothing more until it has emptied half of it: that is counted once."""
-        socket, send, flags = self.socket, _send, _NOBLOCK
-        for frame in frames:
-            try:
-                send(socket, frame, flags)
-            except zmq.Again:
-                self.full_queues += 1
-                self._send_to_the_rest(frame)
-        # Sending takes in what has come; a look is cheaper than a turn of the loop for nothing.
-        if _get(socket, _EVENTS) & _POLLIN:
-            self._schedule()
-
-    def offer(self, frame: bytes) -> bool:
-        """Sends a message of one frame on a feed's socket, if every reader has room for it."""
-        try:
-            _send(self.socket, frame, _NOBLOCK)
-        except zmq.Again:
-            return False
-        finally:
-            self._schedule()
-        return True
-
-    def _send_to_the_rest(self, frame: bytes) -> None:
-        """To all whose queue has room."""
-        self.socket.setsockopt(zmq.XPUB_NODROP, 0)
-        try:
-            _send(self.socket, frame, _NOBLOCK)
-        finally:
-            self.socket.setsockopt(zmq.XPUB_NODROP, 1)
-
-    def close(self) -> None:
-        self._loop.remove_reader(self.socket.fileno())
-        self.socket.close(0)
-
-    def look(self) -> None:
-        """To be called after anything else was done with the socket: it may swallow the edge."""
-        self._schedule()
-
-    def _schedule(self) -> None:
-        if not self._is_drain_due:
-            self._is_drain_due = True
-            self._loop.call_soon(self._drain)
-
-    def _drain(self) -> None:
-        """Takes what is there. It asks before each message: an exception for nothing costs twice
-        as much, and nearly always there is one message."""
-        self._is_drain_due = False
-        socket = self.socket
-        for _ in range(DRAIN_MAX):
-            if socket.closed or not has_message(socket):
-                return
-            self._take()
-        self._schedule()
-
-    def _take(self) -> None:
-        frames = [self.socket.recv(_NOBLOCK)]
-        if _get(self.socket, _RCVMORE):
-            frames += self.socket.recv_multipart(_NOBLOCK)
-        if len(frames) <= FRAMES_MAX:
-            self._on_message(frames)
-        else:
-            self.refused += 1
-
-
-class Peer(NamedTuple):
-    """The process at the other end of an `ipc` connection, as the kernel says it (SO_PEERCRED);
-    None where it does not."""
-
-    uid: int | None
-    pid: int | None
-
-    @property
-    def is_trusted(self) -> bool:
-        """Ours, or root's, who can do anything anyway. Where no uid is known (not on Linux) the
-        socket file's mode alone decides."""
-        if self.uid is None:
-            return sys.platform != "linux"
-        return self.uid in (os.geteuid(), 0)
-
-
-class GuardedWire(Wire):
-    """A wire of the control path, which asks the kernel who sent each message. Strangers' messages
-    go to `on_stranger`; they come only through a directory or socket file that was opened up."""
-
-    def __init__(
-        self,
-        socket: zmq.Socket[bytes],
-        on_message: Callable[[list[bytes], Peer], None],
-        on_stranger: Callable[[list[bytes], Peer], None],
-    ) -> None:
-        self._on_known = on_message
-        self._on_stranger = on_stranger
-        super().__init__(socket, lambda frames: None)
-
-    def _take(self) -> None:
-        parts = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
-        if len(parts) > FRAMES_MAX:
-            self.refused += 1
-            return
-        peer = _peer_of(parts[-1])
-        take = self._on_known if peer.is_trusted else self._on_stranger
-        take([part.bytes for part in parts], peer)
-
-
-def _peer_of(part: zmq.Frame) -> Peer:
-    """Libzmq says `localhost:<uid>:<gid>:<pid>`."""
-    try:
-        _, uid, _, pid = str(part.get("Peer-Address")).split(":")
-        return Peer(int(uid), int(pid) if pid else None)
-    except (zmq.ZMQError, ValueError):
-        return Peer(None, None)
+_EVENTS, _POLLIN, _RCVMORE = int(zmq.EVENTS), int(zmq.POLLIN), int(zmq.RCVMORE)
 
 
 def _socket(kind: int, *, send_hwm: int, receive_hwm: int, bytes_max: int) -> zmq.Socket[bytes]:
@@ -207,7 +52,7 @@ def control_socket() -> zmq.Socket[bytes]:
     return _router_socket(CONTROL)
 
 
-def _router_socket(wire: WireRow) -> zmq.Socket[bytes]:
+def _router_socket(wire: Wire) -> zmq.Socket[bytes]:
     socket = _socket(
         zmq.ROUTER,
         send_hwm=wire.binder_hwm,
@@ -279,7 +124,7 @@ def connect_ingest(runtime_dir: Path) -> zmq.Socket[bytes]:
 def feed_socket() -> zmq.Socket[bytes]:
     """The broadcaster's end of the feed. VERBOSER: every subscribe and unsubscribe is reported, so
     that listeners can be counted and each new one gets its last values. NODROP: a full queue is
-    told of, and not passed over in silence (`Wire.publish`)."""
+    told of, and not passed over in silence (`LoopSocket.publish`)."""
     socket = _socket(
         zmq.XPUB,
         send_hwm=FEED.binder_hwm,
@@ -363,6 +208,11 @@ def connect_feed(
 def has_message(socket: zmq.Socket[bytes]) -> bool:
     """Whether one can be received now. Never blocks."""
     return bool(_get(socket, _EVENTS) & _POLLIN)
+
+
+def has_more(socket: zmq.Socket[bytes]) -> bool:
+    """Whether the frame received last has another one of its message behind it."""
+    return bool(_get(socket, _RCVMORE))
 
 
 def _connect(socket: zmq.Socket[bytes], address: str) -> None:

@@ -22,9 +22,10 @@ from kitefeed.actors.runtime.process import Runtime
 from kitefeed.actors.runtime.pulse import to_next_s
 from kitefeed.actors.runtime.state_file import StateFile
 from kitefeed.protocol.clock import boot_ns, utc_ns
+from kitefeed.protocol.loop_socket import LoopSocket
 from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.messages.membership import Beat, Hello
-from kitefeed.protocol.sockets import Wire, feed_socket, ingest_socket
+from kitefeed.protocol.sockets import feed_socket, ingest_socket
 from kitefeed.protocol.topology import FEED, INGEST, Role
 
 FILE_NAME = "last_values.msgpack"
@@ -50,9 +51,9 @@ class Shell:
         )
         directory = runtime.settings.runtime_dir
         self._room = Room(log)
-        self._feed = Wire(feed_socket(), self._on_subscription)
+        self._feed = LoopSocket(feed_socket(), self._on_subscription)
         self._feed_door = Door(self._feed, directory, FEED, self._room, log)
-        self._ingest = Wire(ingest_socket(), self._on_ingest)
+        self._ingest = LoopSocket(ingest_socket(), self._on_ingest)
         self._ingest_door = Door(self._ingest, directory, INGEST, self._room, log)
         self._tcp: TcpFeed | None = None
         if runtime.settings.config.feed.tcp:

@@ -10,10 +10,10 @@ from kitefeed.actors.runtime.descriptors import KEPT_OF_PROGRAMS, Room
 from kitefeed.actors.runtime.peers import Address
 from kitefeed.actors.runtime.secrets import remember
 from kitefeed.protocol import keys, zap
+from kitefeed.protocol.loop_socket import LoopSocket
 from kitefeed.protocol.sockets import (
     ADMITTED,
     ARRIVED,
-    Wire,
     bind_tcp_feed,
     bind_zap,
     caller_of,
@@ -57,9 +57,9 @@ class TcpFeed:
         self._is_said = False
         self.refused = 0  # connections that were cut for want of room
         self._named: set[tuple[str | None, str]] = set()
-        self._zap = Wire(bind_zap(), self._judge)  # before the socket that depends on it
-        self._wire: Wire | None = None
-        self._monitor: Wire | None = None
+        self._zap = LoopSocket(bind_zap(), self._judge)  # before the socket that depends on it
+        self._wire: LoopSocket | None = None
+        self._monitor: LoopSocket | None = None
         self._bind()
 
     def publish(self, frames: list[bytes]) -> None:
@@ -96,8 +96,8 @@ class TcpFeed:
             self._is_said = True
             self._timer = self._loop.call_later(REBIND_S, self._bind)
             return
-        self._wire = Wire(socket, self._on_subscription)
-        self._monitor = Wire(callers_of(socket, CALLERS_ENDPOINT), self._on_caller)
+        self._wire = LoopSocket(socket, self._on_subscription)
+        self._monitor = LoopSocket(callers_of(socket, CALLERS_ENDPOINT), self._on_caller)
         self._wire.look()
         log.info("the feed is open to clients with a key: address=%s", self._address)
 

@@ -29,9 +29,10 @@ from kitefeed.actors.runtime.secrets import redact
 from kitefeed.protocol.clock import utc_ns
 from kitefeed.protocol.feed import IngestBatch, encode
 from kitefeed.protocol.instrument_list import InstrumentsDb, ListDamaged
+from kitefeed.protocol.loop_socket import LoopSocket
 from kitefeed.protocol.messages.envelope import Message
 from kitefeed.protocol.messages.membership import Beat, Hello
-from kitefeed.protocol.sockets import Wire, connect_ingest
+from kitefeed.protocol.sockets import connect_ingest
 from kitefeed.protocol.topology import Role
 
 QUOTE_TIMEOUT_S = 4.0
@@ -69,7 +70,7 @@ class Shell:
         self._damage = ""  # of the list on disk, as it was said
         self._list = InstrumentsDb(runtime.settings.instruments_path)
         self._odd_said: set[str] = set()  # once each: there are not many fields
-        self._ingest = Wire(connect_ingest(runtime.settings.runtime_dir), lambda frames: None)
+        self._ingest = LoopSocket(connect_ingest(runtime.settings.runtime_dir), lambda frames: None)
         self._bus = Bus(
             runtime, self._hello, self._beat, self._driver.feed,
             lambda: self._driver.feed(Welcomed()),

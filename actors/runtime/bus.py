@@ -12,10 +12,11 @@ from kitefeed.actors.runtime.pulse import to_next_s
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.exits import Exit
 from kitefeed.protocol.feed import DECODE_ERRORS
+from kitefeed.protocol.loop_socket import GuardedSocket, Peer
 from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.messages.envelope import Message, seal
 from kitefeed.protocol.messages.membership import Beat, Hello
-from kitefeed.protocol.sockets import GuardedWire, Peer, connect_bus
+from kitefeed.protocol.sockets import connect_bus
 
 log = logging.getLogger("kitefeed")
 
@@ -39,7 +40,7 @@ class Bus:
         self._beat = beat
         self._on_message = on_message
         self._on_welcome = on_welcome
-        self._wire = GuardedWire(
+        self._wire = GuardedSocket(
             connect_bus(runtime.settings.runtime_dir), self._receive, self._refuse
         )
         self._loop = asyncio.get_running_loop()

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from kitefeed.actors.runtime import peers
 from kitefeed.actors.runtime.descriptors import KEPT, KEPT_OF_PROGRAMS, Room
-from kitefeed.protocol.sockets import Wire, give_listener, take_listener
-from kitefeed.protocol.topology import BUS, INGEST, socket_path
-from kitefeed.protocol.topology import Wire as WireRow
+from kitefeed.protocol.loop_socket import LoopSocket
+from kitefeed.protocol.sockets import give_listener, take_listener
+from kitefeed.protocol.topology import BUS, INGEST, Wire, socket_path
 
 WAITING_MAX = 16  # the kernel lets one more
 AGAIN_S = 0.001  # libzmq needs some microseconds to take in who waits
@@ -32,12 +32,12 @@ class Door:
     """Open from construction on. Raises OSError when the address cannot be had."""
 
     def __init__(
-        self, wire: Wire, runtime_dir: Path, row: WireRow, room: Room, log: logging.Logger
+        self, socket: LoopSocket, runtime_dir: Path, wire: Wire, room: Room, log: logging.Logger
     ) -> None:
-        self._wire = wire
-        self._path = socket_path(runtime_dir, row)
+        self._socket = socket
+        self._path = socket_path(runtime_dir, wire)
         self._room = room
-        self._kept = KEPT if row in (BUS, INGEST) else KEPT_OF_PROGRAMS
+        self._kept = KEPT if wire in (BUS, INGEST) else KEPT_OF_PROGRAMS
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._numbers = itertools.count()
@@ -132,8 +132,8 @@ class Door:
             return
         name = str(waiting.getsockname())
         self._newest = self._given[name] = waiting.detach()
-        give_listener(self._wire.socket, self._newest, name)
-        self._wire.look()
+        give_listener(self._socket.socket, self._newest, name)
+        self._socket.look()
 
     def _clear(self) -> None:
         """Takes back the listeners whose connections have all ended. Asked in this order: who came
@@ -145,10 +145,10 @@ class Door:
             return
         for name in quiet:
             if not connected[name]:
-                take_listener(self._wire.socket, name)
+                take_listener(self._socket.socket, name)
                 if self._given.pop(name) == self._newest:
                     self._newest = None
-        self._wire.look()
+        self._socket.look()
         self._clear_at = max(CLEARED_MIN, 2 * len(self._given))
 
 

@@ -21,10 +21,11 @@ from kitefeed.actors.supervisor.names import LookUp
 from kitefeed.actors.supervisor.setup import setup_of
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.feed import DECODE_ERRORS
+from kitefeed.protocol.loop_socket import GuardedSocket, Peer
 from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.messages.control import open_request
 from kitefeed.protocol.messages.envelope import open_envelope, seal
-from kitefeed.protocol.sockets import GuardedWire, Peer, bus_socket, control_socket
+from kitefeed.protocol.sockets import bus_socket, control_socket
 from kitefeed.protocol.topology import BUS, CONTROL, Role
 
 log = logging.getLogger(Role.SUPERVISOR)
@@ -51,8 +52,8 @@ class Shell:
         self._driver = Driver(self._core, self._perform)
         self._lists = Lists(settings.instruments_path)
         self._room = Room(log)
-        self._bus = GuardedWire(bus_socket(), self._on_bus, self._on_bus_stranger)
-        self._control = GuardedWire(control_socket(), self._on_control, self._on_control_stranger)
+        self._bus = GuardedSocket(bus_socket(), self._on_bus, self._on_bus_stranger)
+        self._control = GuardedSocket(control_socket(), self._on_control, self._on_control_stranger)
         self._doors = [
             Door(wire, settings.runtime_dir, row, self._room, log)
             for wire, row in ((self._bus, BUS), (self._control, CONTROL))

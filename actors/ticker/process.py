@@ -27,9 +27,10 @@ from kitefeed.protocol import location
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.errors import ConfigError
 from kitefeed.protocol.feed import IngestBatch, encode
+from kitefeed.protocol.loop_socket import LoopSocket
 from kitefeed.protocol.messages.envelope import Message
 from kitefeed.protocol.messages.membership import Beat, Hello
-from kitefeed.protocol.sockets import Wire, connect_ingest
+from kitefeed.protocol.sockets import connect_ingest
 from kitefeed.protocol.topology import Role
 
 log = logging.getLogger(Role.TICKER)
@@ -62,7 +63,7 @@ class Shell:
 
         self._module = kite_socket
         self._sockets: dict[LinkId, kite_socket.KiteSocket] = {}
-        self._ingest = Wire(connect_ingest(runtime.settings.runtime_dir), lambda frames: None)
+        self._ingest = LoopSocket(connect_ingest(runtime.settings.runtime_dir), lambda frames: None)
         self._bus = Bus(
             runtime, self._hello, self._beat, self._driver.feed, lambda: self._feed(Welcomed())
         )

@@ -21,10 +21,11 @@ from kitefeed.cli.replay.pace import Pace
 from kitefeed.client.recording import Recording
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.feed import DECODE_ERRORS
+from kitefeed.protocol.loop_socket import GuardedSocket, LoopSocket, Peer
 from kitefeed.protocol.messages.control import Refused, open_request
 from kitefeed.protocol.messages.envelope import new_id, open_envelope, seal
 from kitefeed.protocol.recording import Record
-from kitefeed.protocol.sockets import GuardedWire, Peer, Wire, control_socket, feed_socket
+from kitefeed.protocol.sockets import control_socket, feed_socket
 from kitefeed.protocol.topology import CONTROL, FEED, Role, endpoints
 
 LOOK_S = 0.05
@@ -78,8 +79,8 @@ class Shell:
         socket = feed_socket()
         if speed is None:
             socket.sndhwm = QUEUE_MAX
-        self._feed = Wire(socket, self._on_subscription)
-        self._control = GuardedWire(control_socket(), self._on_control, self._on_stranger)
+        self._feed = LoopSocket(socket, self._on_subscription)
+        self._control = GuardedSocket(control_socket(), self._on_control, self._on_stranger)
         self._doors = [
             Door(self._feed, runtime_dir, FEED, self._room, log),
             Door(self._control, runtime_dir, CONTROL, self._room, log),

@@ -11,10 +11,11 @@ from kitefeed.actors.runtime.config import Settings
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.instrument_list import InstrumentsDb, ListDamaged
+from kitefeed.protocol.loop_socket import LoopSocket
 from kitefeed.protocol.messages.control import PROBLEM_CHARS_MAX, ReaderReport
 from kitefeed.protocol.messages.envelope import seal
 from kitefeed.protocol.recording import Described
-from kitefeed.protocol.sockets import Wire, connect_feed, connect_reports, send_or_drop
+from kitefeed.protocol.sockets import connect_feed, connect_reports, send_or_drop
 from kitefeed.protocol.topics import presence
 from kitefeed.protocol.topology import CHUNKS_QUEUED_MAX, CONTROL, FEED, endpoint
 from kitefeed.services import life
@@ -75,7 +76,7 @@ class Shell:
         self._reports = connect_reports(endpoint(settings.runtime_dir, CONTROL))
         writer.start()
         feed = connect_feed(endpoint(settings.runtime_dir, FEED), None, CHUNKS_QUEUED_MAX)
-        self._wire = Wire(feed, self._on_message)
+        self._wire = LoopSocket(feed, self._on_message)
         for topic in (*subscriptions(), presence(seed)):
             feed.subscribe(topic)
         self._perform(self._machine.begin(boot_ns()))

@@ -17,8 +17,7 @@ import zmq
 from kitefeed.client.feed import Feed
 from kitefeed.protocol.exits import Exit
 from kitefeed.protocol.keys import client_path
-from kitefeed.protocol.topology import FEED, WIRES, Role, endpoint, socket_path
-from kitefeed.protocol.topology import Wire as WireRow
+from kitefeed.protocol.topology import FEED, WIRES, Role, Wire, endpoint, socket_path
 from tests.integration.rig import Rig
 from tests.support import eventually, slowness
 
@@ -130,7 +129,7 @@ def is_said(doorstep: Doorstep, times: int, sentence: str) -> None:
 
 
 @pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
-def test_no_number_of_silent_connections_ends_a_process(steady: Doorstep, wire: WireRow) -> None:
+def test_no_number_of_silent_connections_ends_a_process(steady: Doorstep, wire: Wire) -> None:
     times = steady.output().count(BEGINS) + 1
     with Crowd(socket.AF_UNIX, str(socket_path(steady.run_dir, wire)), 600) as crowd:
         eventually(lambda: crowd.tried > 400, 30)
@@ -139,7 +138,7 @@ def test_no_number_of_silent_connections_ends_a_process(steady: Doorstep, wire: 
 
 
 @pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
-def test_no_number_of_idle_programs_ends_a_process(steady: Doorstep, wire: WireRow) -> None:
+def test_no_number_of_idle_programs_ends_a_process(steady: Doorstep, wire: Wire) -> None:
     """They shake hands and stay."""
     times = steady.output().count(BEGINS) + 1
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()

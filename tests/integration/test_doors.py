@@ -17,11 +17,11 @@ from kitefeed.actors.runtime import locks
 from kitefeed.client.feed import Feed
 from kitefeed.protocol.keys import client_path
 from kitefeed.protocol.location import SECRET_VARIABLE
+from kitefeed.protocol.loop_socket import FRAMES_MAX
 from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.messages.control import GetStatus, Refused, open_reply
 from kitefeed.protocol.messages.envelope import seal
 from kitefeed.protocol.messages.membership import Hello, Leave
-from kitefeed.protocol.sockets import FRAMES_MAX
 from kitefeed.protocol.topology import (
     BUS,
     CONTROL,
@@ -29,10 +29,10 @@ from kitefeed.protocol.topology import (
     INGEST,
     WIRES,
     Role,
+    Wire,
     endpoint,
     socket_path,
 )
-from kitefeed.protocol.topology import Wire as WireRow
 from tests.integration.rig import Rig
 from tests.support import eventually
 
@@ -157,7 +157,7 @@ print(socket.recv().hex())
 """
 
 
-def say_as_nobody(doors: Doors, wire: WireRow, message: str) -> bytes:
+def say_as_nobody(doors: Doors, wire: Wire, message: str) -> bytes:
     path = socket_path(doors.run_dir, wire)
     path.chmod(0o777)  # until the next program has come: each finds a new file, of mode 0600
     address = endpoint(doors.run_dir, wire)
@@ -255,7 +255,7 @@ def rubbish() -> list[list[bytes]]:
     return [*noise, *almost, [DEEP], [b""], [b"", b""], [b"x"] * (FRAMES_MAX + 5)]
 
 
-def hostile_socket(doors: Doors, wire: WireRow, kind: int) -> "zmq.Socket[bytes]":
+def hostile_socket(doors: Doors, wire: Wire, kind: int) -> "zmq.Socket[bytes]":
     made: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
     made.linger = 0
     made.sndhwm = 0
@@ -265,7 +265,7 @@ def hostile_socket(doors: Doors, wire: WireRow, kind: int) -> "zmq.Socket[bytes]
 
 @pytest.mark.parametrize("wire", [BUS, CONTROL], ids=lambda wire: wire.name)
 def test_rubbish_on_a_control_wire_is_counted_and_changes_nothing(
-    steady: Doors, wire: WireRow
+    steady: Doors, wire: Wire
 ) -> None:
     before = steady.counters(Role.SUPERVISOR)
     sender = hostile_socket(steady, wire, zmq.DEALER)
@@ -343,7 +343,7 @@ def test_a_subscription_beyond_the_limit_cuts_its_sender_off(steady: Doors) -> N
 
 
 @pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
-def test_bytes_that_are_no_zeromq_at_all_change_nothing(steady: Doors, wire: WireRow) -> None:
+def test_bytes_that_are_no_zeromq_at_all_change_nothing(steady: Doors, wire: Wire) -> None:
     source = random.Random(SEED)
     path = str(steady.run_dir / f"{wire.name}.sock")
     for _ in range(20):

@@ -161,9 +161,10 @@ def test_the_wire_formats_of_kite_import_the_standard_library_msgspec_and_loops_
     assert found == []
 
 
-def test_only_the_sockets_module_and_the_client_import_zmq() -> None:
+def test_only_the_modules_of_sockets_and_the_client_import_zmq() -> None:
+    sockets = {"kitefeed.protocol.sockets", "kitefeed.protocol.loop_socket"}
     users = {m.name for m in modules() if any(belongs(name, "zmq") for name in imports(m))}
-    assert users <= {"kitefeed.protocol.sockets", "kitefeed.client.reader"}
+    assert users <= {*sockets, "kitefeed.client.reader"}
 
 
 def test_protocol_imports_nothing_above_it() -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import zmq
 
-from kitefeed.protocol import sockets
+from kitefeed.protocol import loop_socket, sockets
 from kitefeed.protocol.keys import ClientKeys
+from kitefeed.protocol.loop_socket import FRAMES_MAX, GuardedSocket, LoopSocket, Peer
 from kitefeed.protocol.messages.control import (
     ControlRequest,
     DropInstruments,
@@ -21,7 +22,6 @@ from kitefeed.protocol.messages.control import (
 )
 from kitefeed.protocol.messages.envelope import seal
 from kitefeed.protocol.messages.instruments import LIST_MAX
-from kitefeed.protocol.sockets import FRAMES_MAX, GuardedWire, Peer, Wire
 from kitefeed.protocol.topology import CONTROL, FEED, INGEST, WIRES, endpoint
 from tests.support import bound, eventually_async
 
@@ -37,7 +37,7 @@ def test_a_guarded_wire_knows_the_uid_and_pid_of_every_sender(directory: Path) -
     strangers: list[object] = []
 
     async def converse() -> None:
-        wire = GuardedWire(
+        wire = GuardedSocket(
             bound(sockets.control_socket(), directory, CONTROL),
             lambda frames, peer: heard.append((frames[-1], peer)),
             lambda frames, peer: strangers.append(peer),
@@ -65,7 +65,7 @@ def test_a_strangers_message_goes_nowhere_else(
     strangers: list[Peer] = []
 
     async def converse() -> None:
-        wire = GuardedWire(
+        wire = GuardedSocket(
             bound(sockets.control_socket(), directory, CONTROL),
             lambda frames, peer: heard.append(frames),
             lambda frames, peer: strangers.append(peer),
@@ -95,7 +95,7 @@ def test_a_message_of_too_many_frames_is_counted_and_dropped(directory: Path) ->
     heard: list[list[bytes]] = []
 
     async def converse() -> None:
-        wire = Wire(bound(sockets.ingest_socket(), directory, INGEST), heard.append)
+        wire = LoopSocket(bound(sockets.ingest_socket(), directory, INGEST), heard.append)
         sender = sockets.connect_ingest(directory)
         try:
             while not wire.refused:  # the connection takes a moment, and XPUB drops until then
@@ -135,14 +135,14 @@ def test_the_calls_past_pyzmqs_checks_do_what_its_own_methods_do(directory: Path
         assert sockets.has_message(publisher)
         assert publisher.recv() == b"\1t"
         assert not sockets.has_message(publisher)
-        sockets._send(publisher, b"tick", sockets._NOBLOCK)
+        loop_socket._send(publisher, b"tick", loop_socket._NOBLOCK)
         assert reader.poll(5_000)
         assert reader.recv() == b"tick"
         for option in (zmq.EVENTS, zmq.RCVMORE, zmq.RCVTIMEO):
             assert sockets._get(reader, int(option)) == reader.getsockopt(option)
         publisher.close(0)
         with pytest.raises(zmq.ZMQError):
-            sockets._send(publisher, b"tick", sockets._NOBLOCK)
+            loop_socket._send(publisher, b"tick", loop_socket._NOBLOCK)
     finally:
         publisher.close(0)
         if reader is not None:

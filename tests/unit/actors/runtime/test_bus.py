@@ -15,10 +15,10 @@ from kitefeed.actors.runtime.hello import hello_of
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.protocol import sockets
 from kitefeed.protocol.exits import Exit
+from kitefeed.protocol.loop_socket import LoopSocket, Peer
 from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.messages.envelope import Message, seal
 from kitefeed.protocol.messages.membership import Beat, BeatAck, Challenge, Hello, Leave, Welcome
-from kitefeed.protocol.sockets import Peer, Wire
 from kitefeed.protocol.topology import BUS, Role
 from tests.support import bound, eventually
 
@@ -50,7 +50,7 @@ class Bench:
         self.received: list[m.BusMessage] = []
         self.welcomes = 0
         socket = bound(sockets.bus_socket(), runtime.settings.runtime_dir, BUS)
-        self.supervisor = Wire(socket, self._on_frames)
+        self.supervisor = LoopSocket(socket, self._on_frames)
         self.bus = Bus(
             runtime,
             lambda: hello_of(runtime, highest_epoch=3),

@@ -16,7 +16,7 @@ from kitefeed.actors.runtime import door as door_module
 from kitefeed.actors.runtime.descriptors import KEPT_OF_PROGRAMS, Room
 from kitefeed.actors.runtime.door import WAITING_MAX, Door
 from kitefeed.protocol import sockets
-from kitefeed.protocol.sockets import Wire
+from kitefeed.protocol.loop_socket import LoopSocket
 from kitefeed.protocol.topology import FEED, endpoint, socket_path
 from tests.support import eventually_async
 
@@ -30,7 +30,7 @@ class Doorway:
         self.directory = directory
         self.path = socket_path(directory, FEED)
         self.heard: list[bytes] = []
-        self.wire = Wire(sockets.feed_socket(), lambda frames: self.heard.append(frames[0]))
+        self.wire = LoopSocket(sockets.feed_socket(), lambda frames: self.heard.append(frames[0]))
         self.door = Door(self.wire, directory, FEED, room, log)
         self.readers: list[zmq.Socket[bytes]] = []
         self.bare: list[socket.socket] = []
