@@ -274,6 +274,7 @@ class Config(_Table, frozen=True):
     backoff_s: Annotated[list[Seconds], Meta(min_length=1, max_length=20)] = msgspec.field(
         default_factory=lambda: [5, 15, 30, 60]
     )
+    realtime: bool = False
     runtime_dir: str = ""
     state_dir: str = ""
 

@@ -17,6 +17,7 @@ from kitefeed.actors.runtime import config, descriptors, locks, logs, memory
 from kitefeed.actors.runtime.config import Settings
 from kitefeed.actors.runtime.directories import prepare_directory
 from kitefeed.actors.runtime.pulse import to_next_s
+from kitefeed.actors.runtime.realtime import PRIORITIES, Realtime
 from kitefeed.protocol import location
 from kitefeed.protocol.errors import ConfigError, KitefeedError, TryLater
 from kitefeed.protocol.exits import Exit
@@ -115,13 +116,22 @@ async def _prepare(role: str) -> Runtime:
 
 
 async def _watch(runtime: Runtime, parent: int) -> None:
-    """Once a second: shows life on the lock, leaves with the parent, notices a repaired file.
+    """Once a second: shows life on the lock, leaves with the parent, notices a repaired file, has
+    threads scheduled as the settings say. It begins when the actor is there: what it imports and
+    loads before is no work on ticks.
 
     Without its parent (supervisord killed) nobody would restart this actor, and the next
     supervisord would meet its lock; so it goes too.
     """
     loop = asyncio.get_running_loop()
+    priority = PRIORITIES.get(runtime.role, 0) if runtime.settings.config.realtime else 0
+    realtime = Realtime(priority, log) if priority else None
+    if realtime:
+        # Not by the loop, to which a callback without an end does not come back.
+        signal.signal(signal.SIGXCPU, realtime.lose)
     while True:
+        if realtime:
+            realtime.look()
         await asyncio.sleep(to_next_s(loop.time()))
         runtime.lock.touch()
         if os.getppid() != parent:

@@ -80,6 +80,7 @@ def examine() -> Iterator[Finding]:
     yield host.configuration(settings)
     yield host.modes(settings)
     yield host.descriptors()
+    yield host.scheduler(settings)
     yield host.disk(settings)
     report = _report()
     yield from _way_to_kite(settings, report)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from kitefeed.actors.runtime import config, descriptors, locks
+from kitefeed.actors.runtime import config, descriptors, locks, realtime
 from kitefeed.actors.runtime.config import Settings
 from kitefeed.actors.runtime.directories import prepare_directory
 from kitefeed.cli import environment, streams
@@ -43,6 +43,8 @@ def up() -> None:
         page = settings.config.gateway.url
         remedy = f"enter it on {page}/" if page else "write your app's key there and start again"
         streams.complain(NO_API_KEY.format(settings.source, remedy))
+    if settings.config.realtime and (why := realtime.refusal()):
+        streams.complain(f"kitefeed: {why}")
     os.umask(0o077)  # supervisord writes its pid file before it takes the umask of its settings
     command = supervisord_command(link_configuration(settings.runtime_dir))
     os.execv(command[0], command)  # noqa: S606 - the same process goes on as supervisord

@@ -5,7 +5,7 @@ import resource
 from pathlib import Path
 
 from kitefeed._hot import BUILD, IS_COMPILED
-from kitefeed.actors.runtime import session_file
+from kitefeed.actors.runtime import locks, realtime, session_file
 from kitefeed.actors.runtime.config import Settings
 from kitefeed.actors.runtime.directories import verify_directory
 from kitefeed.cli.diagnosis.finding import Finding, of_error, ok, skipped, warning, wrong
@@ -77,6 +77,24 @@ def descriptors() -> Finding:
             f"raise the hard limit to {DESCRIPTORS_MIN} or more: `ulimit -Hn`, LimitNOFILE=",
         )  # fmt: skip
     return ok(name, f"{soft}, and {limit} on demand")
+
+
+def scheduler(settings: Settings) -> Finding:
+    """What the daemon's processes have, where they run: they may have other limits than this."""
+    name = "scheduler"
+    if not settings.config.realtime:
+        return ok(name, "as all other programs have it: realtime is not set")
+    found = [locks.live_holder(settings.runtime_dir, role) for role in realtime.PRIORITIES]
+    without = [each.role for each in found if each and realtime.runs_without(each.pid)]
+    if not any(found):
+        text, _, remedy = realtime.refusal().rpartition("; ")
+        return warning(name, text, remedy) if text else ok(name, "realtime is allowed here")
+    if without:
+        return warning(
+            name, f"realtime is set, and {', '.join(without)} run without",
+            "the daemon's log says why, where it says condition=realtime; then start it again",
+        )  # fmt: skip
+    return ok(name, f"realtime: {', '.join(each.role for each in found if each)}")
 
 
 def disk(settings: Settings) -> Finding:

@@ -1,0 +1,192 @@
+"""The realtime scheduler for the processes that every tick passes (`realtime = true`): under
+SCHED_FIFO they run as soon as they have something to do, whatever else wants the processor.
+
+Whoever has it could keep the host from everything else. So each has a budget: a thread that ran
+for BUDGET_S without waiting for anything costs its process the realtime scheduler for the rest of
+its life. The kernel keeps that account (RLIMIT_RTTIME), ends by SIGKILL who goes on for KILLED_S
+because its Python cannot act, and keeps a share of every second for the others.
+"""
+
+import logging
+import os
+import re
+import resource
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+from kitefeed.protocol.topology import Role
+
+DATA, ABOVE = 10, 11  # below the kernel's own threads, which handle interrupts at 50
+# The supervisor kills the two others when they hang; so they must not keep it from that.
+PRIORITIES: dict[str, int] = {Role.TICKER: DATA, Role.BROADCASTER: DATA, Role.SUPERVISOR: ABOVE}
+BUDGET_S, KILLED_S = 1, 3
+SHARE_MIN = 0.5  # of the processor, by the kernel's settings; with less, ticks would wait for it
+_SHARE = tuple(Path(f"/proc/sys/kernel/sched_rt_{name}_us") for name in ("runtime", "period"))
+_THREADS, _STATUS = Path("/proc/self/task"), Path("/proc/self/status")
+_CAP_SYS_NICE = 23  # linux/capability.h
+_HAS_IT = sys.platform == "linux"
+
+
+class Realtime:
+    """One process under it, or a line that says why not. `look` takes its threads in, those that
+    came since as well: threads and child processes of one that has it begin without
+    (SCHED_RESET_ON_FORK). `lose` has to handle SIGXCPU before that."""
+
+    def __init__(self, priority: int, log: logging.Logger) -> None:
+        self._priority = priority
+        self._log = log
+        self._is_lost = self._is_said = False
+        why = refusal()
+        self._is_on = not why
+        if why:
+            if priority == ABOVE:  # one says it for all
+                log.warning("%s condition=realtime", why)
+            return
+        _limit_budget()
+
+    def look(self) -> None:
+        """To be called once a second, in the main thread."""
+        if not self._is_on:
+            return
+        if self._is_lost and not self._is_said:
+            self._is_said = True
+            self._log.warning(
+                "this process ran for %d s without waiting for anything, and has lost the realtime "
+                "scheduler: it goes on as all others do, until it is started again "
+                "condition=realtime", BUDGET_S,
+            )  # fmt: skip
+        if not self._is_lost:
+            _schedule(os.SCHED_FIFO, self._priority)
+        if self._is_lost:  # perhaps in the middle of that
+            _schedule(os.SCHED_OTHER, 0)
+
+    def lose(self, number: int, frame: FrameType | None) -> None:
+        """The handler of SIGXCPU, the budget's end. It says nothing yet: it may have come in the
+        middle of a line of the log."""
+        self._is_lost = True
+        _schedule(os.SCHED_OTHER, 0)
+
+
+def refusal() -> str:
+    """Why a process may not have it here, and the remedy: one sentence, or "". What is needed for
+    it, and this user may change, is changed: RLIMIT_RTPRIO. Tried in a thread that ends with it."""
+    if not _HAS_IT:
+        return (
+            "realtime is set, and this system has no SCHED_FIFO: the processes run as all others "
+            "do; take the setting out"
+        )
+    try:
+        runtime_us, period_us = (int(path.read_text()) for path in _SHARE)
+    except (OSError, ValueError):  # hidden from a container; the budget holds there, too
+        pass
+    else:
+        if why := share_problem(runtime_us, period_us):
+            return why
+    _raise_limit()
+    errors: list[OSError] = []
+
+    def attempt() -> None:
+        try:
+            os.sched_setscheduler(0, *_of(os.SCHED_FIFO, ABOVE))
+        except OSError as error:
+            errors.append(error)
+
+    trial = threading.Thread(target=attempt)
+    trial.start()
+    trial.join()
+    if not errors:
+        return ""
+    limit = resource.getrlimit(resource.RLIMIT_RTPRIO)[1]
+    return explained(limit, _is_privileged(), errors[0].strerror or str(errors[0]))
+
+
+def explained(limit: int, is_privileged: bool, reason: str) -> str:
+    """The sentence for the highest priority that may be used."""
+    if is_privileged or limit == resource.RLIM_INFINITY or limit >= ABOVE:
+        return (
+            f"realtime is set, and refused although priority {ABOVE} is allowed ({reason}): the "
+            "processes run as all others do; let the control group or container have it "
+            "(cpu.rt_runtime_us, `docker run --cap-add SYS_NICE`), or take the setting out"
+        )
+    return (
+        f"realtime is set, and this user may use priority {limit} of the {ABOVE} that it takes "
+        f"(`ulimit -Hr`): the processes run as all others do; raise it (LimitRTPRIO={ABOVE} in a "
+        f"systemd unit, `rtprio {ABOVE}` in /etc/security/limits.conf, `docker run --ulimit "
+        f"rtprio={ABOVE}`), or take the setting out"
+    )
+
+
+def share_problem(runtime_us: int, period_us: int) -> str:
+    """Why what the kernel gives realtime processes of each period is too much or too little."""
+    if period_us > 0 and SHARE_MIN <= runtime_us / period_us < 1:
+        return ""
+    what = "leaves the other processes nothing" if runtime_us < 0 or runtime_us >= period_us else (
+        "gives realtime processes too little"
+    )  # fmt: skip
+    return (
+        f"realtime is set, and kernel.sched_rt_runtime_us, {runtime_us} of {period_us}, {what}: "
+        "the processes run as all others do; `sysctl -w kernel.sched_rt_runtime_us="
+        f"{max(period_us, 0) * 95 // 100}`, or take the setting out"
+    )
+
+
+def budget_us(soft_us: int, hard_us: int) -> tuple[int, int]:
+    """RLIMIT_RTTIME, soft and hard; one that is tighter already stays."""
+    infinity = resource.RLIM_INFINITY
+    given = ((soft_us, BUDGET_S), (hard_us, KILLED_S))
+    soft, hard = (
+        own_s * 1_000_000 if limit == infinity else min(limit, own_s * 1_000_000)
+        for limit, own_s in given
+    )
+    return min(soft, hard), hard
+
+
+def runs_without(pid: int) -> bool:
+    """Whether this process runs, and not under it."""
+    try:
+        return not _HAS_IT or _policy(pid) != os.SCHED_FIFO
+    except ProcessLookupError:
+        return False
+
+
+def _is_privileged() -> bool:
+    """Whether this process has CAP_SYS_NICE, whoever it runs as."""
+    try:
+        found = re.search(r"^CapEff:\s*(\w+)$", _STATUS.read_text(), re.M)
+    except OSError:
+        return False
+    return found is not None and bool(int(found[1], 16) >> _CAP_SYS_NICE & 1)
+
+
+def _limit_budget() -> None:
+    limit = resource.RLIMIT_RTTIME
+    resource.setrlimit(limit, budget_us(*resource.getrlimit(limit)))
+
+
+def _raise_limit() -> None:
+    """The soft limit, which is 0 where limits.conf raises only the hard one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_RTPRIO)
+    if soft != resource.RLIM_INFINITY and soft < ABOVE:
+        wanted = ABOVE if hard == resource.RLIM_INFINITY else min(hard, ABOVE)
+        resource.setrlimit(resource.RLIMIT_RTPRIO, (wanted, hard))
+
+
+def _schedule(policy: int, priority: int) -> None:
+    """Puts every thread of this process under `policy`, libzmq's as well."""
+    for thread in map(int, os.listdir(_THREADS)):
+        try:
+            if _policy(thread) != policy:
+                os.sched_setscheduler(thread, *_of(policy, priority))
+        except OSError:  # it has ended meanwhile, or the limit was lowered: it goes on as it is
+            continue
+
+
+def _of(policy: int, priority: int) -> tuple[int, os.sched_param]:
+    # With either: only root may take the flag away again.
+    return policy | os.SCHED_RESET_ON_FORK, os.sched_param(priority)
+
+
+def _policy(thread: int) -> int:
+    return os.sched_getscheduler(thread) & ~os.SCHED_RESET_ON_FORK
