@@ -1,8 +1,8 @@
 """Random one-line mutants of what decides: `python -m tests.mutants --n 200 --seed 1`.
 
 Each mutant is one changed expression in one pure module, in a copy of the project. The unit tests
-of its folder run against it, then some simulated days. What neither finds is printed: a test that
-is missing, or a change that changes nothing.
+of its folder run against it, then some simulated days, then the properties. What none of them finds
+is printed: a test that is missing, or a change that changes nothing.
 """
 
 import argparse
@@ -94,22 +94,34 @@ def copy_project(where: Path) -> None:
             shutil.copy2(ROOT / name, where / name, follow_symlinks=False)
 
 
-def tests_of(module: Module) -> list[str]:
-    """The unit tests of its folder, and what is tested of it by properties."""
-    folder = ROOT / "tests/unit" / module.path.relative_to(ROOT).parent
-    found = [str(folder.relative_to(ROOT))] if folder.is_dir() else ["tests/unit"]
-    return [*found, "tests/property"]
+def stages_of(module: Module, days: int) -> dict[str, list[str]]:
+    """What may find a mutant of `module`, the quickest first: a name, and the command."""
+    folder = Path("tests/unit") / module.path.relative_to(ROOT).parent
+    own = folder / f"test_{module.path.stem}.py"
+    units = str(folder if (ROOT / folder).is_dir() else "tests/unit")
+    python = [sys.executable, "-B", "-m"]
+    pytest = [*python, "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    stages = {"own tests": [*pytest, str(own)]} if (ROOT / own).exists() else {}
+    return {
+        **stages,
+        "unit tests": [*pytest, units],
+        "days": [*python, "tests.simulation.days", "--days", str(days)],
+        "properties": [*pytest, "tests/property"],
+    }
 
 
-def is_found(command: list[str], where: Path) -> bool:
+def finding(command: list[str], where: Path) -> str:
+    """What `command` says of a project that is not sound, on a line; nothing of a sound one."""
     environment = {**os.environ, "PYTHONPATH": str(where)}
     try:
         done = subprocess.run(
-            command, cwd=where, env=environment, capture_output=True, timeout=WITHIN_S, check=False
-        )
+            command, cwd=where, env=environment, capture_output=True, text=True, timeout=WITHIN_S,
+            check=False,
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return True
-    return done.returncode != 0
+        return f"no end within {WITHIN_S:.0f} s"
+    said = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return "" if done.returncode == 0 else (said or [f"exit code {done.returncode}"])[0][:150]
 
 
 def main() -> int:
@@ -127,31 +139,27 @@ def main() -> int:
         copy_project(where)
         tried = rng.sample(everything, min(options.n, len(everything)))
         for number, (module, node, other) in enumerate(tried, 1):
-            python = [sys.executable, "-B", "-m"]
-            days = [*python, "tests.simulation.days", "--days", str(options.days)]
-            units = [*python, "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests_of(module)]
-            for command in (units, days):
-                if str(command) not in sound and is_found(command, where):
-                    sys.exit(f"without any change this fails: {' '.join(command[3:])}")
+            stages = stages_of(module, options.days)
+            for command in stages.values():
+                if str(command) not in sound and (why := finding(command, where)):
+                    sys.exit(f"without any change this fails: {' '.join(command[3:])}: {why}")
                 sound.add(str(command))
             path = where / module.path.relative_to(ROOT)
             source = path.read_text("utf-8")
             text, what = mutated(source, node, other)
             path.write_text(text, "utf-8")
-            python = [sys.executable, "-B", "-m"]
-            days = [*python, "tests.simulation.days", "--days", str(options.days)]
-            units = [*python, "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests_of(module)]
-            by = (
-                "units" if is_found(units, where) else "days" if is_found(days, where) else "nobody"
-            )
+            by, why = "nobody", ""
+            for name, command in stages.items():
+                if why := finding(command, where):
+                    by = name
+                    break
             path.write_text(source, "utf-8")
             found[by] += 1
+            print(f"{number} of {len(tried)}: {dict(found)} {why}", file=sys.stderr, flush=True)
             if by == "nobody":
                 print(f"{module.name}:{node.lineno}\n    {what}", flush=True)  # type: ignore[attr-defined]
-            print(f"{number} of {len(tried)}: {dict(found)}", file=sys.stderr, flush=True)
-    caught = len(tried) - found["nobody"]
-    print(f"{caught} of {len(tried)} were found: {found['units']} by unit tests, "
-          f"{found['days']} by {options.days} simulated days")  # fmt: skip
+    caught = len(tried) - found.pop("nobody", 0)
+    print(f"{caught} of {len(tried)} were found: {dict(found)}, with {options.days} simulated days")
     return 0
 
 

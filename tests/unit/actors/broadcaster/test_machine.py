@@ -584,6 +584,16 @@ def test_a_value_whose_instrument_streams_no_more_is_sent_again_as_stale(world: 
     assert world.take(INFY)[0].flags == 0
 
 
+def test_each_tick_notice_and_stale_value_counts_as_published_once(world: World) -> None:
+    world.subscribe(b"notice/")
+    world.batch(INFY, TCS)
+    world.batch(b"notice/kite/warn")
+    world.batch(INFY, flags=Flag.STALE)
+    told = [topic for topic, _ in world.published if topic != HEARTBEAT_TOPIC]
+    assert told == [INFY, TCS, b"notice/kite/warn", INFY]
+    assert world.machine.counters()["published"] == 4
+
+
 def test_what_another_shard_has_taken_over_is_not_ended_by_the_one_before(world: World) -> None:
     world.grant(2, shard=1)
     world.batch(INFY)

@@ -8,6 +8,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from kitefeed.kite_server.connection import UNREAD_BYTES_MAX, binary_message
 from kitefeed.services.kite_endpoint.stream import EndpointConnection, LastValues
+from tests.support import eventually_async
 
 
 class Transport:
@@ -112,7 +113,7 @@ def test_one_that_never_reads_is_cut_off_and_the_others_get_everything() -> None
                     await connection.pass_on(message)
                 assert len(await hearing.receive_bytes()) == 100_000
             await asyncio.wait_for(ended.wait(), 5)
-            assert made[0]._transport.is_closing()
+            await eventually_async(made[0]._transport.is_closing, 5)
             assert not made[1]._transport.is_closing()
 
     asyncio.run(story())
