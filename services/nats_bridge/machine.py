@@ -71,7 +71,7 @@ class Machine:
         self.stored = 0
         self.given_up = 0
         self._gap: BridgeGap | None = None
-        self._gap_topics: set[bytes] = set()
+        self._gap_topics: set[bytes] = set()  # of that gap
         self.term = 0
 
     # --- the feed -----------------------------------------------------------------------------
@@ -169,6 +169,7 @@ class Machine:
         gap = self._gap
         if gap is None:
             gap = self._gap = BridgeGap(self.term, self._bridge, from_ns, to_ns, 0, 0, reason)
+            self._gap_topics = set()
         self._gap_topics.add(topic)
         gap.from_utc_ns = min(gap.from_utc_ns, from_ns)
         gap.to_utc_ns = max(gap.to_utc_ns, to_ns)
@@ -180,7 +181,6 @@ class Machine:
         if self._gap is None or self._waiting or self._groups or not self._may_publish:
             return None
         gap, self._gap = self._gap, None
-        self._gap_topics.clear()
         gap.term = self.term
         return gap
 
@@ -217,7 +217,6 @@ class Machine:
         self.sent -= self._on_the_way  # nobody waits for their acknowledgement any more
         self._on_the_way = 0
         self._gap = None
-        self._gap_topics.clear()
 
     def due(self, now_ns: int) -> Group | None:
         """What to publish now; None when nothing waits, or there is no room on the way."""

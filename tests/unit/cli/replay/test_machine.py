@@ -174,6 +174,21 @@ def test_two_replays_are_the_same_bytes_but_for_times_and_gen() -> None:
     assert sum(topic == TICKS_TOPIC for topic, _ in once(1)) == 30
 
 
+def test_its_words_are_new_with_their_reason_and_its_state_is_since_its_beginning() -> None:
+    reader = Reader(Replay(1, 5_000 * S, DAY), STATE_TOPIC)
+    begun_ns = reader.utc_ns
+    reader.play(records_of(day()))
+    frames = [f.split_frame(frame) for frame in reader.frames]
+    told = [
+        f.decode_state(f.decode_feed_message(array).body)
+        for topic, array in frames
+        if topic == STATE_TOPIC
+    ]
+    assert len({state.reason for state in told}) == len(told) > 1
+    assert {state.since_utc_ns for state in told} == {begun_ns}
+    assert told[-1].at_utc_ns > begun_ns
+
+
 def test_programs_are_served_as_by_a_broadcaster() -> None:
     reader = Reader(Replay(1, 5_000 * S, DAY), b"tick/NSE:INFY", b"last/2/NSE:NIFTY 50")
     reader.play(records_of(day()))

@@ -120,6 +120,35 @@ def test_while_nats_is_away_the_newest_of_each_wins_and_the_rest_is_one_gap() ->
     assert nats.machine.beat(0).given_up == gap.ticks
 
 
+def test_a_gap_counts_no_instrument_of_the_gap_before_it_nor_of_one_that_another_tells() -> None:
+    nats = Nats()
+
+    def lose(key: str) -> None:
+        nats.machine.cut()
+        nats.take(*(tick(key, n) for n in range(nats.seq + 1, nats.seq + at.WAITING_MAX + 2)))
+
+    for key in ("NSE:INFY", "NSE:TCS"):
+        lose(key)
+        nats.machine.connected()
+        nats.machine.reconciled({}, set(), 0)
+        nats.flow()
+        gap = nats.machine.gap_due()
+        assert gap is not None
+        assert gap.instruments == 1
+    lose("NSE:SBIN")
+    nats.machine.connected()
+    nats.machine.stand_by()
+    nats.machine.lead(2)
+    nats.machine.reconciled({}, set(), 0)
+    lose("NSE:M&M")
+    nats.machine.connected()
+    nats.machine.reconciled({}, set(), 0)
+    nats.flow()
+    gap = nats.machine.gap_due()
+    assert gap is not None
+    assert gap.instruments == 1
+
+
 def test_what_was_on_its_way_when_the_connection_ended_goes_again_first() -> None:
     nats = Nats()
     nats.take(tick("NSE:INFY", 1), tick("NSE:INFY", 2))
