@@ -90,7 +90,7 @@ wheels: $(STAMP)  ## one wheel for every Python since 3.11, tried on each that i
 	done; ls $(WHEELS)/*.whl
 
 REPS ?= 3
-bench: $(STAMP)  ## beside the official clients, a quarter of an hour; BENCH="decode e2e" a part; ARGS=--help
+bench: $(STAMP)  ## beside the official clients, 20 minutes; BENCH="decode e2e" a part; ARGS=--help
 	$(BIN)/python -m benchmarks --reps $(REPS) $(BENCH) $(ARGS)
 
 # The rows at full rate have the host to themselves: what they compare is latencies.

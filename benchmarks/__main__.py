@@ -1,6 +1,7 @@
 """All of it, or the parts that BENCH names; one table at the end, also as Markdown.
 
-    make bench                                     all, interleaved repetitions
+    make bench                                     all but grid, bots and nats: 20 minutes
+    make bench BENCH=grid REPS=1                   mix x size of frame x rate: 5 minutes
     make bench BENCH="decode e2e" REPS=3           these parts
     make bench BENCH=e2e ARGS="--rate 20000 --frame 40 --mix full:3,ltp:5,currency:2"
     make bench BENCH=e2e ARGS="--peers pykiteconnect,all --peer mine='node mine.cjs'"
@@ -32,6 +33,7 @@ from benchmarks.parts import (
     e2e,
     encode,
     fanout,
+    grid,
     instructions,
     maximum,
     nats,
@@ -53,12 +55,14 @@ PARTS: dict[str, Callable[[Context], list[Row]]] = {
     "threads": threads.measure,
     "maximum": maximum.measure,
     "fanout": fanout.measure,
-    "bots": bots.measure,
-    "nats": nats.measure,
     "growth": daemon.growth,
     "idle": daemon.idle,
     "start": daemon.start,
+    "grid": grid.measure,
+    "bots": bots.measure,
+    "nats": nats.measure,
 }
+BY_NAME = ("grid", "bots", "nats")  # minutes each: measured when they are named
 WITH_JS = ("decode", "e2e", "maximum")
 
 
@@ -67,7 +71,10 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parser = _parser()
     options = parser.parse_args()
-    asked = Asked(options.rate, options.frame, options.mix, options.burst, options.seconds)
+    asked = Asked(
+        options.rate, options.frame, options.mix, options.burst, options.seconds,
+        "wss" if options.wss else "ws",
+    )  # fmt: skip
     try:
         wanted = _wanted(options.parts)
         chosen = _chosen(options.peers, options.peer)
@@ -95,13 +102,16 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    add(
+        "parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all but {', '.join(BY_NAME)}"
+    )
     add("--reps", type=_positive, default=3, help="repetitions, interleaved (3)")
     add("--rate", type=_positive, help="ticks per second")
     add("--frame", type=_positive, help="packets of one frame")
     add("--mix", help="kinds of packets by weight, see below")
     add("--burst", type=_positive, help="so many frames are due at once")
     add("--seconds", type=float, help="length of one run")
+    add("--wss", action="store_true", help="Kite's socket over TLS (e2e)")
     add("--instruments", type=_positive, default=INSTRUMENTS, help="of the daemon (3000)")
     add("--peers", help=f"who takes part, of {', '.join(peers.KNOWN)}; all but each-eager")
     add(
@@ -122,7 +132,7 @@ def _wanted(names: list[str]) -> list[str]:
     unknown = sorted(set(names) - set(PARTS))
     if unknown:
         raise ValueError(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
-    return [name for name in PARTS if name in names or not names]
+    return [name for name in PARTS if name in names or not (names or name in BY_NAME)]
 
 
 def _chosen(keys: str | None, more: list[str]) -> list[Peer]:

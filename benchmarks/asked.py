@@ -2,22 +2,24 @@
 
 from typing import NamedTuple
 
-from benchmarks.frames import FRAMES_MAX, UNPACED, Shape
+from benchmarks.frames import FRAMES_MAX, UNPACED, Scheme, Shape
 
 
 class Asked(NamedTuple):
     """None: as the part has it. `rate` in ticks per second, `frame` in packets, `burst` in frames
-    that are due at once, `seconds` of one run."""
+    that are due at once, `seconds` of one run, `scheme` of Kite's
+    socket (part e2e)."""
 
     rate: int | None = None
     frame: int | None = None
     mix: str | None = None
     burst: int | None = None
     seconds: float | None = None
+    scheme: Scheme = "ws"
 
     @property
     def is_any(self) -> bool:
-        return any(value is not None for value in self)
+        return self != Asked()
 
     def of(self, shape: Shape) -> Shape:
         """This shape with what was asked for, and as long as it was if no length was."""

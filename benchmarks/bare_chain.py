@@ -9,6 +9,7 @@ three processes and ZeroMQ can gain. The reader starts the other two, so they ar
 
 import json
 import os
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -134,6 +135,8 @@ def _subscribed(given: reading.Spec) -> socket:
     host, _, port = given.address.partition(":")
     link = create_connection((host, int(port)))
     link.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+    if given.scheme == "wss":
+        link = ssl.create_default_context().wrap_socket(link, server_hostname=host)
     link.sendall(_UPGRADE.format(key=given.key, address=given.address).encode())
     head = b""
     while not head.endswith(b"\r\n\r\n"):

@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -26,6 +26,7 @@ POOL = 1_021  # a prime, so that bodies do not fall into step with the instrumen
 FRAMES_MAX = 65_536  # of one run: the distance between two runs' prices
 FIRST_PRICE = 1_000_000
 UNPACED = -1
+Scheme = Literal["ws", "wss"]
 
 # NSE, NFO, CDS, BSE, BCD, MCX. NCO is left out: the official clients disagree about its divisor.
 SEGMENTS = (1, 2, 3, 4, 6, 7)
@@ -171,12 +172,13 @@ class Builder:
         kinds = mixes.sequence(shape.mix)
         turns = {kind: Turn(kind, universe.of(kind)) for kind in kinds}
         frames = []
+        kind_of_next = cycle(kinds)  # over all frames: those of one packet are mixed, too
         for number in range(shape.frames):
             used: set[int] = set()
             price = first_price + number
             packets = [
                 self.packet(kind, turns[kind].next_but(used), price)
-                for kind in islice(cycle(kinds), shape.packets)
+                for kind in islice(kind_of_next, shape.packets)
             ]
             frames.append(join(packets))
         return Plan(first_price, frames, [_due_ns(shape, n) for n in range(shape.frames)])

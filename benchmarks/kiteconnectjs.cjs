@@ -38,7 +38,7 @@ async function read() {
     const ticker = new KiteTicker({
       api_key: given.key,
       access_token: "token",
-      root: `ws://${host}:${port}`,
+      root: `${given.scheme}://${host}:${port}`,
       reconnect: false,
     });
     ticker.on("connect", () => {

@@ -2,8 +2,9 @@
 
 A peer is a program that reads ticks, in a process of its own, and talks in lines of JSON:
 
-1. it is told one `benchmarks.reading.Spec`; it connects to `ws://<address>/?api_key=<key>&...` as
-   to Kite, subscribes to `tokens`, and says {"ready": true} once each of them has sent a packet;
+1. it is told one `benchmarks.reading.Spec`; it connects to
+   `<scheme>://<address>/?api_key=<key>&...` as to Kite (`$SSL_CERT_FILE` is wss's authority),
+   subscribes to `tokens`, and says {"ready": true} once each of them has sent a packet;
 2. it keeps every tick whose last price, times its divisor, is at least `first_price` (the ones
    before are its greeting), and when it had it, by CLOCK_MONOTONIC; after `ticks` of them, or
    when nothing has come for 2 s, it says {"end": true};
@@ -19,18 +20,20 @@ import shlex
 import sys
 from typing import NamedTuple
 
-from benchmarks import kiteconnectjs
+from benchmarks import kiteconnectjs, subject
 
 
 class Peer(NamedTuple):
     """`key`: its name in options, and the api_key by which the server knows it. `hands_over`: it
-    writes down its ticks (above); the others compare them in their own process."""
+    writes down its ticks (above); the others compare them in their own process. `is_pure`: ours,
+    and its daemon, with the loops in Python though there are compiled ones."""
 
     key: str
     title: str
     command: tuple[str, ...]
     is_ours: bool = False
     hands_over: bool = False
+    is_pure: bool = False
 
 
 def _python(module: str) -> tuple[str, ...]:
@@ -52,6 +55,10 @@ KITE_TICKER = Peer(
     _python("read_kite_ticker"),
     is_ours=True,
 )
+PURE = {
+    peer: peer._replace(key=f"{peer.key}-pure", title=f"{peer.title}, pure Python", is_pure=True)
+    for peer in (EACH, ALL, EAGER)
+}
 OFFICIAL = Peer("pykiteconnect", "pykiteconnect", _python("read_official"))
 ON_ENDPOINT = Peer(
     "endpoint", "kitefeed, pykiteconnect on kite_endpoint", _python("read_endpoint"), is_ours=True
@@ -69,7 +76,9 @@ JSON = Peer("json", "JSON over NATS, by a program of ten lines", _python("read_j
 
 BARE = Peer("bare", "bare chain", _python("bare_chain"))
 
-KNOWN = {peer.key: peer for peer in (OFFICIAL, EACH, ALL, EAGER, EACH_EAGER, KITE_TICKER, BARE, JS)}
+# Where nothing is compiled, ours are pure Python as they are.
+_OURS = (EACH, ALL, EAGER, *(PURE.values() if subject.IS_COMPILED else ()))
+KNOWN = {peer.key: peer for peer in (OFFICIAL, *_OURS, EACH_EAGER, KITE_TICKER, BARE, JS)}
 DEFAULT = tuple(key for key in KNOWN if key != EACH_EAGER.key)
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,12 +35,20 @@ class Died(RuntimeError):
 class Talker:
     """A process that is told and answers in lines of JSON."""
 
-    def __init__(self, command: list[str], log: Path) -> None:
+    def __init__(
+        self, command: list[str], log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """`environment`: in addition to ours."""
         self.name = " ".join(command[-2:])
         self._log = log
         with log.open("wb") as errors:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd=ROOT
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=ROOT,
+                env={**os.environ, **(environment or {})},
             )
         self._lines: queue.Queue[bytes] = queue.Queue()
         threading.Thread(target=self._pump, daemon=True).start()
@@ -112,10 +121,18 @@ def python(module: str, *arguments: str, log: Path) -> Talker:
 
 
 class Daemon:
-    """`kitefeed up` against the frame server, in a directory of its own."""
+    """`kitefeed up` against the frame server, in a directory of its own. `rest` and `ws` are its
+    addresses with their schemes, `more` ends the configuration, `environment` adds to ours."""
 
     def __init__(
-        self, root: Path, port: int, key: str, instruments: list[str], more: str = ""
+        self,
+        root: Path,
+        rest: str,
+        ws: str,
+        key: str,
+        instruments: list[str],
+        more: str = "",
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.key = key
         self.root = root
@@ -124,11 +141,11 @@ class Daemon:
         self._process: subprocess.Popen[bytes] | None = None
         self.instruments = instruments
         root.mkdir(parents=True, exist_ok=True)
-        address = f"127.0.0.1:{port}"
+        self._environment = {**os.environ, **(environment or {})}
         self.config.write_text(
             f"instruments = {json.dumps(instruments)}\n"
             'runtime_dir = "run"\nstate_dir = "state"\n'
-            f'[kite]\napi_key = "{key}"\nrest_url = "http://{address}"\nws_url = "ws://{address}"\n'
+            f'[kite]\napi_key = "{key}"\nrest_url = "{rest}"\nws_url = "{ws}"\n'
             f'[market]\nhours = "always"\n[gateway]\nlisten = ""\n{more}'
         )
         self._kitefeed("session", "set", "--force", input="benchtoken")
@@ -140,6 +157,7 @@ class Daemon:
                 [sys.executable, "-m", "kitefeed.cli", "--config", str(self.config), "up"],
                 stdout=log,
                 stderr=log,
+                env=self._environment,
                 start_new_session=True,
             )
 
@@ -147,7 +165,8 @@ class Daemon:
         """Until every instrument has sent its first packet."""
         give_up_s = time.monotonic() + within_s
         while not self._is_complete():
-            if time.monotonic() > give_up_s:
+            has_ended = self._process is None or self._process.poll() is not None
+            if has_ended or time.monotonic() > give_up_s:
                 log = (self.root / "up.log").read_text(errors="replace")[-3000:]
                 raise Died(f"the daemon is not live: {self._status()}\n{log}")
             time.sleep(0.1)
@@ -193,6 +212,7 @@ class Daemon:
         return subprocess.run(
             [sys.executable, "-m", "kitefeed.cli", "--config", str(self.config), *arguments],
             input=input,
+            env=self._environment,
             capture_output=True,
             text=True,
             check=False,

@@ -4,7 +4,7 @@
 
 Kinds: `each` (Feed with instruments: a message for each tick), `all` (Feed without); `each-eager`
 and `eager` are the same, every field read and put into the official client's dict. `nats` and
-`tcp`: everything, by these.
+`tcp`: everything, by these. `-pure` behind a kind: with the loops in Python.
 """
 
 import time
@@ -68,7 +68,7 @@ def _opened(given: Spec) -> subject.Feed:
 
 def main() -> None:
     given = reading.spec()
-    is_eager = given.key.endswith("eager")
+    is_eager = "eager" in given.key
     keep: Callable[[subject.Tick], Any] = subject.official_dict if is_eager else subject.itself
     with _opened(given) as feed:
         while feed.next(QUIET_S) is not None:

@@ -28,7 +28,10 @@ class Reader:
 
     def start(self) -> None:
         ticker = KiteTicker(
-            self._given.key, "token", root=f"ws://{self._given.address}", reconnect=False
+            self._given.key,
+            "token",
+            root=f"{self._given.scheme}://{self._given.address}",
+            reconnect=False,
         )
         ticker.on_connect = self._on_connect
         ticker.on_ticks = self._on_ticks

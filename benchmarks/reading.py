@@ -22,7 +22,7 @@ FIRST_NS = 20_000_000_000
 
 class Spec(msgspec.Struct):
     """One run of a reader. `key`: who it is (benchmarks/peers.py). `keys`: the instruments of ours,
-    empty for everything. `address`: of the server, for peers."""
+    empty for everything. `address` of the server, and `scheme` ("ws", "wss"), for peers."""
 
     key: str
     plan: str
@@ -30,6 +30,7 @@ class Spec(msgspec.Struct):
     ticks: int
     config: str = ""
     address: str = ""
+    scheme: str = "ws"
     keys: list[str] = []
     tokens: list[int] = []
 

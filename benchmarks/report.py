@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import measure, table
+from benchmarks import measure, subject, table
 from benchmarks.parts import Failure
 from benchmarks.table import Row
 
@@ -22,6 +22,7 @@ def facts(arguments: Sequence[str]) -> list[str]:
         f"command: `python -m benchmarks {shlex.join(arguments)}`",
         f"commit: {measure.commit()}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         f"machine: {measure.machine()}",
+        f"kitefeed's loops: {subject.BUILD}, but where a row says otherwise",
         f"load average at the start: {measure.load()}",
     ]
 

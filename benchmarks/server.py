@@ -1,7 +1,9 @@
 """Kite's other end, as cheap as it can be: prebuilt frames over a plain socket, and the few REST
 answers without which the daemon does not connect.
 
-    python -m benchmarks.server
+    python -m benchmarks.server [CERTIFICATE]
+
+CERTIFICATE: a PEM file with its key; then a second port speaks TLS.
 
 One line of JSON on standard output when it listens; then one command per line on standard input,
 and one answer per command:
@@ -20,12 +22,12 @@ import asyncio
 import base64
 import hashlib
 import json
+import ssl
 import sys
 import time
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from socket import IPPROTO_TCP, TCP_NODELAY, socket
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -47,6 +49,7 @@ from benchmarks.frames import (
 SNAPSHOT_PACKETS = 200  # of one frame after a subscribe
 SETTLE_S = 0.1  # what is done after the last frame would take a core from who reads it
 GREETING_PRICE = 10_000  # below every run's prices
+LENGTHS = {"index": 32, "full": 184}
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TEXT, _BINARY, _CLOSE, _PING, _PONG = 1, 2, 8, 9, 10
 _PROFILE = {"user_id": "BENCH", "user_name": "Benchmark", "exchanges": ["NSE"]}
@@ -101,15 +104,19 @@ class NotSubscribed(RuntimeError):
 class Connection:
     """One WebSocket. The lock keeps frames whole when a reader is slow."""
 
-    def __init__(self, raw: socket, key: str) -> None:
-        self.raw = raw
+    def __init__(self, writer: asyncio.StreamWriter, key: str) -> None:
+        self._writer = writer
         self.key = key
         self.tokens: set[int] = set()
         self.lock = asyncio.Lock()
 
     async def send(self, *frames: bytes) -> None:
+        """Returns when the kernel has them, over TLS all but 64 KiB. Raises OSError."""
         async with self.lock:
-            await asyncio.get_running_loop().sock_sendall(self.raw, b"".join(frames))
+            if self._writer.is_closing():
+                raise ConnectionResetError("it has gone")
+            self._writer.write(b"".join(frames))
+            await self._writer.drain()
 
 
 class Server:
@@ -169,50 +176,41 @@ class Server:
 
     # --- connections ------------------------------------------------------------------------
 
-    async def accept(self, listener: socket) -> None:
-        loop = asyncio.get_running_loop()
-        tasks = set()
-        while True:
-            raw, _ = await loop.sock_accept(listener)
-            raw.setblocking(False)
-            raw.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-            task = asyncio.create_task(self._serve(raw))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-
-    async def _serve(self, raw: socket) -> None:
-        loop = asyncio.get_running_loop()
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, to its end."""
+        # Who waits for room waits until all is sent. Not 0, which over TLS would be for ever.
+        writer.transport.set_write_buffer_limits(high=1, low=0)
         try:
-            head = b""
-            while b"\r\n\r\n" not in head:
-                data = await loop.sock_recv(raw, 65_536)
-                if not data:
-                    return
-                head += data
-            target, headers = _parse(head)
+            target, headers = _parse(await reader.readuntil(b"\r\n\r\n"))
             if headers.get("upgrade", "").lower() == "websocket":
-                await self._upgrade(raw, target, headers)
+                await self._upgrade(reader, writer, target, headers)
             else:
-                await loop.sock_sendall(raw, self._answer(target))
-        except (ConnectionError, OSError):
+                writer.write(self._answer(target))
+                await writer.drain()
+        except (OSError, asyncio.IncompleteReadError):
             pass  # the peer went away
         finally:
-            raw.close()
+            writer.close()
 
-    async def _upgrade(self, raw: socket, target: str, headers: dict[str, str]) -> None:
-        loop = asyncio.get_running_loop()
+    async def _upgrade(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        target: str,
+        headers: dict[str, str],
+    ) -> None:
         digest = hashlib.sha1((headers["sec-websocket-key"] + _GUID).encode()).digest()  # noqa: S324
         accept = base64.b64encode(digest).decode()
         answer = (
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Accept: {accept}\r\n\r\n"
         )
-        await loop.sock_sendall(raw, answer.encode())
-        connection = Connection(raw, parse_qs(urlsplit(target).query)["api_key"][0])
+        writer.write(answer.encode())
+        connection = Connection(writer, parse_qs(urlsplit(target).query)["api_key"][0])
         self._connections.append(connection)
         incoming = Incoming()
         try:
-            while data := await loop.sock_recv(raw, 262_144):
+            while data := await reader.read(262_144):
                 for opcode, payload in incoming.feed(data):
                     if not await self._hear(connection, opcode, payload):
                         return
@@ -247,10 +245,12 @@ class Server:
         ]
 
     def _last(self, token: int) -> bytes:
+        """In mode full, whatever the last run sent: nothing else confirms a subscription to it."""
         found = self._latest.get(token)
-        if found is None:
-            kind = "index" if token & 0xFF == INDEX_SEGMENT else "full"
-            found = self._latest[token] = self._builder.packet(kind, token, GREETING_PRICE)
+        kind = "index" if token & 0xFF == INDEX_SEGMENT else "full"
+        if found is None or len(found) < LENGTHS[kind]:
+            price = GREETING_PRICE if found is None else price_of(found)
+            found = self._latest[token] = self._builder.packet(kind, token, price)
         return found
 
     # --- what goes on by itself ---------------------------------------------------------------
@@ -360,25 +360,29 @@ def _dump(universe: Universe) -> str:
     return "\n".join(rows) + "\n"
 
 
-async def serve() -> None:
+async def serve(certificate: str | None) -> None:
     server = Server(Universe(LISTED))
-    with socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(64)
-        listener.setblocking(False)
-        print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
-        commands = asyncio.StreamReader()
-        protocol = asyncio.StreamReaderProtocol(commands)
-        await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
-        tasks = [
-            asyncio.create_task(server.accept(listener)),
-            asyncio.create_task(server.keep_alive()),
-        ]
-        while line := await commands.readline():
-            print(json.dumps(await server.obey(json.loads(line))), flush=True)
-        for task in tasks:
-            task.cancel()
+    ports = {"port": await _listen(server, None)}
+    if certificate is not None:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate)
+        ports["tls_port"] = await _listen(server, tls)
+    print(json.dumps(ports), flush=True)
+    commands = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(commands)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
+    pulse = asyncio.create_task(server.keep_alive())
+    while line := await commands.readline():
+        print(json.dumps(await server.obey(json.loads(line))), flush=True)
+    pulse.cancel()
+
+
+async def _listen(server: Server, tls: ssl.SSLContext | None) -> int:
+    """The port. (asyncio sets TCP_NODELAY on every connection.)"""
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0, backlog=64, ssl=tls)
+    port: int = listener.sockets[0].getsockname()[1]
+    return port
 
 
 if __name__ == "__main__":
-    asyncio.run(serve())
+    asyncio.run(serve(sys.argv[1] if len(sys.argv) > 1 else None))

@@ -6,18 +6,19 @@ from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
 from benchmarks import frames, handed_over, processes, subject
 from benchmarks.check import Verdict
 from benchmarks.clocks import Bill, Clocks, Spent
-from benchmarks.frames import Builder, Shape, Universe
+from benchmarks.frames import Builder, Scheme, Shape, Universe
 from benchmarks.measure import percentile
 from benchmarks.peers import NAMED, Peer
 from benchmarks.processes import Daemon, Died, Talker
 from benchmarks.reading import Found
+from tests.integration.tls import Authority
 
 READY_S, RUN_S, CHECK_S = 60.0, 90.0, 120.0
 
@@ -42,6 +43,16 @@ class Result(msgspec.Struct):
     threads: dict[str, Spent]
 
 
+class Way(NamedTuple):
+    """How a daemon runs: with the loops in Python, and over which scheme from Kite."""
+
+    is_pure: bool = False
+    scheme: Scheme = "ws"
+
+
+PLAIN = Way()
+
+
 class Stage:
     """`instruments`: of the one daemon that is started when it is first needed; more by
     `new_daemon`."""
@@ -53,12 +64,15 @@ class Stage:
         self.builder = Builder()
         self.server: Talker | None = None
         self.daemons: list[Daemon] = []
-        self.port = 0
+        self.port = self._tls_port = 0
+        self._authority = Authority(self.root)
 
     def __enter__(self) -> Self:
         log = self.root / "server.log"
-        self.server = processes.python("benchmarks.server", log=log)
-        self.port = self.server.hear(30)["port"]
+        certificate = str(self._authority.certificate("127.0.0.1"))
+        self.server = processes.python("benchmarks.server", certificate, log=log)
+        ports = self.server.hear(30)
+        self.port, self._tls_port = ports["port"], ports["tls_port"]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -68,16 +82,28 @@ class Stage:
             self.server.close()
         shutil.rmtree(self.root, ignore_errors=True)
 
-    def daemon(self, name: str, universe: Universe) -> Daemon:
+    def daemon(self, name: str, universe: Universe, way: Way = PLAIN) -> Daemon:
         """A live daemon with these instruments; stopped at the end at the latest."""
-        daemon = self.new_daemon(name, universe)
+        daemon = self.new_daemon(name, universe, way=way)
         daemon.start()
-        daemon.wait_until_live()
+        try:
+            daemon.wait_until_live()
+        except Died:
+            daemon.stop()
+            raise
         return daemon
 
-    def new_daemon(self, name: str, universe: Universe, more: str = "") -> Daemon:
+    def new_daemon(self, name: str, universe: Universe, more: str = "", way: Way = PLAIN) -> Daemon:
         """One that is not started yet. `more`: at the end of its configuration."""
-        daemon = Daemon(self.root / name, self.port, f"bench{name}", universe.keys, more)
+        daemon = Daemon(
+            self.root / name,
+            f"http://127.0.0.1:{self.port}",
+            f"{way.scheme}://{self._address(way.scheme)}",
+            f"bench{name}",
+            universe.keys,
+            more,
+            self._environment(way.is_pure),
+        )
         self.daemons.append(daemon)
         return daemon
 
@@ -93,14 +119,17 @@ class Stage:
         daemon: Daemon | None = None,
         when_ready: Callable[[], None] = lambda: None,
         address: str = "",
+        scheme: Scheme = "ws",
     ) -> Result:
         """One run: a fresh reader, one plan, its comparison. `when_ready` is called when the reader
-        is, before the first frame. `address`: where it reads, if not at the server. Raises
-        WrongTick when a tick that came was not what was sent; lost ones are told in the verdict.
-        Raises Died."""
+        is, before the first frame. `address`: where it reads, if not at the server;
+        `scheme`: how, where it is no program of ours. Raises WrongTick when a tick that came was
+        not what was sent; lost ones are told in the verdict. Raises Died."""
         plan = self.builder.plan(shape, universe)
         plan.save(self.files.plan)
-        found, bill = self._streamed(peer, plan, universe, daemon, when_ready, address)
+        spec = self.spec(peer, plan, universe, daemon) | {"scheme": scheme}
+        spec["address"] = address or self._address(scheme)
+        found, bill = self._streamed(peer, plan, spec, daemon, when_ready)
         result = _result(found, bill, shape, frames.read_stamps(self.files.stamps))
         if not result.verdict.is_right:
             raise WrongTick(f"{peer.title}, {shape.text}: {result.verdict}")
@@ -110,16 +139,14 @@ class Stage:
         self,
         peer: Peer,
         plan: frames.Plan,
-        universe: Universe,
+        spec: dict[str, object],
         daemon: Daemon | None,
         when_ready: Callable[[], None],
-        address: str,
     ) -> tuple[Found, Bill]:
         files = self.files
         processes.warm_memory()
         with self.reader(peer) as reader:
-            spec = self.spec(peer, plan, universe, daemon)
-            reader.tell({**spec, "address": address} if address else spec)
+            reader.tell(spec)
             reader.hear(READY_S)
             when_ready()
             clocks = _clocks(reader.pid, daemon)
@@ -164,7 +191,17 @@ class Stage:
         return self.server
 
     def reader(self, peer: Peer, name: str = "reader") -> Talker:
-        return Talker(list(peer.command), self.root / f"{name}.log")
+        log = self.root / f"{name}.log"
+        return Talker(list(peer.command), log, self._environment(peer.is_pure))
+
+    def _environment(self, is_pure: bool) -> dict[str, str]:
+        """Of every process that reads: whom to trust over wss, and which loops to take."""
+        authority = str(self._authority.path)
+        trust = {"SSL_CERT_FILE": authority, "NODE_EXTRA_CA_CERTS": authority}
+        return {**trust, subject.PURE_VARIABLE: "1"} if is_pure else trust
+
+    def _address(self, scheme: Scheme) -> str:
+        return f"127.0.0.1:{self.port if scheme == 'ws' else self._tls_port}"
 
     def spec(
         self, peer: Peer, plan: frames.Plan, universe: Universe, daemon: Daemon | None = None
@@ -176,7 +213,7 @@ class Stage:
             "first_price": plan.first_price,
             "ticks": plan.ticks,
             "config": str(daemon.config) if daemon else "",
-            "address": f"127.0.0.1:{self.port}",
+            "address": self._address("ws"),
             "keys": _asked(peer, universe),
             "tokens": [token for token, _ in universe.all],
         }

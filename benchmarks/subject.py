@@ -11,6 +11,7 @@ import zmq
 
 from benchmarks.recode import recode
 from kitefeed import Feed, Tick
+from kitefeed._hot import BUILD, IS_COMPILED
 from kitefeed.actors.runtime import locks
 from kitefeed.actors.runtime.config import INSTRUMENTS_MAX, load
 from kitefeed.actors.ticker.websocket_frames import binary_messages
@@ -21,9 +22,21 @@ from kitefeed.protocol import feed, sockets, tick_bodies, topics, topology
 from kitefeed.protocol.keys import client_path, read_client
 from kitefeed.protocol.kite.repack import repack_frame as repack
 from kitefeed.protocol.kite.ticks import TickBody
+from kitefeed.protocol.location import PURE_VARIABLE
 from kitefeed.protocol.topology import Role
 
-__all__ = ["INSTRUMENTS_MAX", "Feed", "Role", "Tick", "binary_messages", "recode", "repack"]
+__all__ = [
+    "BUILD",
+    "INSTRUMENTS_MAX",
+    "IS_COMPILED",
+    "PURE_VARIABLE",
+    "Feed",
+    "Role",
+    "Tick",
+    "binary_messages",
+    "recode",
+    "repack",
+]
 
 _decode_body = msgspec.msgpack.Decoder(TickBody).decode
 HOT = (Role.TICKER, Role.BROADCASTER)

@@ -5,10 +5,10 @@ from subprocess import SubprocessError
 from typing import NamedTuple, Protocol, TypeVar
 
 from benchmarks.asked import Asked
-from benchmarks.frames import Shape
+from benchmarks.frames import Scheme, Shape
 from benchmarks.peers import Peer
 from benchmarks.processes import Daemon
-from benchmarks.stage import Result, Stage
+from benchmarks.stage import PLAIN, Result, Stage, Way
 
 T = TypeVar("T")
 FAILURES_MAX = 2  # of a peer; then it is left out everywhere
@@ -47,28 +47,35 @@ class Context:
         self.say = say
         self.failures: list[Failure] = []
         self.lost: list[str] = []  # by readers of ours, in a run that they had to take whole
-        self._daemon: Daemon | None = None
+        self._daemons: dict[Way, Daemon] = {}
         self._faults: dict[Peer, int] = {}
 
     @property
     def daemon(self) -> Daemon:
+        """The plain one."""
+        return self.daemon_of(PLAIN)
+
+    def daemon_of(self, way: Way) -> Daemon:
         """The one with all instruments of the stage; started when it is first needed."""
-        if self._daemon is None:
-            self.say(f"starting the daemon with {len(self.stage.universe.all):,} instruments")
-            self._daemon = self.stage.daemon("main", self.stage.universe)
-        return self._daemon
+        if way not in self._daemons:
+            kind = "pure Python, " if way.is_pure else ""
+            count = f"{len(self.stage.universe.all):,} instruments"
+            self.say(f"starting the daemon with {count} ({kind}{way.scheme})")
+            name = f"main{'pure' if way.is_pure else ''}{way.scheme}"
+            self._daemons[way] = self.stage.daemon(name, self.stage.universe, way)
+        return self._daemons[way]
 
     def use(self, daemon: Daemon) -> None:
         """One that runs already."""
-        self._daemon = daemon
+        self._daemons[PLAIN] = daemon
 
     def has(self, peer: Peer) -> bool:
         return peer in self.peers and self._faults.get(peer, 0) < FAILURES_MAX
 
-    def run(self, peer: Peer, shape: Shape) -> Result:
+    def run(self, peer: Peer, shape: Shape, scheme: Scheme = "ws") -> Result:
         """One run of a peer. Raises TROUBLE."""
-        daemon = self.daemon if peer.is_ours else None
-        return self.stage.run(peer, shape, self.stage.universe, daemon)
+        daemon = self.daemon_of(Way(peer.is_pure, scheme)) if peer.is_ours else None
+        return self.stage.run(peer, shape, self.stage.universe, daemon, scheme=scheme)
 
     def fail(self, where: str, peer: Peer | None, error: Exception) -> None:
         """Says it in one line; everything else goes on. No peer: it is ours."""

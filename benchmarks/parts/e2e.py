@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from benchmarks.frames import Shape
+from benchmarks.frames import Scheme, Shape
 from benchmarks.measure import Figure
 from benchmarks.parts import Context, interleaved
-from benchmarks.peers import ALL, BARE, EACH, JS, KITE_TICKER, OFFICIAL, Peer
+from benchmarks.peers import ALL, BARE, EACH, JS, KITE_TICKER, OFFICIAL, PURE, Peer
 from benchmarks.stage import Result
 from benchmarks.table import Row, compared
 
@@ -22,6 +22,7 @@ class Case(NamedTuple):
     peers: Sequence[Peer] = ()
     cpu_goal: float | None = None
     p99_goal: float | None = None
+    scheme: Scheme = "ws"
 
 
 CASES = (
@@ -29,6 +30,7 @@ CASES = (
     Case("1,000/s, single ticks", Shape("full", 1, 1_200, 1_000)),
     Case("9,000/s", Shape("full", 90, 600, 9_000), cpu_goal=3, p99_goal=2),
     Case("30,000/s", Shape("full", 300, 100, 30_000), p99_goal=10),
+    Case("9,000/s over wss", Shape("full", 90, 150, 9_000), scheme="wss"),
     # Five times 3,000 instruments at once, 0.4 s apart: what Kite sends after a reconnect.
     Case("snapshot", Shape("full", 200, 75, 7_500, burst=15), p99_goal=10),
     *(
@@ -41,14 +43,17 @@ BASE = Shape("full", 90, 150, 9_000)  # what the options change
 ONLY_IN = {
     KITE_TICKER: ("9,000/s",),
     JS: ("9,000/s", "snapshot", "9,000/s mixed"),
-    BARE: ("1,000/s, single ticks", "9,000/s", "30,000/s", "snapshot"),
+    BARE: ("1,000/s, single ticks", "9,000/s", "9,000/s over wss", "30,000/s", "snapshot"),
+    **dict.fromkeys(
+        PURE.values(), ("1,000/s, single ticks", "9,000/s", "snapshot", "9,000/s mixed")
+    ),
 }
 
 
 def measure(context: Context) -> list[Row]:
     cases = _cases(context)
     results = interleaved(
-        context, PART, cases, lambda case, peer: context.run(peer, case.shape)
+        context, PART, cases, lambda case, peer: context.run(peer, case.shape, case.scheme)
     )  # fmt: skip
     return [row for case in cases for row in _rows(context, case, results[case.name])]
 
@@ -56,7 +61,9 @@ def measure(context: Context) -> list[Row]:
 def _cases(context: Context) -> list[Case]:
     if context.asked.is_any:
         shape = context.asked.of(BASE)
-        return [Case(shape.text, shape, context.peers)]
+        scheme = context.asked.scheme
+        name = shape.text if scheme == "ws" else f"{shape.text} over {scheme}"
+        return [Case(name, shape, context.peers, scheme=scheme)]
     return [
         case._replace(peers=[p for p in context.peers if case.name in ONLY_IN.get(p, (case.name,))])
         for case in CASES

@@ -13,10 +13,11 @@ from benchmarks import kiteconnectjs, peers
 from benchmarks.asked import Asked
 from benchmarks.clocks import tree
 from benchmarks.frames import Builder, Plan, Shape, join
-from benchmarks.parts import Context, decode, e2e, encode, threads
-from benchmarks.peers import ALL, EACH, OFFICIAL, Peer
+from benchmarks.measure import Figure
+from benchmarks.parts import Context, decode, e2e, encode, fanout, grid, threads
+from benchmarks.peers import ALL, BARE, EACH, OFFICIAL, PURE, Peer
 from benchmarks.processes import Daemon
-from benchmarks.stage import Result, Stage, WrongTick
+from benchmarks.stage import Result, Stage, Way, WrongTick
 from tests.support import eventually
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
@@ -55,6 +56,20 @@ def test_every_reader_gets_every_tick_as_it_was_sent(
     assert result.verdict.received == SHAPE.ticks
     assert 0 < result.reader <= result.cpu
     assert 0 < result.p50_ms <= result.p99_ms
+
+
+def test_over_tls_every_reader_gets_every_tick_as_it_was_sent(stage: Stage) -> None:
+    """Kite's socket is wss. Both builds: the daemon is the one with the loops in Python."""
+    daemon = stage.daemon("tls", stage.universe, Way(is_pure=True, scheme="wss"))
+    try:
+        environment = Path(f"/proc/{daemon.pids()['ticker']}/environ").read_bytes()
+        assert b"KITEFEED_PURE=1" in environment.split(b"\0")
+        for peer in (OFFICIAL, PURE[ALL], BARE):
+            ours = daemon if peer.is_ours else None
+            result = stage.run(peer, SHAPE, stage.universe, ours, scheme="wss")
+            assert result.verdict.is_complete, (peer.key, result.verdict)
+    finally:
+        daemon.stop()
 
 
 def run_against_another_plan(
@@ -171,6 +186,40 @@ def test_the_bare_chain_ends_with_its_reader_even_when_that_is_killed(stage: Sta
         assert len(started) == 2
         reader.process.kill()
         eventually(lambda: not any(map(is_running, started)), 5)
+
+
+def test_the_grid_tells_of_each_cell_how_many_times_better_ours_is(
+    stage: Stage, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grid, "SIZES", (1, 11))
+    said: list[str] = []
+    asked = context(stage, daemon, asked=Asked(rate=500, mix="mixed", seconds=0.1))
+    asked.say = said.append
+    rows = grid.measure(asked)
+    assert not asked.failures
+    cells = [f"mixed, {size} a frame, 500/s: everything" for size in grid.SIZES]
+    for metric in ("CPU", "p50", "p99"):
+        found = {row.what: row for row in rows if row.part == f"grid, {metric}"}
+        assert list(found) == [f"{metric}, {cell}" for cell in cells]
+        assert all(row.better is not None for row in found.values())
+    assert [row.ours for row in rows if row.part == "grid, lost"] == [Figure([0.0])] * len(cells)
+    assert [
+        line for line in said if line.startswith("2/2 mixed, 11 a frame, 500/s: everything: CPU")
+    ]
+
+
+def test_the_fan_out_tells_what_a_further_program_costs(
+    stage: Stage, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fanout, "SUBSCRIBERS", (1, fanout.BY_ADDED))
+    asked = context(stage, daemon, asked=Asked(rate=500, frame=10, seconds=0.2))
+    rows = fanout.measure(asked)
+    assert not asked.failures
+    further = {row.what: row for row in rows if row.what.startswith("a further program")}
+    assert list(further) == [
+        f"a further program, {name}" for name in ("a message for each tick", "everything")
+    ]
+    assert all(row.better is not None for row in further.values())
 
 
 # --- peers that fail ----------------------------------------------------------------------------

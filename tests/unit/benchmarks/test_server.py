@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-import socket
+from typing import Any
 
-from benchmarks.frames import Universe
+from benchmarks.frames import Builder, Universe, packets_of, price_of
 from benchmarks.server import Connection, Server
 
 UNIVERSE = Universe(20)
@@ -16,7 +16,8 @@ class Listening(Connection):
     """A connection that keeps what it was sent."""
 
     def __init__(self) -> None:
-        super().__init__(socket.socket(), "key")
+        nowhere: Any = None
+        super().__init__(nowhere, "key")
         self.sent: list[bytes] = []
 
     async def send(self, *frames: bytes) -> None:
@@ -31,7 +32,16 @@ def test_a_subscriber_is_sent_the_last_value_of_each_instrument() -> None:
     connection = Listening()
     asyncio.run(subscribe(Server(UNIVERSE), connection))
     assert len(connection.sent) == 1
-    connection.raw.close()
+
+
+def test_a_subscriber_is_sent_a_full_packet_though_the_last_run_was_of_mode_ltp() -> None:
+    server, connection = Server(UNIVERSE), Listening()
+    server._latest[TOKEN] = Builder().packet("ltp", TOKEN, 77_000)
+    asyncio.run(subscribe(server, connection))
+    (message,) = connection.sent
+    (packet,) = packets_of(message[4:])
+    assert len(packet) == 184
+    assert price_of(packet) == 77_000
 
 
 def test_who_subscribes_in_a_run_is_not_sent_a_price_from_before_it() -> None:
@@ -43,7 +53,6 @@ def test_who_subscribes_in_a_run_is_not_sent_a_price_from_before_it() -> None:
         await subscribe(server, connection)
         before = list(connection.sent)
         await server.obey({"do": "end"})
-        connection.raw.close()
         return before, connection.sent
 
     before, after = asyncio.run(run())
