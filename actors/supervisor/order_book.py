@@ -19,7 +19,6 @@ def read(s: State, shard: Shard) -> None:
     order = m.ReadOrders(s.now_ns, shard.link.fingerprint)
     due_ns = max(s.now_ns, s.broadcaster_since_ns + BOOK_READERS_NS)
     s.book = BookFacts(order, due_ns=due_ns, detail=s.book.detail)
-    advance(s)
 
 
 def advance(s: State) -> None:
@@ -45,7 +44,6 @@ def poller_up(s: State) -> None:
     """A new poller knows nothing of what the one before was told."""
     if s.book.is_sent:
         s.book.due_ns = s.now_ns
-    advance(s)
 
 
 def unread(s: State, event: m.OrdersUnread) -> None:
