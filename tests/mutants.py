@@ -98,13 +98,14 @@ def stages_of(module: Module, days: int) -> dict[str, list[str]]:
     """What may find a mutant of `module`, the quickest first: a name, and the command."""
     folder = Path("tests/unit") / module.path.relative_to(ROOT).parent
     own = folder / f"test_{module.path.stem}.py"
-    units = str(folder if (ROOT / folder).is_dir() else "tests/unit")
+    while not (ROOT / folder).is_dir():  # as tests/unit/services, for a service with one test file
+        folder = folder.parent
     python = [sys.executable, "-B", "-m"]
     pytest = [*python, "pytest", "-q", "-x", "-p", "no:cacheprovider"]
     stages = {"own tests": [*pytest, str(own)]} if (ROOT / own).exists() else {}
     return {
         **stages,
-        "unit tests": [*pytest, units],
+        "unit tests": [*pytest, str(folder)],
         "days": [*python, "tests.simulation.days", "--days", str(days)],
         "properties": [*pytest, "tests/property"],
     }
@@ -129,6 +130,7 @@ def main() -> int:
     parser.add_argument("--n", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--days", type=int, default=20, help="simulated days for each")
+    parser.add_argument("--skip", type=int, default=0, help="so many of these, tried before")
     parser.add_argument("--only", default="", help="of modules whose name contains this")
     options = parser.parse_args()
     rng, found, sound = Random(options.seed), Counter[str](), set[str]()
@@ -139,6 +141,8 @@ def main() -> int:
         copy_project(where)
         tried = rng.sample(everything, min(options.n, len(everything)))
         for number, (module, node, other) in enumerate(tried, 1):
+            if number <= options.skip:
+                continue
             stages = stages_of(module, options.days)
             for command in stages.values():
                 if str(command) not in sound and (why := finding(command, where)):
@@ -158,8 +162,8 @@ def main() -> int:
             print(f"{number} of {len(tried)}: {dict(found)} {why}", file=sys.stderr, flush=True)
             if by == "nobody":
                 print(f"{module.name}:{node.lineno}\n    {what}", flush=True)  # type: ignore[attr-defined]
-    caught = len(tried) - found.pop("nobody", 0)
-    print(f"{caught} of {len(tried)} were found: {dict(found)}, with {options.days} simulated days")
+    caught = found.total() - found.pop("nobody", 0)
+    print(f"{caught} of {len(tried) - options.skip} were found: {dict(found)}")
     return 0
 
 

@@ -3,6 +3,7 @@
 import gzip
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -68,7 +69,8 @@ def sent(body: bytes, status: int = 200, **headers: str) -> Answer:
         for name, value in {"Content-Type": "text/csv", **headers}.items():
             handler.send_header(name.replace("_", "-"), value)
         handler.end_headers()
-        handler.wfile.write(body)
+        with suppress(ConnectionError):  # who is told of an error may read no further
+            handler.wfile.write(body)
 
     return answer
 
