@@ -11,17 +11,17 @@ import contextlib
 import secrets
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from kitefeed.client import nats_store, nats_wire
+from kitefeed.client.nats_answers import Answers
 from kitefeed.client.nats_belief import Belief, Clock
 from kitefeed.client.nats_history import History
 from kitefeed.client.nats_past import Past
-from kitefeed.client.nats_values import again, answer_frames
 from kitefeed.client.nats_wire import Address, Login
 from kitefeed.client.status import Status
 from kitefeed.protocol import feed as f
@@ -35,7 +35,6 @@ from kitefeed.protocol.topics import (
     NUL,
     SNAPSHOT,
     TICK,
-    parse_snapshot_request,
 )
 
 if TYPE_CHECKING:
@@ -52,8 +51,6 @@ QUESTIONS = 3  # in each
 ANSWER_S = 1.0
 PROOF_S = 1.0  # how long the bridge may take until all that it sent is stored
 PROOF_LOOK_S = 0.03
-LAST_TRIES = 10
-SINGLES_MAX = 8  # instruments that are asked for one by one
 LINGER_S = 2.0  # what nobody wants is listened to so long: the reader may be connecting anew
 JOIN_S = 2.0
 # Of a connection, or of a question; and what an answer that cannot be read raises.
@@ -80,7 +77,7 @@ class Link:
         self.wanted: Counter[bytes] = Counter()
         self._heard: dict[str, Subscription] = {}  # by subject
         self._unwanted: dict[str, int] = {}  # of these, since when nobody wants them
-        self._answering: dict[bytes, asyncio.Task[None]] = {}
+        self._answers = Answers(self)
         self._new: list[bytes] = []  # topics whose last value is to be sent
         self.client: Client | None = None
         self._wire: LoopSocket
@@ -154,9 +151,9 @@ class Link:
 
     async def _run(self) -> None:
         self._wire = LoopSocket(self._socket, self._on_subscription)
-        self._start(self._connect_for_ever())
+        self.run(self._connect_for_ever())
         if self.history is not None:
-            self._start(Past(self, self.history).send())
+            self.run(Past(self, self.history).send())
         await self._stopped.wait()
         tasks = list(self._tasks)
         for task in tasks:
@@ -210,7 +207,7 @@ class Link:
         """The library dropped messages, because this program had no time; or may not subscribe."""
         self.problem = reason
         self._cut()
-        self._repeat_answers()
+        self._answers.repeat()
 
     # --- what the reader wants ----------------------------------------------------------------
 
@@ -221,9 +218,9 @@ class Link:
             del self.wanted[topic]
         if topic.startswith(SNAPSHOT):
             if is_new:
-                self._answer(topic)
-            elif topic not in self.wanted and (task := self._answering.pop(topic, None)):
-                task.cancel()
+                self._answers.begin(topic)
+            elif topic not in self.wanted:
+                self._answers.stop(topic)
         elif is_new and topic.startswith(TICK) and topic.endswith(NUL):
             self._new.append(topic)
         self._changed.set()
@@ -234,7 +231,7 @@ class Link:
             self._changed.clear()
             await self._listen()
             if self._new and self.belief.beat is not None and self.clock.is_known:
-                self._start(self._send_last(self._new))
+                self.run(self._answers.send_last(self._new))
             self._new = []
             await self._changed.wait()
 
@@ -278,7 +275,7 @@ class Link:
             beat = wire.decode_beat(message.data)
             self._believe(beat)
             if self.clock.contradicts(boot_ns(), beat.at_utc_ns):
-                self._start(self._measure())
+                self.run(self._measure())
 
     def _believe(self, beat: BridgeBeat) -> None:
         before = self.belief.beat
@@ -287,8 +284,8 @@ class Link:
         self.problem = ""
         if before is not None and before.term != beat.term:
             self.clock.forget()  # perhaps another host's
-            self._start(self._measure())
-        self._repeat_answers()
+            self.run(self._measure())
+        self._answers.repeat()
 
     # --- the bridge, asked --------------------------------------------------------------------
 
@@ -320,7 +317,7 @@ class Link:
         is_first = not self.clock.is_known
         self.clock.measured(asked_ns, answered_ns, beat.at_utc_ns)
         if is_first:
-            self._repeat_answers()
+            self._answers.repeat()
         return beat
 
     async def is_proven(self) -> bool:
@@ -346,73 +343,8 @@ class Link:
             if found is not None:
                 self.belief.leased(wire.decode_lease(found.data).term)
 
-    # --- last values --------------------------------------------------------------------------
-
-    def _repeat_answers(self) -> None:
-        """As ZeroMQ does after a new connection."""
-        for topic in self.wanted:
-            if topic.startswith(SNAPSHOT):
-                self._answer(topic)
-
-    def _answer(self, request: bytes) -> None:
-        """Begins to answer, from the beginning. Before a bridge is believed nothing can be said:
-        it is begun again then."""
-        if (task := self._answering.pop(request, None)) is not None:
-            task.cancel()
-        if self.belief.beat is not None and self.clock.is_known:
-            self._answering[request] = self._start(self._send_snapshot(request))
-
-    async def _send_snapshot(self, request: bytes) -> None:
-        prefix = parse_snapshot_request(request)
-        if prefix is None:
-            return
-        found, is_whole = await self._last_values([prefix], int(f.Flag.SNAPSHOT))
-        utc = self.utc_ns(boot_ns())
-        frames = answer_frames(request.removesuffix(NUL), found, self.belief.gen, utc, is_whole)
-        self.publish(frames)
-
-    async def _send_last(self, topics: list[bytes]) -> None:
-        """The last values of what is subscribed to newly."""
-        for _ in range(LAST_TRIES):
-            found, is_whole = await self._last_values(topics, int(f.Flag.REPLAY))
-            self.publish(found)
-            if is_whole:
-                return
-            await asyncio.sleep(PROOF_S)
-
-    async def _last_values(self, prefixes: list[bytes], flag: int) -> tuple[list[bytes], bool]:
-        """The frames of LAST whose topics begin so, and whether these are all, and the newest."""
-        is_proven, gen = await self.is_proven(), self.belief.gen
-        client, found = self.client, list[bytes]()
-        if client is None:
-            return [], False
-        try:
-            async for stored in self._stored(client, prefixes):
-                if stored.data.startswith(tuple(prefixes)):
-                    utc = self.utc_ns(boot_ns())
-                    found += again(stored.data, gen, utc, flag, is_proven=is_proven)
-        except ENDS as error:
-            self.problem = str(error)
-            is_proven = False
-        return found, is_proven and gen == self.belief.gen
-
-    async def _stored(
-        self, client: "Client", prefixes: list[bytes]
-    ) -> AsyncIterator[nats_store.Stored]:
-        stream = self.subjects.last_stream
-        exact = [each[:-1] for each in prefixes if each.endswith(NUL)]
-        if len(exact) == len(prefixes) <= SINGLES_MAX:
-            for topic in exact:
-                subject = self.subjects.of_topic(topic)
-                found = await nats_store.newest(client, stream, subject) if subject else None
-                if found is not None:
-                    yield found
-            return
-        for subject in sorted(self.subjects.covering(prefixes)):
-            async for found in nats_store.read(client, stream, subject):
-                yield found
-
-    def _start(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    def run(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Runs it until its end, or until the link is closed."""
         task = asyncio.ensure_future(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -8,7 +8,7 @@ import kiteconnect
 import pytest
 
 from kitefeed import KiteTicker
-from kitefeed.client import kite_ticker
+from kitefeed.client import kite_run
 from kitefeed.protocol.feed import FeedState, Source
 from kitefeed.protocol.messages import bus as m
 from tests.integration.broadcaster_kit import Stage, item, kill
@@ -41,7 +41,7 @@ class Bot:
 
         setattr(self.ticker, name, callback)
 
-    def _on_connect(self, ws: KiteTicker, response: kite_ticker.Response) -> None:
+    def _on_connect(self, ws: KiteTicker, response: kite_run.Response) -> None:
         self.told.append(("on_connect", response.peer))
         ws.subscribe([INFY, TCS, 1])
         ws.set_mode(ws.MODE_FULL, [INFY])

@@ -9,7 +9,7 @@ import kiteconnect
 import pytest
 
 from kitefeed import BadInput, KiteTicker, to_dict
-from kitefeed.client import kite_ticker
+from kitefeed.client import kite_run, kite_ticker
 from kitefeed.client.kite_dict import kite_dict
 from kitefeed.client.tick import NOBODY, Arrival, Tick
 from kitefeed.protocol.feed import Source
@@ -74,8 +74,8 @@ def test_what_makes_no_sense_here_is_said_once(
 def test_a_daemon_that_is_not_there_is_waited_for_and_told_of(
     ticker: KiteTicker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kite_ticker, "DELAY_S", 0.01)
-    monkeypatch.setattr(kite_ticker, "DELAY_FACTOR", 1.0)
+    monkeypatch.setattr(kite_run, "DELAY_S", 0.01)
+    monkeypatch.setattr(kite_run, "DELAY_FACTOR", 1.0)
     told: list[tuple[object, ...]] = []
     threads = set()
 
@@ -130,7 +130,7 @@ def test_a_program_that_stops_in_on_close_ends(ticker: KiteTicker) -> None:
 def test_a_callback_that_raises_ends_nothing(
     ticker: KiteTicker, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kite_ticker, "DELAY_S", 0.01)
+    monkeypatch.setattr(kite_run, "DELAY_S", 0.01)
     told = []
 
     def fail(ws: KiteTicker, code: int, reason: str) -> None:
