@@ -18,7 +18,7 @@ SHOWN_IN_LINE = 4  # instruments; more would wrap
 PRICES_EVERY = 8  # updates of half a second: a line of prices each 4 s
 
 
-class Screen(Protocol):
+class DemoScreen(Protocol):
     def say(self, sentence: str) -> None:
         """The narration, until the next."""
 
@@ -28,7 +28,7 @@ class Screen(Protocol):
     def close(self) -> None: ...
 
 
-def open_screen(page: str) -> Screen:
+def open_screen(page: str) -> DemoScreen:
     """`page`: the address of the gateway's, which shows the same in a browser."""
     return TableScreen(page) if sys.stdout.isatty() else LineScreen(page)
 

@@ -67,12 +67,12 @@ def store(settings: Settings, given: Session, *, is_standby: bool, is_forced: bo
 def _checked(settings: Settings, given: Session) -> tuple[Session, str]:
     """The session with its user as Kite names him, and what Kite said."""
     # Imported here: it takes a third of a second.
-    from kitefeed.actors.runtime.kite_rest import KiteRest, RestError
+    from kitefeed.actors.runtime.kite_rest import KiteRest, RestFailure
 
     kite = settings.config.kite
     try:
         profile = KiteRest(kite, given, CHECK_S).profile()
-    except RestError as error:
+    except RestFailure as error:
         if error.fault is RestFault.TOKEN:
             raise LoginNeeded(
                 f"Kite refuses this session ({error.detail}), so nothing was changed: log in and "

@@ -37,7 +37,7 @@ BEHIND_NS = 5_000_000_000  # what is recorded is written once a second, on a bus
 READ_MAX = 64_000_000  # bytes of a recording: some ten seconds
 
 
-class History:
+class BarHistory:
     """Asks Kite, which answers three requests a second: a fourth waits here for its turn."""
 
     def __init__(self, config: str | os.PathLike[str] | None = None) -> None:
@@ -104,7 +104,7 @@ class Earlier:
     FILLED_MAX = 20  # requests of one stream for single bars: more would hold up the others
 
     def __init__(self, config: str | os.PathLike[str] | None, interval: str) -> None:
-        self._history = History(config)
+        self._history = BarHistory(config)
         self._config = config
         self._interval = interval
         self._left = self.FILLED_MAX

@@ -12,7 +12,7 @@ import msgspec
 
 from kitefeed.client.feed import Feed
 from kitefeed.client.kite_dict import kite_dict
-from kitefeed.client.kite_subscriptions import Subscriptions
+from kitefeed.client.kite_subscriptions import TickerSubscriptions
 from kitefeed.client.status import Status
 from kitefeed.client.tick import Tick
 from kitefeed.client.trouble import Trouble, judged
@@ -46,7 +46,7 @@ class Response(NamedTuple):
     extensions: tuple[str, ...] = ()
 
 
-class Stream(Feed):
+class TickerFeed(Feed):
     """A feed of ticks and orders."""
 
     def arrived(self) -> tuple[list[dict[str, object]], list[Tick]]:
@@ -78,10 +78,10 @@ class Run:
         self._thread = 0
         self.is_over = threading.Event()
         self.is_retrying = True
-        self.wants: Subscriptions | None = None
+        self.wants: TickerSubscriptions | None = None
         self._ending = threading.Event()
         self._farewell: tuple[int | None, str | None] | None = None
-        self._feed: Stream | None = None
+        self._feed: TickerFeed | None = None
         self._policy = policy
         self._trouble = Trouble(policy)
         self._is_closed = False  # the market
@@ -116,7 +116,7 @@ class Run:
             if feed is None:
                 return
             ticker.ws = ticker
-            wants = self.wants = Subscriptions(feed, self.sentences.append)
+            wants = self.wants = TickerSubscriptions(feed, self.sentences.append)
             try:
                 self._greet()
                 while not self._ending.is_set():
@@ -134,7 +134,7 @@ class Run:
 
     # --- the beginning ------------------------------------------------------------------------
 
-    def _connected(self) -> Stream | None:
+    def _connected(self) -> TickerFeed | None:
         """Waits for a daemon as long as it takes, and tells of it by the official client's pauses;
         None when it was ended, or has tried often enough."""
         ticker, delay_s, retries = self._ticker, DELAY_S, 0
@@ -157,7 +157,7 @@ class Run:
             wait_s, delay_s = delay_s, min(delay_s * DELAY_FACTOR, ticker.reconnect_max_delay)
         return None
 
-    def _tried_for(self, wait_s: float) -> tuple[Stream | None, str]:
+    def _tried_for(self, wait_s: float) -> tuple[TickerFeed | None, str]:
         """A feed that was heard within `wait_s`, or why there is none."""
         until_ns, why = boot_ns() + int(wait_s * 1e9), ""
         while not self._ending.is_set() and (self.is_retrying or not why):
@@ -171,9 +171,9 @@ class Run:
             self._ending.wait(min(TURN_S, left_s))  # of what is refused at once
         return None, why
 
-    def _opened(self) -> Stream:
+    def _opened(self) -> TickerFeed:
         ticker = self._ticker
-        feed = Stream(
+        feed = TickerFeed(
             [],
             timeout_s=min(ATTEMPT_S, ticker.connect_timeout),
             on_status=lambda status: self._call("on_status", status),
@@ -191,7 +191,7 @@ class Run:
 
     # --- what comes ---------------------------------------------------------------------------
 
-    def _turn(self, feed: Stream, wants: Subscriptions) -> None:
+    def _turn(self, feed: TickerFeed, wants: TickerSubscriptions) -> None:
         now_ns = boot_ns()
         if now_ns >= self._look_due_ns:
             self._look_due_ns = now_ns + int(TURN_S * 1e9)
@@ -231,7 +231,7 @@ class Run:
             self._call("on_message", server_message(OrderUpdate(order)), False)
         self._call("on_order_update", order)
 
-    def _give(self, ticks: list[Tick], wants: Subscriptions) -> None:
+    def _give(self, ticks: list[Tick], wants: TickerSubscriptions) -> None:
         if self._ticker.on_message is not None and ticks:
             self._call("on_message", _frame(ticks, wants.modes), True)
         if self._ticker.on_ticks is None:

@@ -22,7 +22,7 @@ NAMED_MAX = 20  # instruments in one sentence
 _NAMES: dict[int, Mode] = {LTP: "ltp", QUOTE: "quote", FULL: "full"}
 
 
-class Subscriptions:
+class TickerSubscriptions:
     """`modes`: what the program wants now, by token. As Kite's server has it: what is subscribed to
     begins in mode quote, and a mode without a subscription does nothing. Any thread may call it.
 

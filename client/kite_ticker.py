@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from kitefeed.client.kite_run import Run
-from kitefeed.client.kite_subscriptions import Subscriptions
+from kitefeed.client.kite_subscriptions import TickerSubscriptions
 from kitefeed.protocol import location, topology
 from kitefeed.protocol.errors import BadInput
 from kitefeed.protocol.kite.ticks import (
@@ -204,7 +204,7 @@ class KiteTicker:
         tick = wants.last(instrument_token) if wants is not None else None
         return tick is not None and tick.is_fresh
 
-    def _wanted(self, change: Callable[[Subscriptions], None]) -> None:
+    def _wanted(self, change: Callable[[TickerSubscriptions], None]) -> None:
         """Before `connect` it is only noted: `resubscribe` follows then."""
         run = self._run
         if run is not None and run.wants is not None:

@@ -15,17 +15,17 @@ from kitefeed.protocol.topics import NUL, SNAPSHOT, parse_snapshot_request
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
-    from kitefeed.client.nats_link import Link
+    from kitefeed.client.nats_link import NatsLink
 
 AGAIN_S = 1.0  # between two tries while the bridge has not stored all that it sent
 TRIES = 10
 SINGLES_MAX = 8  # instruments that are asked for one by one
 
 
-class Answers:
+class NatsAnswers:
     """In the link's thread."""
 
-    def __init__(self, link: "Link") -> None:
+    def __init__(self, link: "NatsLink") -> None:
         self._link = link
         self._under_way: dict[bytes, asyncio.Task[None]] = {}  # by request
 

@@ -34,7 +34,7 @@ class Sample(NamedTuple):
         return own_utc_ns - now_ns - self.offset_ns
 
 
-class Clock:
+class BridgeClock:
     """The clock of the daemon's host, by our boot clock, which nobody sets. `best`: the measurement
     that counts; None while there is none. It is measured in the link's thread, and `best` may be
     read in any: once, as the next one takes its place at any time."""

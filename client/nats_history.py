@@ -13,7 +13,7 @@ from kitefeed.client.view import View
 WAITING_MAX = 5_000  # frames: the link waits, and TICKS keeps the rest
 
 
-class History:
+class NatsHistory:
     """since_ns: UTC. begins_ns: when the oldest of TICKS was published, 0 before that is known.
 
     The link sets `is_read` when it has given all there was, and waits for `is_joined`, which the
@@ -42,7 +42,7 @@ class SinceView(View):
 
     def __init__(
         self,
-        history: History,
+        history: NatsHistory,
         judge: Judge,
         wanted: frozenset[str] | None,
         prefixes: tuple[str, ...],

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from kitefeed.client import nats_store, nats_wire
-from kitefeed.client.nats_answers import Answers
-from kitefeed.client.nats_belief import Belief, Clock
-from kitefeed.client.nats_history import History
+from kitefeed.client.nats_answers import NatsAnswers
+from kitefeed.client.nats_belief import Belief, BridgeClock
+from kitefeed.client.nats_history import NatsHistory
 from kitefeed.client.nats_past import Past
 from kitefeed.client.nats_wire import Address, Login
 from kitefeed.client.status import Status
@@ -58,12 +58,12 @@ ENDS: tuple[type[Exception], ...] = (ConfigError, *nats_wire.ends(), *f.DECODE_E
 QUEUE_MESSAGES_MAX = 65_536  # of one subscription, in the library
 
 
-class Link:
+class NatsLink:
     """Made in any thread; `start` begins. `problem`: why there is no connection, empty while there
     is one. `address`: what the reader connects to."""
 
     def __init__(
-        self, address: Address, login: Login, name: str, history: History | None = None
+        self, address: Address, login: Login, name: str, history: NatsHistory | None = None
     ) -> None:
         self.history = history
         self._servers = address.servers
@@ -72,12 +72,12 @@ class Link:
         self.subjects = Subjects(address.prefix)
         self._socket, self.address = inproc_feed(secrets.token_hex(8))
         self.problem = "not connected yet"
-        self.clock = Clock()
+        self.clock = BridgeClock()
         self.belief = Belief()
         self.wanted: Counter[bytes] = Counter()
         self._heard: dict[str, Subscription] = {}  # by subject
         self._unwanted: dict[str, int] = {}  # of these, since when nobody wants them
-        self._answers = Answers(self)
+        self._answers = NatsAnswers(self)
         self._new: list[bytes] = []  # topics whose last value is to be sent
         self.client: Client | None = None
         self._wire: LoopSocket

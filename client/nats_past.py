@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kitefeed.client import nats_store, nats_wire
-from kitefeed.client.nats_history import History
+from kitefeed.client.nats_history import NatsHistory
 from kitefeed.protocol import feed as f
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.kite.units import IST
@@ -18,7 +18,7 @@ from kitefeed.protocol.topics import PRESENCE, SNAPSHOT
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
-    from kitefeed.client.nats_link import Link
+    from kitefeed.client.nats_link import NatsLink
 
 LOOK_S = 0.02  # at what the reader does, which is another thread
 AGAIN_S = 0.5  # after a connection ended, or while the bridge proves nothing
@@ -36,7 +36,7 @@ log = logging.getLogger("kitefeed")
 class Past:
     """In the link's thread."""
 
-    def __init__(self, link: "Link", history: History) -> None:
+    def __init__(self, link: "NatsLink", history: NatsHistory) -> None:
         self._link = link
         self._history = history
         self._stream = link.subjects.ticks_stream

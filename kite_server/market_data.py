@@ -7,7 +7,7 @@ from typing import TypeVar
 from aiohttp import web
 
 from kitefeed.kite_server.answers import InputError, success
-from kitefeed.protocol.kite.instruments import Instrument, format_dump
+from kitefeed.protocol.kite.instruments import DumpRow, format_dump
 
 QUOTES_MAX = 500  # instruments in one call of /quote
 LAST_PRICES_MAX = 1000  # in one of /quote/ohlc and /quote/ltp
@@ -32,7 +32,7 @@ def quotes(
     return success({key: item(each) for key, each in found.items() if each is not None})
 
 
-def zipped_dump(rows: Iterable[Instrument]) -> bytes:
+def zipped_dump(rows: Iterable[DumpRow]) -> bytes:
     """The dump as it is kept: gzipped CSV."""
     return gzip.compress(format_dump(rows).encode(), mtime=0)
 

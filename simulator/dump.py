@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from kitefeed.kite_server.market_data import dump_response, zipped_dump
-from kitefeed.protocol.kite.instruments import Instrument, format_dump
+from kitefeed.protocol.kite.instruments import DumpRow, format_dump
 from kitefeed.simulator.listings import Listing
 
 SHORT_ROWS = 2
@@ -48,13 +48,13 @@ def _cut(request: web.Request, listings: Sequence[Listing], *, is_zipped: bool) 
     return web.Response()
 
 
-def _odd(row: Instrument) -> str:
+def _odd(row: DumpRow) -> str:
     lot = row.lot_size or "none"
     return f"{row.exchange},INE,{row.tradingsymbol},{row.expiry},{lot},{row.instrument_token},?"
 
 
-def _row(listing: Listing) -> Instrument:
-    return Instrument(
+def _row(listing: Listing) -> DumpRow:
+    return DumpRow(
         instrument_token=listing.token,
         exchange_token=listing.token >> 8,
         tradingsymbol=listing.symbol,

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from kitefeed.actors.policy.machine import Wake
+from kitefeed.actors.policy.machine import Wake, Welcomed
 from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.messages import bus as m
 
@@ -18,10 +18,6 @@ class Observed(msgspec.Struct, frozen=True):
     fingerprint: str | None
     problem: str | None = None
     others: tuple[str, ...] = ()  # of further files, the newest first
-
-
-class Welcomed(msgspec.Struct, frozen=True):
-    """A supervisor took us on that may know nothing."""
 
 
 Event = m.BusMessage | Observed | Welcomed | Wake

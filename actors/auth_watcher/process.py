@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-from kitefeed.actors.auth_watcher.machine import AuthWatcher, Observed, Welcomed
+from kitefeed.actors.auth_watcher.machine import AuthWatcher, Observed
+from kitefeed.actors.policy.machine import Welcomed
 from kitefeed.actors.runtime import process, session_file
 from kitefeed.actors.runtime.bus import Bus
 from kitefeed.actors.runtime.config import Settings

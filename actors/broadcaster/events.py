@@ -5,6 +5,7 @@ the wall clock, which the machine has no other way to know.
 from typing import NamedTuple
 
 from kitefeed.actors.broadcaster.store import Saved
+from kitefeed.actors.policy.machine import Welcomed
 from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.messages.envelope import Message
 
@@ -30,10 +31,6 @@ class Told(NamedTuple):
     utc_ns: int
 
 
-class Introduced(NamedTuple):
-    """A supervisor took us on that does not know what was told before."""
-
-
 class Turn(NamedTuple):
     """The deadline came. `supervisor_age_ns`: since the supervisor was last heard."""
 
@@ -45,7 +42,7 @@ class SaveFailed(NamedTuple):
     """The last values could not be written: they are due again."""
 
 
-Event = Ingest | Subscription | Told | Introduced | Turn | SaveFailed
+Event = Ingest | Subscription | Told | Welcomed | Turn | SaveFailed
 
 
 class Publish(NamedTuple):

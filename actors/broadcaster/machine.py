@@ -12,7 +12,6 @@ from kitefeed.actors.broadcaster.events import (
     Command,
     Event,
     Ingest,
-    Introduced,
     Publish,
     Save,
     SaveFailed,
@@ -32,6 +31,7 @@ from kitefeed.actors.broadcaster.snapshots import Snapshots
 from kitefeed.actors.broadcaster.store import SOURCE_FLAGS, LastValues, Origin, Saved, Value
 from kitefeed.actors.broadcaster.ticks import Ticks, Wanted, keep
 from kitefeed.actors.broadcaster.wishes import Wishes
+from kitefeed.actors.policy.machine import Welcomed
 from kitefeed.protocol import feed as f
 from kitefeed.protocol.feed import Flag, IngestBatch, Item, Source
 from kitefeed.protocol.kite.units import NS_PER_S
@@ -119,7 +119,7 @@ class Broadcaster:
             case Told():
                 self._supervisor_heard_ns = now_ns
                 return self._on_told(event.message, now_ns, event.utc_ns)
-            case Introduced():
+            case Welcomed():
                 # At once, before a grant can be answered: what a supervisor does not know to be
                 # wanted when the answer comes, it would end upstream.
                 return [*self._wishes.all_at_once(now_ns)]

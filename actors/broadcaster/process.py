@@ -11,6 +11,7 @@ from kitefeed.actors.broadcaster import orders, store
 from kitefeed.actors.broadcaster.cutter import Cutter
 from kitefeed.actors.broadcaster.machine import Broadcaster
 from kitefeed.actors.broadcaster.tcp_feed import TcpFeed
+from kitefeed.actors.policy.machine import Welcomed
 from kitefeed.actors.runtime import process
 from kitefeed.actors.runtime.bus import Bus
 from kitefeed.actors.runtime.descriptors import Room
@@ -89,7 +90,7 @@ class Shell:
         self._driver.feed(e.Told(message, utc_ns()))
 
     def _on_welcome(self) -> None:
-        self._driver.feed(e.Introduced())
+        self._driver.feed(Welcomed())
 
     def _turn(self) -> e.Turn:
         return e.Turn(utc_ns(), self._bus.supervisor_age_ns)

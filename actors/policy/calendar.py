@@ -46,7 +46,7 @@ class Phase(NamedTuple):
     end: time
 
 
-class Session(NamedTuple):
+class TradingSession(NamedTuple):
     """Phases in order; between two of them there may be a break."""
 
     phases: tuple[Phase, ...]
@@ -64,7 +64,7 @@ class Plan(NamedTuple):
     """One day of one segment: no sessions, closed. `name`: what the day is, empty for any other.
     `is_certain`: the table covers it, and more than one source says so."""
 
-    sessions: tuple[Session, ...]
+    sessions: tuple[TradingSession, ...]
     name: str
     is_certain: bool
 
@@ -121,7 +121,7 @@ class _Special(NamedTuple):
 
     name: str
     is_certain: bool
-    sessions: tuple[Session, ...] | None
+    sessions: tuple[TradingSession, ...] | None
     since: time
     until: time
 
@@ -130,7 +130,7 @@ class _Weekdays(NamedTuple):
     since: date
     until: date
     is_certain: bool
-    sessions: tuple[Session, ...]
+    sessions: tuple[TradingSession, ...]
 
 
 class Table(NamedTuple):
@@ -194,7 +194,7 @@ def _segments(names: list[str], where: str) -> Iterator[str]:
         yield from GROUPS.get(name, (name,))
 
 
-def _sessions(rows: list[_Hours], where: str) -> tuple[Session, ...]:
+def _sessions(rows: list[_Hours], where: str) -> tuple[TradingSession, ...]:
     sessions = tuple(_session(hours, f"{where}.sessions[{n}]") for n, hours in enumerate(rows))
     for before, after in pairwise(sessions):
         if after.start < before.end:
@@ -203,7 +203,7 @@ def _sessions(rows: list[_Hours], where: str) -> tuple[Session, ...]:
     return sessions
 
 
-def _session(hours: _Hours, where: str) -> Session:
+def _session(hours: _Hours, where: str) -> TradingSession:
     spans = {name: span for name in hours.__struct_fields__ if (span := getattr(hours, name))}
     phases = tuple(_phase(name, span, where) for name, span in spans.items())
     if not phases:
@@ -211,7 +211,7 @@ def _session(hours: _Hours, where: str) -> Session:
     for before, after in pairwise(phases):
         if after.start < before.end:
             raise BadTable(f"{where}.{after.name}: starts before the end of {before.name}")
-    return Session(phases)
+    return TradingSession(phases)
 
 
 def _phase(name: str, span: str, where: str) -> Phase:
@@ -286,7 +286,9 @@ class Calendar:
         return _Weekdays(day, day, False, ())
 
 
-def _clipped(sessions: tuple[Session, ...], since: time, until: time) -> tuple[Session, ...]:
+def _clipped(
+    sessions: tuple[TradingSession, ...], since: time, until: time
+) -> tuple[TradingSession, ...]:
     """What of the sessions lies between two times of day."""
     parts = (
         tuple(
@@ -296,4 +298,4 @@ def _clipped(sessions: tuple[Session, ...], since: time, until: time) -> tuple[S
         )
         for session in sessions
     )
-    return tuple(Session(phases) for phases in parts if phases)
+    return tuple(TradingSession(phases) for phases in parts if phases)

@@ -12,6 +12,10 @@ class Wake(msgspec.Struct, frozen=True):
     """The machine's deadline has come (or may have): the event that stands for time passing."""
 
 
+class Welcomed(msgspec.Struct, frozen=True):
+    """A supervisor took this actor on that may have missed what it reported before."""
+
+
 class Machine(Protocol[Event, Command]):
     """Pure: no clock, randomness, file, socket or log. Same events and times, same commands."""
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from kitefeed.actors.policy.machine import Wake
+from kitefeed.actors.policy.machine import Wake, Welcomed
 from kitefeed.actors.rest_poller.dump_schedule import (
     ClockRead,
     DumpEnded,
@@ -51,10 +51,6 @@ class Answered(msgspec.Struct, frozen=True):
     outcome: m.RestOutcome
     quotes: Quotes = {}
     detail: str = ""
-
-
-class Welcomed(msgspec.Struct, frozen=True):
-    """A supervisor took us on that may have missed reports."""
 
 
 class Ask(msgspec.Struct, frozen=True):

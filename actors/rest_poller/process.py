@@ -6,6 +6,7 @@ import sys
 
 import msgspec
 
+from kitefeed.actors.policy.machine import Welcomed
 from kitefeed.actors.rest_poller.dump import Fetched
 from kitefeed.actors.rest_poller.dump_schedule import (
     ClockRead,
@@ -14,7 +15,7 @@ from kitefeed.actors.rest_poller.dump_schedule import (
     Remark,
     TakeDump,
 )
-from kitefeed.actors.rest_poller.machine import Answered, Ask, Command, RestPoller, Welcomed
+from kitefeed.actors.rest_poller.machine import Answered, Ask, Command, RestPoller
 from kitefeed.actors.rest_poller.order_book import BookRead, ReadBook
 from kitefeed.actors.runtime import process, session_file
 from kitefeed.actors.runtime.blocking import Blocking
@@ -23,7 +24,7 @@ from kitefeed.actors.runtime.config import Settings
 from kitefeed.actors.runtime.driver import Driver
 from kitefeed.actors.runtime.hello import hello_of
 from kitefeed.actors.runtime.instruments_db import offered_path
-from kitefeed.actors.runtime.kite_rest import KiteRest, RestError
+from kitefeed.actors.runtime.kite_rest import KiteRest, RestFailure
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.actors.runtime.secrets import redact
 from kitefeed.protocol.clock import utc_ns
@@ -179,7 +180,7 @@ class Clients:
             rest = KiteRest(self._settings.config.kite, session, QUOTE_TIMEOUT_S)
         try:
             quotes = rest.quote(ask.tokens)
-        except RestError as error:
+        except RestFailure as error:
             return Answered(ask.request, error.fault.value, detail=error.detail)
         self._idle = (ask.fingerprint, rest)
         return Answered(ask.request, "ok", quotes)
@@ -194,7 +195,7 @@ def read_book(settings: Settings, wish: ReadBook) -> BookRead:
     try:
         orders = rest.orders()
         user_id = session.user_id or rest.profile().user_id
-    except RestError as error:
+    except RestFailure as error:
         return BookRead(wish.request, error.fault.value, detail=error.detail)
     return BookRead(wish.request, "ok", user_id, orders)
 

@@ -25,7 +25,7 @@ from kitefeed.protocol import keys, location, passwords
 from kitefeed.protocol.errors import ConfigError
 from kitefeed.protocol.kite.limits import PER_SOCKET_MAX, SOCKETS_MAX
 from kitefeed.protocol.messages.instruments import Mode
-from kitefeed.protocol.messages.status import TcpFeed
+from kitefeed.protocol.messages.status import TcpAddress
 from kitefeed.protocol.nats import PREFIX, PREFIX_PATTERN
 from kitefeed.protocol.topology import IPC_PATH_BYTES_MAX, has_room
 
@@ -356,10 +356,10 @@ class Settings(msgspec.Struct, frozen=True):
         return self._path(own, Path()) if own else None
 
     @property
-    def tcp_feed(self) -> TcpFeed | None:
+    def tcp_feed(self) -> TcpAddress | None:
         """Where other hosts read the feed. Raises ConfigError when there is no key for it."""
         address = self.config.feed.tcp
-        return TcpFeed(address, keys.read_server(self.keys_path).public) if address else None
+        return TcpAddress(address, keys.read_server(self.keys_path).public) if address else None
 
     def _path(self, value: str, default: Path) -> Path:
         return location.resolve(value, self.source or Path("_")) if value else default

@@ -18,7 +18,7 @@ from kitefeed.protocol.instrument_list import (
     digest,
     list_uri,
 )
-from kitefeed.protocol.kite.instruments import Instrument, Loss
+from kitefeed.protocol.kite.instruments import DumpRow, Loss
 
 _SCHEMA = f"""
 PRAGMA user_version = {VERSION};
@@ -38,7 +38,7 @@ def offered_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}.offered{path.suffix}")
 
 
-def write(path: Path, instruments: Iterable[Instrument], day_ist: str) -> Facts:
+def write(path: Path, instruments: Iterable[DumpRow], day_ist: str) -> Facts:
     """Replaces the file at `path` atomically, mode 0600. ValueError for a dump without rows."""
     clear_leftovers(path)  # 20 MB each
     temporary = temporary_beside(path)
@@ -51,7 +51,7 @@ def write(path: Path, instruments: Iterable[Instrument], day_ist: str) -> Facts:
     return facts
 
 
-def _fill(file: Path, instruments: Iterable[Instrument], day_ist: str) -> Facts:
+def _fill(file: Path, instruments: Iterable[DumpRow], day_ist: str) -> Facts:
     with closing(sqlite3.connect(file)) as db:
         # No journal beside a file that nobody can see yet; the rename makes it whole.
         db.execute("PRAGMA journal_mode = OFF")
@@ -69,7 +69,7 @@ def _fill(file: Path, instruments: Iterable[Instrument], day_ist: str) -> Facts:
     return facts
 
 
-def _row(i: Instrument) -> tuple[object, ...]:
+def _row(i: DumpRow) -> tuple[object, ...]:
     return (
         i.instrument_token, i.key, i.exchange, i.tradingsymbol, i.name, i.expiry, i.strike,
         i.instrument_type, i.segment, i.lot_size, i.tick_size,

@@ -1,7 +1,7 @@
 """Kite's REST API through the official `KiteConnect`, its holes closed.
 
 The class raises its own exceptions, those of `requests`, and KeyError, TypeError or AttributeError
-for envelopes it does not expect. Here each becomes one RestError that says whose remedy it needs.
+for envelopes it does not expect. Here each becomes one RestFailure that says whose remedy it needs.
 Calls block: run them in a thread.
 """
 
@@ -25,7 +25,7 @@ DETAIL_CHARS_MAX = 200  # an error page of a proxy may be a book
 Answer = TypeVar("Answer")
 
 
-class RestError(KitefeedError):
+class RestFailure(KitefeedError):
     """A call that failed; `fault` says what it asks for. The text holds no secret."""
 
     def __init__(self, fault: RestFault, detail: str) -> None:
@@ -121,18 +121,18 @@ class KiteRest:
         self._client._routes = kite.routes(self._client._routes)
 
     def profile(self) -> Profile:
-        """Whose session it is. Raises RestError; its fault is TOKEN only for a dead session."""
+        """Whose session it is. Raises RestFailure; its fault is TOKEN only for a dead session."""
         return _guarded(lambda: _profile(self._client.profile()))
 
     def quote(self, tokens: Sequence[int]) -> dict[int, Mapping[str, object]]:
-        """Full quotes by token; what Kite does not know is absent. Raises RestError.
+        """Full quotes by token; what Kite does not know is absent. Raises RestFailure.
 
         Asked by number: symbols make the request line too long (KiteConnect's own 500 symbols do).
         """
         return _guarded(lambda: _quotes(self._client.quote([str(token) for token in tokens])))
 
     def orders(self) -> list[Mapping[str, object]]:
-        """All orders of the day, each as it stands. Raises RestError."""
+        """All orders of the day, each as it stands. Raises RestFailure."""
         return _guarded(lambda: [dict(order) for order in self._client.orders() or ()])
 
 
@@ -141,7 +141,7 @@ def _guarded(call: Callable[[], Answer]) -> Answer:
         return call()
     except Exception as error:  # noqa: BLE001 - whatever the official client raises, see above
         # Without its cause: that one holds the request, whose headers hold the token.
-        raise RestError(classify(error), describe(error)) from None
+        raise RestFailure(classify(error), describe(error)) from None
 
 
 def describe(error: BaseException) -> str:

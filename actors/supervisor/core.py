@@ -233,7 +233,7 @@ class Core:
                 yield command
                 continue
             if isinstance(command.message, m.Subscribe | m.StartPolling):
-                self.subscriptions.orders.told(command.message, self._now_ns)
+                self.subscriptions.confirmations.told(command.message, self._now_ns)
             peer = self.roster.peer_of(command.role)
             if peer is not None:
                 yield Send(peer, command.message)
@@ -293,7 +293,7 @@ class Core:
                 if self.subscriptions.listen(message, now_ns):
                     yield from self._wants_changed()
             case m.Confirmed():
-                self.subscriptions.orders.confirm(message)
+                self.subscriptions.confirmations.confirm(message)
             case m.Quoted():
                 yield from self._desk.quoted(message)
                 return

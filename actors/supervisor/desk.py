@@ -96,7 +96,7 @@ class Desk:
         self._remember(frame_id, None)
         match request:
             case GetStatus():
-                self._subscriptions.orders.retain(self._supervisor.state.running)
+                self._subscriptions.confirmations.retain(self._supervisor.state.running)
                 yield self._reply(ticket, Status(self._status()))
             case WantInstruments():
                 yield from self._want(ticket, request, now_ns)
@@ -120,7 +120,7 @@ class Desk:
 
     def turn(self, now_ns: int) -> Iterator[Reply]:
         """Answers the requests that can be answered by now."""
-        self._subscriptions.orders.retain(self._supervisor.state.running)
+        self._subscriptions.confirmations.retain(self._supervisor.state.running)
         for pending in self._subscriptions.due(now_ns, self._can_stream()):
             yield self._answer(pending, now_ns)
         for number, (_, until_ns) in [*self._questions.items()]:

@@ -17,7 +17,7 @@ from kitefeed.protocol.messages.status import (
     ShardStatus,
     StatusReport,
     Target,
-    TcpFeed,
+    TcpAddress,
 )
 from kitefeed.protocol.topology import Role
 
@@ -32,7 +32,7 @@ class Surroundings:
     endpoints: dict[str, str] = field(default_factory=dict)
     config: dict[str, str] = field(default_factory=dict)
     target: Target | None = None
-    tcp_feed: TcpFeed | None = None
+    tcp_feed: TcpAddress | None = None
     build: str = ""
 
 
@@ -112,7 +112,7 @@ def _shard(s: State, shard: Shard, subscriptions: Subscriptions) -> ShardStatus:
         source=shard.grant.source,
         epoch=shard.grant.epoch,
         instruments=len(shard.instruments),
-        confirmed=subscriptions.orders.confirmed_of(shard.number),
+        confirmed=subscriptions.confirmations.confirmed_of(shard.number),
     )
 
 

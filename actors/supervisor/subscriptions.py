@@ -2,7 +2,7 @@
 
 Wanted = configuration + operator + listeners; an instrument's mode is the highest anybody asked
 for. Names are resolved by the shell (the instrument list is a file); what it found comes in here.
-What was asked of Kite, and what Kite has confirmed, stands in `orders`.
+What was asked of Kite, and what Kite has confirmed, stands in `confirmations`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from kitefeed.actors.policy.names import did_you_mean, nearest
-from kitefeed.actors.supervisor.orders import LATE_NS, NAMED_MAX, Orders
+from kitefeed.actors.supervisor.confirmations import LATE_NS, NAMED_MAX, Confirmations
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.protocol.kite.instruments import Listed
 from kitefeed.protocol.kite.ticks import is_index
@@ -65,7 +65,7 @@ class Subscriptions:
         self.kept: dict[str, str] = {}  # key -> why it streams though the list lacks it
         self.waiting = WAITING  # what is said of a name that could not be looked up yet
         self.unknown: dict[str, str] = {}  # key -> why it cannot be had
-        self.orders = Orders()
+        self.confirmations = Confirmations()
         self._instruments_max = capacity.total
         self._over_limit = _over_limit(capacity)
         self.pending: list[Pending] = []
@@ -257,17 +257,17 @@ class Subscriptions:
 
     def is_confirmed(self, key: str) -> bool:
         listed = self._listed.get(key)
-        return listed is not None and self.orders.is_confirmed(listed.token)
+        return listed is not None and self.confirmations.is_confirmed(listed.token)
 
     def counts(self, now_ns: int) -> SubscriptionCounts:
         wanted = self.wanted()
         refused = {key: why for key, why in self.unknown.items() if key in wanted}
         keys = {self._listed[key].token: key for key in wanted if key in self._listed}
-        asked = self.orders.asked().intersection(keys)
-        confirmed = self.orders.confirmed().intersection(keys)
+        asked = self.confirmations.asked().intersection(keys)
+        confirmed = self.confirmations.confirmed().intersection(keys)
         late = [
             lacking.named(keys[lacking.token], now_ns)
-            for lacking in self.orders.lacking()
+            for lacking in self.confirmations.lacking()
             if lacking.token in keys and now_ns - lacking.since_ns >= LATE_NS
         ]
         return SubscriptionCounts(
@@ -292,7 +292,7 @@ class Subscriptions:
         """What has come of what was asked of Kite, of one that is not confirmed; empty for one
         that was not asked for yet."""
         listed = self._listed.get(key)
-        lacking = self.orders.lacking_of(listed.token) if listed is not None else None
+        lacking = self.confirmations.lacking_of(listed.token) if listed is not None else None
         if lacking is None:
             return ""
         late = lacking.named(key, now_ns)

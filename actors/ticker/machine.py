@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from kitefeed.actors.policy.machine import Wake, earliest
+from kitefeed.actors.policy.machine import Wake, Welcomed, earliest
 from kitefeed.actors.ticker.canaries import Pace
 from kitefeed.actors.ticker.echoes import Echoes
 from kitefeed.actors.ticker.link_state import Link
@@ -65,10 +65,6 @@ class CallbackFailed(msgspec.Struct, frozen=True):
     """Something raised inside a callback of the official client; its link is being dropped."""
 
     link: LinkId
-
-
-class Welcomed(msgspec.Struct, frozen=True):
-    """A supervisor took us on that may have missed reports."""
 
 
 class Connect(msgspec.Struct, frozen=True):

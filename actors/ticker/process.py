@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sys
 
+from kitefeed.actors.policy.machine import Welcomed
 from kitefeed.actors.runtime import locks, process, session_file
 from kitefeed.actors.runtime.bus import Bus
 from kitefeed.actors.runtime.driver import Driver
@@ -21,7 +22,6 @@ from kitefeed.actors.ticker.machine import (
     Send,
     Ticker,
     Upgraded,
-    Welcomed,
 )
 from kitefeed.protocol import location
 from kitefeed.protocol.clock import boot_ns, utc_ns

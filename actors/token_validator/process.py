@@ -8,7 +8,7 @@ from kitefeed.actors.runtime.bus import Bus
 from kitefeed.actors.runtime.config import Settings
 from kitefeed.actors.runtime.driver import Driver
 from kitefeed.actors.runtime.hello import hello_of
-from kitefeed.actors.runtime.kite_rest import KiteRest, RestError
+from kitefeed.actors.runtime.kite_rest import KiteRest, RestFailure
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.actors.token_validator.machine import (
     CALLS_MAX,
@@ -53,7 +53,7 @@ def validate(settings: Settings, ask: Ask) -> Answered:
     rest = KiteRest(settings.config.kite, session, TIMEOUT_NS / 1e9)
     try:
         profile = rest.profile()
-    except RestError as error:
+    except RestFailure as error:
         verdict: m.Verdict = "refused" if error.fault is RestFault.TOKEN else "unverified"
         return Answered(ask.request_id, verdict, detail=error.detail)
     return Answered(ask.request_id, "valid", profile.user_id, profile.user_name)

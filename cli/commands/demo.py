@@ -6,7 +6,7 @@ import click
 
 from kitefeed.cli import signals
 from kitefeed.cli.control import get_status
-from kitefeed.cli.demo_screen import Screen, open_screen
+from kitefeed.cli.demo_screen import DemoScreen, open_screen
 from kitefeed.cli.demo_stage import INSTRUMENTS, Stage
 from kitefeed.cli.demo_story import STORY, Scene, Step
 from kitefeed.cli.prices import Prices
@@ -57,7 +57,7 @@ def _perform(stage: Stage, is_endless: bool) -> list[tuple[str, float]]:
 class Theatre:
     """Performs steps while the screen shows what is going on."""
 
-    def __init__(self, stage: Stage, screen: Screen, prices: Prices) -> None:
+    def __init__(self, stage: Stage, screen: DemoScreen, prices: Prices) -> None:
         self._stage = stage
         self._screen = screen
         self._prices = prices

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import click
 
-from kitefeed.actors.policy.calendar import SEGMENTS, Calendar, Plan, Session
+from kitefeed.actors.policy.calendar import SEGMENTS, Calendar, Plan, TradingSession
 from kitefeed.actors.policy.market import Market, to_ist
 from kitefeed.actors.runtime import calendar_file, config
 from kitefeed.protocol import location
@@ -90,7 +90,7 @@ def _block(names: str, plan: Plan, now: str | None) -> list[str]:
     return [f"{names}: {head}".removesuffix(": "), *(f"    {line}" for line in sessions)]
 
 
-def _session(session: Session) -> str:
+def _session(session: TradingSession) -> str:
     return ", ".join(
         f"{_words(phase.name)} {_clock(phase.start)}-{_clock(phase.end)}"
         for phase in session.phases

@@ -14,7 +14,7 @@ from kitefeed.cli import signals
 from kitefeed.client.recording import Recording
 from kitefeed.protocol import location
 from kitefeed.protocol.errors import BadInput
-from kitefeed.protocol.kite.instruments import Instrument
+from kitefeed.protocol.kite.instruments import DumpRow
 from kitefeed.protocol.kite.ticks import SEGMENT_INDICES
 from kitefeed.protocol.recording import Described
 from kitefeed.protocol.topology import IPC_PATH_BYTES_MAX, has_room
@@ -116,10 +116,10 @@ def _prepared(root: Path, recording: Recording) -> Path:
     return config
 
 
-def _instrument(found: Described) -> Instrument:
+def _instrument(found: Described) -> DumpRow:
     exchange, _, symbol = found.key.partition(":")
     segment = "INDICES" if found.segment == SEGMENT_INDICES else exchange
-    return Instrument(
+    return DumpRow(
         found.token, found.token >> 8, symbol, found.name, 0.0, found.expiry, found.strike,
         found.tick_size, found.lot_size, found.kind, segment, exchange,
     )  # fmt: skip

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from kitefeed.cli import output
-from kitefeed.client.bar_history import WAIT_NS, History
+from kitefeed.client.bar_history import WAIT_NS, BarHistory
 from kitefeed.client.bars import Bar
 from kitefeed.client.coverage import Coverage, Covered
 from kitefeed.client.player import Player
@@ -157,7 +157,7 @@ def _time(utc_ns: int) -> str:
 def _compared(recording: Recording, last_ns: int) -> tuple[list[Compared], str]:
     """The minutes that are over, and recorded up to `last_ns` or not to come any more. And why not,
     where it could not be."""
-    history = History()
+    history = BarHistory()
     begin = datetime.fromisoformat(recording.date).replace(tzinfo=IST)
     begin_ns = int(begin.timestamp()) * NS_PER_S
     over_ns = max(last_ns - WAIT_NS, utc_ns() - SETTLED_NS)

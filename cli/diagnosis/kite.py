@@ -184,12 +184,12 @@ def _as_told(report: StatusReport) -> list[Finding]:
 
 
 def _as_asked(settings: Settings, found: session_file.Session) -> list[Finding]:
-    from kitefeed.actors.runtime.kite_rest import KiteRest, RestError
+    from kitefeed.actors.runtime.kite_rest import KiteRest, RestFailure
 
     kite = KiteRest(settings.config.kite, found, ANSWER_S)
     try:
         kite.profile()
-    except RestError as error:
+    except RestFailure as error:
         if error.fault is RestFault.TOKEN:
             return [wrong("session", f"Kite refuses it ({error.detail})",
                           "`kitefeed login`", Exit.LOGIN)]  # fmt: skip
@@ -197,7 +197,7 @@ def _as_asked(settings: Settings, found: session_file.Session) -> list[Finding]:
     told = [ok("session", "valid, says Kite")]
     try:
         kite.quote([NIFTY_50])
-    except RestError as error:
+    except RestFailure as error:
         if error.fault is RestFault.PERMISSION:
             return [*told, wrong("entitlement", error.detail, NO_DATA, Exit.LOGIN)]
         return [*told, warning("entitlement", f"no quote ({error.detail})", "try again")]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 
-class Instrument(msgspec.Struct, frozen=True, gc=False):
+class DumpRow(msgspec.Struct, frozen=True, gc=False):
     """One row, its columns in the dump's order.
 
     Derivative tokens are used again after expiry: remember instruments by `key`, and look the
@@ -59,7 +59,7 @@ class Loss(msgspec.Struct, frozen=True):
     lost: int
 
 
-COLUMNS = Instrument.__struct_fields__
+COLUMNS = DumpRow.__struct_fields__
 NEEDED = ("instrument_token", "tradingsymbol", "exchange")  # all else may be missing or odd
 TOKEN_MAX = 0xFFFF_FFFF
 
@@ -71,7 +71,7 @@ class BadRow(ValueError):
     """A row that names no instrument; its text is the reason, the same for all of a kind."""
 
 
-class DumpRows(Iterator[Instrument]):
+class DumpRows(Iterator[DumpRow]):
     """The good rows of a dump, one at a time.
 
     `given` counts them so far, `left_out` the others, by reason. A row needs its token, symbol and
@@ -96,7 +96,7 @@ class DumpRows(Iterator[Instrument]):
         # -1 is the empty field that `_row` appends.
         self._places = [names.index(name) if name in names else -1 for name in COLUMNS]
 
-    def __next__(self) -> Instrument:
+    def __next__(self) -> DumpRow:
         for line in self._lines:
             line = line.rstrip("\r\n")
             if not line:
@@ -110,7 +110,7 @@ class DumpRows(Iterator[Instrument]):
                 return row
         raise StopIteration
 
-    def _row(self, fields: list[str]) -> Instrument:
+    def _row(self, fields: list[str]) -> DumpRow:
         # One comma too many, and what stands in which column is a guess.
         if any(field.strip() for field in fields[self._width :]):
             raise BadRow("more columns than the header names")
@@ -122,7 +122,7 @@ class DumpRows(Iterator[Instrument]):
         token = _whole(token_text, 0)
         if not token:
             raise BadRow("no usable token")
-        return Instrument(
+        return DumpRow(
             token,
             _whole(exchange_token, token >> 8),
             _symbol(symbol),
@@ -203,7 +203,7 @@ def _expiry(text: str) -> str:
         return ""
 
 
-def format_dump(instruments: Iterable[Instrument]) -> str:
+def format_dump(instruments: Iterable[DumpRow]) -> str:
     """The dump of these instruments, as `/instruments` serves it: the inverse of `parse_dump`."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

@@ -96,7 +96,7 @@ class Target(msgspec.Struct, frozen=True):
     ws_url: str
 
 
-class TcpFeed(msgspec.Struct, frozen=True):
+class TcpAddress(msgspec.Struct, frozen=True):
     """Where other hosts read the feed (`feed.tcp`), and the public key it proves (Z85)."""
 
     endpoint: str
@@ -156,7 +156,7 @@ class StatusReport(msgspec.Struct):
     readers: list[ReaderStatus] = []
     config: dict[str, str] = {}  # file of the configuration -> digest of what was read at the start
     target: Target | None = None
-    tcp_feed: TcpFeed | None = None
+    tcp_feed: TcpAddress | None = None
     instrument_list: ListStatus = msgspec.field(default_factory=ListStatus)
     held: list[HeldStatus] = []
     sessions: list[SessionStatus] = []  # primary, the newest file first

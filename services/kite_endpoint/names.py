@@ -8,7 +8,7 @@ from pathlib import Path
 from kitefeed.actors.runtime.instrument_search import Found
 from kitefeed.kite_server.market_data import zipped_dump
 from kitefeed.protocol.instrument_list import COLUMNS, InstrumentsDb
-from kitefeed.protocol.kite.instruments import Instrument
+from kitefeed.protocol.kite.instruments import DumpRow
 from kitefeed.protocol.kite.text import InstrumentsMeta
 
 
@@ -59,10 +59,10 @@ def _facts(path: Path) -> tuple[int, int] | None:
     return facts.st_mtime_ns, facts.st_ino
 
 
-def _instrument(found: Found) -> Instrument:
+def _instrument(found: Found) -> DumpRow:
     """`exchange_token` is the token without its segment, as in Kite's own rows. The list's last
     price is not live, and not kept."""
-    return Instrument(
+    return DumpRow(
         instrument_token=found.token,
         exchange_token=found.token >> 8,
         tradingsymbol=found.symbol,

@@ -142,11 +142,11 @@ def accepted(kite: Kite, session: Session) -> Session:
     """The session with its user as Kite names him. Blocking. Raises LoginNeeded when Kite refuses
     it, Unavailable when Kite cannot be asked."""
     # Imported here: it takes a third of a second.
-    from kitefeed.actors.runtime.kite_rest import KiteRest, RestError
+    from kitefeed.actors.runtime.kite_rest import KiteRest, RestFailure
 
     try:
         profile = KiteRest(kite, session, CHECK_S).profile()
-    except RestError as error:
+    except RestFailure as error:
         kind: type[KitefeedError] = LoginNeeded if error.fault is RestFault.TOKEN else Unavailable
         raise kind(error.detail) from None
     return msgspec.structs.replace(

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import pytest
 
-from kitefeed.client.bar_history import History
+from kitefeed.client.bar_history import BarHistory
 from kitefeed.client.bars import Bar, Bars
 from kitefeed.client.feed import Feed
 from kitefeed.client.feed_async import AsyncFeed
@@ -152,7 +152,7 @@ def test_bars_of_before_are_kites_and_the_one_under_way_is_filled(rig: Rig) -> N
         assert {bar.quality for bar in made} == {"history"}
         assert all(a.end_ns <= b.start_ns for a, b in pairwise(made))
         token = feed[INFY].instrument_token
-        asked = History(rig.config).bars(INFY, token, "1m", made[-1].start_ns, made[-1].end_ns)
+        asked = BarHistory(rig.config).bars(INFY, token, "1m", made[-1].start_ns, made[-1].end_ns)
         assert asked == [made[-1]]
 
 

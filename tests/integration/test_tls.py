@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kitefeed.actors.runtime.kite_rest import KiteRest, RestError
+from kitefeed.actors.runtime.kite_rest import KiteRest, RestFailure
 from kitefeed.actors.runtime.kite_target import Kite
 from kitefeed.actors.runtime.secrets import Secret
 from kitefeed.actors.runtime.session_file import Session
@@ -113,7 +113,7 @@ def test_a_wrong_certificate_of_the_rest_api_sees_no_token_either(
         rest = KiteRest(
             Kite(rest_url=f"https://localhost:{server.port}"), Session("k", Secret("t" * 32)), 3
         )
-        with pytest.raises(RestError, match="certificate") as caught:
+        with pytest.raises(RestFailure, match="certificate") as caught:
             rest.profile()
         assert server.heard == []
     assert caught.value.fault is RestFault.NETWORK

@@ -4,7 +4,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kitefeed.protocol.kite.instruments import Instrument, format_dump, parse_dump
+from kitefeed.protocol.kite.instruments import DumpRow, format_dump, parse_dump
 from kitefeed.protocol.kite.rest import quote_item, split_by_url, tick_from_quote
 from kitefeed.protocol.kite.text import parse_client_message, parse_text
 from kitefeed.protocol.kite.ticks import FULL, TickBody, divisor_of
@@ -76,7 +76,7 @@ def test_batches_are_within_both_limits(
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=9)
 INSTRUMENTS = st.builds(
-    Instrument,
+    DumpRow,
     st.integers(1, 2**32 - 1),
     st.integers(0, 2**24 - 1),
     WORDS,
@@ -94,7 +94,7 @@ INSTRUMENTS = st.builds(
 
 @settings(max_examples=100)
 @given(st.lists(INSTRUMENTS, max_size=5))
-def test_a_dump_makes_the_round_trip(instruments: list[Instrument]) -> None:
+def test_a_dump_makes_the_round_trip(instruments: list[DumpRow]) -> None:
     rows = parse_dump(format_dump(instruments))
     assert list(rows) == instruments
     assert not rows.left_out

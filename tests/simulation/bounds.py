@@ -202,7 +202,7 @@ class Bounds:
             modes = socket.modes if socket is not None and is_sound else {}
             asked = {i.token: mode_from_name(i.mode) for i in shard.link.asked if not i.is_guard}
             lacking = {token for token, mode in asked.items() if modes.get(token, 0) < mode}
-            order = world.centre.subscriptions.orders._orders.get((shard.number, epoch))
+            order = world.centre.subscriptions.confirmations._orders.get((shard.number, epoch))
             confirmed = order.confirmed() if order is not None else asked.keys() - lacking
             false, missing = lacking & confirmed, asked.keys() - lacking - confirmed
             said = (

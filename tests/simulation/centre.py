@@ -12,7 +12,7 @@ from kitefeed.actors.broadcaster.fence import SOURCES
 from kitefeed.actors.broadcaster.machine import Broadcaster
 from kitefeed.actors.broadcaster.orders import Orders, decode_file
 from kitefeed.actors.broadcaster.store import CACHED, LastValues, Saved, Value
-from kitefeed.actors.policy.machine import Machine
+from kitefeed.actors.policy.machine import Machine, Welcomed
 from kitefeed.actors.supervisor import listings, memory
 from kitefeed.actors.supervisor.core import Core, Kill, LookUp, Order, Send, Setup
 from kitefeed.actors.supervisor.facts import Command, Persist, Persisted, Say
@@ -215,7 +215,7 @@ class Mouth(Host):
             require(is_granted, "no tick after its source lost the grant")
 
     def welcomed(self) -> None:
-        self.feed(e.Introduced())
+        self.feed(Welcomed())
 
     def hello(self) -> Hello:
         machine = self.machine

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kitefeed.actors.auth_watcher import machine as watcher
-from kitefeed.actors.policy.machine import Machine, Wake
+from kitefeed.actors.policy.machine import Machine, Wake, Welcomed
 from kitefeed.actors.rest_poller import machine as poller
 from kitefeed.actors.rest_poller.dump_schedule import ClockRead, DumpEnded, FetchDump, TakeDump
 from kitefeed.actors.rest_poller.order_book import BookRead, ReadBook
@@ -315,7 +315,7 @@ class Ticker(Host):
         )
 
     def welcomed(self) -> None:
-        self.feed(ticker.Welcomed())
+        self.feed(Welcomed())
 
 
 class Poller(Host):
@@ -386,7 +386,7 @@ class Poller(Host):
         )
 
     def welcomed(self) -> None:
-        self.feed(poller.Welcomed())
+        self.feed(Welcomed())
 
 
 class Validator(Host):
@@ -440,4 +440,4 @@ class Watcher(Host):
                 self.feed(watcher.Observed(slot, fingerprint, problem))
 
     def welcomed(self) -> None:
-        self.feed(watcher.Welcomed())
+        self.feed(Welcomed())

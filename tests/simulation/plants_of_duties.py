@@ -20,6 +20,7 @@ from kitefeed.actors.rest_poller import sweep
 from kitefeed.actors.rest_poller.order_book import BookReader
 from kitefeed.actors.supervisor import (
     closing,
+    confirmations,
     dial,
     doubt,
     grant,
@@ -27,7 +28,6 @@ from kitefeed.actors.supervisor import (
     link,
     moves,
     order_book,
-    orders,
     probe,
     rest,
     roster,
@@ -174,7 +174,7 @@ def _once_unproven(s: State, alive: Any) -> None:
             shard.link.unproven_since_ns = shard.link.unproven_since_ns or s.now_ns
 
 
-def _of_any_mode(self: orders.Orders, message: m.Confirmed) -> None:
+def _of_any_mode(self: confirmations.Confirmations, message: m.Confirmed) -> None:
     _confirm(self, msgspec.structs.replace(message, modes=()))
 
 
@@ -196,7 +196,7 @@ def _never_alone(self: liveness.Liveness, *arguments: Any, **options: Any) -> li
 
 
 _doubt, _look_at = liveness.Liveness._doubt, Canaries.look
-_confirm = orders.Orders.confirm
+_confirm = confirmations.Confirmations.confirm
 _feed, _let_in, _ask, _wait_network = headline._feed, dial.let_in, probe.ask, moves._wait_network
 _compare = Orders.compare
 _candidate, _wish, _conclude, _seen = rest._candidate, rest._wish, session._conclude, session.seen
@@ -312,7 +312,7 @@ PLANTS: dict[str, list[Plant]] = {
     "what was lost on the way to Kite is never asked again": [
         (subscriptions, "ASK_AGAIN_S", (10 * 3_600,))
     ],
-    "a packet of any mode confirms": [(orders.Orders, "confirm", _of_any_mode)],
+    "a packet of any mode confirms": [(confirmations.Confirmations, "confirm", _of_any_mode)],
     "nothing is confirmed by a packet": [(link_state.Link, "confirmations", lambda *_: [])],
     "what is asked again is news": [(subscriptions.Asked, "_is_repeat", lambda *_: False)],
     "a trade of ten minutes ago is news": [(link_state, "FRESH_WITHIN_S", 600)],

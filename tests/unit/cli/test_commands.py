@@ -16,7 +16,7 @@ from kitefeed.cli import session_store
 from kitefeed.cli.commands import down, login, status, subscribe, up
 from kitefeed.cli.main import main
 from kitefeed.protocol.exits import Exit
-from kitefeed.protocol.kite.instruments import Instrument
+from kitefeed.protocol.kite.instruments import DumpRow
 from kitefeed.protocol.kite.units import IST
 from kitefeed.protocol.messages.control import Answer
 from kitefeed.protocol.messages.status import (
@@ -29,7 +29,7 @@ from kitefeed.protocol.messages.status import (
     StatusReport,
     SubscriptionCounts,
     Target,
-    TcpFeed,
+    TcpAddress,
     Unconfirmed,
 )
 from kitefeed.protocol.secret import Secret
@@ -243,8 +243,8 @@ def test_instruments_are_found_in_the_dump(home: Path, capsys: pytest.CaptureFix
     assert main(["instruments", "find", "infy"]) == Exit.UNAVAILABLE
     assert "no daemon runs" in capsys.readouterr().err
     rows = [
-        Instrument(408065, 1594, "INFY", "INFOSYS", 0, "", 0, 0.05, 1, "EQ", "NSE", "NSE"),
-        Instrument(
+        DumpRow(408065, 1594, "INFY", "INFOSYS", 0, "", 0, 0.05, 1, "EQ", "NSE", "NSE"),
+        DumpRow(
             1, 1, "NIFTY26DEC24000CE", "NIFTY", 0, "2026-12-29", 24000, 0.05, 75, "CE",
             "NFO-OPT", "NFO",
         ),
@@ -266,8 +266,7 @@ def test_what_was_cut_is_told_on_the_way_that_is_not_parsed(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [
-        Instrument(n, 1, f"NIFTY{n}", "", 0, "", 0, 0.05, 1, "EQ", "NSE", "NSE")
-        for n in range(1, 107)
+        DumpRow(n, 1, f"NIFTY{n}", "", 0, "", 0, 0.05, 1, "EQ", "NSE", "NSE") for n in range(1, 107)
     ]
     instruments_db.write(home / "state" / "instruments.sqlite", rows, "2026-11-23")
     capsys.readouterr()
@@ -411,7 +410,7 @@ def test_status_leaves_out_what_is_as_always_and_what_only_its_makers_know() -> 
     for word in ("epoch", "shard", "fenced", "frame", "canary", "403", "None"):
         assert word not in status.text(found)
     found.feed = "closed"
-    found.tcp_feed = TcpFeed("tcp://192.168.1.5:5556", "")
+    found.tcp_feed = TcpAddress("tcp://192.168.1.5:5556", "")
     shown = status.text(found)
     assert "Tue 24 Nov 09:15 IST" in shown
     assert "tcp://192.168.1.5:5556" in shown

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from kitefeed.client.nats_belief import SAMPLES, Belief, Clock
+from kitefeed.client.nats_belief import SAMPLES, Belief, BridgeClock
 from kitefeed.protocol import feed as f
 from kitefeed.protocol.nats import BridgeBeat
 from tests.recordings import Writes
@@ -15,7 +15,7 @@ UTC_NS = 1_790_000_000 * S  # there, when our boot clock was 0
 
 
 def test_the_measurement_that_took_least_time_counts_as_long_as_it_is_kept() -> None:
-    clock = Clock()
+    clock = BridgeClock()
     assert clock.best is None
     clock.measured(10 * S, 10 * S + 2_000, UTC_NS + 10 * S + 1_000)
     clock.measured(20 * S, 20 * S + 8_000, UTC_NS + 20 * S + 7_000)
@@ -28,7 +28,7 @@ def test_the_measurement_that_took_least_time_counts_as_long_as_it_is_kept() -> 
 
 
 def test_a_measurement_that_agrees_with_none_before_tells_of_a_clock_that_was_set() -> None:
-    clock = Clock()
+    clock = BridgeClock()
     clock.measured(10 * S, 10 * S + 2_000, UTC_NS + 10 * S + 1_000)
     assert not clock.contradicts(11 * S, UTC_NS + 11 * S)
     assert clock.contradicts(11 * S, UTC_NS + 12 * S)
@@ -40,7 +40,7 @@ def test_a_measurement_that_agrees_with_none_before_tells_of_a_clock_that_was_se
 
 
 def test_it_is_read_in_one_thread_while_it_is_measured_and_forgotten_in_another() -> None:
-    clock = Clock()
+    clock = BridgeClock()
     stopped = threading.Event()
     failed: list[Exception] = []
 
@@ -70,7 +70,7 @@ def test_it_is_read_in_one_thread_while_it_is_measured_and_forgotten_in_another(
 
 @pytest.mark.parametrize("set_by_ns", [-3_600 * S, 3_600 * S])
 def test_between_two_clocks_there_is_always_one(set_by_ns: int) -> None:
-    clock = Clock()
+    clock = BridgeClock()
     clock.measured(0, 2_000, UTC_NS)
     clock.measured(0, 2_000, UTC_NS + set_by_ns)
     assert clock.best == (UTC_NS + set_by_ns - 1_000, 1_001)

@@ -10,7 +10,7 @@ import pytest
 from kitefeed import BadInput, Unavailable, atm, expiries, strikes
 from kitefeed.actors.runtime import instruments_db
 from kitefeed.client import options
-from kitefeed.protocol.kite.instruments import Instrument
+from kitefeed.protocol.kite.instruments import DumpRow
 
 S = 1_000_000_000
 TODAY = dt.date(2026, 11, 30)
@@ -18,23 +18,23 @@ D = dt.date.fromisoformat
 WEEKLY, MONTHLY, JANUARY = D("2026-12-01"), D("2026-12-29"), D("2027-01-26")
 
 
-def row(exchange: str, symbol: str, name: str, kind: str, **more: object) -> Instrument:
+def row(exchange: str, symbol: str, name: str, kind: str, **more: object) -> DumpRow:
     fields = {
         "instrument_token": 0, "exchange_token": 0, "last_price": 0.0, "expiry": "", "strike": 0.0,
         "tick_size": 0.05, "lot_size": 1, "segment": exchange, **more,
     }  # fmt: skip
-    return Instrument(
+    return DumpRow(
         tradingsymbol=symbol, name=name, instrument_type=kind, exchange=exchange, **fields
     )  # type: ignore[arg-type]
 
 
-def index(exchange: str, symbol: str) -> Instrument:
+def index(exchange: str, symbol: str) -> DumpRow:
     return row(exchange, symbol, symbol, "EQ", segment="INDICES")
 
 
 def ladder(
     exchange: str, name: str, expiry: dt.date, *of: float, lot_size: int = 75
-) -> Iterator[Instrument]:
+) -> Iterator[DumpRow]:
     for strike in of:
         for kind in ("CE", "PE"):
             symbol = f"{name}{expiry:%y%b%d}{strike:g}{kind}".upper()
@@ -44,7 +44,7 @@ def ladder(
             )  # fmt: skip
 
 
-def future(exchange: str, name: str, expiry: dt.date) -> Instrument:
+def future(exchange: str, name: str, expiry: dt.date) -> DumpRow:
     symbol = f"{name}{expiry:%y%b}FUT".upper()
     return row(exchange, symbol, name, "FUT", expiry=expiry.isoformat(), segment=f"{exchange}-FUT")
 

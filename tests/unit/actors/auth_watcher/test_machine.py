@@ -1,4 +1,5 @@
-from kitefeed.actors.auth_watcher.machine import GRACE_NS, AuthWatcher, Observed, Welcomed
+from kitefeed.actors.auth_watcher.machine import GRACE_NS, AuthWatcher, Observed
+from kitefeed.actors.policy.machine import Welcomed
 from kitefeed.protocol.messages import bus as m
 
 A, B = Observed("primary", "aaaa"), Observed("primary", "bbbb")

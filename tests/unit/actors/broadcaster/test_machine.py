@@ -9,6 +9,7 @@ from kitefeed.actors.broadcaster import events as e
 from kitefeed.actors.broadcaster.machine import HEARTBEAT_GAP_NS, SAVE_NS
 from kitefeed.actors.broadcaster.snapshots import SNAPSHOTS_QUEUED_MAX
 from kitefeed.actors.broadcaster.wishes import LISTENERS_DELAY_NS, LISTENERS_DELAY_NS_MAX
+from kitefeed.actors.policy.machine import Welcomed
 from kitefeed.protocol import feed as f
 from kitefeed.protocol.feed import FeedMessage, Flag, IngestBatch, Source
 from kitefeed.protocol.messages import bus as m
@@ -396,7 +397,7 @@ def test_listeners_are_not_told_again_when_nothing_changed(world: World) -> None
 def test_listeners_are_told_again_to_a_supervisor_that_does_not_know(world: World) -> None:
     world.subscribe(INFY + NUL)
     world.run(S)
-    world.give(e.Introduced())
+    world.give(Welcomed())
     assert world.told == [m.ListenersWant(("NSE:INFY",))] * 2
     world.run(S)
     assert len(world.told) == 2

@@ -4,7 +4,7 @@ from itertools import pairwise
 import msgspec
 import pytest
 
-from kitefeed.actors.policy.machine import Wake
+from kitefeed.actors.policy.machine import Wake, Welcomed
 from kitefeed.actors.rest_poller.dump_schedule import ClockRead, DumpEnded, FetchDump, TakeDump
 from kitefeed.actors.rest_poller.machine import (
     ANSWER_WITHIN_NS,
@@ -12,7 +12,6 @@ from kitefeed.actors.rest_poller.machine import (
     RATE_HOLD_NS,
     Answered,
     Ask,
-    Welcomed,
 )
 from kitefeed.actors.rest_poller.sweep import BEAT_NS, RETRY_NS, SPACING_NS
 from kitefeed.protocol.feed import TICKS_PER_CHUNK_MAX, IngestBatch, Source

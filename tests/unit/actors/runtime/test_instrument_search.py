@@ -6,7 +6,7 @@ import pytest
 from kitefeed.actors.runtime import instruments_db
 from kitefeed.actors.runtime.instrument_search import find, near
 from kitefeed.protocol.instrument_list import InstrumentsDb
-from kitefeed.protocol.kite.instruments import Instrument
+from kitefeed.protocol.kite.instruments import DumpRow
 
 MONTHS = (("2026-12-29", "26DEC"), ("2026-11-24", "26NOV"), ("2027-01-26", "27JAN"))
 
@@ -14,14 +14,14 @@ MONTHS = (("2026-12-29", "26DEC"), ("2026-11-24", "26NOV"), ("2027-01-26", "27JA
 def row(
     token: int, exchange: str, symbol: str, name: str = "", expiry: str = "",
     strike: float = 0, kind: str = "EQ", segment: str = "",
-) -> Instrument:  # fmt: skip
-    return Instrument(
+) -> DumpRow:  # fmt: skip
+    return DumpRow(
         token, token >> 8, symbol, name, 0.0, expiry, strike, 0.05, 1, kind,
         segment or exchange, exchange,
     )  # fmt: skip
 
 
-def derivatives() -> Iterator[Instrument]:
+def derivatives() -> Iterator[DumpRow]:
     token = 45_000
     for underlying, first in (("NIFTY", 23_950), ("BANKNIFTY", 51_000)):
         for expiry, code in MONTHS:

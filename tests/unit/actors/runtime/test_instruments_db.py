@@ -10,7 +10,7 @@ import pytest
 from kitefeed.actors.runtime import instruments_db
 from kitefeed.actors.runtime.instruments_db import losses
 from kitefeed.protocol.instrument_list import InstrumentsDb, ListDamaged
-from kitefeed.protocol.kite.instruments import Instrument, Listed, Loss
+from kitefeed.protocol.kite.instruments import DumpRow, Listed, Loss
 
 DAY = "2026-11-23"
 
@@ -18,14 +18,14 @@ DAY = "2026-11-23"
 def row(
     token: int, exchange: str, symbol: str, name: str = "", expiry: str = "",
     strike: float = 0, kind: str = "EQ", segment: str = "",
-) -> Instrument:  # fmt: skip
-    return Instrument(
+) -> DumpRow:  # fmt: skip
+    return DumpRow(
         token, token >> 8, symbol, name, 0.0, expiry, strike, 0.05, 1, kind,
         segment or exchange, exchange,
     )  # fmt: skip
 
 
-def options() -> Iterator[Instrument]:
+def options() -> Iterator[DumpRow]:
     token = 45_000
     for expiry, code in (("2026-12-29", "26DEC"), ("2026-11-24", "26NOV")):
         for strike in (23_950, 24_000, 24_050):
@@ -165,7 +165,7 @@ def test_the_file_of_the_first_version_is_no_list_and_not_damaged(tmp_path: Path
 
 
 def test_a_dump_that_breaks_leaves_the_old_file_alone(database: InstrumentsDb) -> None:
-    def broken() -> Iterator[Instrument]:
+    def broken() -> Iterator[DumpRow]:
         yield row(5, "NSE", "NEW")
         raise sqlite3.DataError("torn")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kitefeed.actors.runtime.kite_rest import DETAIL_CHARS_MAX, KiteConnect, KiteRest, RestError
+from kitefeed.actors.runtime.kite_rest import DETAIL_CHARS_MAX, KiteConnect, KiteRest, RestFailure
 from kitefeed.actors.runtime.kite_target import Kite
 from kitefeed.actors.runtime.secrets import Secret, remember
 from kitefeed.actors.runtime.session_file import Session
@@ -87,7 +87,7 @@ def test_the_order_book_comes_as_kite_wrote_it(serve: Serve) -> None:
 
 def test_an_order_book_of_another_shape_is_no_answer(serve: Serve) -> None:
     for data in ({"order_id": "1"}, ["1"], 5):
-        with pytest.raises(RestError) as caught:
+        with pytest.raises(RestFailure) as caught:
             serve(200, success_envelope(data)).orders()
         assert caught.value.fault is RestFault.NETWORK
 
@@ -127,21 +127,21 @@ def test_the_times_of_a_quote_stay_as_kite_wrote_them(serve: Serve) -> None:
 def test_every_failure_is_one_error_that_names_its_remedy(
     serve: Serve, status: int, body: bytes, kind: str, fault: str
 ) -> None:
-    with pytest.raises(RestError) as caught:
+    with pytest.raises(RestFailure) as caught:
         serve(status, body, kind).profile()
     assert caught.value.fault == fault
 
 
 def test_nobody_listening_is_the_network() -> None:
     session = Session("apikey", Secret(TOKEN))
-    with pytest.raises(RestError) as caught:
+    with pytest.raises(RestFailure) as caught:
         KiteRest(Kite(rest_url="http://127.0.0.1:9"), session, 1.0).profile()
     assert caught.value.fault is RestFault.NETWORK
 
 
 def test_no_error_holds_the_token_or_a_book(serve: Serve) -> None:
     page = f"<html>{TOKEN} access_token={TOKEN[::-1]} {'x' * 5_000}</html>".encode()
-    with pytest.raises(RestError) as caught:
+    with pytest.raises(RestFailure) as caught:
         serve(502, page, "text/html").profile()
     error = caught.value
     assert TOKEN not in str(error)

@@ -14,7 +14,7 @@ from kitefeed.actors.runtime.secrets import Secret
 from kitefeed.actors.runtime.session_file import Session
 from kitefeed.actors.runtime.whole_file import clear_leftovers, write_atomically
 from kitefeed.protocol.instrument_list import InstrumentsDb
-from kitefeed.protocol.kite.instruments import Instrument
+from kitefeed.protocol.kite.instruments import DumpRow
 from tests.crash import killed_at_every_byte, killed_at_every_step
 
 OLD, NEW = b"old" * 20, b"new, and longer" * 9
@@ -72,7 +72,7 @@ def test_a_login_killed_at_any_point_leaves_one_whole_session(sweep: Sweep, tmp_
 
 def test_a_dump_killed_at_any_byte_leaves_the_old_list(tmp_path: Path) -> None:
     path = tmp_path / "instruments.sqlite"
-    rows = [Instrument(1, 1, "INFY", "INFOSYS", 0.0, "", 0.0, 0.05, 1, "EQ", "NSE", "NSE")]
+    rows = [DumpRow(1, 1, "INFY", "INFOSYS", 0.0, "", 0.0, 0.05, 1, "EQ", "NSE", "NSE")]
     instruments_db.write(path, rows, "2026-11-23")
     for _ in killed_at_every_byte(
         lambda: instruments_db.write(path, rows, "2026-11-24"), stride=1_024

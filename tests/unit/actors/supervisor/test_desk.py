@@ -101,10 +101,10 @@ class Office:
     def told(self) -> None:
         """What is wanted was asked of the open socket."""
         order = m.Subscribe(0, self.epoch, self.subscriptions.instruments())
-        self.subscriptions.orders.told(order, 0)
+        self.subscriptions.confirmations.told(order, 0)
 
     def confirm(self, mode: int) -> None:
-        self.subscriptions.orders.confirm(m.Confirmed(0, self.epoch, (TOKEN,), (mode,)))
+        self.subscriptions.confirmations.confirm(m.Confirmed(0, self.epoch, (TOKEN,), (mode,)))
 
     def answers(self) -> list[Answer]:
         reply = self.replies[-1][1]

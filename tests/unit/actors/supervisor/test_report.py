@@ -10,7 +10,7 @@ from kitefeed.actors.supervisor.roster import Roster
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.protocol import keys, private_files
 from kitefeed.protocol.messages.membership import Beat, Hello
-from kitefeed.protocol.messages.status import StatusReport, TcpFeed
+from kitefeed.protocol.messages.status import StatusReport, TcpAddress
 from kitefeed.protocol.sockets import new_key_pair
 from kitefeed.protocol.topology import WIRES, Role
 from tests.unit.actors.supervisor.bench import MONDAY, Bench, S
@@ -53,7 +53,7 @@ def test_the_report_says_where_other_hosts_read_the_feed(tmp_path: Path) -> None
     private_files.create(keys.server_path(tmp_path), keys.server_text(own).encode())
     feed = Feed(tcp="tcp://127.0.0.1:5556", keys=str(tmp_path))
     tcp_feed = Settings(Config(feed=feed), None, tmp_path, tmp_path).tcp_feed
-    assert tcp_feed == TcpFeed("tcp://127.0.0.1:5556", own.public)
+    assert tcp_feed == TcpAddress("tcp://127.0.0.1:5556", own.public)
     bench = Bench()
     found = status(bench, around=Surroundings(tcp_feed=tcp_feed))
     assert found.tcp_feed == tcp_feed

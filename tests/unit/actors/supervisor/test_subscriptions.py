@@ -31,11 +31,11 @@ def heard(*wanted: str, plain: tuple[str, ...] = (), **modes: Mode) -> m.Listene
 
 
 def told(made: Subscriptions, shard: int, epoch: int, these: tuple[Instrument, ...]) -> None:
-    made.orders.told(m.Subscribe(shard, epoch, these), 0)
+    made.confirmations.told(m.Subscribe(shard, epoch, these), 0)
 
 
 def confirm(made: Subscriptions, shard: int, epoch: int, *tokens: int) -> None:
-    made.orders.confirm(m.Confirmed(shard, epoch, tokens))
+    made.confirmations.confirm(m.Confirmed(shard, epoch, tokens))
 
 
 def keys(made: Subscriptions) -> list[str]:
@@ -294,9 +294,9 @@ def test_the_confirmations_of_one_socket_say_nothing_of_another() -> None:
     confirm(made, 1, 6, infy.token, sbin.token)
     assert (made.is_confirmed(INFY), made.is_confirmed(SBIN)) == (False, True)
     assert (
-        made.orders.confirmed_of(0),
-        made.orders.confirmed_of(1),
-        made.orders.confirmed_of(2),
+        made.confirmations.confirmed_of(0),
+        made.confirmations.confirmed_of(1),
+        made.confirmations.confirmed_of(2),
     ) == (0, 1, 0)
     assert made.counts(0) == SubscriptionCounts(wanted=2, asked=2, confirmed=1)
 

@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from kitefeed.actors.policy.machine import Wake
+from kitefeed.actors.policy.machine import Wake, Welcomed
 from kitefeed.actors.ticker.echoes import ECHO_NS
 from kitefeed.actors.ticker.echoes import KEPT_MAX as ECHOES_MAX
 from kitefeed.actors.ticker.link_state import BEAT_NS, COALESCE_NS
@@ -16,7 +16,6 @@ from kitefeed.actors.ticker.machine import (
     Send,
     Ticker,
     Upgraded,
-    Welcomed,
 )
 from kitefeed.actors.ticker.subscriptions import Ask
 from kitefeed.protocol.feed import (

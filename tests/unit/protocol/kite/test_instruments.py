@@ -3,7 +3,7 @@ from datetime import date
 import pytest
 from kiteconnect import KiteConnect
 
-from kitefeed.protocol.kite.instruments import Instrument, format_dump, parse_dump
+from kitefeed.protocol.kite.instruments import DumpRow, format_dump, parse_dump
 
 HEADER = (
     "instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,tick_size,"
@@ -17,11 +17,9 @@ OPTION_ROW = (
 )
 DUMP = "\n".join([HEADER, INFY_ROW, NIFTY_ROW, OPTION_ROW]) + "\n"
 
-INFY = Instrument(408065, 1594, "INFY", "INFOSYS", 0.0, "", 0.0, 0.05, 1, "EQ", "NSE", "NSE")
-NIFTY = Instrument(
-    256265, 1001, "NIFTY 50", "NIFTY 50", 0.0, "", 0.0, 0.0, 0, "EQ", "INDICES", "NSE"
-)
-OPTION = Instrument(
+INFY = DumpRow(408065, 1594, "INFY", "INFOSYS", 0.0, "", 0.0, 0.05, 1, "EQ", "NSE", "NSE")
+NIFTY = DumpRow(256265, 1001, "NIFTY 50", "NIFTY 50", 0.0, "", 0.0, 0.0, 0, "EQ", "INDICES", "NSE")
+OPTION = DumpRow(
     11421186,
     44614,
     "NIFTY26NOV24500CE",

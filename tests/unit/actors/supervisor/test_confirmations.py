@@ -1,6 +1,6 @@
 import pytest
 
-from kitefeed.actors.supervisor.orders import LATE_NS, NAMED_MAX, Orders
+from kitefeed.actors.supervisor.confirmations import LATE_NS, NAMED_MAX, Confirmations
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.protocol.kite.instruments import Listed
 from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE
@@ -16,8 +16,8 @@ def infy(mode: Mode) -> tuple[Instrument, ...]:
     return (Instrument(INFY, "NSE:INFY", mode),)
 
 
-def told(mode: Mode, *, at_ns: int = 0, epoch: int = 1) -> Orders:
-    orders = Orders()
+def told(mode: Mode, *, at_ns: int = 0, epoch: int = 1) -> Confirmations:
+    orders = Confirmations()
     orders.told(m.Subscribe(0, epoch, infy(mode)), at_ns)
     return orders
 
@@ -73,12 +73,12 @@ def test_a_refresh_is_to_be_confirmed_anew() -> None:
 
 
 def test_a_quote_confirms_every_mode() -> None:
-    orders = Orders()
+    orders = Confirmations()
     for mode in ("ltp", "full"):
         orders.told(m.StartPolling(0, 3, "fp", 5 * S, infy(mode)), 0)  # type: ignore[arg-type]
         orders.confirm(m.Confirmed(0, 3, (INFY,)))
         assert orders.is_confirmed(INFY)
-    orders = Orders()
+    orders = Confirmations()
     orders.told(m.StartPolling(0, 3, "fp", 5 * S, infy("ltp")), 0)
     orders.confirm(m.Confirmed(0, 3, (INFY,)))
     orders.told(m.StartPolling(0, 3, "fp", 5 * S, infy("full")), 0)
@@ -116,7 +116,7 @@ def test_quotes_that_bridge_leave_what_the_socket_was_asked_for_and_has_confirme
 
 
 def test_a_guard_is_not_the_sockets_own() -> None:
-    orders = Orders()
+    orders = Confirmations()
     guard = Instrument(INFY, "NSE:INFY", "ltp", is_canary=True, is_guard=True)
     orders.told(m.Subscribe(0, 1, (guard,)), 0)
     assert orders.asked() == set()
@@ -125,10 +125,10 @@ def test_a_guard_is_not_the_sockets_own() -> None:
 def test_what_has_not_come_for_5_s_is_named_with_the_mode_in_which_it_comes() -> None:
     made = Subscriptions(("NSE:INFY",), (), "full", {})
     made.resolved({"NSE:INFY": Listed(INFY)}, {})
-    made.orders.told(m.Subscribe(0, 1, infy("full")), 0)
+    made.confirmations.told(m.Subscribe(0, 1, infy("full")), 0)
     assert made.counts(LATE_NS - 1).unconfirmed == []
     assert made.counts(LATE_NS).unconfirmed == [Unconfirmed("NSE:INFY", "full", None, 5.0)]
-    made.orders.confirm(came(QUOTE))
+    made.confirmations.confirm(came(QUOTE))
     counts = made.counts(12 * S)
     assert counts.unconfirmed == [Unconfirmed("NSE:INFY", "full", "quote", 12.0)]
     assert (counts.asked, counts.confirmed) == (1, 0)
@@ -139,8 +139,8 @@ def test_a_hundred_are_named_the_longest_first() -> None:
     made = Subscriptions(keys, (), "full", {})
     made.resolved({key: Listed(n << 8 | 1) for n, key in enumerate(keys)}, {})
     instruments = made.instruments()
-    made.orders.told(m.Subscribe(0, 1, instruments[50:]), 0)
-    made.orders.told(m.Subscribe(0, 1, instruments), S)
+    made.confirmations.told(m.Subscribe(0, 1, instruments[50:]), 0)
+    made.confirmations.told(m.Subscribe(0, 1, instruments), S)
     named = made.counts(60 * S).unconfirmed
     assert {each.instrument for each in named} == set(keys[50:])
     assert {each.since_s for each in named} == {60.0}

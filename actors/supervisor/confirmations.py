@@ -42,7 +42,7 @@ class _Order:
         return set(filter(self.is_confirmed, self.asked))
 
 
-class Orders:
+class Confirmations:
     """A packet of the mode that was asked for, or of a higher one, confirms; the handshake, the
     order, and a packet of a lower one do not."""
 
