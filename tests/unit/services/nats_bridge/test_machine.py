@@ -224,7 +224,8 @@ def test_a_bridge_that_is_started_again_publishes_what_last_lacks_and_nothing_tw
     assert nats.flow() == ["tick/NSE:TCS:3"]
 
 
-def test_a_value_of_the_daemons_file_never_takes_the_place_of_a_newer_one() -> None:
+@pytest.mark.parametrize("stored_ns", [4 * S, 5 * S], ids=["the same", "a newer one"])
+def test_a_value_of_the_daemons_file_takes_the_place_of_an_older_one_alone(stored_ns: int) -> None:
     nats = Nats()
     cached = int(Flag.CACHED | Flag.SNAPSHOT)
     old = tick("NSE:INFY", 0, gen=GEN + 1, t_rx_ns=4 * S, flags=cached)
@@ -232,7 +233,7 @@ def test_a_value_of_the_daemons_file_never_takes_the_place_of_a_newer_one() -> N
     nats.take(snapshot(old, unknown))
     assert nats.flow() == []
     nats.now_ns += S
-    nats.machine.reconciled({"kite.tick.NSE.INFY": ((GEN, 7), 5 * S)}, set(), nats.now_ns)
+    nats.machine.reconciled({"kite.tick.NSE.INFY": ((GEN, 7), stored_ns)}, set(), nats.now_ns)
     assert nats.flow() == ["tick/NSE:TCS:0"]
 
 
