@@ -33,7 +33,7 @@ REQUEST_S_MAX = 7
 TRIES = 3  # of one request, where Kite says that there are too many
 EVERY_NS = 350_000_000
 WAIT_NS = int(WAIT_S * NS_PER_S)
-BEHIND_NS = 5_000_000_000  # what is recorded is written once a second, on a busy disk later
+BEHIND_NS = 5 * NS_PER_S  # what is recorded is written once a second, on a busy disk later
 READ_MAX = 64_000_000  # bytes of a recording: some ten seconds
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kitefeed.client.feed import Feed
     from kitefeed.client.feed_async import AsyncFeed
 
-PAST_NS = 5_000_000_000  # what is older is no tick that just waited
+PAST_NS = 5 * NS_PER_S  # what is older is no tick that just waited
 LOOK_S = 1.0  # heartbeats come as often
 ASKED_LOOK_S = 0.05  # while a bar that is being asked for holds up the others
 TICKS_PER_LOOK = 10_000  # so that bars become final while more comes than is read

@@ -20,10 +20,11 @@ from kitefeed.client.tick import Tick
 from kitefeed.client.view import View
 from kitefeed.protocol import recording as r
 from kitefeed.protocol.feed import DECODE_ERRORS
+from kitefeed.protocol.kite.units import NS_PER_S
 
-SEAM_NS = 6_000_000_000  # a block is written within a second; a busy disk may take some more
+SEAM_NS = 6 * NS_PER_S  # a block is written within a second; a busy disk may take some more
 LOOK_S = 0.05
-PAUSE_NS_MAX = 5_000_000_000  # heartbeats are recorded, one a second
+PAUSE_NS_MAX = 5 * NS_PER_S  # heartbeats are recorded, one a second
 
 log = logging.getLogger("kitefeed")
 

@@ -12,7 +12,7 @@ from kitefeed.client import nats_store, nats_wire
 from kitefeed.client.nats_history import NatsHistory
 from kitefeed.protocol import feed as f
 from kitefeed.protocol.clock import boot_ns, utc_ns
-from kitefeed.protocol.kite.units import IST
+from kitefeed.protocol.kite.units import IST, NS_PER_S
 from kitefeed.protocol.topics import PRESENCE, SNAPSHOT
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ AGAIN_S = 0.5  # after a connection ended, or while the bridge proves nothing
 REPUBLISH_S = 0.2  # in which what LAST has taken is in TICKS, too
 JOIN_MAX = 2_000  # messages: so many a reader may take while live ones wait
 FILTERS_MAX = 16  # of instruments that are asked for one by one
-SHORT_NS = 60_000_000_000  # a quiet minute is no lack of history
+SHORT_NS = 60 * NS_PER_S  # a quiet minute is no lack of history
 
 # Of reading a stream; what an answer that cannot be read raises is one, too.
 ENDS: tuple[type[Exception], ...] = (*nats_wire.ends(), *f.DECODE_ERRORS)

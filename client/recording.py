@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     import pandas
     import polars
 
-MISSING_NS = 5_000_000_000  # the hours of a recording follow each other without a pause
-SEALED_NS = 180_000_000_000  # a day's last segment is sealed two minutes after it, at the latest
+MISSING_NS = 5 * NS_PER_S  # the hours of a recording follow each other without a pause
+SEALED_NS = 180 * NS_PER_S  # a day's last segment is sealed two minutes after it, at the latest
 
 
 class Recording:

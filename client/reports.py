@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 from kitefeed.client.view import View
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.messages.control import NAME_CHARS_MAX, ReaderReport
 from kitefeed.protocol.messages.envelope import seal
 from kitefeed.protocol.sockets import connect_reports, send_or_drop
 
-REPORT_NS = 2_000_000_000
+REPORT_NS = 2 * NS_PER_S
 
 
 class Reporter:

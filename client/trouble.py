@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from kitefeed.client.tick import Arrival, Tick
+from kitefeed.protocol.kite.units import NS_PER_S
 
 # A new login, or a socket that is replaced, is over sooner, and not worth a word.
-PATIENCE_NS = 2_000_000_000
+PATIENCE_NS = 2 * NS_PER_S
 Policy = Literal["silence", "hold", "close"]
 _WELL = ("live", "closed")
 REPLAY = "kitefeed: these are prices of a recorded day that is played again, and none is live"

@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.topics import HEARTBEAT_TOPIC, NOTICE, NUL, ORDER, STATE_TOPIC, TICK
 
 PREFIX = "kite"
@@ -157,7 +158,7 @@ class Lease(msgspec.Struct):
 
 
 LEASE_KEY = "lease"
-LEASE_HOLDS_NS = 3_000_000_000
+LEASE_HOLDS_NS = 3 * NS_PER_S
 
 encode = msgspec.msgpack.Encoder().encode
 decode_beat = msgspec.msgpack.Decoder(BridgeBeat).decode

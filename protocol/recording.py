@@ -24,8 +24,8 @@ HEAD = MAGIC + struct.pack(">HH", VERSION, 0)
 SUFFIX = ".kfrec"
 DAY_NAME = re.compile(r"\d{4}-\d\d-\d\d\Z")  # a folder of each day in India, and in it
 SEGMENT_NAME = re.compile(r"\d{6}-\d{3}\.kfrec\Z")  # a file by its first moment there: HHMMSS-ms
-HOUR_NS = 3_600_000_000_000
-_IST_NS = 19_800_000_000_000
+HOUR_NS = 3_600 * NS_PER_S
+_IST_NS = 19_800 * NS_PER_S
 
 MARK = b"KFB\x01"
 # mark, kind, codec, flags, bytes stored, bytes unpacked, first and last time (UTC ns), checksum

@@ -13,8 +13,8 @@ from kitefeed.protocol.kite.units import NS_PER_S
 
 SHARDS_MAX = 16  # Kite allows three sockets per key; a grant for more is not ours to believe
 BEAT_STALE_NS = 1_500_000_000  # sources send a batch or a beat about every 300 ms
-FRAME_STALE_NS = 3_000_000_000  # Kite sends at least a heartbeat per second
-CANARY_STALE_NS = 5_000_000_000
+FRAME_STALE_NS = 3 * NS_PER_S  # Kite sends at least a heartbeat per second
+CANARY_STALE_NS = 5 * NS_PER_S
 POLL_GRACE_NS = NS_PER_S
 
 SourceName = Literal["websocket", "rest", "none"]

@@ -12,9 +12,10 @@ from kitefeed.protocol.feed import (
     ShardHealth,
     Source,
 )
+from kitefeed.protocol.kite.units import NS_PER_S
 
 # A value of a segment that the calendar has closed is believed this long: ticks overrule it.
-CLOSED_FRESH_NS = 60_000_000_000
+CLOSED_FRESH_NS = 60 * NS_PER_S
 # Headlines under which nothing may read fresh, whatever the sources say.
 NEVER_FRESH = frozenset({"misconfigured", "paused", "closed", "no_entitlement"})
 

@@ -51,7 +51,7 @@ from kitefeed.protocol.topics import (
 
 HEARTBEAT_NS = NS_PER_S
 HEARTBEAT_GAP_NS = 100_000_000  # new subscribers get one early, but never more than ten per second
-SAVE_NS = 10_000_000_000
+SAVE_NS = 10 * NS_PER_S
 REPLAY, SNAPSHOT, STALE = int(Flag.REPLAY), int(Flag.SNAPSHOT), int(Flag.STALE)
 
 

@@ -23,6 +23,7 @@ from kitefeed.actors.runtime.process import Runtime
 from kitefeed.actors.runtime.pulse import to_next_s
 from kitefeed.actors.runtime.state_file import StateFile
 from kitefeed.protocol.clock import boot_ns, utc_ns
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.loop_socket import LoopSocket
 from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.messages.membership import Beat, Hello
@@ -30,7 +31,7 @@ from kitefeed.protocol.sockets import feed_socket, ingest_socket
 from kitefeed.protocol.topology import FEED, INGEST, Role
 
 FILE_NAME = "last_values.msgpack"
-SAVE_AGAIN_NS = 10_000_000_000  # after a write that failed
+SAVE_AGAIN_NS = 10 * NS_PER_S  # after a write that failed
 SAVE_S_MAX = 1.5  # of the 2 s in which a stop must be over
 
 log = logging.getLogger("broadcaster")

@@ -8,9 +8,11 @@ get past what waits.
 
 from collections.abc import Mapping
 
+from kitefeed.protocol.kite.units import NS_PER_S
+
 # Longer than any pause of a program that still can use what it finds then. Also the bound: so long
 # of all ticks waits for a stuck reader at most, 12 MB at 6,000 per second.
-STUCK_NS = 10_000_000_000
+STUCK_NS = 10 * NS_PER_S
 
 
 class Stuck:

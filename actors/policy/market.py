@@ -20,7 +20,7 @@ FLUSH_FROM, TOKEN_FLUSH = time(6), time(7, 30)
 CHECKS = (time(6, 5), time(7, 35), READY_AT)  # the session is validated at these, besides the rest
 FLUSH_MINUTES = (CHECKS[1].hour - FLUSH_FROM.hour) * 60 + CHECKS[1].minute
 NSE = 1  # the segment that stands for "the market" when nothing is wanted
-MINUTE_NS = 60_000_000_000
+MINUTE_NS = 60 * NS_PER_S
 # Exchanges publish a year's holidays in the December before it.
 RUNS_OUT_FROM = (12, 1)
 

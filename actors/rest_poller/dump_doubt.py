@@ -8,9 +8,10 @@ renamed, so a little is lost every day.
 from collections.abc import Sequence
 
 from kitefeed.protocol.kite.instruments import Loss
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.messages import bus as m
 
-BELIEVED_AFTER_NS = 1_800_000_000_000  # the same list for so long is what Kite means
+BELIEVED_AFTER_NS = 1_800 * NS_PER_S  # the same list for so long is what Kite means
 LARGE_PART = 0.1  # of a list: many times what a day ends or renames
 MOST_OF_A_PART = 0.5  # of one exchange or kind, which may have few instruments
 

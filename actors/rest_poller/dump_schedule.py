@@ -33,7 +33,7 @@ _FETCHED_AT = timedelta(hours=8, minutes=30)
 _RETRY_NS = tuple(s * NS_PER_S for s in (5, 15, 30, 60))
 _DOUBTED_NS = tuple(s * NS_PER_S for s in (60, 120, 300, 600, 900))
 _FIRST_RUNG = 2  # of a list that is merely the first: most are whole
-OFFER_REPEAT_NS = 5_000_000_000
+OFFER_REPEAT_NS = 5 * NS_PER_S
 
 
 class ClockRead(msgspec.Struct, frozen=True):
@@ -195,7 +195,7 @@ class DumpSchedule:
             return self._take(offer)
         if self._doubt is None or self._doubt.digest != offer.digest:
             self._doubt = _Doubt(offer.digest, now_ns)
-        minutes = BELIEVED_AFTER_NS // 60_000_000_000
+        minutes = BELIEVED_AFTER_NS // (60 * NS_PER_S)
         if now_ns - self._doubt.since_ns >= BELIEVED_AFTER_NS:
             remark = Remark(f"the new list has been the same for {minutes} minutes: taken")
             return [remark, *self._take_untrusted(offer, now_ns, None)]

@@ -33,10 +33,10 @@ from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.messages.envelope import Message
 from kitefeed.protocol.messages.membership import LinkReport
 
-RATE_HOLD_NS = 10_000_000_000  # after a 429: somebody else uses this key as well
+RATE_HOLD_NS = 10 * NS_PER_S  # after a 429: somebody else uses this key as well
 # A request that takes longer is given up: a probe is waited for 8 s, and may stand behind another
 # request. The thread may hang on; a late answer is ignored.
-ANSWER_WITHIN_NS = 5_000_000_000
+ANSWER_WITHIN_NS = 5 * NS_PER_S
 # More requests refused in a row than any search for a bad instrument makes: Kite refused them all.
 REFUSED_ALL = 40
 PROBES_WAITING_MAX = 16  # the oldest of more is answered "rate"

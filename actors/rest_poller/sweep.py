@@ -17,6 +17,7 @@ from kitefeed.protocol.feed import (
 )
 from kitefeed.protocol.kite.rest import QUOTE_COUNT_MAX, tick_from_quote
 from kitefeed.protocol.kite.ticks import mode_from_name
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.messages.envelope import Message
 from kitefeed.protocol.messages.instruments import Instrument
@@ -25,7 +26,7 @@ from kitefeed.protocol.topics import tick_topic
 # Kite allows one quote request per second; a second measured here may be a shorter one there.
 SPACING_NS = 1_050_000_000
 BEAT_NS = 300_000_000
-RETRY_NS = 2_000_000_000  # so that a network that is back is noticed within 3 s
+RETRY_NS = 2 * NS_PER_S  # so that a network that is back is noticed within 3 s
 SILENT_PERIODS = 2  # without any answer for so long, polling vouches for no value
 _NOTHING = msgspec.Raw(encode(None))
 

@@ -16,9 +16,10 @@ from math import ceil
 import msgspec
 
 from kitefeed.protocol.kite.rest import QUOTE_COUNT_MAX, QUOTE_QUERY_BYTES_MAX
+from kitefeed.protocol.kite.units import NS_PER_S
 
 WEIGHT = 4
-ALONE_RETRY_NS = 60_000_000_000  # an instrument that Kite refused by itself
+ALONE_RETRY_NS = 60 * NS_PER_S  # an instrument that Kite refused by itself
 
 NEVER, LATE, DUE, NOT_DUE = range(4)
 

@@ -54,10 +54,6 @@ class Bus:
         """Since the supervisor was last heard; since boot when it never was."""
         return boot_ns() - self._membership.heard_ns
 
-    @property
-    def is_welcome(self) -> bool:
-        return self._membership.supervisor is not None
-
     def send(self, message: Message) -> bool:
         """Sends a report; False when no supervisor can take it. Nothing is queued."""
         return self._wire.send([seal(message)])

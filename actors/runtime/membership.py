@@ -6,11 +6,12 @@ for an absent supervisor are not queued: both sides repeat desired state after a
 
 from enum import Enum, auto
 
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.messages.membership import BeatAck, Challenge, Leave, Welcome
 
 HELLO_RETRY_NS = 200_000_000
-SUPERVISOR_LOST_NS = 3_000_000_000
+SUPERVISOR_LOST_NS = 3 * NS_PER_S
 
 
 class Duty(Enum):

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kitefeed.protocol.kite.ticks import FULL, MODE_NAMES, mode_from_name
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.messages.status import Unconfirmed
 
-LATE_NS = 5_000_000_000  # unconfirmed for longer: named; the ticker has asked again by then
+LATE_NS = 5 * NS_PER_S  # unconfirmed for longer: named; the ticker has asked again by then
 NAMED_MAX = 100
 
 

@@ -16,6 +16,7 @@ from kitefeed.actors.supervisor.subscriptions import (
     Pending,
     Subscriptions,
 )
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.messages.control import (
     Answers,
@@ -41,7 +42,7 @@ from kitefeed.protocol.topology import Role
 
 Ticket = tuple[bytes, str]  # peer and request id
 SEARCHES_MAX = 10  # for near names in one request: each may cost ~20 ms of the loop
-QUESTIONS_NS_MAX = 10_000_000_000  # the poller answers sooner, unless it has gone
+QUESTIONS_NS_MAX = 10 * NS_PER_S  # the poller answers sooner, unless it has gone
 _CODES = {"rate": "busy", "token": "forbidden", "permission": "forbidden", "input": "bad_request"}
 KNOWN_REPLIES_MAX = 256  # a command repeats its request with the same id; it is carried out once
 

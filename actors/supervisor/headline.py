@@ -374,7 +374,7 @@ def login_seen(s: State) -> None:
 def ready_check(s: State, before_utc_ns: int) -> None:
     """At 08:45 IST of a session day: is everything there for the open? If not, say so."""
     ready_utc_ns = market.last_utc_ns(s.utc_ns, market.READY_AT)
-    is_due = before_utc_ns < ready_utc_ns and s.utc_ns - before_utc_ns < 60_000_000_000
+    is_due = before_utc_ns < ready_utc_ns and s.utc_ns - before_utc_ns < market.MINUTE_NS
     opens = s.market.opens_today(s.segments, s.utc_ns)
     if not is_due or opens is None:
         return

@@ -2,11 +2,12 @@
 
 from typing import NamedTuple
 
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.messages.control import ReaderReport
 from kitefeed.protocol.messages.status import ReaderStatus
 
 READERS_MAX = 256
-FORGET_NS = 30_000_000_000  # they report every 2 s; one that hangs is seen hanging for a while
+FORGET_NS = 30 * NS_PER_S  # they report every 2 s; one that hangs is seen hanging for a while
 
 
 class _Heard(NamedTuple):

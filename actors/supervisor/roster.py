@@ -7,14 +7,15 @@ process, if it is still the one that said hello, is to be killed so that supervi
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.messages.membership import Beat, Hello
 from kitefeed.protocol.messages.status import ActorStatus
 from kitefeed.protocol.topology import Role
 
-SUSPECT_AFTER_NS = 3_000_000_000
-LOST_AFTER_NS = 5_000_000_000
+SUSPECT_AFTER_NS = 3 * NS_PER_S
+LOST_AFTER_NS = 5 * NS_PER_S
 # A turn this late means that we stood still (SIGSTOP, suspend): their silence proves nothing.
-OWN_PAUSE_NS = 2_000_000_000
+OWN_PAUSE_NS = 2 * NS_PER_S
 
 
 @dataclass

@@ -14,12 +14,13 @@ from kitefeed.actors.supervisor.confirmations import LATE_NS, NAMED_MAX, Confirm
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.protocol.kite.instruments import Listed
 from kitefeed.protocol.kite.ticks import is_index
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.messages.control import Answer
 from kitefeed.protocol.messages.instruments import LIST_MAX, Instrument, Mode
 from kitefeed.protocol.messages.status import SubscriptionCounts
 
-LISTENER_GRACE_NS = 30_000_000_000  # after the last listener left: it may only be restarting
+LISTENER_GRACE_NS = 30 * NS_PER_S  # after the last listener left: it may only be restarting
 LISTENED_MAX = 2 * LIST_MAX  # with those in their grace; above it the grace that ends first ends
 HEAR_NS = 300_000_000  # a program's subscriptions are told after its question at most so much later
 PENDING_MAX = 256  # requests that wait for a first packet at the same time

@@ -15,14 +15,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from kitefeed.protocol.kite.ticks import segment_of
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.messages.instruments import Instrument
 
-SILENT_NS = 5_000_000_000  # nothing that is always active pauses for so long
+SILENT_NS = 5 * NS_PER_S  # nothing that is always active pauses for so long
 QUICK_NS = 2_500_000_000  # the pace of a canary: half of that
 QUICK_TICKS = 5  # in a row at that pace: it is one
 SILENCES_MAX = 2  # that ended by themselves before it was quick again: it is none
-PRESUMED_NS = 600_000_000_000  # without one tick while others tick, nor a quote of it: it is none
-VOUCHED_NS = 15_000_000_000  # a quote is good for so long, if no tick comes
+PRESUMED_NS = 600 * NS_PER_S  # without one tick while others tick, nor a quote of it: it is none
+VOUCHED_NS = 15 * NS_PER_S  # a quote is good for so long, if no tick comes
 RESUMED_NS = 1_500_000_000  # a segment that ticks again is held for so long
 # More than so many are a crowd: that all are silent is the doubt, and none of them is looked at.
 CROWD_MIN = 257

@@ -6,7 +6,9 @@ by; what another socket brings within a few seconds is its echo.
 
 from collections import OrderedDict
 
-ECHO_NS = 5_000_000_000
+from kitefeed.protocol.kite.units import NS_PER_S
+
+ECHO_NS = 5 * NS_PER_S
 KEPT_MAX = 1_000  # payloads; beyond it the oldest is forgotten, and its echo passed on
 
 

@@ -20,16 +20,16 @@ from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.messages.instruments import Instrument
 from kitefeed.protocol.messages.membership import HeldScope
 
-SILENT_NS = 10_000_000_000
-UNPROVEN_NS = 3_000_000_000
-DOUBT_AGAIN_NS = 10_000_000_000
-CANARY_NS = 10_000_000_000
-VOUCHED_AGAIN_NS = 5_000_000_000  # twice before a quote is good no more: one may go unanswered
-QUIET_NS = 10_000_000_000
-QUIET_AGAIN_NS = 30_000_000_000
+SILENT_NS = 10 * NS_PER_S
+UNPROVEN_NS = 3 * NS_PER_S
+DOUBT_AGAIN_NS = 10 * NS_PER_S
+CANARY_NS = 10 * NS_PER_S
+VOUCHED_AGAIN_NS = 5 * NS_PER_S  # twice before a quote is good no more: one may go unanswered
+QUIET_NS = 10 * NS_PER_S
+QUIET_AGAIN_NS = 30 * NS_PER_S
 # Frames count as arriving while the last one is this young; in market hours the longest gap
 # between two frames of a live socket was 0.5 s, heartbeats included (kite.trade: every second).
-ARRIVING_NS = 3_000_000_000
+ARRIVING_NS = 3 * NS_PER_S
 LOOK_AGAIN_NS = NS_PER_S
 LOOK_NS = 500_000_000  # who is silent while others tick is looked for so often
 # Of so many instruments each last packet is kept. Of more, keeping them costs a quarter of all that

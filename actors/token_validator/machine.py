@@ -10,7 +10,7 @@ from kitefeed.actors.policy.machine import Wake
 from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.messages import bus as m
 
-TIMEOUT_NS = 3_000_000_000  # total: recovery is promised within 5 s of a login
+TIMEOUT_NS = 3 * NS_PER_S  # total: recovery is promised within 5 s of a login
 CALLS_MAX = 4  # at once; more than the questions that can matter at one time
 WAITING_MAX = 8  # the oldest of more is answered unverified
 

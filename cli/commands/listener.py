@@ -22,12 +22,13 @@ from kitefeed.protocol import location
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import ConfigError, Unavailable
 from kitefeed.protocol.feed import DECODE_ERRORS
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.messages.control import GetStatus, Status
 from kitefeed.protocol.messages.status import StatusReport
 from kitefeed.protocol.topology import CONTROL, Role, endpoint
 
 TICKS_UNTOUCHED_MAX = 2  # of 5 s each: a loop that did not turn for 10 s is hung
-REVIVE_AFTER_NS = 60_000_000_000  # after FATAL; long enough not to fill a log, short for a person
+REVIVE_AFTER_NS = 60 * NS_PER_S  # after FATAL; long enough not to fill a log, short for a person
 ANSWER_S = 1.0  # the supervisor answers from memory
 
 Start = Callable[[str], None]

@@ -1,6 +1,8 @@
 """When each record of a replay is due. Pure."""
 
-PAUSE_NS_MAX = 3_000_000_000  # what was not recorded is passed over in so long
+from kitefeed.protocol.kite.units import NS_PER_S
+
+PAUSE_NS_MAX = 3 * NS_PER_S  # what was not recorded is passed over in so long
 
 
 class Pace:

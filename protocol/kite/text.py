@@ -3,8 +3,6 @@
 `instruments_meta` and `app_code` are not documented there; the server sends both after connecting.
 """
 
-import json
-from collections.abc import Sequence
 from typing import TypeAlias, TypeGuard
 
 import msgspec
@@ -155,22 +153,6 @@ def server_message(message: TextMessage) -> bytes:
 
 
 # --- client to server ----------------------------------------------------------------------------
-# json.dumps and not msgspec: the bytes are those of the official client, spaces included. Tokens
-# are numbers; the server takes strings without a word and then sends no ticks.
-
-
-def subscribe_message(tokens: Sequence[int]) -> bytes:
-    """Starts the stream of these tokens, in mode quote until a `mode_message` says otherwise."""
-    return json.dumps({"a": "subscribe", "v": list(tokens)}).encode()
-
-
-def unsubscribe_message(tokens: Sequence[int]) -> bytes:
-    return json.dumps({"a": "unsubscribe", "v": list(tokens)}).encode()
-
-
-def mode_message(mode: int, tokens: Sequence[int]) -> bytes:
-    """Sets the mode (1 ltp, 2 quote, 3 full) of tokens that are already subscribed."""
-    return json.dumps({"a": "mode", "v": [MODE_NAMES[mode], list(tokens)]}).encode()
 
 
 def parse_client_message(payload: bytes) -> ClientMessage | BadFrame:

@@ -129,14 +129,6 @@ def is_index(token: int) -> bool:
     return token & 0xFF == SEGMENT_INDICES
 
 
-def exchange_of(token: int) -> str | None:
-    """The segment's name; None for a number Kite has not documented.
-
-    Not always the exchange of the instrument dump: every index is INDICES here, NSE or BSE there.
-    """
-    return EXCHANGE_NAMES.get(token & 0xFF)
-
-
 # --- packets -----------------------------------------------------------------------------------
 # Big-endian, told apart by length alone. Kite documents the fields as int32; the official clients
 # read them unsigned. Prices (p) are read signed, because a commodity price and an index change can

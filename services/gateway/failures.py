@@ -2,8 +2,10 @@
 
 from ipaddress import IPv6Address, ip_address, ip_network
 
+from kitefeed.protocol.kite.units import NS_PER_S
+
 FAILURES_MAX = 10
-WINDOW_NS = 60_000_000_000
+WINDOW_NS = 60 * NS_PER_S
 ADDRESSES_MAX = 1_024
 
 

@@ -16,11 +16,12 @@ from kitefeed.actors.runtime.session_file import Session
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import BadInput, ConfigError, LoginNeeded
 from kitefeed.protocol.kite.session import request_token_from_redirect, unquoted
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.messages.status import StatusReport
 from kitefeed.protocol.secret import Secret
 
 STATES_MAX = 16  # logins begun and not ended
-STATE_NS = 600_000_000_000  # a person types a password and a code meanwhile
+STATE_NS = 600 * NS_PER_S  # a person types a password and a code meanwhile
 log = logging.getLogger("gateway")
 
 

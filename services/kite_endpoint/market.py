@@ -11,12 +11,13 @@ from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import Unavailable
 from kitefeed.protocol.kite.text import BrokerMessage, OrderUpdate
 from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.messages.instruments import Mode
 from kitefeed.services.life import opened
 
 SETTLE_S = 0.05  # a program subscribes, and sets a mode in its next message
 BATCH_MAX = 1_000  # ticks passed on at once
-LINGER_NS = 30_000_000_000  # all that streams is read for so long: who asked asks again
+LINGER_NS = 30 * NS_PER_S  # all that streams is read for so long: who asked asks again
 IDLE_S = 0.5
 
 _NAMES: dict[int, Mode] = {LTP: "ltp", QUOTE: "quote", FULL: "full"}

@@ -10,9 +10,9 @@ from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.nats import LEASE_HOLDS_NS, Lease
 
 HOLDS_NS = LEASE_HOLDS_NS
-STOPS_NS = 2_000_000_000  # without a renewal the holder publishes no longer
+STOPS_NS = 2 * NS_PER_S  # without a renewal the holder publishes no longer
 RENEW_NS = NS_PER_S
-UNFED_NS = 2_000_000_000  # so long a holder may be without data while another one has some
+UNFED_NS = 2 * NS_PER_S  # so long a holder may be without data while another one has some
 
 Wish = Literal["take", "renew", ""]
 

@@ -19,7 +19,7 @@ WINDOW = 4_096  # ticks on their way: at 6,000 a second NATS may take 0.7 s for 
 # ~15 MB: five seconds at full rate, and more than all instruments
 WAITING_MAX = 32_768
 GROUP_MAX = 128  # ticks that share one acknowledgement
-ACK_NS = 2_000_000_000  # after that a group is taken for not stored
+ACK_NS = 2 * NS_PER_S  # after that a group is taken for not stored
 BEHIND_NS = NS_PER_S  # while ticks wait longer than this no heartbeat vouches for anything
 _SNAPSHOT, _REPLAY, _CACHED = int(Flag.SNAPSHOT), int(Flag.REPLAY), int(Flag.CACHED)
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 LOOK_S = 0.25  # at the lease, and at what is overdue
 RECONCILE_NS = NS_PER_S
-FAILING_NS = 5_000_000_000  # between two attempts to put right what NATS keeps
+FAILING_NS = 5 * NS_PER_S  # between two attempts to put right what NATS keeps
 BEAT_S = 1.0
 API_S = 2.0
 HEARTBEATS_MAX = 64  # that wait for the connection, for the lease, or with ticks

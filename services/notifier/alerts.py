@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 import msgspec
 
-MINUTE_NS = 60_000_000_000
+from kitefeed.protocol.kite.units import NS_PER_S
+
+MINUTE_NS = 60 * NS_PER_S
 DAY_NS = 24 * 60 * MINUTE_NS
 DEVELOPERS = "https://developers.kite.trade"
 QUIET = "This need wake nobody."

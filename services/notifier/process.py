@@ -22,6 +22,7 @@ from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.errors import ConfigError, Unavailable
 from kitefeed.protocol.exits import Exit
 from kitefeed.protocol.feed import DECODE_ERRORS
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.messages.control import GetStatus, Status
 from kitefeed.protocol.messages.status import StatusReport
 from kitefeed.protocol.sockets import request
@@ -37,7 +38,7 @@ from kitefeed.services.notifier.targets import Deliver, heartbeat, links_of, tar
 
 NAME = "notifier"
 ANSWER_S = 1.0  # the supervisor answers from memory
-ASK_NS = 5_000_000_000  # the feed's words come by themselves, and sooner
+ASK_NS = 5 * NS_PER_S  # the feed's words come by themselves, and sooner
 FAREWELL_S = 6.0  # supervisord kills after 8
 TARGETS_AGAIN_S = 5.0
 MB = 1_048_576

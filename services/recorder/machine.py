@@ -14,6 +14,7 @@ from kitefeed.protocol import feed as f
 from kitefeed.protocol import recording as r
 from kitefeed.protocol.feed import HEARTBEAT_HOLDS_NS
 from kitefeed.protocol.kite.ticks import segment_of
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.recording import Described, End, Gap, Header, Type
 from kitefeed.protocol.topics import (
     HEARTBEAT_TOPIC,
@@ -28,11 +29,11 @@ from kitefeed.protocol.topics import (
 
 BLOCK_NS = 750_000_000  # a block is written when the next look finds it this old: within a second
 BLOCK_BYTES = 524_288
-GATHER_NS = 2_000_000_000  # how long a segment waits for the last values that it begins with
+GATHER_NS = 2 * NS_PER_S  # how long a segment waits for the last values that it begins with
 GATHER_BYTES = 8_388_608  # 9,000 of them are 3 MB
-ROTATE_NS = 60_000_000_000  # after the hour a segment begins without them
-ASK_NS = 2_000_000_000  # between two requests for the last values; doubled by each without answer
-ASK_NS_MAX = 30_000_000_000
+ROTATE_NS = 60 * NS_PER_S  # after the hour a segment begins without them
+ASK_NS = 2 * NS_PER_S  # between two requests for the last values; doubled by each without answer
+ASK_NS_MAX = 30 * NS_PER_S
 # What may wait for the disk: nine seconds at 9,000 ticks a second. Then recording pauses, until
 # half of it has been written.
 BACKLOG_BYTES_MAX = 16_777_216

@@ -11,6 +11,7 @@ from kitefeed.actors.runtime.config import Settings
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.instrument_list import InstrumentsDb, ListDamaged
+from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.loop_socket import LoopSocket
 from kitefeed.protocol.messages.control import PROBLEM_CHARS_MAX, ReaderReport
 from kitefeed.protocol.messages.envelope import seal
@@ -26,7 +27,7 @@ from kitefeed.services.recorder.writer import FREE_MB_MIN, Writer
 
 NAME = "recorder"
 LOOK_S = 0.2
-REPORT_NS = 2_000_000_000
+REPORT_NS = 2 * NS_PER_S
 CLOSE_S = 3.0  # supervisord kills after 5
 
 log = logging.getLogger(NAME)

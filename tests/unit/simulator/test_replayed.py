@@ -1,7 +1,6 @@
 """Kite playing a recorded day: its values, each of them, and no others."""
 
 from kitefeed.kite_server.subscriptions import Subscriptions
-from kitefeed.protocol.kite.text import mode_message, subscribe_message
 from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE, TickBody, encode_packet
 from kitefeed.simulator.listings import Listing
 from kitefeed.simulator.replayed import PAUSE_NS_MAX, Message, RecordedMarket
@@ -44,7 +43,7 @@ def test_at_full_speed_everything_is_due() -> None:
 def test_each_tick_is_sent_also_two_of_one_message() -> None:
     found = market((0, [body(1), body(2), body(7, NIFTY), body(3)]), (S, [body(3)]))
     socket = Subscriptions(found)
-    socket.handle(subscribe_message([INFY, NIFTY]), T0)
+    socket.handle(b'{"a": "subscribe", "v": [%d, %d]}' % (INFY, NIFTY), T0)
     sent = []
     for now_ns in (T0, T0 + S):
         found.due_ns(now_ns)
@@ -71,13 +70,13 @@ def test_the_packet_of_a_mode_is_what_kite_would_have_sent() -> None:
 def test_an_instrument_without_a_value_is_silent_until_it_has_one() -> None:
     found = market((0, [body(1)]), (S, [body(7, NIFTY)]))
     socket = Subscriptions(found)
-    assert socket.handle(subscribe_message([NIFTY, 99]), T0).packets == []
+    assert socket.handle(b'{"a": "subscribe", "v": [%d, 99]}' % NIFTY, T0).packets == []
     for now_ns in (T0, T0 + S):
         found.due_ns(now_ns)
         list(found.play(now_ns))
     (due,) = socket.changed()
     assert due.body.last_price == 7
-    (first,) = socket.handle(mode_message(FULL, [NIFTY]), T0).packets
+    (first,) = socket.handle(b'{"a": "mode", "v": ["full", [%d]]}' % NIFTY, T0).packets
     assert first.body.mode == FULL
 
 

@@ -152,7 +152,7 @@ def test_the_low_byte_of_a_token_tells_segment_and_divisor(
     token = 1001 * 256 + segment
     assert ticks.segment_of(token) == segment
     assert ticks.divisor_of(token) == divisor
-    assert ticks.exchange_of(token) == exchange
+    assert ticks.EXCHANGE_NAMES.get(ticks.segment_of(token)) == exchange
     assert ticks.is_index(token) == (segment == 9)
     assert only_tick(encode_frame([TickBody(token, LTP, divisor, 7)]).hex()).divisor == divisor
 
