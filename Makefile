@@ -71,7 +71,8 @@ sanitize: $(STAMP)  ## the loops under gcc's address and undefined-behaviour san
 	cd $(SANITIZED) && export PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 && \
 	  export LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" && \
 	  $(CURDIR)/$(BIN)/python -m pytest -q -p no:cacheprovider tests/unit/hot tests/unit/protocol/kite \
-	    tests/unit/actors/ticker tests/property/test_twins.py tests/property/test_kite_ticks.py && \
+	    tests/unit/actors/ticker tests/unit/client/test_view.py tests/unit/client/test_tick.py \
+	    tests/property/test_twins.py tests/property/test_kite_ticks.py tests/property/test_tick_bodies.py && \
 	  $(CURDIR)/$(BIN)/python -m tests.fuzz --n $(INPUTS) --seed $(SEED)
 
 # The wheel is built from the source distribution. It is for machines like this one: for PyPI it has to

@@ -64,22 +64,26 @@ def broadcaster(frame: bytes, subscription: bytes) -> Step:
     return step
 
 
-def reader(frame: bytes) -> Step:
-    """From a message of `ticks/all` to ticks in a program, no field of which is read."""
+def reader(frame: bytes, *, is_chunked: bool) -> Step:
+    """From a message of `ticks/all`, or from one for each tick, to ticks in a program, no field of
+    which is read."""
     packets, view = repack_frame(frame), View(NOBODY)
     names = [topics.tick_topic(f"NSE:{token}") for token in packets.tokens]
 
-    def message(number: int) -> bytes:
-        at_ns = UTC_S * 10**9 + number * FRAME_NS
+    def messages(number: int) -> list[bytes]:
+        at_ns, seq = UTC_S * 10**9 + number * FRAME_NS, number + 1
         frames = feed.TickFrames(1, 0, 1, feed.Source.WEBSOCKET, at_ns, at_ns)
-        count = len(names)
-        return frames.chunk(number + 1, names, [number + 1] * count, packets.bodies, [])
+        if is_chunked:
+            return [frames.chunk(seq, names, [seq] * len(names), packets.bodies, [])]
+        pairs = zip(names, packets.bodies, strict=True)
+        return [frames.one(name, seq, 0, body) for name, body in pairs]
 
-    messages = [message(number) for number in range(ROUNDS_MAX)]
+    numbered = [messages(number) for number in range(ROUNDS_MAX)]
 
     def step(number: int) -> None:
-        after_ns = number * FRAME_NS
-        view.apply(messages[number], START_NS + after_ns, UTC_S * 10**9 + after_ns)
+        now_ns, utc_ns = START_NS + number * FRAME_NS, UTC_S * 10**9 + number * FRAME_NS
+        for each in numbered[number]:
+            view.apply(each, now_ns, utc_ns)
         while view.take() is not None:
             pass
 
@@ -90,7 +94,8 @@ STEPS: dict[str, Callable[[bytes], Step]] = {
     "ticker": ticker,
     "broadcaster-all": lambda frame: broadcaster(frame, topics.TICKS_TOPIC + topics.NUL),
     "broadcaster-each": lambda frame: broadcaster(frame, topics.TICK),
-    "reader-all": reader,
+    "reader-all": lambda frame: reader(frame, is_chunked=True),
+    "reader-each": lambda frame: reader(frame, is_chunked=False),
 }
 
 

@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import force_setattr
 
 from kitefeed.protocol.clock import boot_ns, utc_ns
-from kitefeed.protocol.feed import Flag, Source, decode_body
+from kitefeed.protocol.feed import Flag, ReceivedBody, Source, decode_body
 from kitefeed.protocol.kite.ticks import DEPTH_LEVELS, FULL, LTP, QUOTE, TickBody, iter_depth
 from kitefeed.protocol.kite.units import IST
 from kitefeed.protocol.tick_bodies import Held, token_of, unpack_last_price
@@ -163,7 +163,7 @@ class Tick(msgspec.Struct, frozen=True, eq=False, gc=False):
     def raw(self) -> TickBody:
         """Its fields as exact integers, as on the wire (docs/wire-format.md)."""
         held = self._held
-        if isinstance(held, bytes):
+        if type(held) is not ReceivedBody and not isinstance(held, TickBody):
             # Two threads may do it at once: both make the same, and the later one stays.
             held = decode_body(held)
             force_setattr(self, "_held", held)
@@ -246,7 +246,7 @@ class Tick(msgspec.Struct, frozen=True, eq=False, gc=False):
     def instrument_token(self) -> int:
         """Kite's number of the instrument. Those of derivatives are used again after expiry."""
         held = self._held
-        return token_of(held) if isinstance(held, bytes) else held.instrument_token
+        return token_of(held) if isinstance(held, bytes) else self.raw.instrument_token
 
     @property
     def mode(self) -> ModeWord:
@@ -262,7 +262,8 @@ class Tick(msgspec.Struct, frozen=True, eq=False, gc=False):
         if isinstance(held, bytes):  # all that many programs read: not worth decoding the rest
             divisor, last_price = unpack_last_price(held)
             return last_price / divisor  # type: ignore[no-any-return]
-        return held.last_price / held.divisor
+        raw = self.raw
+        return raw.last_price / raw.divisor
 
     @property
     def last_price_decimal(self) -> Decimal:

@@ -7,14 +7,16 @@ chunk is a copy: as a part of it, the last tick of a quiet instrument would keep
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from kitefeed._hot import IS_COMPILED
 from kitefeed.client.tick import Arrival, Tick
 from kitefeed.protocol.feed import decode_body
 from kitefeed.protocol.tick_bodies import Encoded
 
 
 @dataclass(slots=True, eq=False)
-class Topic:
+class PythonTopic:
     """What is known of one topic. `seq`: the highest number met in this gen, 0 before the first.
     `arrival`, `value_seq`, `flags`, `body`: its last value as it came; no arrival before the first.
     No Struct: this is changed with every tick, in half the time."""
@@ -26,6 +28,12 @@ class Topic:
     value_seq: int = 0
     flags: int = 0
     body: Encoded = b""
+
+
+if TYPE_CHECKING or not IS_COMPILED:
+    Topic = PythonTopic
+else:
+    from kitefeed._hot.loops import Topic
 
 
 class LastTicks(Mapping[str, Tick]):

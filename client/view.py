@@ -5,11 +5,12 @@ It numbers losses, drops repetitions, and judges: a value is fresh only while a 
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import compress
 
 import msgspec
 
+from kitefeed._hot import IS_COMPILED
 from kitefeed.client.breaks import Breaks
 from kitefeed.client.gaps import GapReason, Gaps
 from kitefeed.client.losses import Losses
@@ -35,6 +36,9 @@ from kitefeed.protocol.topics import (
     key_of,
 )
 
+if IS_COMPILED:
+    from kitefeed._hot import loops
+
 MAX_AGE_S = 2.0  # beyond it a message is late: about to be wrong, at a few ticks a second
 EVENTS_MAX = 1_000  # orders, and notices, that wait for the program
 _UNKNOWN_NS = 1 << 62  # more than any skew
@@ -49,6 +53,8 @@ _WORDS: Mapping[str, Staleness] = {
     word: word for word in ("closed", "paused", "login_required", "no_entitlement", "misconfigured")
 }
 
+# View, frame, now_ns, utc_ns, gen, losses noticed so far; see `loops.Intake.take`.
+TakeIn = Callable[["View", bytes, int, int, int, int], int]
 _TICKS = (TICK, LAST)  # both carry one instrument's tick
 
 
@@ -103,6 +109,10 @@ class View:
         self._wanted = None if wanted is None else set(wanted)
         self._prefixes = prefixes
         self._topics: dict[bytes, Topic] = {}
+        self._take_in: TakeIn | None = None  # of messages in which all is in order
+        if IS_COMPILED:
+            intake = loops.Intake(self._topics, self.arrived, Tick, msgspec.Raw, View._admitted)
+            self._take_in = intake.take
         self._shared: Arrival | None = None  # of the last tick, and when that was published
         self._shared_pub_ns = 0
         self._chunked: dict[bytes, int] = {}  # values received so far, per snapshot request
@@ -117,6 +127,13 @@ class View:
 
     def apply(self, frame: bytes, now_ns: int, utc_ns: int) -> None:
         """Takes one feed frame, read at boot time `now_ns`. Never raises for what it holds."""
+        if self._take_in is not None:
+            taken = self._take_in(self, frame, now_ns, utc_ns, self.gen, self.losses.count)
+            if taken >= 0:
+                self.ticks += taken
+                if len(self.arrived) > PENDING_MAX:
+                    self.overrun += self.waiting.make_room()
+                return
         topic, _, array = frame.partition(NUL)
         try:
             if topic.startswith(_TICKS):
@@ -135,15 +152,7 @@ class View:
         if message.v != f.VERSION:
             self.bad_messages += 1
             return False
-        behind_ns = self.behind_ns = utc_ns - message.t_pub_ns - self._skew_ns
-        losses = self.losses
-        if behind_ns > losses.worst_ns:
-            losses.worst_ns = behind_ns
-        if behind_ns > self._late_ns:
-            self.late += 1
-            self.has_late = True
-        elif behind_ns < 0:
-            self._set_skew(utc_ns - message.t_pub_ns)
+        self._note_age(message.t_pub_ns, utc_ns)
         if message.gen != self.gen:
             # The broadcaster was restarted: numbers start anew. Its answer to our subscriptions,
             # which ZeroMQ repeats by itself, brings the values.
@@ -152,10 +161,25 @@ class View:
                 self.holes.missed("restarted", {}, since_ns, message.t_pub_ns)
             self.gen = message.gen
             self._shards = {}  # its first heartbeat will tell of them
-            losses.restarted()
+            self.losses.restarted()
             for known in self._topics.values():
                 known.seq = 0
         return True
+
+    def _note_age(self, t_pub_ns: int, utc_ns: int) -> bool:
+        """Of a message; whether it is late. An arrival is shared only by those that follow it."""
+        self._shared = None
+        behind_ns = self.behind_ns = utc_ns - t_pub_ns - self._skew_ns
+        losses = self.losses
+        if behind_ns > losses.worst_ns:
+            losses.worst_ns = behind_ns
+        if behind_ns > self._late_ns:
+            self.late += 1
+            self.has_late = True
+            return True
+        if behind_ns < 0:
+            self._set_skew(utc_ns - t_pub_ns)
+        return False
 
     def _apply(self, topic: bytes, message: FeedMessage, now_ns: int, utc_ns: int) -> None:
         if topic.startswith(SNAPSHOT):
@@ -296,14 +320,31 @@ class View:
         return arrival
 
     def _arrival(self, message: FeedMessage, now_ns: int, utc_ns: int) -> Arrival:
-        t_rx_ns, t_pub_ns = message.t_rx_ns, message.t_pub_ns
+        m = message
+        return self._arrival_at(
+            m.gen, m.shard, m.epoch, m.source, m.t_rx_ns, m.t_pub_ns, now_ns, utc_ns
+        )
+
+    def _arrival_at(
+        self, gen: int, shard: int, epoch: int, source: int, t_rx_ns: int, t_pub_ns: int,
+        now_ns: int, utc_ns: int,
+    ) -> Arrival:  # fmt: skip
         age_ns = t_pub_ns - t_rx_ns if t_pub_ns > t_rx_ns else 0  # `max` costs five times as much
         if utc_ns > t_pub_ns:
             age_ns += utc_ns - t_pub_ns
         return Arrival(
-            message.gen, message.shard, message.epoch, message.source, t_rx_ns, age_ns, now_ns,
-            self._judge, self.losses.count,
-        )  # fmt: skip
+            gen, shard, epoch, source, t_rx_ns, age_ns, now_ns, self._judge, self.losses.count
+        )
+
+    def _admitted(
+        self, gen: int, shard: int, epoch: int, source: int, t_rx_ns: int, t_pub_ns: int,
+        now_ns: int, utc_ns: int,
+    ) -> tuple[Arrival, bool]:  # fmt: skip
+        """The arrival of a message that `loops.Intake` takes in, and whether others may share it:
+        each of those that are late is counted."""
+        is_late = self._note_age(t_pub_ns, utc_ns)
+        arrival = self._arrival_at(gen, shard, epoch, source, t_rx_ns, t_pub_ns, now_ns, utc_ns)
+        return arrival, not is_late
 
     def _apply_tick(self, name: bytes, message: FeedMessage, now_ns: int, utc_ns: int) -> None:
         body = f.decode_body(message.body)  # by itself it costs as much to be checked

@@ -3,6 +3,7 @@ installed. Each has a twin in Python that gives the same, which runs where they 
 
     kitefeed.protocol.kite.repack        Kite's frame to bodies                   hot/frames.c
     kitefeed.actors.broadcaster.ticks    a batch to numbered messages             hot/batches.c
+    kitefeed.client.view                 messages to ticks                        hot/intake.c
 
 A twin chooses by `IS_COMPILED` when it is imported. `KITEFEED_PURE=1` forces Python.
 """
@@ -11,7 +12,7 @@ from kitefeed.protocol.location import is_pure_forced
 
 # Of what passes between the loops and their callers. An extension that is older than its callers,
 # as in a checkout that was pulled and not built, is as good as none.
-REVISION = 2
+REVISION = 3
 
 
 def _is_there() -> bool:

@@ -71,14 +71,16 @@ append_new(PyObject *list, PyObject *item)
 }
 
 /* Counted up with every change that a caller in Python notices: see REVISION in hot/__init__.py. */
-#define LOOPS_REVISION 2
+#define LOOPS_REVISION 3
 
 struct state {
-    PyObject *value_type;
+    PyObject *value_type, *topic_type, *intake_type;
 };
 
 PyObject *repack(PyObject *module, PyObject *frame);
 PyObject *keep(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *make_value_type(PyObject *module);
+PyObject *make_topic_type(PyObject *module);
+PyObject *make_intake_type(PyObject *module);
 
 #endif

@@ -1,8 +1,9 @@
 """The extension, see hot/module.c. What it is given may have any content, and raises nothing but
 TypeError for what is of another type than here, and MemoryError."""
 
-from collections.abc import Mapping
-from typing import TypeVar
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 REVISION: int
 
@@ -40,3 +41,41 @@ def keep(
 ) -> list[bytes]:
     """See `kitefeed.actors.broadcaster.ticks.keep_in_python`. The values are `Value`s of here, and
     `wanted` is a dict."""
+
+class Topic:
+    """See `kitefeed.client.values.PythonTopic`."""
+
+    key: str
+    is_wanted: bool
+    seq: int
+    arrival: Any
+    value_seq: int
+    flags: int
+    body: bytes
+    def __init__(self, key: str, is_wanted: bool, /) -> None: ...
+
+class Intake:
+    """Takes in those messages of ticks in which nothing is out of the ordinary: all that it brings
+    are the next of topics that are known, in bodies that certainly decode.
+
+    topics: by name; those that are no `Topic`s of here are left to Python. What `tick` makes of
+    key, body, number, flags and arrival goes to the end of `arrived`; a body that is not plain is
+    given to it as `raw` makes it. `admit` is called with view, gen, shard, epoch, source, t_rx_ns,
+    t_pub_ns, now_ns and utc_ns of a message, and says what its arrival is, and whether those that
+    say the same and are read at the same time may share it.
+    """
+
+    def __init__(
+        self,
+        topics: dict[bytes, Any],
+        arrived: deque[Any],
+        tick: Callable[..., Any],
+        raw: Callable[[bytes], Any],
+        admit: Callable[..., tuple[Any, bool]],
+        /,
+    ) -> None: ...
+    def take(
+        self, view: object, frame: bytes, now_ns: int, utc_ns: int, gen: int, losses: int, /
+    ) -> int:
+        """How many ticks the message brought; -1 when it is left to Python, and nothing was
+        changed. What `admit` raises, and MemoryError, leave everything as it was, too."""

@@ -8,13 +8,22 @@ static PyMethodDef FUNCTIONS[] = {
     {NULL, NULL, 0, NULL},
 };
 
+/* Whether a type was made, and is known by its name. */
+static int
+add(PyObject *module, const char *name, PyObject *type)
+{
+    return type == NULL ? -1 : PyModule_AddObjectRef(module, name, type);
+}
+
 static int
 fill(PyObject *module)
 {
     struct state *state = PyModule_GetState(module);
     state->value_type = make_value_type(module);
-    if (state->value_type == NULL ||
-        PyModule_AddObjectRef(module, "Value", state->value_type) < 0)
+    state->topic_type = make_topic_type(module);
+    state->intake_type = make_intake_type(module);
+    if (add(module, "Value", state->value_type) < 0 || add(module, "Topic", state->topic_type) < 0 ||
+        add(module, "Intake", state->intake_type) < 0)
         return -1;
     return PyModule_AddIntConstant(module, "REVISION", LOOPS_REVISION);
 }
@@ -24,6 +33,8 @@ visit(PyObject *module, visitproc visit, void *arg)
 {
     struct state *state = PyModule_GetState(module);
     Py_VISIT(state->value_type);
+    Py_VISIT(state->topic_type);
+    Py_VISIT(state->intake_type);
     return 0;
 }
 
@@ -32,6 +43,8 @@ clear(PyObject *module)
 {
     struct state *state = PyModule_GetState(module);
     Py_CLEAR(state->value_type);
+    Py_CLEAR(state->topic_type);
+    Py_CLEAR(state->intake_type);
     return 0;
 }
 

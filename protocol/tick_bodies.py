@@ -24,8 +24,8 @@ from kitefeed.protocol.feed import (
 from kitefeed.protocol.kite.ticks import DEPTH_BYTES, FULL, LTP, QUOTE, TickBody
 
 Encoded = bytes | msgspec.Raw
-# What is known to be a body: as it came, if it is plain; else decoded.
-Held = bytes | TickBody
+# What is known to be a body: as it came, in bytes if it is plain, else as `Raw`; or decoded.
+Held = bytes | msgspec.Raw | TickBody
 Bodies = msgspec.Raw | list[msgspec.Raw]  # of a chunk: their list, or each
 
 _UINT32, _INT32, _NIL = b"\xce", b"\xd2", b"\xc0"  # msgpack's markers

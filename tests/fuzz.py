@@ -15,9 +15,13 @@ from typing import Any, NamedTuple
 from kitefeed._hot import IS_COMPILED
 from kitefeed.actors.broadcaster.store import Origin, PythonValue, Value
 from kitefeed.actors.broadcaster.ticks import Ticks, Wanted, keep_compiled, keep_in_python
-from kitefeed.protocol.feed import TickFrames
+from kitefeed.client.tick import Staleness, Tick
+from kitefeed.client.view import View
+from kitefeed.protocol.feed import SnapshotEnd, TickFrames, encode
 from kitefeed.protocol.kite.repack import repack_compiled, repack_in_python
 from kitefeed.protocol.kite.ticks import frame_of_packets
+from kitefeed.protocol.tick_bodies import is_plain
+from kitefeed.protocol.topics import TICKS_TOPIC
 
 _LENGTHS = (8, 28, 32, 44, 184)
 # Where numbers change their width or their sign on the wire, and the segments with other divisors.
@@ -114,7 +118,8 @@ def batch(random: Random) -> Batch:
 
 
 ORIGIN = Origin(1, 2, 1, 3)
-WRITER = TickFrames(1_790_000_000_000_000_000, 1, 2, 1, 5, 1_790_000_000_000_000_001)
+WRITER_GEN = 1_790_000_000_000_000_000
+WRITER = TickFrames(WRITER_GEN, 1, 2, 1, 5, 1_790_000_000_000_000_001)
 
 
 def ticks_of(values: list[Any], given: Batch) -> Ticks:
@@ -134,10 +139,165 @@ def kept(keep: Callable[..., list[bytes]], kind: Callable[..., Any], given: Batc
     return written, [(v.head, v.seq, v.origin is origin, v.flags, v.body) for v in values]
 
 
+class Read(NamedTuple):
+    """A frame of the feed, and when it is read."""
+
+    frame: bytes
+    now_ns: int
+    utc_ns: int
+
+
+class Reading(NamedTuple):
+    """What one reader reads, one after the other, and whose ticks it wants (None: all)."""
+
+    wanted: frozenset[str] | None
+    reads: list[Read]
+
+
+class Publisher:
+    """Writes messages as a broadcaster would, and some that none would: numbers that repeat or are
+    missing, other gens, times of the past, bodies of all kinds."""
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.names = [b"tick/NSE:%d" % n for n in range(random.choice((1, 2, 5)))]
+        self.names.append(b"last/1/NSE:L")
+        self.seqs = dict.fromkeys((*self.names, TICKS_TOPIC), 0)
+        self.gen = 1
+        self.at_ns = 1_790_000_000_000_000_000
+        # Written by columns where packets are many, else one by one.
+        self.bodies = [
+            body
+            for length in _LENGTHS
+            for count in (1, 45)
+            for body in repack_in_python(frame_of_packets([number(random, length)] * count)).bodies[
+                :1
+            ]
+        ]
+
+    def read(self) -> Read:
+        random = self.random
+        if random.random() < 0.2:
+            self.at_ns += random.choice((1, 1_000_000, 3_000_000_000))
+        if random.random() < 0.02:
+            self.gen = random.choice((1, 2, -1, 2**64 - 1))
+        ago_ns = random.choice((0, 0, 0, 5_000_000, 2_500_000_000, -5))
+        published = self.at_ns - ago_ns
+        writer = TickFrames(
+            self.gen,
+            random.choice((0, 0, 0, 2)),
+            7,
+            random.choice((1, 1, 2)),
+            published - 1_000,
+            published,
+        )
+        make = random.choice((self.one, self.one, self.one, self.chunk, self.chunk, self.snapshot))
+        frame = make(writer)
+        if random.random() < 0.15:
+            frame = damaged(frame, random)
+        return Read(frame, self.at_ns - 10**18, self.at_ns)
+
+    def seq(self, name: bytes) -> int:
+        """The next, as nearly always."""
+        step = 1 if self.random.random() < 0.95 else self.random.choice((0, -1, 2, 5, 2**31))
+        self.seqs[name] = max(0, self.seqs[name] + step) % 2**32
+        return self.seqs[name]
+
+    def flags(self) -> int:
+        return self.random.choice((0, 0, 0, 0, 0, 16, 16, 1, 2, 4, 12))
+
+    def body(self) -> bytes:
+        body = self.random.choice(self.bodies)
+        return damaged(body, self.random) if self.random.random() < 0.03 else body
+
+    def one(self, writer: TickFrames) -> bytes:
+        name = self.random.choice(self.names)
+        return writer.one(name, self.seq(name), self.flags(), self.body())
+
+    def chunk(self, writer: TickFrames) -> bytes:
+        random = self.random
+        names = random.choices(self.names, k=random.choice((0, 1, 2, 3, 15, 16, 17, 60)))
+        if random.random() < 0.02:
+            names.append(random.choice((TICKS_TOPIC, b"order/1", b"tick/NSE:new", bytes(300))))
+        seqs = [self.seq(name) if name in self.seqs else 1 for name in names]
+        body = self.body()
+        bodies = [body if random.random() < 0.8 else self.body() for _ in names]
+        flags = [self.flags() for _ in names] if random.random() < 0.3 else []
+        return writer.chunk(self.seq(TICKS_TOPIC), names, seqs, bodies, flags)
+
+    def snapshot(self, writer: TickFrames) -> bytes:
+        inside = [writer.one(name, self.seqs[name], 1, self.body()) for name in self.names]
+        end: object = SnapshotEnd(len(inside)) if self.random.random() < 0.5 else inside
+        return writer.one(b"snapshot/ab/tick/", 1, 0, encode(end))
+
+
+def number(random: Random, length: int) -> bytes:
+    """A packet of numbers, some of which change their width."""
+    some = [*_EDGES, *(random.randbytes(4) for _ in range(4))]
+    return b"".join(random.choices(some, k=length // 4))
+
+
+def reading(random: Random) -> Reading:
+    publisher = Publisher(random)
+    wanted = random.choice((None, None, None, frozenset({"NSE:0", "NSE:L"}), frozenset()))
+    return Reading(wanted, [publisher.read() for _ in range(random.choice((1, 5, 20)))])
+
+
+class Judges(NamedTuple):
+    """Nobody, as one object for both."""
+
+    def why_stale(self, tick: Tick) -> Staleness:
+        return "no_feed"
+
+    def has_source(self, tick: Tick) -> bool:
+        return False
+
+
+JUDGE = Judges()
+
+
+def taken_in(given: Reading, *, is_compiled: bool) -> object:
+    """The ticks that it gives out, and what the view knows after each message."""
+    view = View(JUDGE, given.wanted)
+    if not is_compiled:
+        view._take_in = None
+    view.begin_chunks()
+    found = []
+    for read in given.reads:
+        view.apply(*read)
+        ticks = []
+        while (tick := view.take()) is not None:
+            if isinstance(tick._held, bytes) and not is_plain(tick._held):
+                raise AssertionError("only a plain body is held as it came")
+            ticks.append((*known(tick), view.values.is_last(tick)))
+        topics = [
+            (name, topic.seq, topic.value_seq, topic.flags, bytes(topic.body), topic.arrival)
+            for name, topic in view._topics.items()
+        ]
+        counts = [getattr(view, name) for name in COUNTS]
+        found.append((ticks, topics, counts, vars(view.losses).copy()))
+    return found
+
+
+COUNTS = (
+    "gen", "gaps", "duplicates", "late", "ticks", "skipped", "overrun", "bad_messages", "behind_ns",
+    "has_late",
+)  # fmt: skip
+
+
+def known(tick: Tick) -> tuple[object, ...]:
+    """All that a tick says, but for what it was decoded from."""
+    early = tick.last_price, tick.instrument_token
+    return tick.instrument, early, tick.raw, tick.seq, tick.flags, tick.arrival
+
+
 LOOPS: Mapping[str, Loop] = {
     "frames": Loop(frame, repack_in_python, repack_compiled),
     "batches": Loop(
         batch, partial(kept, keep_in_python, PythonValue), partial(kept, keep_compiled, Value)
+    ),
+    "messages": Loop(
+        reading, partial(taken_in, is_compiled=False), partial(taken_in, is_compiled=True)
     ),
 }
 

@@ -1,19 +1,30 @@
 """What the compiled loops owe the process that they run in, whatever they are given. That they give
 the same as their twins is in `tests/property/test_twins.py`."""
 
+import gc
 import sys
+import weakref
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 
 from kitefeed._hot import IS_COMPILED
-from tests.fuzz import LOOPS, ORIGIN, WRITER, Batch, ticks_of
+from kitefeed.protocol.kite.repack import repack_in_python
+from kitefeed.protocol.kite.ticks import frame_of_packets
+from tests.fuzz import LOOPS, ORIGIN, WRITER, WRITER_GEN, Batch, Reading, ticks_of
 
 if IS_COMPILED:
     from kitefeed._hot import loops
+
+
+def plain_body() -> bytes:
+    return repack_in_python(frame_of_packets([bytes(7) + b"\1"] * 45)).bodies[0]
+
 
 pytestmark = pytest.mark.skipif(not IS_COMPILED, reason="the extension is not here")
 
@@ -22,6 +33,90 @@ def test_what_is_of_another_type_is_refused() -> None:
     for other in (None, 1, "text", bytearray(8), memoryview(b"1234"), [b""]):
         with pytest.raises(TypeError):
             loops.repack(other)  # type: ignore[arg-type]
+
+
+def intake_of(topics: dict[bytes, Any], arrived: deque[Any]) -> "loops.Intake":
+    admitted = ("arrival", False)
+    return loops.Intake(topics, arrived, tuple_of, msgspec.Raw, lambda *_: admitted)
+
+
+def tuple_of(*given: object) -> tuple[object, ...]:
+    return given
+
+
+TICK = WRITER.one(b"tick/NSE:X", 8, 16, plain_body())
+MOMENT: tuple[int, ...] = (5, 6, WRITER_GEN, 0)
+
+
+def test_what_is_no_message_of_the_next_tick_of_a_known_topic_is_left_alone() -> None:
+    topic, arrived = loops.Topic("NSE:X", True), deque[Any]()
+    topic.seq = 7
+    intake = intake_of({b"tick/NSE:X": topic}, arrived)
+    for end in range(len(TICK)):
+        assert intake.take(None, TICK[:end], *MOMENT) == -1
+    for other in (b"", b"\0", TICK + b"\0", b"ticks/all\0" + TICK[11:], b"tick/NSE:Y" + TICK[10:]):
+        assert intake.take(None, other, *MOMENT) == -1
+    for now_ns, gen, losses in (
+        (2**70, WRITER_GEN, 0),
+        (5, 1, 0),
+        (5, -(2**70), 0),
+        (5, WRITER_GEN, None),
+    ):
+        assert intake.take(None, TICK, now_ns, 6, gen, losses) == -1  # type: ignore[arg-type]
+    for seq in (6, 8, -1, 2**63 - 1, 2**70, None, "7"):
+        topic.seq = seq
+        assert intake.take(None, TICK, *MOMENT) == -1
+    assert (topic.arrival, topic.value_seq, topic.body, [*arrived]) == (None, 0, b"", [])
+    topic.seq = 7
+    assert intake.take(None, TICK, *MOMENT) == 1
+    assert [*arrived] == [("NSE:X", plain_body(), 8, 16, "arrival")]
+    assert (topic.seq, topic.value_seq, topic.flags, topic.body) == (8, 8, 16, plain_body())
+    del topic.seq
+    assert intake.take(None, TICK, *MOMENT) == -1
+
+
+def test_what_takes_messages_in_refuses_what_is_of_another_type() -> None:
+    good: list[Any] = [{}, deque(), tuple_of, msgspec.Raw, tuple_of]
+    for place, other in ((0, []), (0, None), (1, None)):
+        with pytest.raises((TypeError, AttributeError)):
+            loops.Intake(*good[:place], other, *good[place + 1 :])
+    for arguments in ((), ("X",), (b"X", True), (1, True)):
+        with pytest.raises(TypeError):
+            loops.Topic(*arguments)
+    topic = loops.Topic("NSE:X", True)
+    for attribute in ("key", "is_wanted"):
+        with pytest.raises(AttributeError):
+            setattr(topic, attribute, topic)
+    intake = intake_of({}, deque())
+    for frame in (None, "text", bytearray(TICK)):
+        with pytest.raises(TypeError):
+            intake.take(None, frame, *MOMENT)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        intake.take(None, TICK)  # type: ignore[call-arg]
+    assert intake_of({b"tick/NSE:X": object()}, deque()).take(None, TICK, *MOMENT) == -1
+
+
+@pytest.mark.parametrize("admit", [lambda *_: None, lambda *_: (1,), lambda *_: 1 / 0])
+def test_a_message_that_is_not_admitted_changes_nothing(admit: Callable[..., Any]) -> None:
+    topic, arrived = loops.Topic("NSE:X", True), deque[Any]()
+    topic.seq = 7
+    intake = loops.Intake({b"tick/NSE:X": topic}, arrived, tuple_of, msgspec.Raw, admit)
+    with pytest.raises((TypeError, ZeroDivisionError)):
+        intake.take(None, TICK, *MOMENT)
+    assert (topic.seq, topic.arrival, [*arrived]) == (7, None, [])
+
+
+def test_what_takes_messages_in_is_collected_with_what_holds_it() -> None:
+    class Holder:
+        """Of an intake that holds it, too."""
+
+    holder = Holder()
+    topics: dict[bytes, Any] = {b"tick/NSE:X": holder}
+    holder.intake = intake_of(topics, deque())  # type: ignore[attr-defined]
+    gone = weakref.ref(holder)
+    del holder, topics
+    gc.collect()
+    assert gone() is None
 
 
 def test_columns_of_another_shape_are_refused() -> None:
@@ -50,7 +145,7 @@ def test_columns_of_another_shape_are_refused() -> None:
 @pytest.mark.parametrize("name", LOOPS)
 def test_nothing_is_kept_of_what_was_taken(name: str) -> None:
     loop, random = LOOPS[name], Random(1)
-    inputs = [loop.make(random) for _ in range(300)]
+    inputs = [loop.make(random) for _ in range(100)]
 
     def blocks() -> int:
         """How many Python has in use after taking all of them."""
@@ -86,10 +181,12 @@ def test_without_memory_it_says_so(name: str) -> None:
     assert failures > 100
 
 
-def alone(given: bytes | Batch) -> Callable[[], object]:
+def alone(given: bytes | Batch | Reading) -> Callable[[], object]:
     """The loop without the Python around it, which does not survive a want of memory as well."""
     if isinstance(given, bytes):
         return partial(loops.repack, given)
+    if isinstance(given, Reading):
+        return partial(take_all, given)
     values = [loops.Value(head, seq, ORIGIN, 0, b"") for head, seq in given.values]
     wanted = given.wanted
     head = None if wanted.chunk_seq is None else WRITER.chunk_head(wanted.chunk_seq)
@@ -98,3 +195,11 @@ def alone(given: bytes | Batch) -> Callable[[], object]:
     return partial(
         loops.keep, *columns, ORIGIN, before, after, after, wanted.topics, wanted.prefixes, head
     )
+
+
+def take_all(given: Reading) -> None:
+    """Topics that are known, so that most of it is taken."""
+    names = (b"ticks/all", *(b"tick/NSE:%d" % n for n in range(5)), b"last/1/NSE:L")
+    intake = intake_of({name: loops.Topic("NSE:X", True) for name in names}, deque())
+    for read in given.reads:
+        intake.take(None, read.frame, read.now_ns, read.utc_ns, 1, 0)
