@@ -185,7 +185,9 @@ def pauses(stage: Stage) -> list[int]:
 def test_an_answer_that_never_comes_is_trouble_on_the_network(stage: Stage) -> None:
     stage.start(INFY)
     said = stage.wait(ANSWER_WITHIN_NS / 1e9 + 0.1)
-    assert [end.outcome for end in polled(said)] == ["network"]
+    assert [(end.outcome, end.detail) for end in polled(said)] == [
+        ("network", "no answer within 5 s")
+    ]
     assert stage.tell(Answered(1, "ok", {INFY.token: quote(INFY.token)})) == []  # too late
     assert len(stage.asked) == 2  # the next one is out already
 

@@ -26,6 +26,13 @@ def poller_says(
     bench.feed(ActorUp(hello, is_new))
 
 
+def test_a_grant_that_is_acknowledged_twice_has_it_polled_once() -> None:
+    bench = Bench()
+    order = polling(bench)
+    bench.grant()
+    assert bench.all(m.StartPolling) == [order]
+
+
 def test_a_supervisor_that_restarts_while_rest_polls_adopts_the_polling() -> None:
     first = Bench()
     order = polling(first)

@@ -123,6 +123,24 @@ def test_the_end_of_one_socket_takes_freshness_from_its_instruments_only() -> No
     assert bench.state.fresh_shards == [0, 1, 2]
 
 
+def test_a_socket_without_instruments_is_closed_after_half_a_minute_and_not_before() -> None:
+    bench = three()
+    epoch = bench.machine.state.shards[1].link.epoch
+    kept = [each for sh in bench.machine.state.shards[::2] for each in sh.instruments]
+    everything = [each for sh in bench.machine.state.shards for each in sh.instruments]
+    bench.feed(Instruments(kept))
+    bench.wait(29, fresh=True)
+    bench.feed(Instruments(everything))  # whoever wants them was started again
+    bench.wait(29, fresh=True)
+    bench.feed(Instruments(kept))
+    bench.wait(29, fresh=True)
+    assert not bench.all(m.CloseLink)
+    bench.wait(2, fresh=True)
+    assert bench.all(m.CloseLink) == [m.CloseLink(1, epoch)]
+    assert not bench.machine.state.shards[1].is_open
+    assert bench.state.feed == "live"
+
+
 def test_a_socket_that_comes_alive_after_a_refused_login_asks_for_no_other_validation() -> None:
     bench = three()
     bench.feed(m.LinkClosed(1, bench.machine.state.shards[1].link.epoch, 1006, "reset"))
