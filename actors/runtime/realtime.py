@@ -4,7 +4,8 @@ SCHED_FIFO they run as soon as they have something to do, whatever else wants th
 Whoever has it could keep the host from everything else. So each has a budget: a thread that ran
 for BUDGET_S without waiting for anything costs its process the realtime scheduler for the rest of
 its life. The kernel keeps that account (RLIMIT_RTTIME), ends by SIGKILL who goes on for KILLED_S
-because its Python cannot act, and keeps a share of every second for the others.
+because its Python cannot act, and keeps a share of every second for the others. A process that
+waits now and then, and has taken most of a core for a while all the same, loses it as well.
 """
 
 import logging
@@ -13,15 +14,19 @@ import re
 import resource
 import sys
 import threading
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.topology import Role
 
 DATA, ABOVE = 10, 11  # below the kernel's own threads, which handle interrupts at 50
 # The supervisor kills the two others when they hang; so they must not keep it from that.
 PRIORITIES: dict[str, int] = {Role.TICKER: DATA, Role.BROADCASTER: DATA, Role.SUPERVISOR: ABOVE}
 BUDGET_S, KILLED_S = 1, 3
+CORES_MAX, WINDOW_S = 0.8, 10  # that a process may take all that while; 9,000 ticks/s take 0.1
 SHARE_MIN = 0.5  # of the processor, by the kernel's settings; with less, ticks would wait for it
 _SHARE = tuple(Path(f"/proc/sys/kernel/sched_rt_{name}_us") for name in ("runtime", "period"))
 _THREADS, _STATUS = Path("/proc/self/task"), Path("/proc/self/status")
@@ -38,6 +43,7 @@ class Realtime:
         self._priority = priority
         self._log = log
         self._is_lost = self._is_said = False
+        self._spent: deque[tuple[float, float]] = deque(maxlen=WINDOW_S + 1)
         why = refusal()
         self._is_on = not why
         if why:
@@ -50,12 +56,16 @@ class Realtime:
         """To be called once a second, in the main thread."""
         if not self._is_on:
             return
+        why = f"ran for {BUDGET_S} s without waiting for anything"
+        self._spent.append(_spent())
+        if not self._is_lost and is_greedy(self._spent):
+            why = f"took {CORES_MAX:.0%} of a core or more for {WINDOW_S} s"
+            self._is_lost = True
         if self._is_lost and not self._is_said:
             self._is_said = True
             self._log.warning(
-                "this process ran for %d s without waiting for anything, and has lost the realtime "
-                "scheduler: it goes on as all others do, until it is started again "
-                "condition=realtime", BUDGET_S,
+                "this process %s, and has lost the realtime scheduler: it goes on as all others "
+                "do, until it is started again condition=realtime", why,
             )  # fmt: skip
         if not self._is_lost:
             _schedule(os.SCHED_FIFO, self._priority)
@@ -143,6 +153,13 @@ def budget_us(soft_us: int, hard_us: int) -> tuple[int, int]:
     return min(soft, hard), hard
 
 
+def is_greedy(spent: Sequence[tuple[float, float]]) -> bool:
+    """Whether it took too much: at which second it had spent how many of CPU, once a second."""
+    (began_s, before_s), (now_s, spent_s) = spent[0], spent[-1]
+    took_s = now_s - began_s
+    return took_s >= WINDOW_S * 0.9 and spent_s - before_s >= CORES_MAX * took_s
+
+
 def runs_without(pid: int) -> bool:
     """Whether this process runs, and not under it."""
     try:
@@ -158,6 +175,12 @@ def _is_privileged() -> bool:
     except OSError:
         return False
     return found is not None and bool(int(found[1], 16) >> _CAP_SYS_NICE & 1)
+
+
+def _spent() -> tuple[float, float]:
+    """The boot time, and the CPU time of all threads of this process, in seconds."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return boot_ns() / 1e9, usage.ru_utime + usage.ru_stime
 
 
 def _limit_budget() -> None:

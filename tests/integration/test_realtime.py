@@ -101,8 +101,12 @@ def python():
 def c():
     sum(range(10**15))
 
+def pausing():
+    sum(range(10**6))
+    asyncio.get_running_loop().call_later(0.0005, pausing)
+
 async def main(runtime):
-    loop = {"c": c, "python": python}[sys.argv[1]]
+    loop = {"c": c, "python": python, "pausing": pausing}[sys.argv[1]]
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, loop)
     await runtime.stopped.wait()
 
@@ -141,3 +145,12 @@ def test_a_loop_that_python_cannot_interrupt_is_ended_by_the_kernel(
 ) -> None:
     child = busy(tmp_path, processes, "c")
     assert child.wait((realtime.KILLED_S + 1) * slowness()) == -signal.SIGKILL
+
+
+@allowed
+def test_who_pauses_and_takes_nearly_all_of_a_core_loses_it_as_well(
+    tmp_path: Path, processes: Processes
+) -> None:
+    child = busy(tmp_path, processes, "pausing")
+    eventually(lambda: policies(child.pid) == {(OTHER, 0)}, realtime.WINDOW_S + 5)
+    assert child.poll() is None

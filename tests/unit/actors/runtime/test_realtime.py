@@ -40,6 +40,28 @@ def test_the_budget_never_loosens_what_is_tighter(
     assert realtime.budget_us(*given) == budget
 
 
+def after(seconds: int, cores: float) -> list[tuple[float, float]]:
+    """What one look a second has found, the last ones of so many."""
+    every = [(100.0 + second, 7.0 + second * cores) for second in range(seconds + 1)]
+    return every[-realtime.WINDOW_S - 1 :]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "cores", "is_greedy"),
+    [(0, 0, False), (5, 2.0, False), (10, 0.79, False), (10, 0.81, True), (900, 0.79, False),
+     (900, 1.5, True)],
+)  # fmt: skip
+def test_who_takes_most_of_a_core_is_greedy_once_it_has_lasted(
+    seconds: int, cores: float, is_greedy: bool
+) -> None:
+    assert realtime.is_greedy(after(seconds, cores)) is is_greedy
+
+
+def test_a_burst_is_forgotten_when_its_window_is_over() -> None:
+    burst = [(second, min(second, 5) * 1.0) for second in range(realtime.WINDOW_S + 1)]
+    assert not realtime.is_greedy(burst)
+
+
 @pytest.mark.parametrize("runtime_us", [500_000, 950_000, 999_999])
 def test_a_kernel_that_keeps_a_share_for_the_others_is_no_problem(runtime_us: int) -> None:
     assert realtime.share_problem(runtime_us, SECOND) == ""
