@@ -13,7 +13,8 @@ from benchmarks.recode import recode
 from kitefeed import Feed, Tick
 from kitefeed._hot import BUILD, IS_COMPILED
 from kitefeed.actors.runtime import locks
-from kitefeed.actors.runtime.config import INSTRUMENTS_MAX, load
+from kitefeed.actors.runtime.config import load
+from kitefeed.actors.runtime.config_tables import INSTRUMENTS_MAX
 from kitefeed.actors.ticker.websocket_frames import binary_messages
 from kitefeed.client.batches import Batch, batch_of
 from kitefeed.client.kite_dict import kite_dict

@@ -7,11 +7,11 @@ To add one: a row here, a section in `supervisor.conf`, a folder with `process.p
 from collections.abc import Callable
 from typing import NamedTuple
 
-from kitefeed.actors.runtime.config import Alerts, Config
+from kitefeed.actors.runtime.config_tables import AlertsTable, Config
 from kitefeed.protocol.secret import Secret
 
 
-def alerted(alerts: Alerts) -> list[str]:
+def alerted(alerts: AlertsTable) -> list[str]:
     """The settings that name somebody to tell."""
     names = ("urls", "urls_file", "webhook", "command", "heartbeat_url")
     return [name for name in names if getattr(alerts, name) not in ("", [], Secret(""))]

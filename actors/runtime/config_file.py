@@ -4,8 +4,8 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from kitefeed.actors.runtime import config, toml_file
-from kitefeed.actors.runtime.config import Config
+from kitefeed.actors.runtime import config_parser, toml_file
+from kitefeed.actors.runtime.config_tables import Config
 from kitefeed.actors.runtime.whole_file import write_atomically
 from kitefeed.protocol import location
 from kitefeed.protocol.errors import ConfigError
@@ -32,7 +32,7 @@ def change(path: Path, values: Mapping[str, str]) -> Config:
         raise _unwritten(path, error) from None
     for place, value in values.items():
         text = toml_file.with_value(text, place, value)
-    found = config.parse(config.overlaid(tomllib.loads(text), given), path)
+    found = config_parser.parse(config_parser.overlaid(tomllib.loads(text), given), path)
     try:
         write_atomically(path.resolve(), text.encode())  # of a link, what it leads to
     except OSError as error:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from kitefeed.actors.runtime import config, toml_file
-from kitefeed.actors.runtime.config import Config
+from kitefeed.actors.runtime import config_parser, toml_file
+from kitefeed.actors.runtime.config_tables import Config
 from kitefeed.actors.runtime.directories import prepare_directory
 from kitefeed.actors.runtime.kite_target import Kite
 from kitefeed.actors.runtime.locks import live_holders
@@ -60,7 +60,7 @@ def init(
                "Instruments to stream always, with commas between them",
                INSTRUMENTS_DEFAULT)  # fmt: skip
     write(path, given.text)
-    click.echo(_next_step(path, config.parse(tomllib.loads(given.text), path)))
+    click.echo(_next_step(path, config_parser.parse(tomllib.loads(given.text), path)))
 
 
 def destination(is_forced: bool) -> Path:
@@ -108,7 +108,7 @@ class Answers:
         words = [word.strip() for word in answer.split(",")]
         value = list(filter(None, words)) if name == INSTRUMENTS else answer.strip()
         text = toml_file.with_value(self.text, name, value)
-        config.parse(tomllib.loads(text), self._path)
+        config_parser.parse(tomllib.loads(text), self._path)
         self.text = text
 
 

@@ -5,7 +5,7 @@ import sys
 
 from aiohttp import web
 
-from kitefeed.actors.runtime.config import KiteEndpoint
+from kitefeed.actors.runtime.config_tables import KiteEndpointTable
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.kite_server.answers import guarded
 from kitefeed.protocol import topology
@@ -30,7 +30,7 @@ def main() -> int:
 
 async def live(runtime: Runtime) -> None:
     settings = runtime.settings
-    table = settings.config.kite_endpoint or KiteEndpoint()
+    table = settings.config.kite_endpoint or KiteEndpointTable()
     doors = Doors(settings.keys_path, table.password)
     names = DayNames(settings.instruments_path)
     market = Market(settings.source, NAME)

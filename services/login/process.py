@@ -9,7 +9,8 @@ import msgspec
 
 from kitefeed.actors.policy.market import to_ist
 from kitefeed.actors.runtime import app_secret, memory, session_file
-from kitefeed.actors.runtime.config import Config, Settings
+from kitefeed.actors.runtime.config import Settings
+from kitefeed.actors.runtime.config_tables import Config
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.actors.runtime.session_file import Session
 from kitefeed.actors.runtime.state_file import StateFile

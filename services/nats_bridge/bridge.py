@@ -8,7 +8,8 @@ import secrets
 import socket
 from itertools import cycle
 
-from kitefeed.actors.runtime.config import Nats, Settings
+from kitefeed.actors.runtime.config import Settings
+from kitefeed.actors.runtime.config_tables import NatsTable
 from kitefeed.client import nats_wire
 from kitefeed.protocol.errors import ConfigError, Unavailable
 from kitefeed.protocol.nats import Subjects
@@ -26,7 +27,7 @@ log = logging.getLogger("nats_bridge")
 
 
 class Bridge:
-    def __init__(self, settings: Settings, nats: Nats) -> None:
+    def __init__(self, settings: Settings, nats: NatsTable) -> None:
         subjects = Subjects(nats.prefix)
         self._servers = nats.servers
         self._login = nats_wire.Login(settings.nats_credentials_path, settings.nats_tls)

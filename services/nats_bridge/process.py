@@ -3,7 +3,7 @@
 import logging
 import sys
 
-from kitefeed.actors.runtime.config import Nats
+from kitefeed.actors.runtime.config_tables import NatsTable
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.client import nats_wire
 from kitefeed.protocol.errors import ConfigError
@@ -20,7 +20,7 @@ def main() -> int:
 
 
 async def live(runtime: Runtime) -> None:
-    nats = runtime.settings.config.nats or Nats()
+    nats = runtime.settings.config.nats or NatsTable()
     try:
         nats_wire.new_client()
     except ConfigError as error:

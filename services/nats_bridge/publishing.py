@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
 
-from kitefeed.actors.runtime.config import Nats
+from kitefeed.actors.runtime.config_tables import NatsTable
 from kitefeed.client import nats_store
 from kitefeed.protocol import feed as f
 from kitefeed.protocol import nats as wire
@@ -70,7 +70,7 @@ class Publishing:
         machine: Machine,
         tap: Tap,
         keeper: Keeper,
-        nats: Nats,
+        nats: NatsTable,
         conditions: Conditions,
     ) -> None:
         self._subjects = subjects

@@ -9,7 +9,7 @@ import click
 import msgspec
 import pytest
 
-from kitefeed.actors.runtime.config import Config
+from kitefeed.actors.runtime.config_tables import Config
 from kitefeed.cli.main import SUMMARIES, cli
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kitefeed.actors.runtime import config, instruments_db, session_file
-from kitefeed.actors.runtime.config import Kite
+from kitefeed.actors.runtime.kite_target import Kite
 from kitefeed.actors.runtime.locks import Holder
 from kitefeed.cli import session_store
 from kitefeed.cli.commands import down, login, status, subscribe, up

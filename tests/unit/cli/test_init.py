@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from kitefeed.actors.runtime import config
-from kitefeed.actors.runtime.config import Config, Kite
+from kitefeed.actors.runtime import config, config_parser
+from kitefeed.actors.runtime.config_tables import Config
+from kitefeed.actors.runtime.kite_target import Kite
 from kitefeed.cli.main import main
 from kitefeed.protocol.exits import Exit
 
@@ -27,7 +28,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def written(home: Path) -> Config:
     path = home / ".kitefeed" / "kitefeed.toml"
-    return config.parse(tomllib.loads(path.read_text("utf-8")), path)
+    return config_parser.parse(tomllib.loads(path.read_text("utf-8")), path)
 
 
 def answer(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
@@ -138,5 +139,5 @@ def test_the_example_is_printed_for_who_wants_to_see_it(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["init", "--print"]) == 0
-    assert config.parse(tomllib.loads(capsys.readouterr().out), Path("x")) == Config()
+    assert config_parser.parse(tomllib.loads(capsys.readouterr().out), Path("x")) == Config()
     assert list(home.iterdir()) == []

@@ -10,7 +10,8 @@ import pytest
 from kitefeed.actors.runtime import bus as bus_module
 from kitefeed.actors.runtime import membership
 from kitefeed.actors.runtime.bus import Bus
-from kitefeed.actors.runtime.config import Config, Settings
+from kitefeed.actors.runtime.config import Settings
+from kitefeed.actors.runtime.config_tables import Config
 from kitefeed.actors.runtime.hello import hello_of
 from kitefeed.actors.runtime.process import Runtime
 from kitefeed.protocol import sockets

@@ -4,8 +4,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from kitefeed.actors.runtime import config
-from kitefeed.actors.runtime.config import Config
+from kitefeed.actors.runtime import config, config_parser, config_tables, kite_target
+from kitefeed.actors.runtime.config_tables import Config
 from kitefeed.protocol import location, passwords, topology
 from kitefeed.protocol.errors import ConfigError
 
@@ -26,10 +26,11 @@ def refusal(directory: Path, text: str) -> str:
 
 def test_the_example_holds_every_setting_with_its_default() -> None:
     text = EXAMPLE.read_text()
-    assert config.parse(tomllib.loads(text), EXAMPLE) == Config()
+    assert config_parser.parse(tomllib.loads(text), EXAMPLE) == Config()
     for struct in (
-        Config, config.Kite, config.Session, config.Standby, config.Feed, config.Market,
-        config.Gateway, config.Alerts,
+        Config, kite_target.Kite, config_tables.SessionTable, config_tables.StandbyTable,
+        config_tables.FeedTable, config_tables.MarketTable, config_tables.GatewayTable,
+        config_tables.AlertsTable,
     ):  # fmt: skip
         for field in msgspec.structs.fields(struct):
             assert field.name in text, field.name
@@ -43,8 +44,8 @@ def test_the_example_with_its_standby_switched_on_is_valid() -> None:
         for line in EXAMPLE.read_text().splitlines()
     ]
     path = Path("kitefeed.toml")
-    found = config.parse(tomllib.loads("\n".join(lines)), path)
-    assert found.session.standby == config.Standby()
+    found = config_parser.parse(tomllib.loads("\n".join(lines)), path)
+    assert found.session.standby == config_tables.StandbyTable()
 
 
 def test_an_unknown_setting_is_refused_with_the_nearest_name(tmp_path: Path) -> None:

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from kitefeed.actors.runtime import config
+from kitefeed.actors.runtime import config, config_tables
 from kitefeed.cli import environment
 from kitefeed.protocol import location
 from kitefeed.protocol.errors import ConfigError
 
 
-def loaded(tmp_path: Path, text: str = "") -> config.Config:
+def loaded(tmp_path: Path, text: str = "") -> config_tables.Config:
     path = tmp_path / "kitefeed.toml"
     path.write_text(text)
     return config.load(path).config

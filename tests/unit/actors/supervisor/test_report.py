@@ -2,7 +2,8 @@ from pathlib import Path
 
 import msgspec
 
-from kitefeed.actors.runtime.config import Config, Feed, Settings
+from kitefeed.actors.runtime.config import Settings
+from kitefeed.actors.runtime.config_tables import Config, FeedTable
 from kitefeed.actors.runtime.kite_target import Kite
 from kitefeed.actors.supervisor import report
 from kitefeed.actors.supervisor.report import Surroundings
@@ -51,7 +52,7 @@ def test_the_report_says_which_kite_it_is() -> None:
 def test_the_report_says_where_other_hosts_read_the_feed(tmp_path: Path) -> None:
     own = new_key_pair()
     private_files.create(keys.server_path(tmp_path), keys.server_text(own).encode())
-    feed = Feed(tcp="tcp://127.0.0.1:5556", keys=str(tmp_path))
+    feed = FeedTable(tcp="tcp://127.0.0.1:5556", keys=str(tmp_path))
     tcp_feed = Settings(Config(feed=feed), None, tmp_path, tmp_path).tcp_feed
     assert tcp_feed == TcpAddress("tcp://127.0.0.1:5556", own.public)
     bench = Bench()

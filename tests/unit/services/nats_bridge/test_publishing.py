@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from kitefeed.actors.runtime.config import Nats
+from kitefeed.actors.runtime.config_tables import NatsTable
 from kitefeed.protocol import feed as f
 from kitefeed.protocol import nats as wire
 from kitefeed.protocol.feed import FeedMessage, Heartbeat, Notice, OrderUpdate
@@ -83,7 +83,9 @@ class Bridge:
         self._revision = 0
         conditions = Conditions(logging.getLogger("test"))
         tap: Any = None  # nothing is asked of it here
-        self.publishing = Publishing(Subjects(), self.machine, tap, self.keeper, Nats(), conditions)
+        self.publishing = Publishing(
+            Subjects(), self.machine, tap, self.keeper, NatsTable(), conditions
+        )
         self.publishing._client, self.publishing._acks = self.client, "acks"  # type: ignore[assignment]
         self.renew()
         self.machine.connected()
