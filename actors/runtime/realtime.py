@@ -56,7 +56,7 @@ class Realtime:
         """To be called once a second, in the main thread."""
         if not self._is_on:
             return
-        why = f"ran for {BUDGET_S} s without waiting for anything"
+        why = "ran for too long without waiting for anything"
         self._spent.append(_spent())
         if not self._is_lost and is_greedy(self._spent):
             why = f"took {CORES_MAX:.0%} of a core or more for {WINDOW_S} s"
