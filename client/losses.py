@@ -1,15 +1,16 @@
 """What a reader lost on the way, and what has been made good since. Pure.
 
 Most losses show by the number of the next message. The end of a burst does not, if its instrument
-is quiet then: the broadcaster tells when the queue to some reader was full, and whoever was behind
-at that time takes it for his own.
+is quiet afterwards. So the broadcaster tells all readers when the queue to one of them was full,
+and a reader that was behind at that time takes the queue for its own.
 """
 
 from collections import deque
 
-# When a queue is full, half of it at least waits: 5,000 messages. Whoever was behind by less than
-# this, and never found so many at once, had no such queue (at 200,000 messages/s); nor had who read
-# fewer than the last number within the time by which he was behind: he only reads seldom.
+# In a full queue at least half of its room is taken: 5,000 messages. A reader had no such queue
+# - if it was behind by less than BACKLOG_NS (at 200,000 messages/s) and never found
+#   BACKLOG_MESSAGES at once;
+# - if it read fewer than QUEUE_MESSAGES within the time by which it was behind: it reads seldom.
 BACKLOG_NS = 15_000_000
 BACKLOG_MESSAGES = 2_000
 QUEUE_MESSAGES = 4_000
@@ -46,14 +47,16 @@ class Losses:
         return self.count != self._repaired
 
     def note(self) -> None:
-        """What else was lost would show only by the next message of its own topic."""
+        """Count a loss. A snapshot is wanted: other topics may have lost messages, too, and would
+        show it only by their own next ones."""
         self.count += 1
         self.is_incomplete = True
 
     # --- snapshots ----------------------------------------------------------------------------
 
     def expect(self, snapshots: list[bytes]) -> None:
-        """The topics of answers that are asked for now: they make good all that was lost before."""
+        """Remember the topics of the answers that are asked for now. Once whole, they make good all
+        that was lost before."""
         self.is_incomplete = False
         self._asked = dict.fromkeys(snapshots, False)
         self._asked_count = self.count

@@ -1,9 +1,11 @@
 """Whose turn it is: what the next quote request asks for, and how long a round takes. Pure.
 
-Never asked goes first; then the longest unasked, where the age of an instrument that a program
-reads counts `WEIGHT` times, less where so many are read that the others would wait for more than
-two plain rounds. Nobody waits for more than `round_requests`: one that is about to goes before the
-others, and since a request made no more of them late than the next one holds, all of them can.
+Instruments that were never asked for go first, then those that have waited longest. The wait of an
+instrument that a program reads counts `WEIGHT` times, or less where so many are read that the
+others would wait for more than two plain rounds.
+
+Invariant: no instrument waits for more than `round_requests` requests. One request makes at most as
+many instruments late as a request holds, and the next request takes the late ones first.
 
 A request that Kite refuses as such (HTTP 400) may have one bad instrument in it. Its instruments go
 on trial: they are asked again half as many at a time, apart from the others, until the bad one
@@ -45,15 +47,15 @@ class Turn(msgspec.Struct, gc=False):
         return self.room < QUOTE_COUNT_MAX
 
     def answered(self, sent_ns: int) -> None:
-        """Its next turn is a period after this one."""
+        """Note an answer: the next turn is a period after this one."""
         self.asked_ns, self.due_ns = sent_ns, sent_ns + self.period_ns
 
     def failed(self, sent_ns: int, again_ns: int) -> None:
-        """Asked in vain: those that wait longer go first."""
+        """Note that no answer came: instruments that wait longer go first."""
         self.asked_ns, self.due_ns = sent_ns, again_ns
 
     def refused(self, company: int, sent_ns: int) -> None:
-        """Kite refused a request of `company` instruments, this one among them."""
+        """Note that Kite refused a request of `company` instruments, this one among them."""
         self.room = company // 2
         self.asked_ns = sent_ns
         self.due_ns = sent_ns if self.room else sent_ns + ALONE_RETRY_NS

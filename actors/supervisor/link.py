@@ -231,12 +231,13 @@ def reported(s: State, links: tuple[LinkReport, ...]) -> None:
 
 
 def _adopt(s: State, shard: Shard, report: LinkReport) -> None:
-    """The instruments that it streams stay on it. When it last had a fresh tick it says itself: to
-    take it for now would open a market that has closed, and to wait for the next beat would close
-    one that the calendar does not know, and its canaries with it."""
+    """Take over a socket that the ticker opened for an earlier supervisor. The instruments that it
+    streams stay on it."""
     dial.hear(s, Adopted(shard.number))
     state = SocketState.LIVE if report.is_streaming else SocketState.PRIMING
     shard.link = Link(state, report.epoch, report.fingerprint, live_since_ns=s.now_ns)
+    # As the report says. `now_ns` would open a market that has closed. Waiting for the next beat
+    # would close a market that the calendar does not know, and would take away its canaries.
     shard.fresh_ns = max(shard.fresh_ns, report.fresh_boot_ns)
     s.want(s.instruments, dict.fromkeys(report.tokens, shard.number))
     session.check_soon(s)

@@ -83,13 +83,13 @@ async def longest_stillness_s(during: Awaitable[object]) -> float:
         nonlocal longest_ns
         before_ns = boot_ns()
         while True:
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.005)  # what is late beyond this is the standstill
             now_ns = boot_ns()
             longest_ns = max(longest_ns, now_ns - before_ns)
             before_ns = now_ns
 
     watcher = asyncio.ensure_future(watch())
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.01)  # lets the watcher begin
     try:
         await during
         await asyncio.sleep(0.01)  # lets the watcher see a standstill at the very end

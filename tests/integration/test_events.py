@@ -227,7 +227,7 @@ def test_an_async_feed_calls_its_callbacks_though_no_task_waits_and_awaits_them_
         nonlocal inside
         inside += 1
         assert inside == 1  # one after the other
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0.001)  # is slow, so that the next one could overtake it
         told.append(number_of(order))
         inside -= 1
         if number_of(order) == 3:

@@ -177,7 +177,7 @@ def test_an_async_feed_tells_the_same_though_the_task_that_reads_is_slow(
             with Pump(live, 0.005):
                 async for tick in feed:
                     heard.took(tick)
-                    await asyncio.sleep(0.03)
+                    await asyncio.sleep(0.03)  # is slower than the ticks that come
                     if ("skipped", True) in heard.words():
                         break
             while (tick := await feed.next(0.3)) is not None:
