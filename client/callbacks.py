@@ -32,7 +32,8 @@ class Call(NamedTuple):
     news: tuple[object, ...]
 
     def make(self) -> object:
-        """What the function returned. A program's mistake costs it that call, never the feed."""
+        """Call the function, and return what it does. A program's mistake costs it that call, never
+        the feed."""
         try:
             return self.function(*self.news)
         except Exception:  # whatever the program raises

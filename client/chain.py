@@ -69,7 +69,7 @@ class Chain:
         return list(by_month.values())
 
     def pairs(self, expiry: date) -> dict[float, Pair]:
-        """By strike, in rupees; only those of which there is a call and a put."""
+        """List the pairs by strike, in rupees; only those of which there is a call and a put."""
         rows = self._query(
             "kind IN ('CE', 'PE') AND expiry = ?", "strike, kind, key, lot_size", expiry.isoformat()
         )

@@ -210,7 +210,7 @@ def _copy_rows(
 
 
 def _text(path: Path) -> str:
-    """As SQL writes it."""
+    """Write a text as SQL does."""
     quoted = str(path).replace("'", "''")
     return f"'{quoted}'"
 

@@ -290,7 +290,7 @@ class Feed(Reader):
         deadline_ns: int | None,
         enough: int = PENDING_MAX + 1,
     ) -> T | None:
-        """What `find` gives, as soon as it gives something; None when the deadline is over, or the
+        """Wait until `find` gives something, and return it; None when the deadline is over, or the
         feed closed (by `on_status`, too). `find` is called with the lock."""
         watch, is_asleep = self._watch, False
         try:

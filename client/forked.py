@@ -30,7 +30,7 @@ class _Left:
 
 
 def note(reader: Any) -> None:
-    """To be called for every reader that is made."""
+    """Call this for every reader that is made."""
     _READERS.add(reader)
 
 

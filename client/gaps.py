@@ -113,7 +113,7 @@ class Gaps:
         self.has_news = bool(self._healed) or any(not one.is_told for one in self._open.values())
 
     def take(self) -> Gap | None:
-        """What is to be told next. A warning comes before the loss of which it warned."""
+        """Take what is to be told next. A warning comes before the loss of which it warned."""
         gap = self._next()
         self._look()
         return gap

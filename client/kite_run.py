@@ -50,7 +50,7 @@ class TickerFeed(Feed):
     """A feed of ticks and orders."""
 
     def arrived(self) -> tuple[list[dict[str, object]], list[Tick]]:
-        """What `wait` found: orders, and ticks, at most so many."""
+        """Take what `wait` found: all orders, and at most `BATCH_MAX` ticks."""
         view = self._view
         count = len(view.orders)
         orders: list[dict[str, object]] = [view.orders.popleft() for _ in range(count)]
@@ -216,7 +216,7 @@ class Run:
             self._give(self._passed(ticks, wants.modes), wants)
 
     def _look(self, status: Status, now_ns: int) -> None:
-        """What is told by the state of the feed and not by ticks."""
+        """Tell the program what the state of the feed says and ticks do not."""
         sentence = self._trouble.note(status.feed, status.reason, now_ns)
         if sentence is not None:
             self.sentences.append(sentence)
@@ -285,7 +285,7 @@ class Run:
 
 
 def _frame(ticks: list[Tick], modes: Mapping[int, int]) -> bytes:
-    """As Kite's binary frame. What does not fit into a packet is left out."""
+    """Encode ticks as Kite's binary frame. What does not fit into a packet is left out."""
     packets = []
     for tick in ticks:
         raw = tick.raw

@@ -35,7 +35,7 @@ class NatsAnswers:
             task.cancel()
 
     def repeat(self) -> None:
-        """As ZeroMQ does after a new connection."""
+        """Begin all answers anew, as ZeroMQ does after a new connection."""
         for topic in self._link.wanted:
             if topic.startswith(SNAPSHOT):
                 self.begin(topic)

@@ -87,7 +87,7 @@ class Belief:
         return self.beat.gen if self.beat else 0
 
     def leased(self, term: int) -> None:
-        """What the lease says: a bridge of an older term was replaced."""
+        """Take the lease's word: a bridge of an older term was replaced."""
         self.term = max(self.term, term)
         if self.beat is not None and self.beat.term < self.term:
             self.beat, self._mark = None, _NONE

@@ -300,7 +300,8 @@ class NatsLink:
                 return
 
     async def _ask(self) -> BridgeBeat | None:
-        """What the bridge says now; with it its clock is measured. None without an answer."""
+        """Ask the bridge what it says now, and measure its clock by the answer. None without
+        one."""
         client = self.client
         if client is None:
             return None
@@ -352,7 +353,7 @@ class NatsLink:
 
 
 async def _end_all() -> None:
-    """Of the library's tasks some outlive its client for a moment."""
+    """End the library's tasks, of which some outlive its client for a moment."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()

@@ -89,7 +89,7 @@ async def read_several(
 
 
 def rfc3339(utc_ns: int) -> str:
-    """As NATS reads a time."""
+    """Write a time as NATS reads it."""
     seconds, rest = divmod(utc_ns, NS_PER_S)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 

@@ -154,7 +154,7 @@ def _options(server: str, login: Login) -> dict[str, Any]:
 
 
 def _read(path: Path) -> str:
-    """What a credentials file holds. Raises ConfigError without repeating any of it."""
+    """Read a credentials file. Raises ConfigError without repeating any of it."""
     try:
         data = private_files.read(path, FILE_BYTES_MAX)
     except private_files.Unsafe as error:

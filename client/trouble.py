@@ -40,7 +40,7 @@ class Trouble:
         return self.sentence not in (None, REPLAY)
 
     def note(self, feed: str, reason: str, now_ns: int) -> str | None:
-        """What to tell everybody now, if anything."""
+        """Take the state of the feed; return what to tell everybody now, if anything."""
         if feed in _WELL:
             was_on, self.sentence, self._since_ns = self.is_on, None, None
             return "kitefeed: prices are live again" if was_on and feed == "live" else None

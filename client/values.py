@@ -69,7 +69,7 @@ class LastTicks(Mapping[str, Tick]):
         self._topics.pop(key, None)
 
     def forget(self, key: str) -> None:
-        """As if no value had come yet."""
+        """Forget the value, as if none had come yet."""
         if key in self._topics:
             self._topics[key].arrival = None
 

@@ -147,7 +147,7 @@ class Conflation:
         return frames
 
     def replay(self, topic: bytes, now_ns: int, utc_ns: int) -> list[bytes]:
-        """What a new reader of exactly `topic` gets at once: what the others have."""
+        """Give a new reader of exactly `topic` at once what the other readers have."""
         rate, of = self._meant(topic)
         return self._again(rate, [of], REPLAY, now_ns, utc_ns) if rate else []
 

@@ -25,7 +25,7 @@ class Cutter:
         self._named: set[int] = set()
 
     def look(self) -> None:
-        """To be called once a second."""
+        """Call this once a second."""
         for descriptor in self._stuck.look(peers.full(self._is_feed), boot_ns()):
             self.count += 1
             self._name(peers.cut(descriptor, self._is_feed))

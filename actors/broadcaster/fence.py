@@ -135,7 +135,8 @@ class Fence:
         return [shard for shard, held in self.holdings.items() if held.is_alive(now_ns)]
 
     def next_death_ns(self, now_ns: int) -> int | None:
-        """When the first source that is alive ends to be, if nothing more is heard of it."""
+        """Boot time at which the first living source counts as dead, if nothing more is heard of
+        it."""
         untils_ns = [held.alive_until_ns for held in self.holdings.values()]
         return min([until_ns + 1 for until_ns in untils_ns if until_ns >= now_ns], default=None)
 

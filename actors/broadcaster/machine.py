@@ -134,7 +134,7 @@ class Broadcaster:
             self._hasten_heartbeat(now_ns)
 
     def rows(self, now_ns: int, utc_ns: int) -> list[Saved]:
-        """What is to survive this life."""
+        """The last values that the next life begins with."""
         self.values.expire()
         return self.values.rows(now_ns=now_ns, utc_ns=utc_ns)
 
@@ -286,7 +286,7 @@ class Broadcaster:
         return self._welcome(subscription, now_ns, utc_ns) if is_usable(subscription) else []
 
     def _welcome(self, subscription: bytes, now_ns: int, utc_ns: int) -> list[Command]:
-        """What a new subscriber gets at once, on the same pipe as the live stream."""
+        """Give a new subscriber its last values at once, on the same pipe as the live stream."""
         if self._snapshots.ask(subscription):
             return []
         if subscription.startswith(HEARTBEAT):

@@ -120,8 +120,8 @@ class Orders:
         return True
 
     def compare(self, hand: InHand, utc_ns: int) -> list[Missed]:
-        """What the next orders of the book have and were never told; it counts as told from here
-        on."""
+        """Find what the next orders of the book have and were never told; it counts as told from
+        here on."""
         if not hand.compared:
             hand.is_followed = hand.book.user_id in self.accounts
         items = hand.book.orders[hand.compared : hand.compared + COMPARED_MAX]
@@ -174,7 +174,7 @@ class Orders:
     # --- the file -----------------------------------------------------------------------------
 
     def encoded(self, utc_ns: int) -> bytes:
-        """What is to survive this life."""
+        """All that the next life has to know, as the file holds it."""
         self.has_changed = False
         day = _day(utc_ns)
         for topic in [t for t, known in self._known.items() if day - known.day > KEPT_DAYS]:
@@ -320,7 +320,7 @@ def _is_same(standing: Standing, than: Standing) -> bool:
 
 
 def _by_time(standing: Standing, than: Standing) -> int:
-    """By the exchange's clock, where both have a time of it, else by Kite's."""
+    """Compare by the exchange's clock, where both have a time of it, else by Kite's."""
     for mine, others in (
         (standing.exchange_time, than.exchange_time), (standing.order_time, than.order_time),
     ):  # fmt: skip

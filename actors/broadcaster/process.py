@@ -140,7 +140,7 @@ class Shell:
         return self._feed_door.has(address) or (self._tcp is not None and self._tcp.has(address))
 
     def _look_around(self) -> None:
-        """What nobody tells us."""
+        """Look at what no event tells."""
         self._feed_door.look()
         self._ingest_door.look()
         self._room.look()

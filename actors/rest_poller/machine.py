@@ -178,7 +178,7 @@ class RestPoller:
         return [m.Probed(self._probes.pop(0).request_id, "rate", "too many probes at once")]
 
     def _next_request_ns(self) -> int | None:
-        """When there is something to ask, and leave to ask it; or to give up what was asked."""
+        """Boot time at which a request may go out, or the one under way is given up."""
         if self._in_flight is not None:
             return self._in_flight.sent_ns + ANSWER_WITHIN_NS
         if self._probes:

@@ -75,7 +75,7 @@ class BookReader:
             self._ladder.reset()
 
     def turn(self, now_ns: int) -> list[ReadBook | m.OrdersUnread]:
-        """What is due: to ask, or to give up what was asked."""
+        """Ask for the book, or give up what was asked, when it is due."""
         said: list[ReadBook | m.OrdersUnread] = []
         if self._asked is not None and now_ns >= self._asked_ns + ANSWER_WITHIN_NS:
             detail = f"no answer within {ANSWER_WITHIN_NS // NS_PER_S} s"

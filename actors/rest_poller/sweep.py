@@ -182,7 +182,7 @@ class Sweep:
         return [self._batch([], self._heard_ns, now_ns)]
 
     def news(self) -> list[Message]:
-        """What a supervisor has to know that may have missed it."""
+        """All that a supervisor has to know that may have missed it."""
         tokens = tuple(sorted(self._confirmed))
         return [m.Confirmed(self.shard, self.epoch, tokens)] if tokens else []
 

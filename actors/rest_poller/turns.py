@@ -109,7 +109,7 @@ def _rank(turn: Turn, weight: float, now_ns: int, late_after_ns: int) -> tuple[i
 
 
 def _fitting(turns: list[Turn], count_max: int) -> list[Turn]:
-    """As many of the first as one request line takes."""
+    """Take as many of the first as one request line holds."""
     query_bytes = -1  # the first item has no "&"
     fitting: list[Turn] = []
     for turn in turns[:count_max]:

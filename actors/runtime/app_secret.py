@@ -32,8 +32,8 @@ def path_of(settings: Settings, api_key: str) -> Path:
 
 
 def find(settings: Settings, api_key: str) -> Secret | None:
-    """That of this app: from $KITEFEED_API_SECRET, the keyring or the file; None when it is kept
-    nowhere. Raises ConfigError for a file that others can read, or that is damaged."""
+    """Find this app's secret: in $KITEFEED_API_SECRET, the keyring or the file; None when it is
+    kept nowhere. Raises ConfigError for a file that others can read, or that is damaged."""
     given = secret_from_environment(SECRET_VARIABLE) or _from_keyring(api_key)
     if given is None:
         given = _from_file(path_of(settings, api_key), api_key)

@@ -167,7 +167,8 @@ def _table_of(place: str) -> type[msgspec.Struct]:
 
 
 def _value_at(data: Any, place: str) -> object:
-    """What the file says at `place` (`kite.api_key`, `instruments[2]`), None if not there."""
+    """Look up what the file says at `place` (`kite.api_key`, `instruments[2]`); None if not
+    there."""
     for step in re.findall(r"[^.\[\]]+", place):
         try:
             data = data[int(step)] if isinstance(data, list) else data[step]

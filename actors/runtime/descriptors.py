@@ -63,7 +63,7 @@ class Room:
         return is_there
 
     def look(self) -> None:
-        """To be called once a second: says when it is over."""
+        """Call this once a second: it says when the shortage is over."""
         if self.is_full and self._are_free(KEPT_OF_PROGRAMS + OVER):
             self.is_full = False
             self._log.info("there is room for connections again condition=descriptors")

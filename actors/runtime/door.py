@@ -53,7 +53,7 @@ class Door:
         return address in self._given
 
     def look(self) -> None:
-        """To be called once a second. Makes the socket file again when it was deleted (by a cleaner
+        """Call this once a second. It makes the socket file again when it was deleted (by a cleaner
         of temporary files): those who are connected go on, but nobody else could reach us."""
         if self._room.is_full:
             self._clear()  # nobody else may come who would make us look

@@ -64,8 +64,8 @@ def find(db: InstrumentsDb, text: str) -> list[Found]:
 
 
 def _rank(words: list[str], alias: str, token: int) -> Callable[[Found], tuple[Any, ...]]:
-    """What was named exactly, then indices, whole words before parts of words, what trades before
-    what expires, and near months before far ones."""
+    """Rank what was named exactly first, then indices, whole words before parts of words, what
+    trades before what expires, and near months before far ones."""
     joined = "".join(words)
 
     def rank(found: Found) -> tuple[Any, ...]:

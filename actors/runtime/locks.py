@@ -169,7 +169,7 @@ def read_holder(path: Path) -> Holder | None:
 
 
 def live_holders(runtime_dir: Path) -> list[Holder]:
-    """Who holds the roles of `runtime_dir` right now."""
+    """List who holds the roles of `runtime_dir` right now."""
     return [h for role in Role if (h := live_holder(runtime_dir, role)) is not None]
 
 

@@ -32,13 +32,13 @@ class Membership:
         self.heard_ns = heard_ns
 
     def turn(self, now_ns: int) -> Duty:
-        """To be called again after `HELLO_RETRY_NS` when a hello is due, else every second."""
+        """Call this again after `HELLO_RETRY_NS` when a hello is due, else every second."""
         if now_ns - self.heard_ns > SUPERVISOR_LOST_NS:
             self.supervisor = None
         return Duty.HELLO if self.supervisor is None else Duty.BEAT
 
     def heard(self, message: m.BusMessage, now_ns: int) -> Duty | None:
-        """What a message of the supervisor asks for; None for nothing."""
+        """Take a message of the supervisor; return what it asks for, None for nothing."""
         self.heard_ns = now_ns
         match message:
             case Welcome(boot_id):

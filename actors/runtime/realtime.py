@@ -53,7 +53,7 @@ class Realtime:
         _limit_budget()
 
     def look(self) -> None:
-        """To be called once a second, in the main thread."""
+        """Call this once a second, in the main thread."""
         if not self._is_on:
             return
         why = "ran for too long without waiting for anything"

@@ -26,8 +26,8 @@ class StateFile:
         clear_leftovers(path)
 
     def read(self, decode: Callable[[bytes], T]) -> T | None:
-        """What is remembered; None when there is nothing, or when `decode` raised ValueError: the
-        file is set aside then, so that this is said once and not at every start."""
+        """Read what is remembered; None when there is nothing, or when `decode` raised ValueError:
+        the file is set aside then, so that this is said once and not at every start."""
         try:
             with self.path.open("rb") as file:
                 data = file.read(self._bytes_max + 1)

@@ -71,15 +71,15 @@ class Confirmations:
         self._orders = kept | {(shard, epoch): order}
 
     def confirm(self, message: m.Confirmed) -> None:
-        """Of an epoch that was not ordered here yet, too: a source that a restarted supervisor
-        adopts says once what it has confirmed."""
+        """Note what came. An epoch that was not ordered here yet counts, too: a source that a
+        restarted supervisor adopts says only once what it has confirmed."""
         order = self._orders.setdefault((message.shard, message.epoch), _Order())
         modes = message.modes or (FULL,) * len(message.tokens)
         for token, mode in zip(message.tokens, modes, strict=False):
             order.arrived[token] = max(order.arrived.get(token, 0), mode)
 
     def retain(self, running: Collection[tuple[int, int]]) -> None:
-        """What a source was told ends with it. `running`: shard and epoch of each."""
+        """Forget what ended sources were told. `running`: shard and epoch of those that go on."""
         self._orders = {key: order for key, order in self._orders.items() if key in running}
 
     def is_confirmed(self, token: int) -> bool:

@@ -39,7 +39,7 @@ def _is_asking(s: State) -> bool:
 
 
 def _hear(s: State, kind: ProbeKind, outcome: m.ProbeOutcome) -> None:
-    """What a quote said about a refused socket, a doubtful stream, or a plan without data."""
+    """Apply what a quote said: classify a 403, settle a doubt, or judge a plan without data."""
     shard = s.shard_of(s.probe.epoch)
     doubt = shard.link.doubt if shard is not None else None
     if shard is not None:

@@ -193,7 +193,7 @@ def _login_reason(s: State) -> str:
 
 
 def _what_now(s: State) -> str:
-    """What happens when a session has ended, as `session.elsewhere` says."""
+    """Say what happens now that a session has ended, as `session.elsewhere` has it."""
     if s.session.elsewhere_utc_ns and s.elsewhere == "wait":
         return f"waiting for a new session; else {LOGIN}"
     if s.session.elsewhere_utc_ns and s.elsewhere == "command":
@@ -256,7 +256,7 @@ def _idle_reason(s: State) -> str:
 
 
 def _conditions(s: State) -> dict[str, str]:
-    """What is wrong now: key -> the sentence of its error line."""
+    """List what is wrong now: key -> the sentence of its error line."""
     found: dict[str, str] = {}
     if s.misconfigured:
         found["misconfigured"] = s.misconfigured

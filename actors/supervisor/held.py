@@ -12,7 +12,7 @@ NAMES_MAX = 3
 
 
 def told(s: State, told_by_ticker: Iterable[Held]) -> None:
-    """What the ticker's beat says of all links."""
+    """Take what the ticker's beat says of all links."""
     for shard in s.shards:
         link = shard.link
         link.held = tuple(

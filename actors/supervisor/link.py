@@ -45,7 +45,7 @@ def _close_empty(s: State, shard: Shard) -> None:
 
 
 def empty_due_ns(shard: Shard) -> int:
-    """When an empty socket is closed, 0 for never."""
+    """Boot time at which an empty socket is closed, 0 for never."""
     return shard.empty_since_ns + EMPTY_CLOSE_NS if shard.empty_since_ns else 0
 
 
@@ -69,7 +69,7 @@ def judged(s: State, alive: Collection[int]) -> None:
 
 
 def refresh_due_ns(shard: Shard) -> int:
-    """When an open socket is asked for everything anew, 0 for never."""
+    """Boot time at which an open socket is asked for everything anew, 0 for never."""
     link = shard.link
     return link.refreshed_ns + REFRESH_GAP_NS if link.is_refresh_due and link.is_subscribed else 0
 
@@ -211,9 +211,9 @@ def closed(s: State, epoch: int, code: int | None, reason: str) -> None:
 
 
 def reported(s: State, links: tuple[LinkReport, ...]) -> None:
-    """What a ticker that says hello is running. A link nobody knows is adopted when its shard has
-    no other (this supervisor is the new one); links that were believed open and are not, ended. One
-    that is being closed is no better for a hello that crossed the order."""
+    """Take what a ticker that says hello is running. A link nobody knows is adopted when its shard
+    has no other (this supervisor is the new one); links that were believed open and are not, ended.
+    One that is being closed is no better for a hello that crossed the order."""
     running = {report.epoch: report for report in links}
     for shard in s.shards:
         if shard.is_open and shard.link.epoch not in running:

@@ -36,7 +36,7 @@ def advance(s: State) -> None:
 
 
 def due_ns(s: State) -> int:
-    """When the order is sent, for the first time or once more; 0 for never."""
+    """Boot time at which the order is sent, for the first time or once more; 0 for never."""
     return s.book.due_ns if s.book.order is not None else 0
 
 

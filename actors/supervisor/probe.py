@@ -72,7 +72,7 @@ def advance(s: State) -> None:
 
 
 def recheck_ns(s: State) -> int:
-    """When a plan without data is asked for again, 0 for never."""
+    """Boot time at which a plan without data is asked for again, 0 for never."""
     is_due = s.has_no_entitlement and s.probe.request is None and not s.probe.moved_due_ns
     return s.probe.asked_ns + ENTITLEMENT_CHECK_NS if is_due else 0
 

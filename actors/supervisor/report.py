@@ -117,7 +117,7 @@ def _shard(s: State, shard: Shard, subscriptions: Subscriptions) -> ShardStatus:
 
 
 def _state_of(s: State, shard: Shard) -> str:
-    """That of its socket; without one, that of the attempts."""
+    """The state of its socket; without one, the state of the attempts."""
     if shard.is_open:
         return shard.link.state
     is_other = s.dial.state is DialState.CONNECTING and s.dial.shard != shard.number

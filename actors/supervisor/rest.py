@@ -47,7 +47,7 @@ def stop(s: State, shard: Shard) -> None:
 
 
 def reported(s: State, links: tuple[LinkReport, ...]) -> None:
-    """What a poller that says hello is polling."""
+    """Take what a poller that says hello is polling."""
     for number in {report.shard for report in links} - set(range(len(s.shards))):
         s.send(Role.REST_POLLER, m.StopPolling(number))
     for shard in s.shards:
@@ -189,7 +189,7 @@ def _is_bridge_due(s: State, shard: Shard) -> bool:
 
 
 def _bridge_due_ns(s: State, shard: Shard) -> int:
-    """When the bridge is due, 0 for never."""
+    """Boot time at which the bridge is due, 0 for never."""
     is_refused = s.is_socket_refusal and not shard.limited_until_ns
     if shard.is_open or s.session.word != "valid" or is_refused:
         return 0

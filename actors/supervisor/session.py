@@ -137,7 +137,7 @@ def _note_elsewhere(s: State, facts: SessionFacts) -> None:
 
 
 def elsewhere(facts: SessionFacts) -> str:
-    """That somebody else ended the session, and when; "" when nobody did."""
+    """Say that somebody else ended the session, and when; "" when nobody did."""
     if not facts.elsewhere_utc_ns:
         return ""
     good, ended = map(market.to_ist, (facts.good_until_utc_ns, facts.elsewhere_utc_ns))

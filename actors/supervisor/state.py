@@ -264,7 +264,7 @@ class State:
         return self.now_ns >= self.settled_ns
 
     def heard(self, role: Role) -> None:
-        """Who is up; once all that may hold something have spoken, nobody is waited for."""
+        """Note who is up. Once all that may hold something have spoken, nobody is waited for."""
         self.actors_up.add(role)
         if {Role.TICKER, Role.REST_POLLER, Role.BROADCASTER} <= self.actors_up:
             self.settled_ns = min(self.settled_ns, self.now_ns)

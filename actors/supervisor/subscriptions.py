@@ -139,9 +139,9 @@ class Subscriptions:
         return Answer(key, "dropped")
 
     def listen(self, told: m.ListenersWant, now_ns: int) -> bool:
-        """What programs subscribe to on the feed, whole; True when wants may have changed by it.
-        One that leaves keeps its wish for a grace; a name that nobody knows is forgotten at once.
-        """
+        """Take the whole list of what programs subscribe to on the feed. True when wants may have
+        changed by it. The wish of a program that leaves is kept for a grace; a name that nobody
+        knows is forgotten at once."""
         self._has_stirred = True
         present = _wishes(told)
         before = sum(map(len, self._listeners.values()))
@@ -196,7 +196,7 @@ class Subscriptions:
         return list(dict.fromkeys(missing))
 
     def resolved(self, listed: Mapping[str, Listed], unknown: Mapping[str, str]) -> None:
-        """What the instrument list said: a token, or a sentence why there is none."""
+        """Take what the instrument list said: a token, or a sentence why there is none."""
         if len(self.unknown) > LIST_MAX:  # programs may ask for anything
             self.unknown.clear()
         self._listed.update(listed)
@@ -278,8 +278,8 @@ class Subscriptions:
     # --- answers ------------------------------------------------------------------------------
 
     def answer(self, key: str, waiting_for: str, asked: Mode | None = None) -> Answer:
-        """What became of `key` so far; `waiting_for` is said when nothing came yet, and which mode
-        it has when that is not the one `asked` for."""
+        """Tell what became of `key` so far; `waiting_for` is said when nothing came yet, and which
+        mode it has when that is not the one `asked` for."""
         if key in self.unknown:
             return Answer(key, "refused", self.unknown[key])
         higher = self._why_higher(key, asked)

@@ -70,7 +70,7 @@ class _Protocol(KiteTickerClientProtocol):  # type: ignore[misc]
             super()._dataReceived(stream)
 
     def startProxyConnect(self) -> None:
-        """As autobahn's, which knows no credentials."""
+        """Do as autobahn does, which knows no credentials."""
         host = f"[{self.factory.host}]" if ":" in self.factory.host else self.factory.host
         lines = [
             f"CONNECT {host}:{self.factory.port} HTTP/1.1",
@@ -81,8 +81,8 @@ class _Protocol(KiteTickerClientProtocol):  # type: ignore[misc]
         self.sendData("\r\n".join((*lines, "", "")).encode())
 
     def processProxyConnect(self) -> None:
-        """As autobahn's, which would go on with what the proxy says after its answer as if it came
-        out of TLS, and drop a refusal without a word."""
+        """Do as autobahn does, which would go on with what the proxy says after its answer as if it
+        came out of TLS, and drop a refusal without a word."""
         head, end, rest = self.data.partition(b"\r\n\r\n")
         if not end and len(head) < PROXY_BYTES_MAX:
             return

@@ -101,7 +101,7 @@ class Link:
         return asks, self._ends(ended, now_ns)
 
     def settled(self, verdict: m.DoubtSettled, now_ns: int) -> list[IngestBatch]:
-        """What a quote said, see `Liveness`; returns what to tell readers: a value that it
+        """Apply what a quote said, see `Liveness`; return what to tell readers: a value that it
         contradicts is stale from here on."""
         is_contradicted = self.liveness.settled(verdict, now_ns)
         topic = self.asked.topics.get(verdict.token)
@@ -140,7 +140,7 @@ class Link:
         return self._confirmed(modes)
 
     def news(self) -> list[Message]:
-        """What a supervisor has to know that may have missed it."""
+        """All that a supervisor has to know that may have missed it."""
         reports: list[Message] = []
         if self.is_fresh:
             reports.append(m.LinkFresh(self.shard, self.epoch))

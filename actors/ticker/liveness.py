@@ -184,7 +184,7 @@ class Liveness:
             self.canaries.look(now_ns)
 
     def wake(self, now_ns: int) -> list[Silent | Doubt]:
-        """What the clocks say by now."""
+        """Tell what the clocks have brought by now."""
         said: list[Silent | Doubt] = []
         if not self.is_silence_said and now_ns - self.last_frame_ns >= SILENT_NS:
             self.is_silence_said = True
@@ -212,8 +212,8 @@ class Liveness:
         return self._doubts("quiet", now_ns) if self.is_fresh and self._open else []
 
     def settled(self, verdict: m.DoubtSettled, now_ns: int) -> bool:
-        """What a quote said. True when it contradicts the value, which is stale until the next
-        packet."""
+        """Apply what a quote said. True when it contradicts the value, which is stale until the
+        next packet."""
         token, outcome = verdict.token, verdict.outcome
         _, seen_ns = self._seen.get(token, (b"", 0))
         if token not in self._tokens or seen_ns > self._doubted_ns:

@@ -116,7 +116,8 @@ class Shell:
         self._sockets[link].connect()
 
     def _take_key(self, api_key: str) -> str | None:
-        """Who else uses it. Without a home to keep locks in, nobody knows, and we go on."""
+        """Take the lock of this API key; tell who else holds it. Without a home to keep locks in
+        nobody knows, and the ticker goes on."""
         try:
             return self._keys.take(api_key, self._runtime.settings.config.kite.ws_url)
         except (ConfigError, OSError) as error:
