@@ -82,9 +82,10 @@ def reader(frame: bytes, *, is_chunked: bool) -> Step:
 
     def step(number: int) -> None:
         now_ns, utc_ns = START_NS + number * FRAME_NS, UTC_S * 10**9 + number * FRAME_NS
+        apply, take = view.apply, view.take  # as readers have them
         for each in numbered[number]:
-            view.apply(each, now_ns, utc_ns)
-        while view.take() is not None:
+            apply(each, now_ns, utc_ns)
+        while take() is not None:
             pass
 
     return step

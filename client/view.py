@@ -127,8 +127,9 @@ class View:
 
     def apply(self, frame: bytes, now_ns: int, utc_ns: int) -> None:
         """Takes one feed frame, read at boot time `now_ns`. Never raises for what it holds."""
-        if self._take_in is not None:
-            taken = self._take_in(self, frame, now_ns, utc_ns, self.gen, self.losses.count)
+        take_in = self._take_in
+        if take_in is not None:
+            taken = take_in(self, frame, now_ns, utc_ns, self.gen, self.losses.count)
             if taken >= 0:
                 self.ticks += taken
                 if len(self.arrived) > PENDING_MAX:

@@ -147,6 +147,19 @@ is_plain(uint8_t mode, uint64_t fields)
     return 0;
 }
 
+/* By mark: what it says of a field. */
+static const uint8_t WHAT[256] = {[NIL] = NONE, [UINT_32] = UNSIGNED, [INT_32] = SIGNED};
+
+/* The next field, an integer, or nil where that may be; NULL for any other. */
+static inline const uint8_t *
+after_field(const uint8_t *at, const uint8_t *end, int may_be_nil)
+{
+    if (at >= end)
+        return NULL;
+    Py_ssize_t width = *at == NIL && may_be_nil ? 1 : WIDTHS[*at];
+    return width == 0 || width > end - at ? NULL : at + width;
+}
+
 /* One that decodes: 19 fields, each of a type that it may have. Any other may decode, too. */
 static int
 take_body(Cursor *cursor, Body *body)
@@ -154,31 +167,30 @@ take_body(Cursor *cursor, Body *body)
     const uint8_t *begin = cursor->at, *end = cursor->at + cursor->left, *depth;
     if (!is_array_of(cursor, FIELDS))
         return 0;
-    const uint8_t *at = cursor->at;
+    const uint8_t *at = cursor->at, *next;
     uint64_t fields = 0;
     uint8_t mode = 0;
-    for (int field = 0; field < DEPTH; field++) {
-        uint8_t mark = at < end ? *at : NIL, width = WIDTHS[mark];
-        if (mark == NIL && field > LAST_PRICE && at < end) {
-            fields |= AT(field, NONE);
-            at++;
+    for (int field = 0; field <= LAST_PRICE; field++, at = next) {
+        next = after_field(at, end, 0);
+        if (next == NULL)
+            return 0;
+        if (field == MODE) {
+            mode = *at;
             continue;
         }
-        if (width == 0 || width > end - at)
-            return 0;
-        if (field == MODE)
-            mode = mark;
-        else if (mark == UINT_32)
-            fields |= AT(field, UNSIGNED);
-        else if (mark == INT_32)
-            fields |= AT(field, SIGNED);
+        fields |= AT(field, WHAT[*at]);
         if (field == DIVISOR) {
             Cursor there = {at, end - at};
             long long divisor;
             if (!take_integer(&there, &divisor) || divisor <= 0)
                 return 0;
         }
-        at += width;
+    }
+    for (int field = LAST_PRICE + 1; field < DEPTH; field++, at = next) {
+        next = after_field(at, end, 1);
+        if (next == NULL)
+            return 0;
+        fields |= AT(field, WHAT[*at]);
     }
     *cursor = (Cursor){at, end - at};
     if (at < end && *at == NIL) {

@@ -31,7 +31,7 @@ CODEC = "decode and encode"
 # Of a full packet, compiled.
 LIMITS = {
     "ticker": 2_100.0, "broadcaster-all": 2_700.0, "broadcaster-each": 2_700.0,
-    "reader-all": 7_500.0,  # in Python only
+    "reader-all": 4_100.0, "reader-each": 4_100.0,
 }  # fmt: skip
 _COLLECTED = re.compile(r"Collected : (\d+)")
 
