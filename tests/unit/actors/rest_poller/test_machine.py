@@ -48,6 +48,7 @@ def test_an_answer_becomes_a_batch_as_old_as_its_request(stage: Stage) -> None:
     stage.start(INFY, TCS)
     sent_ns = stage.at_ns
     stage.at_ns += S // 5
+    assert stage.poller.links == (LinkReport(0, 1, "fp", False, "rest"),)
     said = stage.answer()
     (batch,) = batches(said)
     assert (batch.epoch, batch.source, batch.batch_seq) == (1, Source.REST, 1)
