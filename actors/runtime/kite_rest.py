@@ -19,9 +19,10 @@ from kitefeed.actors.runtime.proxies import proxies_for
 from kitefeed.actors.runtime.secrets import redact
 from kitefeed.actors.runtime.session_file import Session
 from kitefeed.protocol.errors import KitefeedError
-from kitefeed.protocol.kite.rest import RestFault, classify
+from kitefeed.protocol.kite.rest import RestFault, classify, is_kites
 
 DETAIL_CHARS_MAX = 200  # an error page of a proxy may be a book
+PAGE_BYTES_MAX = 64 * 1024  # of it that are looked at: more than are told, as secrets leave first
 Answer = TypeVar("Answer")
 
 
@@ -119,35 +120,55 @@ class KiteRest:
             disable_ssl=False,
         )
         self._client._routes = kite.routes(self._client._routes)
+        self._answer: requests.Response | None = None  # of a call under way
+        self._client.reqsession.hooks["response"].append(self._answered)
+
+    def _answered(self, response: requests.Response, *_: object, **__: object) -> None:
+        self._answer = response
 
     def profile(self) -> Profile:
         """Whose session it is. Raises RestFailure; its fault is TOKEN only for a dead session."""
-        return _guarded(lambda: _profile(self._client.profile()))
+        return self._guarded(lambda: _profile(self._client.profile()))
 
     def quote(self, tokens: Sequence[int]) -> dict[int, Mapping[str, object]]:
         """Full quotes by token; what Kite does not know is absent. Raises RestFailure.
 
         Asked by number: symbols make the request line too long (KiteConnect's own 500 symbols do).
         """
-        return _guarded(lambda: _quotes(self._client.quote([str(token) for token in tokens])))
+        return self._guarded(lambda: _quotes(self._client.quote([str(token) for token in tokens])))
 
     def orders(self) -> list[Mapping[str, object]]:
         """All orders of the day, each as it stands. Raises RestFailure."""
-        return _guarded(lambda: [dict(order) for order in self._client.orders() or ()])
+        return self._guarded(lambda: [dict(order) for order in self._client.orders() or ()])
 
-
-def _guarded(call: Callable[[], Answer]) -> Answer:
-    try:
-        return call()
-    except Exception as error:  # noqa: BLE001 - whatever the official client raises, see above
-        # Without its cause: that one holds the request, whose headers hold the token.
-        raise RestFailure(classify(error), describe(error)) from None
+    def _guarded(self, call: Callable[[], Answer]) -> Answer:
+        try:
+            return call()
+        except Exception as error:  # noqa: BLE001 - whatever the official client raises, see above
+            answer = self._answer
+            fault = classify(error, None if answer is None else answer.status_code)
+            # Without its cause: that one holds the request, whose headers hold the token.
+            raise RestFailure(fault, _explained(error, answer)) from None
+        finally:
+            self._answer = None  # it may be a megabyte
 
 
 def describe(error: BaseException) -> str:
     """One line about an exception, without secrets."""
     text = " ".join(redact(str(error)).split())
     return f"{type(error).__name__}: {text}"[:DETAIL_CHARS_MAX]
+
+
+def _explained(error: BaseException, answer: requests.Response | None) -> str:
+    """What failed; of an answer that is none of Kite's, what it was instead of what the client
+    stumbled over in it."""
+    if answer is None or is_kites(error):
+        return describe(error)
+    kind = answer.headers.get("Content-Type", "of no type")
+    page = answer.content[:PAGE_BYTES_MAX].decode("utf-8", "replace")
+    text = " ".join(redact(page).split())
+    said = f"HTTP {answer.status_code}, {kind}, is no answer of Kite's: {text or 'nothing'}"
+    return said[:DETAIL_CHARS_MAX]
 
 
 def _profile(data: Any) -> Profile:

@@ -66,17 +66,26 @@ def error_envelope(message: str, error_type: str) -> bytes:
     )
 
 
-def classify(error: BaseException) -> RestFault:
-    """What an exception of the official client means, read from class names and `.code`.
+def is_kites(error: BaseException) -> bool:
+    """Whether an exception of the official client tells what Kite said. One of `DataException` does
+    not: it is made for answers that cannot be read."""
+    names = _names(error)
+    return "KiteException" in names and "DataException" not in names
+
+
+def classify(error: BaseException, status: int | None = None) -> RestFault:
+    """What an exception of the official client means, read from class names and `.code`. `status`:
+    of the answer, where there was one.
 
     The client and `requests` are not imported for it. The default is `network`, which no caller
     acts upon beyond retrying: timeouts and refused connections arrive as exceptions of
-    `requests`, HTML error pages of a proxy as `DataException` with an invented 502 (their real
-    status is lost, so a 403 page is no verdict), malformed envelopes as KeyError, TypeError or
-    AttributeError.
+    `requests`, HTML error pages of a proxy as `DataException` with an invented 502 (and a 403 page
+    is no verdict of Kite's), malformed envelopes as KeyError, TypeError or AttributeError. Only
+    429 means the same from whomever it comes.
     """
-    names = {ancestor.__name__ for ancestor in type(error).__mro__}
-    code = getattr(error, "code", None)
+    names, code = _names(error), getattr(error, "code", None)
+    if status == HTTP_TOO_MANY_REQUESTS:
+        return RestFault.RATE
     if "KiteException" not in names or not isinstance(code, int):
         return RestFault.NETWORK
     if code == HTTP_TOO_MANY_REQUESTS:
@@ -88,6 +97,10 @@ def classify(error: BaseException) -> RestFault:
     if "PermissionException" in names:
         return RestFault.PERMISSION
     return RestFault.INPUT if code >= 400 else RestFault.NETWORK
+
+
+def _names(error: BaseException) -> set[str]:
+    return {ancestor.__name__ for ancestor in type(error).__mro__}
 
 
 def split_by_url(

@@ -122,6 +122,9 @@ def test_the_times_of_a_quote_stay_as_kite_wrote_them(serve: Serve) -> None:
         (200, b"[1, 2]", "application/json", RestFault.NETWORK),
         (200, success_envelope(None), "application/json", RestFault.NETWORK),
         (200, b'{"status":"success"}', "application/json", RestFault.NETWORK),
+        (403, b'{"status":"error","message":"no"}', "application/json", RestFault.NETWORK),
+        (429, b'{"status":"error","message":"slow"}', "application/json", RestFault.RATE),
+        (429, b"<html>slow</html>", "text/html", RestFault.RATE),
     ],
 )
 def test_every_failure_is_one_error_that_names_its_remedy(
@@ -130,6 +133,33 @@ def test_every_failure_is_one_error_that_names_its_remedy(
     with pytest.raises(RestFailure) as caught:
         serve(status, body, kind).profile()
     assert caught.value.fault == fault
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "said"),
+    [
+        (404, b'{"status":"error","message":"no route"}', "application/json", "no route"),
+        (502, b"<html>\n<b>bad gateway</b>", "text/html", "<html> <b>bad gateway</b>"),
+        (200, b"", "application/json", "nothing"),
+        (200, b"[1, 2]", "application/json", "[1, 2]"),
+        (200, success_envelope(None), "application/json", '"data":null'),
+    ],
+)
+def test_an_answer_that_is_not_kites_is_told_by_its_status_type_and_text(
+    serve: Serve, status: int, body: bytes, kind: str, said: str
+) -> None:
+    with pytest.raises(RestFailure) as caught:
+        serve(status, body, kind).profile()
+    detail = caught.value.detail
+    assert detail.startswith(f"HTTP {status}, {kind}, is no answer of Kite's: ")
+    assert said in detail
+    assert "Error" not in detail
+
+
+def test_what_kite_says_is_told_as_it_says_it(serve: Serve) -> None:
+    with pytest.raises(RestFailure) as caught:
+        serve(403, error_envelope("Token is invalid", "TokenException")).profile()
+    assert caught.value.detail == "TokenException: Token is invalid"
 
 
 def test_nobody_listening_is_the_network() -> None:
