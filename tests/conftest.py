@@ -10,6 +10,7 @@ import pytest
 import pytest_timeout
 from hypothesis import HealthCheck, settings
 
+from kitefeed.actors.runtime import secrets
 from tests.support import slowness
 
 # How long an example takes says how busy the host is, and nothing of what is tested.
@@ -47,3 +48,11 @@ def pytest_collection() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@pytest.fixture(autouse=True)
+def secrets_of_each_test_alone() -> Iterator[None]:
+    """What one test calls a secret would be blotted out of the texts of those after it."""
+    before = set(secrets._known)
+    yield
+    secrets._known.intersection_update(before)
