@@ -80,9 +80,10 @@ class LoopSocket:
         finally:
             self.socket.setsockopt(zmq.XPUB_NODROP, 1)
 
-    def close(self) -> None:
+    def close(self, linger_ms: int = 0) -> None:
+        """`linger_ms`: how long what was sent last may still go out; see `finish_sending`."""
         self._loop.remove_reader(self.socket.fileno())
-        self.socket.close(0)
+        self.socket.close(linger_ms)
 
     def look(self) -> None:
         """To be called after anything else was done with the socket: it may swallow the edge."""

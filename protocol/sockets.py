@@ -42,6 +42,12 @@ def _socket(kind: int, *, send_hwm: int, receive_hwm: int, bytes_max: int) -> zm
     return socket
 
 
+def finish_sending() -> None:
+    """Return when what closed sockets still had to send is sent, or their linger is over: a process
+    that ends before takes it along. All sockets of this process have to be closed, for good."""
+    zmq.Context.instance().term()
+
+
 def bus_socket() -> zmq.Socket[bytes]:
     """The supervisor's end of the bus. Unreachable peers raise instead of vanishing silently."""
     return _router_socket(BUS)

@@ -25,12 +25,14 @@ from kitefeed.protocol.loop_socket import GuardedSocket, LoopSocket, Peer
 from kitefeed.protocol.messages.control import Refused, open_request
 from kitefeed.protocol.messages.envelope import new_id, open_envelope, seal
 from kitefeed.protocol.recording import Record
-from kitefeed.protocol.sockets import control_socket, feed_socket
+from kitefeed.protocol.sockets import control_socket, feed_socket, finish_sending
 from kitefeed.protocol.topology import CONTROL, FEED, Role, endpoints
 
 LOOK_S = 0.05
 ROOM_S = 0.001  # between two looks whether every reader has room
 QUEUE_MAX = 200  # messages, at full speed: what waits in a queue was sent long ago
+SETTLED_S = 0.5  # without another subscription: readers have asked for everything
+LINGER_MS = 10_000  # for the end of the day: a reader that hangs keeps nobody longer
 TURN_RECORDS = 50  # played in a row before subscribers are looked after
 
 log = logging.getLogger("replay")
@@ -50,12 +52,15 @@ async def run(recording: Recording, runtime_dir: Path, options: Options) -> None
     """Until the end, or a signal. Raises TryLater when something runs in `runtime_dir`."""
     locks = [RoleLock(runtime_dir, role, new_id()) for role in (Role.BROADCASTER, Role.SUPERVISOR)]
     shell = Shell(recording, runtime_dir, options)
+    linger_ms = 0
     try:
         await shell.live()
+        linger_ms = LINGER_MS
     finally:
-        shell.close()
+        shell.close(linger_ms)
         for lock in locks:
             lock.release()
+    finish_sending()
 
 
 class Shell:
@@ -86,10 +91,11 @@ class Shell:
             Door(self._control, runtime_dir, CONTROL, self._room, log),
         ]
 
-    def close(self) -> None:
+    def close(self, linger_ms: int) -> None:
+        """`linger_ms`: how long readers may take for what they were not sent yet."""
         for door in self._doors:
             door.close()
-        self._feed.close()
+        self._feed.close(linger_ms)
         self._control.close()
         if self._options.is_stepped:
             self._loop.remove_reader(sys.stdin.fileno())
@@ -123,9 +129,7 @@ class Shell:
 
     async def _play(self) -> None:
         machine, pace = self._machine, Pace(self._options.speed)
-        while machine.listeners.subscribers < self._options.readers:
-            self._news.clear()
-            await self._news.wait()
+        await self._readers_have_come()
         if self._options.is_stepped:
             self._loop.add_reader(sys.stdin.fileno(), self._on_line)
         machine.is_still = self._options.is_stepped
@@ -146,6 +150,19 @@ class Shell:
         machine.is_still = True
         await self._publish(machine.end(boot_ns(), utc_ns()))
         log.info("the recording is over")
+
+    async def _readers_have_come(self) -> None:
+        """Until enough programs are here, and have asked for all they want: one asks for ticks when
+        it has heard a heartbeat. Who steps sees by himself when they have."""
+        while self._options.readers:
+            self._news.clear()
+            is_enough = self._machine.listeners.subscribers >= self._options.readers
+            if is_enough and self._options.is_stepped:
+                return
+            try:
+                await asyncio.wait_for(self._news.wait(), SETTLED_S if is_enough else None)
+            except TimeoutError:
+                return
 
     async def _publish(self, frames: list[bytes]) -> None:
         """At full speed no reader loses anything: the day waits for the slowest."""

@@ -111,8 +111,12 @@ import zmq
 from kitefeed.actors.runtime.realtime import Realtime
 
 def policies():
-    found = {os.sched_getscheduler(int(each)) & ~os.SCHED_RESET_ON_FORK
-             for each in os.listdir("/proc/self/task")}
+    found = set()
+    for each in os.listdir("/proc/self/task"):
+        try:
+            found.add(os.sched_getscheduler(int(each)) & ~os.SCHED_RESET_ON_FORK)
+        except ProcessLookupError:  # the thread of the trial is joined before the kernel drops it
+            pass
     return sorted(found)
 
 ASK = "import os; print(os.sched_getscheduler(0))"
