@@ -15,7 +15,7 @@ import resource
 import sys
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -37,12 +37,17 @@ _HAS_IT = sys.platform == "linux"
 class Realtime:
     """One process under it, or a line that says why not. `look` takes its threads in, those that
     came since as well: threads and child processes of one that has it begin without
-    (SCHED_RESET_ON_FORK). `lose` has to handle SIGXCPU before that."""
+    (SCHED_RESET_ON_FORK). `lose` has to handle SIGXCPU before that.
+
+    A thread is taken in by the second look that meets it. One of libzmq's that has just begun reads
+    its policy, sets it again, and aborts the process when it was changed in between.
+    """
 
     def __init__(self, priority: int, log: logging.Logger) -> None:
         self._priority = priority
         self._log = log
         self._is_lost = self._is_said = False
+        self._met: set[int] = set()  # threads, by the last look
         self._spent: deque[tuple[float, float]] = deque(maxlen=WINDOW_S + 1)
         why = refusal()
         self._is_on = not why
@@ -67,16 +72,18 @@ class Realtime:
                 "this process %s, and has lost the realtime scheduler: it goes on as all others "
                 "do, until it is started again condition=realtime", why,
             )  # fmt: skip
+        threads = _threads()
         if not self._is_lost:
-            _schedule(os.SCHED_FIFO, self._priority)
+            _schedule(self._met & threads, os.SCHED_FIFO, self._priority)
+        self._met = threads
         if self._is_lost:  # perhaps in the middle of that
-            _schedule(os.SCHED_OTHER, 0)
+            _schedule(threads, os.SCHED_OTHER, 0)
 
     def lose(self, number: int, frame: FrameType | None) -> None:
         """The handler of SIGXCPU, the budget's end. It says nothing yet: it may have come in the
         middle of a line of the log."""
         self._is_lost = True
-        _schedule(os.SCHED_OTHER, 0)
+        _schedule(_threads(), os.SCHED_OTHER, 0)
 
 
 def refusal() -> str:
@@ -196,9 +203,13 @@ def _raise_limit() -> None:
         resource.setrlimit(resource.RLIMIT_RTPRIO, (wanted, hard))
 
 
-def _schedule(policy: int, priority: int) -> None:
-    """Puts every thread of this process under `policy`, libzmq's as well."""
-    for thread in map(int, os.listdir(_THREADS)):
+def _threads() -> set[int]:
+    """Every thread of this process, libzmq's as well."""
+    return {int(name) for name in os.listdir(_THREADS)}
+
+
+def _schedule(threads: Iterable[int], policy: int, priority: int) -> None:
+    for thread in threads:
         try:
             if _policy(thread) != policy:
                 os.sched_setscheduler(thread, *_of(policy, priority))
