@@ -60,12 +60,13 @@ def opened(browser: Browser, **context: Any) -> Iterator[Page]:
     finally:
         made.close()
     # Answers that the browser notes: a token that is asked for, a refused key or login, and a
-    # gateway that is being started again.
+    # gateway that is being started again, or stood still and hears nothing of the daemon yet (503).
     forgiven = (
         "status of 400",
         "status of 401",
         "HTTP Authentication failed",
         "status of 403",
+        "status of 503",
         "ERR_CONNECTION_REFUSED",
         "ERR_CONNECTION_RESET",
         "ERR_EMPTY",
