@@ -1,6 +1,8 @@
-"""What crosses the data path: ingest batches (source to broadcaster) and feed frames (broadcaster
-to programs). Arrays, append-only: fields are added at the end with a default, never moved, never
-retyped. docs/wire-format.md is the public description; tests/golden holds committed bytes.
+"""The messages of the data path: ingest batches (source to broadcaster) and feed frames
+(broadcaster to programs).
+
+Arrays, append-only: fields are added at the end with a default, never moved, never retyped.
+docs/wire-format.md is the public description; tests/golden holds committed bytes.
 
 The tick body is encoded once, at the source. The broadcaster carries it as `msgspec.Raw` and never
 decodes it.
@@ -21,7 +23,7 @@ TICKS_PER_CHUNK_MAX = 256
 
 
 class Source(IntEnum):
-    """Where a value was obtained."""
+    """The kind of place that a value was obtained from."""
 
     NONE = 0
     WEBSOCKET = 1
@@ -41,7 +43,7 @@ class Flag(IntFlag):
 
 class Item(msgspec.Struct, array_like=True, gc=False):
     """One message of a batch: its topic (no NUL), `Flag`s known at the source, its encoded body.
-    With STALE and no body (nil): this instrument is streamed no more."""
+    With STALE and no body (nil) it says that this instrument is streamed no more."""
 
     topic: bytes
     flags: int
@@ -49,8 +51,8 @@ class Item(msgspec.Struct, array_like=True, gc=False):
 
 
 class OrderBook(msgspec.Struct, array_like=True, gc=False):
-    """Every order of the day of the account `user_id`, as Kite's order book has it. `reading`: of
-    the `ReadOrders` that asked for it."""
+    """Every order of the day of the account `user_id`, as Kite's order book has it. `reading`: the
+    number of the `ReadOrders` that asked for it."""
 
     reading: int
     user_id: str
@@ -145,9 +147,9 @@ class SnapshotEnd(msgspec.Struct):
 
 
 class SegmentHealth(msgspec.Struct, array_like=True):
-    """A segment (low byte of a token) whose values are fresh from another time on than those of its
-    shard, and only if they are news (no FIRST_PACKET): its market is closed by the calendar; or, at
-    no time, because an always-active instrument of it is silent while others tick."""
+    """A segment (low byte of a token) whose values count as fresh from another time than those of
+    its shard, and only if they are news (no FIRST_PACKET). Its market is closed by the calendar; or
+    an always-active instrument of it is silent while others tick, and then no value is fresh."""
 
     segment: int
     fresh_since_ns: int  # as in ShardHealth
@@ -167,8 +169,8 @@ class ShardHealth(msgspec.Struct, array_like=True):
     # Since batches of ticks were lost on the way to the broadcaster, -1 for never under this grant:
     # an older value may not be the latest. It is asked for anew.
     loss_age_ns: int = -1
-    # The judgement of all this and of the headline, for as long as a heartbeat holds: values that
-    # this source gave (same epoch), received at this time or later, are fresh. UTC; 0 for none.
+    # The result of all this and of the headline, for as long as a heartbeat holds: values of this
+    # source (same epoch) that were received at this time or later are fresh. UTC; 0 for none.
     fresh_since_ns: int = 0
     segments: list[SegmentHealth] = []
 
@@ -193,8 +195,8 @@ class Heartbeat(msgspec.Struct):
     closed_segments: list[int] = []
     # Shards whose values may be fresh although `feed` is the word for the worst; None: not told.
     fresh_shards: list[int] | None = None
-    # How often the queue to some reader was full, so that it lost what came next. Who had much to
-    # read when this rose may be meant: of a quiet instrument no gap would ever tell it.
+    # How often the queue to some reader was full: that reader lost the next messages. A reader that
+    # had much to read when this rose may be the one; for a quiet instrument no gap would tell it.
     full_queues: int = 0
 
 
@@ -268,7 +270,7 @@ class TickFrames:
         self._times = encode(t_rx_ns) + encode(t_pub_ns)
 
     def after_seq(self, flags: int) -> bytes:
-        """What stands between the seq and the body."""
+        """Return the bytes between the seq and the body."""
         return self._source + encode(flags) + self._times
 
     def one(self, topic: bytes, seq: int, flags: int, body: bytes) -> bytes:

@@ -1,8 +1,8 @@
 """The day's instrument list as a file, which the poller writes and everybody reads.
 
-Readers open it for each question: a new list replaces the file, it is never changed in place. What
-was damaged on the disk is found by a digest over what instruments are: a token with one bit wrong
-would be another instrument's prices under this one's name.
+Readers open it for each question: a new list replaces the file, it is never changed in place. A
+digest over keys, tokens and expiries finds damage on the disk: a token with one bit wrong would put
+another instrument's prices under this one's name.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ VERSION = 2  # SQLite's user_version; a file of another one is fetched anew
 COLUMNS = "token, key, exchange, symbol, name, expiry, strike, kind, segment, lot_size, tick_size"
 KEYS_PER_QUERY = 500  # below SQLite's limit of variables
 
-# What the market calls them; their spaces apart (NIFTY50, INDIAVIX) they are found anyway.
+# The market's own names of indices. A name that only lacks its spaces (NIFTY50) is found anyway.
 ALIASES = {
     "NIFTY": "NSE:NIFTY 50",
     "BANKNIFTY": "NSE:NIFTY BANK",
@@ -36,14 +36,14 @@ ALIASES = {
 
 
 class ListDamaged(Unavailable):
-    """The file is there and cannot be trusted, or not be read."""
+    """The file is there, but it cannot be read or trusted."""
 
     def __init__(self, path: Path, detail: str) -> None:
         super().__init__(f"the instrument list {path} is damaged ({detail})")
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """How many instruments the file holds, of which day (ISO date, IST) they are, and a digest that
+    """The number of instruments in the file, the day they are of (ISO date, IST), and a digest that
     two files share whose keys, tokens and expiries are the same."""
 
     rows: int
@@ -65,7 +65,7 @@ class InstrumentsDb:
         return Facts(*rows[0]) if rows else None
 
     def resolve(self, keys: Sequence[str]) -> dict[str, Listed]:
-        """What those of `keys` (`NSE:INFY`) that exist stand for."""
+        """Return token and expiry of those of `keys` (`NSE:INFY`) that exist."""
         found: dict[str, Listed] = {}
         for part in _parts(keys):
             sql = f"SELECT key, token, expiry FROM instruments WHERE key IN ({_marks(part)})"  # noqa: S608
@@ -92,7 +92,7 @@ class InstrumentsDb:
         return found
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """[] where there is no file. Raises ListDamaged."""
+        """Return the rows; [] where there is no file. Raises ListDamaged."""
         try:
             with self.opened() as db:
                 return db.execute(sql, parameters).fetchall()
@@ -101,7 +101,7 @@ class InstrumentsDb:
 
     @contextmanager
     def opened(self) -> Iterator[sqlite3.Connection]:
-        """A connection that reads. Raises FileNotFoundError and ListDamaged."""
+        """Open a connection that only reads. Raises FileNotFoundError and ListDamaged."""
         try:
             identity = _identity(self.path)
         except FileNotFoundError:
@@ -129,7 +129,7 @@ class InstrumentsDb:
 
 
 def _is_first_version(db: sqlite3.Connection) -> bool:
-    """Of the first version, which numbered nothing and had no digest."""
+    """Whether the file is of the first version, which had no version number and no digest."""
     columns = [name for _, name, *_ in db.execute("PRAGMA table_info(facts)")]
     return columns == ["rows", "day_ist"]
 
@@ -154,7 +154,7 @@ def _marks(values: Sequence[object]) -> str:
 
 
 def digest(db: sqlite3.Connection) -> str:
-    """~0.1 s for 90,000."""
+    """Digest what `Facts` says; takes ~0.1 s for 90,000."""
     digest = hashlib.blake2b(digest_size=16)
     rows = db.execute("SELECT key || ' ' || token || ' ' || expiry FROM instruments ORDER BY key")
     while part := rows.fetchmany(10_000):

@@ -26,7 +26,7 @@ _Z85 = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 
 
 class KeyPair(NamedTuple):
-    """In Z85, 40 characters each."""
+    """A key pair, each key in Z85 (40 characters)."""
 
     public: str
     secret: Secret
@@ -52,7 +52,8 @@ def read_server(keys: Path) -> KeyPair:
 
 
 def read_client(path: Path) -> ClientKeys:
-    """What a program needs. Raises ConfigError when the file is missing or cannot be used."""
+    """Read the keys that a program needs. Raises ConfigError when the file is missing or cannot be
+    used."""
     table = _table(path, "server_key")
     return ClientKeys(
         table["server_key"], KeyPair(table["public_key"], Secret(table["secret_key"]))

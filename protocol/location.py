@@ -1,4 +1,4 @@
-"""Where things are: the configuration file and the runtime directory. The one module that reads
+"""The places of things: the configuration file and the runtime directory. The one module that reads
 the environment.
 
 Defaults do not depend on the environment, so that a daemon started with none (by init, by cron) and
@@ -59,7 +59,8 @@ def find_config(named: str | os.PathLike[str] | None = None) -> Path | None:
 
 
 def _is_there(path: Path) -> bool:
-    """Also when only somebody else may look: to read it is an error then, and no fallback."""
+    """Whether the file is there, also when only somebody else may look: reading it is an error
+    then, and no fallback."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except PermissionError:
@@ -69,7 +70,8 @@ def _is_there(path: Path) -> bool:
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
-    """`path` without `~`, from the root. Raises ConfigError when there is nothing to start from."""
+    """Return `path` without `~`, from the root. Raises ConfigError when there is nothing to start
+    from."""
     try:
         return Path(os.path.abspath(Path(path).expanduser()))
     except FileNotFoundError:
@@ -89,17 +91,18 @@ def supervisord_pid() -> int | None:
 
 
 def is_pure_forced() -> bool:
-    """Whether Python is to do what the extension could (`kitefeed._hot`)."""
+    """Whether Python has to do the work of the extension (`kitefeed._hot`)."""
     return os.environ.get(PURE_VARIABLE, "") not in ("", "0")
 
 
 def service_manager() -> str:
-    """Where systemd wants to be told how the daemon is (sd_notify(3)); "" when nobody does."""
+    """Return the socket at which systemd wants to hear how the daemon is (sd_notify(3)); "" when
+    nobody does."""
     return os.environ.get("NOTIFY_SOCKET", "")
 
 
 def user_units() -> Path:
-    """Where systemd looks for what this user wants run. Raises ConfigError for a user without a
+    """Return the directory of this user's systemd units. Raises ConfigError for a user without a
     home directory."""
     named = os.environ.get("XDG_CONFIG_HOME", "")
     base = Path(named) if os.path.isabs(named) else home().parent / ".config"
@@ -107,8 +110,8 @@ def user_units() -> Path:
 
 
 def secret_from_environment(name: str) -> str | None:
-    """A secret that the user chose to pass by environment, or in a file that `<name>_FILE` names,
-    as containers give it; None when there is neither. Raises ConfigError for a file that cannot be
+    """Return a secret from the variable `name`, or from the file that `<name>_FILE` names, as
+    containers give it; None when there is neither. Raises ConfigError for a file that cannot be
     read."""
     value = os.environ.get(name)
     if value:
@@ -168,8 +171,8 @@ def record_dir(config: Path | None) -> Path | None:
 
 
 def key_locks_dir(config: Path | None) -> Path:
-    """Where the tickers of this user, of whatever daemon, lock API keys. A user without a home has
-    one for each `state_dir`."""
+    """Return the directory in which the tickers of this user, of whatever daemon, lock API keys. A
+    user without a home has one for each `state_dir`."""
     try:
         return home() / "keys"
     except ConfigError:
@@ -180,8 +183,8 @@ def _directory(config: Path | None, *keys: str) -> Path | None:
     if config is None:
         return None
     try:
-        # A ./kitefeed.toml of somebody else must not lead a program to his prices; the daemon and
-        # the commands that read the whole file refuse it with a sentence.
+        # Somebody else's ./kitefeed.toml must not lead a program to that user's prices. The daemon
+        # and the commands that read the whole file refuse it with a sentence.
         if config.stat().st_uid not in (os.geteuid(), 0):
             return None
         value: object = tomllib.loads(config.read_text("utf-8-sig"))

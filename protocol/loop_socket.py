@@ -1,4 +1,4 @@
-"""How an asyncio loop reads and writes a ZeroMQ socket, and who is at the other end of it."""
+"""A ZeroMQ socket that an asyncio loop reads and writes, and the process at its other end."""
 
 import os
 import sys
@@ -49,8 +49,8 @@ class LoopSocket:
         return True
 
     def publish(self, frames: Iterable[bytes]) -> None:
-        """Sends messages of one frame each on a feed's socket, which never blocks. Whose queue is
-        full gets nothing more until it has emptied half of it: that is counted once."""
+        """Sends messages of one frame each on a feed's socket, which never blocks. A reader whose
+        queue is full gets nothing more until it has emptied half of it: that is counted once."""
         socket, send, flags = self.socket, _send, _NOBLOCK
         for frame in frames:
             try:
@@ -58,7 +58,7 @@ class LoopSocket:
             except zmq.Again:
                 self.full_queues += 1
                 self._send_to_the_rest(frame)
-        # Sending takes in what has come; a look is cheaper than a turn of the loop for nothing.
+        # Sending also takes in messages. A look is cheaper than a turn of the loop for nothing.
         if has_message(socket):
             self._schedule()
 
@@ -73,7 +73,7 @@ class LoopSocket:
         return True
 
     def _send_to_the_rest(self, frame: bytes) -> None:
-        """To all whose queue has room."""
+        """Send it to all readers whose queue has room."""
         self.socket.setsockopt(zmq.XPUB_NODROP, 0)
         try:
             _send(self.socket, frame, _NOBLOCK)
@@ -81,12 +81,14 @@ class LoopSocket:
             self.socket.setsockopt(zmq.XPUB_NODROP, 1)
 
     def close(self, linger_ms: int = 0) -> None:
-        """`linger_ms`: how long what was sent last may still go out; see `finish_sending`."""
+        """Close the socket. `linger_ms`: how long the last messages may still go out; see
+        `finish_sending`."""
         self._loop.remove_reader(self.socket.fileno())
         self.socket.close(linger_ms)
 
     def look(self) -> None:
-        """To be called after anything else was done with the socket: it may swallow the edge."""
+        """Look at the receiving side. Call this after any other use of the socket: it may swallow
+        the edge."""
         self._schedule()
 
     def _schedule(self) -> None:
@@ -95,8 +97,8 @@ class LoopSocket:
             self._loop.call_soon(self._drain)
 
     def _drain(self) -> None:
-        """Takes what is there. It asks before each message: an exception for nothing costs twice
-        as much, and nearly always there is one message."""
+        """Take the messages that are there. It asks before each one: an exception for nothing costs
+        twice as much, and nearly always there is one message."""
         self._is_drain_due = False
         socket = self.socket
         for _ in range(DRAIN_MAX):
@@ -124,8 +126,8 @@ class Peer(NamedTuple):
 
     @property
     def is_trusted(self) -> bool:
-        """Ours, or root's, who can do anything anyway. Where no uid is known (not on Linux) the
-        socket file's mode alone decides."""
+        """Whether the process is ours, or root's, who can do anything anyway. Where no uid is known
+        (not on Linux) the socket file's mode alone decides."""
         if self.uid is None:
             return sys.platform != "linux"
         return self.uid in (os.geteuid(), 0)
@@ -156,7 +158,7 @@ class GuardedSocket(LoopSocket):
 
 
 def _peer_of(part: zmq.Frame) -> Peer:
-    """Libzmq says `localhost:<uid>:<gid>:<pid>`."""
+    """Read libzmq's `localhost:<uid>:<gid>:<pid>`."""
     try:
         _, uid, _, pid = str(part.get("Peer-Address")).split(":")
         return Peer(int(uid), int(pid) if pid else None)

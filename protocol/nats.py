@@ -1,4 +1,4 @@
-"""The feed on NATS: which subject carries which topic, and the bridge's own words. Pure.
+"""The feed on NATS: the subject of each topic, and the bridge's own messages. Pure.
 
 A payload is the feed frame as ZeroMQ has it (`topic NUL array`), so that no subject is ever read
 back. docs/nats.md is the public description.
@@ -15,14 +15,15 @@ from kitefeed.protocol.topics import HEARTBEAT_TOPIC, NOTICE, NUL, ORDER, STATE_
 
 PREFIX = "kite"
 PREFIX_PATTERN = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\Z"
-# Of printable ASCII all but what NATS reserves (`.`, `*`, `>`, blanks) and the escape itself. A dot
-# is among what `quote` always leaves alone.
+# All printable ASCII but what NATS reserves (`.`, `*`, `>`, blanks) and the escape itself. `quote`
+# never escapes a dot, so `escaped` does.
 _SAFE = "!\"#$&'()+,/:;<=?@[\\]^`{|}"
 
 
 def escaped(text: str) -> str:
-    """One token of a subject: what NATS reserves, `%`, and all that is not ASCII as `%` and two hex
-    digits for each byte of UTF-8, as in URLs: `NIFTY 50` is `NIFTY%2050`, `M&M` is `M&M`."""
+    """Write one token of a subject: what NATS reserves, `%`, and all that is not ASCII become `%`
+    and two hex digits for each byte of UTF-8, as in URLs: `NIFTY 50` is `NIFTY%2050`, `M&M` is
+    `M&M`."""
     return quote(text, safe=_SAFE).replace(".", "%2E")
 
 
@@ -50,7 +51,8 @@ class Subjects:
         self.lease_bucket = f"{name}_LEASE"
 
     def of_topic(self, topic: bytes) -> str:
-        """Where the frames of this topic (no NUL) go; empty for one that is not carried."""
+        """Return the subject for the frames of this topic (no NUL); empty for one that is not
+        carried."""
         if topic.startswith(TICK):
             return f"{self.ticks}.{_tokens(topic[len(TICK) :].decode())}"
         if topic == HEARTBEAT_TOPIC:
@@ -63,13 +65,14 @@ class Subjects:
         return ""
 
     def of_keys(self, beginning: str) -> str:
-        """A filter that covers all keys that begin so: `kite.tick.NSE.*` for `NSE:NIFTY`. What is
-        not meant comes, too: NATS matches whole tokens only."""
+        """Return a filter that covers all keys with this beginning: `kite.tick.NSE.*` for
+        `NSE:NIFTY`. It brings other keys, too: NATS matches whole tokens only."""
         exchange, colon, _ = beginning.partition(":")
         return f"{self.ticks}.{escaped(exchange)}.*" if colon else f"{self.ticks}.>"
 
     def covering(self, topics: Iterable[bytes]) -> set[str]:
-        """The subjects that bring all these subscriptions of ZeroMQ, none of them twice."""
+        """Return the subjects that bring all that these ZeroMQ subscriptions bring, each message
+        once."""
         found: set[str] = set()
         for topic in topics:
             if topic.startswith(TICK):
@@ -92,7 +95,7 @@ class Subjects:
         return f"{unescaped(exchange)}:{unescaped(symbol)}"
 
     def logged(self, subject: str) -> str:
-        """Under which name TICKS keeps what was published to `subject`."""
+        """Return the subject under which TICKS keeps what was published to `subject`."""
         return f"{self.log}{subject.removeprefix(self.prefix)}"
 
 
@@ -132,8 +135,9 @@ class BridgeBeat(msgspec.Struct):
 
 
 class BridgeGap(msgspec.Struct):
-    """On `kite.gap`, and in TICKS: what the bridge gave up, told when NATS takes messages again. A
-    map. Times are those at which the first and the last of it were received from Kite, UTC ns."""
+    """On `kite.gap`, and in TICKS: the ticks that the bridge gave up, told when NATS takes messages
+    again. A map. Times are those at which the first and the last of them were received from Kite,
+    UTC ns."""
 
     term: int
     bridge: str
@@ -145,8 +149,8 @@ class BridgeGap(msgspec.Struct):
 
 
 class Lease(msgspec.Struct):
-    """The key `lease` of the bucket: which bridge publishes. A map. It is renewed every second, and
-    over once it was not for `LEASE_HOLDS_NS`.
+    """The key `lease` of the bucket: it names the bridge that publishes. A map. The bridge renews
+    it every second; it is over when it was not renewed for `LEASE_HOLDS_NS`.
 
     term: rises with each other holder. holder: the daemon's host and directory, empty when it was
     given back. is_fed: whether its daemon's data arrives.

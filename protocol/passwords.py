@@ -1,9 +1,9 @@
-"""Passwords that the owner made, one for each program or person: what Kite programs give as
-`access_token` (PROGRAMS), and the tokens of the gateway (GATEWAY).
+"""Passwords that the owner made, one for each program or person. Kite programs give theirs as
+`access_token` (PROGRAMS); those of the gateway are its tokens (GATEWAY).
 
     <keys>/<kind>/<name>.password     the SHA-256 of the password, in hexadecimal
 
-The file says nothing to who reads it; the password is shown once, when it is made. A file that is
+The file reveals nothing to its reader; the password is shown once, when it is made. A file that is
 taken away closes the door for new connections at once. Kite's own token never opens it.
 """
 
@@ -27,7 +27,7 @@ def path_of(keys: Path, name: str, kind: Kind = PROGRAMS) -> Path:
 
 
 def new_password() -> str:
-    """Of letters and digits: the official client puts it into a URL as it is."""
+    """Make a password of letters and digits: the official client puts it into a URL as it is."""
     return secrets.token_hex(16)
 
 
@@ -36,7 +36,7 @@ def text_of(password: str) -> str:
 
 
 def are_there(keys: Path, kind: Kind) -> bool:
-    """Whether any was made, readable or not."""
+    """Whether any password was made, readable or not."""
     return next((keys / kind).glob("*.password"), None) is not None
 
 
@@ -54,7 +54,8 @@ def digests(keys: Path, kind: Kind) -> dict[str, str]:
 
 
 def owner_of(keys: Path, password: str, kind: Kind = PROGRAMS) -> str | None:
-    """The name of whose password this is; None for nobody's. It takes as long for each."""
+    """Return the name of the owner of this password; None when it is nobody's. It takes as long for
+    each."""
     given = digest(password).encode()
     found = None
     for name, known in digests(keys, kind).items():

@@ -11,8 +11,8 @@ class Unsafe(Exception):
 
 
 def read(path: Path, bytes_max: int) -> bytes | None:
-    """What `path` holds; None when there is no such file. Raises Unsafe for a link, for what is
-    not a plain file of ours that only we can read, and for more than `bytes_max`."""
+    """Return the content of `path`; None when there is no such file. Raises Unsafe for a link, for
+    anything but a plain file of ours that only we can read, and for more than `bytes_max`."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -40,7 +40,8 @@ def _check(path: Path, facts: os.stat_result) -> None:
 
 
 def create(path: Path, data: bytes) -> None:
-    """Writes a new file of mode 0600. Raises FileExistsError, and leaves what is there alone."""
+    """Writes a new file of mode 0600. Raises FileExistsError, and leaves the old one alone, when
+    there is one."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(handle, "wb") as file:
         file.write(data)

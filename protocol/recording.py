@@ -1,5 +1,6 @@
-"""A segment of a recording: feed frames as they came, and what was missed between them, in blocks
-of which each stands for itself. Pure: bytes in, bytes out. docs/recording-format.md describes it.
+"""A segment of a recording: feed frames as they came, and notes of what was missed between them, in
+blocks that each stand for themselves. Pure: bytes in, bytes out. docs/recording-format.md describes
+it.
 
 A file is `HEAD`, then blocks. A block is 36 bytes of head and a payload, which may be compressed; a
 checksum covers both. Whatever befalls a file, every whole block in it is found and read.
@@ -22,8 +23,8 @@ MAGIC = b"\x89KFREC\r\n"
 VERSION = 1
 HEAD = MAGIC + struct.pack(">HH", VERSION, 0)
 SUFFIX = ".kfrec"
-DAY_NAME = re.compile(r"\d{4}-\d\d-\d\d\Z")  # a folder of each day in India, and in it
-SEGMENT_NAME = re.compile(r"\d{6}-\d{3}\.kfrec\Z")  # a file by its first moment there: HHMMSS-ms
+DAY_NAME = re.compile(r"\d{4}-\d\d-\d\d\Z")  # a folder, one for each day in India
+SEGMENT_NAME = re.compile(r"\d{6}-\d{3}\.kfrec\Z")  # a file in it, by its first moment: HHMMSS-ms
 HOUR_NS = 3_600 * NS_PER_S
 _IST_NS = 19_800 * NS_PER_S
 
@@ -37,18 +38,18 @@ _CHECKED = BLOCK_HEAD_BYTES - 4
 
 
 class Kind(IntEnum):
-    """Of a block. Others are passed over."""
+    """The kinds of a block. Others are passed over."""
 
-    HEADER = 1  # a `Header`, the first
+    HEADER = 1  # the first block, holds a `Header`
     RECORDS = 2
-    END = 3  # an `End`, the last of a segment that is sealed
+    END = 3  # the last block of a sealed segment, holds an `End`
 
 
 HAS_NOTES = 1  # flag of a block: some of its records are no frames
 
 
 class Codec(IntEnum):
-    """How a payload is compressed."""
+    """The ways to compress a payload."""
 
     NONE = 0
     ZLIB = 1
@@ -56,7 +57,7 @@ class Codec(IntEnum):
 
 
 class Type(IntEnum):
-    """Of a record. Others are passed over."""
+    """The types of a record. Others are passed over."""
 
     FRAME = 1  # a feed frame, as it came (docs/wire-format.md)
     GAP = 2  # a `Gap`
@@ -64,7 +65,7 @@ class Type(IntEnum):
 
 
 class Described(msgspec.Struct, array_like=True, frozen=True):
-    """An instrument, as the day's list has it; what the list does not have is empty.
+    """An instrument as the day's list describes it; a field that the list lacks is empty.
 
     segment: the low byte of the token. expiry: ISO date. kind: EQ, FUT, CE, PE. Prices of its ticks
     are divided by `divisor`.
@@ -83,7 +84,8 @@ class Described(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Header(msgspec.Struct):
-    """day: ISO date in India. started_ns: UTC. writer: version of kitefeed."""
+    """The content of the first block. day: ISO date in India. started_ns: UTC. writer: version of
+    kitefeed."""
 
     version: int
     day: str
@@ -110,7 +112,8 @@ class Gap(msgspec.Struct, array_like=True, frozen=True):
 
 
 class End(msgspec.Struct):
-    """reason: hour (the next segment follows), stopped, or killed (sealed by the next start)."""
+    """The last block of a sealed segment. reason: hour (the next segment follows), stopped, or
+    killed (sealed by the next start)."""
 
     reason: str
     records: int = 0
@@ -133,7 +136,7 @@ class Block(NamedTuple):
 
 
 class Damage(NamedTuple):
-    """What is no block, from `offset` to `end`."""
+    """The bytes from `offset` to `end` that are no block."""
 
     offset: int
     end: int
@@ -141,7 +144,7 @@ class Damage(NamedTuple):
 
 
 class Record(NamedTuple):
-    """`t_ns`: when it was written down, UTC."""
+    """One record. `t_ns`: when it was written down, UTC."""
 
     type: int
     t_ns: int
@@ -149,7 +152,7 @@ class Record(NamedTuple):
 
 
 class BadRecording(ValueError):
-    """It cannot be read. The text is a sentence with the remedy."""
+    """The recording cannot be read. The text is a sentence with the remedy."""
 
 
 encode = msgspec.msgpack.Encoder().encode
@@ -202,7 +205,7 @@ def encode_block(
 
 
 def check_head(data: Any) -> None:
-    """Raises BadRecording for what is no segment of a version that is known here."""
+    """Raises BadRecording unless this is a segment of a version that is known here."""
     head = bytes(data[: len(HEAD)])
     if not head:
         raise BadRecording("it is empty")
@@ -218,9 +221,8 @@ def check_head(data: Any) -> None:
 def blocks(
     data: Any, offset: int = len(HEAD), *, has_notes: bool = False
 ) -> Iterator[Block | Damage]:
-    """What lies in `data` (bytes, or what has length, slices and `find` as these) from `offset` on,
-    in order: whole blocks, and the damage between them. A torn tail is a Damage that reaches the
-    end.
+    """Yield whole blocks, and the damage between them, from `offset` on, in order. `data`: bytes,
+    or what has length, slices and `find` as these. A torn tail is a Damage that reaches the end.
 
     has_notes: blocks of nothing but frames are passed over by their heads, unread and unchecked.
     """
@@ -240,7 +242,7 @@ def blocks(
 
 
 def _block_at(data: Any, offset: int, size: int) -> Block | str:
-    """The block there, or why there is none."""
+    """Return the block there, or the reason why there is none."""
     head = bytes(data[offset : offset + BLOCK_HEAD_BYTES])
     if len(head) < BLOCK_HEAD_BYTES:
         return "torn"
@@ -253,7 +255,7 @@ def _block_at(data: Any, offset: int, size: int) -> Block | str:
     if end > size:
         return "torn"
     stored = bytes(data[offset + BLOCK_HEAD_BYTES : end])
-    if len(stored) < stored_bytes:  # it was cut off since
+    if len(stored) < stored_bytes:  # the file was cut off since
         return "torn"
     if zlib.crc32(stored, zlib.crc32(head[:_CHECKED])) != checksum:
         return "its checksum is wrong"
@@ -261,8 +263,8 @@ def _block_at(data: Any, offset: int, size: int) -> Block | str:
 
 
 def _end_of_frames(data: Any, offset: int) -> int:
-    """Where the block ends that begins there, if it holds frames alone and another follows; else
-    0."""
+    """Return the end of the block that begins there, if it holds frames alone and another follows;
+    else 0."""
     head = bytes(data[offset : offset + BLOCK_HEAD_BYTES])
     if len(head) < BLOCK_HEAD_BYTES:
         return 0
@@ -274,7 +276,7 @@ def _end_of_frames(data: Any, offset: int) -> int:
 
 
 def _next_block(data: Any, offset: int, size: int) -> int:
-    """Where the next whole block begins; `size` when there is none."""
+    """Return the offset of the next whole block; `size` when there is none."""
     while (offset := data.find(MARK, offset)) >= 0:
         if isinstance(_block_at(data, offset, size), Block):
             return offset
@@ -283,8 +285,9 @@ def _next_block(data: Any, offset: int, size: int) -> int:
 
 
 def last_blocks(data: Any) -> int:
-    """Where to begin to have the last block of a file: no later than the last but one, and before
-    the first damage. Looks at the heads alone, which is quick in a file of gigabytes."""
+    """Return an offset from which to read the last block of a file: no later than the last but one,
+    and before the first damage. It looks at the heads alone, which is quick in a file of
+    gigabytes."""
     before = offset = len(HEAD)
     while len(head := bytes(data[offset : offset + BLOCK_HEAD_BYTES])) == BLOCK_HEAD_BYTES:
         mark, _, _, _, stored_bytes, *_ = _BLOCK.unpack(head)
@@ -296,8 +299,8 @@ def last_blocks(data: Any) -> int:
 
 
 def records(block: Block) -> Iterator[Record]:
-    """Those of a block. Raises BadRecording for one that this Python cannot unpack, or that was
-    written wrong."""
+    """Yield the records of a block. Raises BadRecording for a block that this Python cannot unpack,
+    or that was written wrong."""
     payload = unpack(block)
     offset = 0
     while offset < len(payload):
@@ -312,7 +315,7 @@ def records(block: Block) -> Iterator[Record]:
 
 
 def unpack(block: Block) -> bytes:
-    """The payload. Raises BadRecording."""
+    """Return the payload. Raises BadRecording."""
     payload = decompress(block.codec, block.stored, block.unpacked_bytes)
     if len(payload) != block.unpacked_bytes:
         raise BadRecording("a block in it has another length than it says")
@@ -326,7 +329,7 @@ ZSTD_LEVEL = 3
 
 
 def best_codec() -> Codec:
-    """zstd where there is one: a third of zlib's time, and smaller."""
+    """Choose zstd where there is one: it takes a third of zlib's time, and less room."""
     return Codec.ZLIB if _zstd() is None else Codec.ZSTD
 
 
@@ -350,7 +353,7 @@ def compress(codec: int, payload: bytes) -> bytes:
 
 
 def decompress(codec: int, stored: bytes, bytes_max: int) -> bytes:
-    """At most so many bytes. Raises BadRecording."""
+    """Return at most `bytes_max` bytes. Raises BadRecording."""
     match codec:
         case Codec.NONE:
             return stored

@@ -43,8 +43,9 @@ def _socket(kind: int, *, send_hwm: int, receive_hwm: int, bytes_max: int) -> zm
 
 
 def finish_sending() -> None:
-    """Return when what closed sockets still had to send is sent, or their linger is over: a process
-    that ends before takes it along. All sockets of this process have to be closed, for good."""
+    """Wait until closed sockets have sent the rest of their messages, or their linger is over: a
+    process that ends earlier loses them. All sockets of this process have to be closed, for
+    good."""
     zmq.Context.instance().term()
 
 
@@ -83,8 +84,8 @@ def connect_control(control_endpoint: str) -> zmq.Socket[bytes]:
 
 
 def connect_reports(control_endpoint: str) -> zmq.Socket[bytes]:
-    """A client's end of the control socket for what needs no answer: nothing is queued while the
-    supervisor is away, and next to nothing when it is slow."""
+    """Open a client's end of the control socket for messages without answer: nothing is queued
+    while the supervisor is away, and next to nothing when it is slow."""
     return _connect_dealer(control_endpoint, REPORTS_QUEUED_MAX)
 
 
@@ -128,9 +129,9 @@ def connect_ingest(runtime_dir: Path) -> zmq.Socket[bytes]:
 
 
 def feed_socket() -> zmq.Socket[bytes]:
-    """The broadcaster's end of the feed. VERBOSER: every subscribe and unsubscribe is reported, so
-    that listeners can be counted and each new one gets its last values. NODROP: a full queue is
-    told of, and not passed over in silence (`LoopSocket.publish`)."""
+    """Open the broadcaster's end of the feed. VERBOSER: every subscribe and unsubscribe is
+    reported, so that listeners can be counted and each new one gets its last values. NODROP: the
+    socket reports a full queue instead of dropping in silence (`LoopSocket.publish`)."""
     socket = _socket(
         zmq.XPUB,
         send_hwm=FEED.binder_hwm,
@@ -144,9 +145,9 @@ def feed_socket() -> zmq.Socket[bytes]:
 
 
 def bind_tcp_feed(address: str, own: KeyPair) -> zmq.Socket[bytes]:
-    """The broadcaster's end of the feed for other hosts: encrypted, and only for clients that the
-    ZAP wire, which is bound before, lets in. Raises OSError when `address` is taken or not
-    this host's."""
+    """Bind the broadcaster's end of the feed for other hosts. It is encrypted; the ZAP wire, bound
+    before it, decides which clients it lets in. Raises OSError when `address` is taken or not this
+    host's."""
     socket = feed_socket()
     try:
         socket.setsockopt(zmq.IPV6, int("[" in address))
@@ -173,7 +174,8 @@ def inproc_feed(name: str) -> tuple[zmq.Socket[bytes], str]:
 
 
 def bind_zap() -> zmq.Socket[bytes]:
-    """Where libzmq asks this process whether a client may connect (`protocol.zap`)."""
+    """Bind the socket on which libzmq asks this process whether a client may connect
+    (`protocol.zap`)."""
     socket = _socket(zmq.REP, send_hwm=0, receive_hwm=0, bytes_max=-1)
     socket.bind(ZAP_ENDPOINT)
     return socket
@@ -212,17 +214,18 @@ def connect_feed(
 
 
 def has_message(socket: zmq.Socket[bytes]) -> bool:
-    """Whether one can be received now. Never blocks."""
+    """Whether a message can be received now. Never blocks."""
     return bool(_get(socket, _EVENTS) & _POLLIN)
 
 
 def has_more(socket: zmq.Socket[bytes]) -> bool:
-    """Whether the frame received last has another one of its message behind it."""
+    """Whether the message goes on after the frame received last."""
     return bool(_get(socket, _RCVMORE))
 
 
 def _connect(socket: zmq.Socket[bytes], address: str) -> None:
-    """BadInput for what can be no address: a path too long for a socket, an unknown protocol."""
+    """Connect. Raises BadInput for an impossible address: a path too long for a socket, an unknown
+    protocol."""
     try:
         socket.connect(address)
     except zmq.ZMQError as error:
@@ -236,8 +239,9 @@ def _set_reconnect(socket: zmq.Socket[bytes]) -> None:
 
 
 def give_listener(socket: zmq.Socket[bytes], descriptor: int, path: str) -> None:
-    """Lets `socket` take in who waits at a listening socket that was bound to `path`. It owns
-    `descriptor` from here on, also when OSError is raised. `take_listener` is the way back."""
+    """Give `socket` a listening socket that was bound to `path`: it lets in those who wait there.
+    It owns `descriptor` from here on, also when OSError is raised. `take_listener` is the way
+    back."""
     socket.setsockopt(zmq.USE_FD, descriptor)
     try:
         _bind(socket, f"ipc://{path}")
@@ -255,7 +259,7 @@ def take_listener(socket: zmq.Socket[bytes], path: str) -> None:
 
 
 class Caller(NamedTuple):
-    """What a connection at a socket of ours did: `kind` is of `ARRIVED`, `ADMITTED`, `GONE`."""
+    """An event of a connection at a socket of ours: `kind` is of `ARRIVED`, `ADMITTED`, `GONE`."""
 
     kind: str
     descriptor: int
@@ -273,8 +277,8 @@ _EVENT = struct.Struct("=Hi")  # zmq_socket_monitor(3)
 
 
 def callers_of(socket: zmq.Socket[bytes], address: str) -> zmq.Socket[bytes]:
-    """A socket that tells of every connection to `socket` (`caller_of`); `address`: an `inproc`
-    address of its own. Nothing is dropped: libzmq would rather stop taking connections."""
+    """Open a socket that tells of every connection to `socket` (`caller_of`); `address`: an
+    `inproc` address of its own. Nothing is dropped: libzmq would rather stop taking connections."""
     socket.monitor(address, sum(_ARRIVALS) | _DEPARTURES)
     made = _socket(zmq.PAIR, send_hwm=0, receive_hwm=0, bytes_max=-1)
     made.connect(address)
@@ -287,7 +291,7 @@ def caller_of(frames: list[bytes]) -> Caller:
 
 
 def _bind(socket: zmq.Socket[bytes], address: str) -> None:
-    """Raises OSError: zmq.ZMQError is none, and no other module knows it."""
+    """Bind. Raises OSError instead of zmq.ZMQError, which no other module knows."""
     try:
         socket.bind(address)
     except zmq.ZMQError as error:

@@ -1,9 +1,9 @@
 """Encoded tick bodies as they lie in a chunk: told apart, and checked, without being decoded.
 
-To decode a body costs as much as all else that a reader does with it, and of most ticks a program
-reads one field or none. Those that the daemon writes of long runs of packets are plain: 19
-elements, every number in four bytes, one layout for each kind of packet. What has such a layout
-decodes. Of any other body only the decoder knows, so that one is decoded at once.
+Decoding a body costs as much as everything else that a reader does with it, and of most ticks a
+program reads one field or none. The daemon writes the bodies of long runs of packets plainly: 19
+elements, every number in four bytes, one layout for each kind of packet. A body with such a layout
+certainly decodes. For any other body only the decoder knows, so it is decoded at once.
 """
 
 import re
@@ -24,14 +24,14 @@ from kitefeed.protocol.feed import (
 from kitefeed.protocol.kite.ticks import DEPTH_BYTES, FULL, LTP, QUOTE, TickBody
 
 Encoded = bytes | msgspec.Raw
-# What is known to be a body: as it came, in bytes if it is plain, else as `Raw`; or decoded.
+# A body that was checked: as it came (bytes if it is plain, else `Raw`), or decoded.
 Held = bytes | msgspec.Raw | TickBody
-Bodies = msgspec.Raw | list[msgspec.Raw]  # of a chunk: their list, or each
+Bodies = msgspec.Raw | list[msgspec.Raw]  # of a chunk: the encoded list, or each body
 
 _UINT32, _INT32, _NIL = b"\xce", b"\xd2", b"\xc0"  # msgpack's markers
 _HEAD = b"\xdc\x00\x13" + _UINT32  # of an array of 19 that begins with a number
 _DIVISOR_AT = 9  # its marker; a compact body has the number itself there
-_RUN_BYTES_MIN = 1_500  # of a run that the ticker writes plainly
+_RUN_BYTES_MIN = 1_500  # a run that the ticker writes plainly is longer than this
 _DEPTH = b"\xc4" + bytes([DEPTH_BYTES])
 _SIGNED = frozenset({"last_price", "average_traded_price", "open", "high", "low", "close"})
 _TIMES = frozenset({"last_trade_time", "exchange_timestamp"})  # nil where zero
@@ -44,7 +44,7 @@ _TRADED = (
 _FULL_ONLY = (
     "last_trade_time", "oi", "oi_day_high", "oi_day_low", "exchange_timestamp", "depth",
 )  # fmt: skip
-# By kind of packet: its mode, and what it has.
+# By kind of packet: its mode, and its fields.
 _KINDS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (FULL, (*_ALWAYS, *_TRADED, *_FULL_ONLY)),
     (FULL, (*_ALWAYS, *_PRICES, "exchange_timestamp")),
@@ -52,16 +52,16 @@ _KINDS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (QUOTE, (*_ALWAYS, *_PRICES)),
     (LTP, _ALWAYS),
 )
-# Of a plain body: the divisor and the last price, without the rest.
+# Reads divisor and last price out of a plain body, and nothing else.
 unpack_last_price = struct.Struct(">10xIxi").unpack_from
 
 _decode_list = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 
 class Layout:
-    """Of the plain bodies of one kind of packet. `size`: bytes, with all times; a body of another
-    size has another layout. `places`: by field, where its four bytes are, and whether it is signed.
-    """
+    """The layout of the plain bodies of one kind of packet. `size`: bytes, with all times; a body
+    of another size has another layout. `places`: by field, where its four bytes are, and whether it
+    is signed."""
 
     def __init__(self, mode: int, present: tuple[str, ...]) -> None:
         self._marks: list[tuple[int, bytes]] = []  # where a byte is the same in all
@@ -86,13 +86,14 @@ class Layout:
     def _add(self, mark: bytes, width: int, *, is_time: bool = False) -> None:
         self._marks += [(self.size + n, mark[n : n + 1]) for n in range(len(mark))]
         self.size += len(mark) + width
-        # Dots: a repeat costs the matcher as much as ten.
+        # Dots for short fields: one repeat costs the matcher as much as ten dots.
         rest = b"." * width if width < DEPTH_BYTES else b".{%d}+" % width
         part = re.escape(mark) + rest
         self.pattern += b"(?:%b|%b)" % (part, _NIL) if is_time else part
 
     def split(self, run: bytes, count: int) -> list[bytes] | None:
-        """So many of them, if `run` is nothing else: byte n of all of them at once."""
+        """Split `run` into `count` bodies of this layout; None if it is anything else. It compares
+        byte n of all of them at once."""
         size = self.size
         for at, mark in self._marks:
             if run[at::size] != mark * count:
@@ -107,7 +108,7 @@ LAYOUTS: Mapping[int, Layout] = MappingProxyType(
 )
 _PLAIN = b"|".join(layout.pattern for layout in LAYOUTS.values())
 _match_plain = re.compile(_PLAIN, re.DOTALL).fullmatch
-# What is not plain ends the search: looking through it for more would cost its square.
+# The first body that is not plain ends the search: searching on would cost its square.
 _find_plain = re.compile(_PLAIN + b"|.+", re.DOTALL).findall
 
 
@@ -123,8 +124,8 @@ _decode_whole = msgspec.msgpack.Decoder(_WholeMessage).decode
 
 
 def decode_chunk(array: bytes) -> ChunkMessage | _WholeMessage:
-    """A message of `ticks/all`, for `bodies_of`. Raises as decoders do."""
-    # The last body tells, most likely, of all of them; either way is right for any.
+    """Decode a message of `ticks/all`, for `bodies_of`. Raises as decoders do."""
+    # The last body most likely tells how all are written; both ways are right for any message.
     if len(array) > _RUN_BYTES_MIN:
         last = array.rfind(_HEAD) + _DIVISOR_AT
         if array[last : last + 1] == _UINT32:
@@ -135,9 +136,10 @@ def decode_chunk(array: bytes) -> ChunkMessage | _WholeMessage:
 def bodies_of(
     encoded: Bodies, count: int, wanted: Sequence[bool] | None = None
 ) -> tuple[Sequence[bytes], Sequence[Held]]:
-    """The bodies of a chunk that is to have so many: as they came, and checked. `wanted`: which of
-    them matter; the others are neither given nor checked. Raises what `decode_body` raises, of all
-    that it refuses, and DecodeError for another number of them."""
+    """Return the bodies of a chunk twice: as they came, and checked. `count`: how many it has to
+    have. `wanted`: which of them matter; the others are neither given nor checked. Raises what
+    `decode_body` raises for any body that it refuses, and DecodeError for another number of
+    them."""
     if not isinstance(encoded, list):
         whole = bytes(encoded)
         plain = split_plain(whole, count)
@@ -154,7 +156,7 @@ def bodies_of(
 
 
 def split_plain(encoded: bytes, count: int) -> list[bytes] | None:
-    """The bodies of an encoded list of so many; None unless all are plain."""
+    """Split an encoded list of `count` bodies; None unless all are plain."""
     if not 0 < count <= 0xFFFF or encoded[:3] != b"\xdc" + count.to_bytes(2, "big"):
         return None
     run = encoded[3:]
@@ -163,13 +165,13 @@ def split_plain(encoded: bytes, count: int) -> list[bytes] | None:
         found = layout.split(run, count)
         if found is not None:
             return found
-    # No byte is left out of what is found, and only the last one may not be plain.
+    # The matches leave no byte out, and only the last one may not be plain.
     found = _find_plain(run)
     return found if len(found) == count and is_plain(found[-1]) else None
 
 
 def is_plain(body: bytes) -> bool:
-    """Whether it certainly decodes."""
+    """Whether the body is plain, so that it certainly decodes."""
     return _match_plain(body) is not None
 
 

@@ -53,7 +53,7 @@ def last_topic(per_second: int, key: str) -> bytes:
 
 
 def last_head(per_second: int) -> bytes:
-    """What those topics begin with: `last/2/`."""
+    """Return the beginning of those topics: `last/2/`."""
     return b"%s%d/" % (LAST, per_second)
 
 
@@ -61,7 +61,8 @@ _LAST_HEADS = {last_head(rate): rate for rate in LAST_RATES}
 
 
 def parse_last(topic: bytes) -> tuple[int, bytes] | None:
-    """Rate and the topic (or prefix) of ticks that `last/2/NSE:INFY` is about; None for another."""
+    """Return rate and topic (or prefix) of the ticks that `last/2/NSE:INFY` is about; None for
+    another topic."""
     if not topic.startswith(LAST):
         return None
     end = topic.find(b"/", len(LAST)) + 1
@@ -83,7 +84,7 @@ def key_of(topic: bytes) -> str:
 
 
 def snapshot_request(nonce: str, prefix: bytes) -> bytes:
-    """What to subscribe to for the last value of everything that starts with `prefix`.
+    """Return the subscription that asks for the last value of everything that starts with `prefix`.
 
     The answers come on the same bytes as topic, and to nobody else. `nonce`: 1-32 of [0-9a-f].
     """
@@ -99,8 +100,8 @@ def parse_snapshot_request(subscription: bytes) -> bytes | None:
 
 
 def mode_request(mode: str, topic: bytes) -> bytes:
-    """What a reader of `topic` (no NUL) subscribes to besides, so that its instrument streams at
-    least in this mode; nothing is ever published there."""
+    """Return the second subscription of a reader of `topic` (no NUL) that wants its instrument
+    streamed at least in this mode; nothing is ever published there."""
     return MODE + mode.encode() + b"!" + topic + NUL
 
 
@@ -118,16 +119,17 @@ def _mode_and_topic(family: bytes, subscription: bytes) -> tuple[str, bytes] | N
 
 
 def want_request(mode: str, topic: bytes) -> bytes:
-    """What a reader of `ticks/all` subscribes to so that the instrument of `topic` (no NUL) streams
-    at least in this mode, "" for the configured one; nothing is ever published there."""
+    """Return the subscription of a reader of `ticks/all` that wants the instrument of `topic` (no
+    NUL) streamed at least in this mode, "" for the configured one; nothing is ever published
+    there."""
     return WANT + mode.encode() + b"!" + topic + NUL
 
 
 def parse_want_request(subscription: bytes) -> tuple[str, bytes] | None:
-    """Mode and topic (no NUL) of what a reader of `ticks/all` wants, or None if it is not that."""
+    """Return mode and topic (no NUL) of a `want_request`, or None if `subscription` is not one."""
     return _mode_and_topic(WANT, subscription)
 
 
 def presence(nonce: str) -> bytes:
-    """What a client subscribes to so that it is counted; nothing is ever published there."""
+    """Return the subscription by which a client is counted; nothing is ever published there."""
     return PRESENCE + nonce.encode()

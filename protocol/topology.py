@@ -21,7 +21,7 @@ class Role(StrEnum):
     BROADCASTER = "broadcaster"
 
 
-# What may wait at the end of a reader of `ticks/all`, 47 kB each at most: some ten seconds of it.
+# Messages that may wait for a reader of `ticks/all`, 47 kB each at most: some ten seconds of it.
 CHUNKS_QUEUED_MAX = 2_000
 
 
@@ -57,7 +57,7 @@ INGEST = Wire(
 )  # fmt: skip
 FEED = Wire(
     "feed", "data", Role.BROADCASTER, "XPUB", "SUB", "any number of programs",
-    # Of the reader, 14 MB at most (470 bytes each): a second of all instruments, should it pause.
+    # The reader's 30,000 are 14 MB at most (470 bytes each): a second of all instruments.
     10_000, 30_000, 512,
     "the newest messages of the slow subscriber are dropped; it sees the gap in seq, and "
     "full_queues rises in heartbeats",

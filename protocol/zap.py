@@ -1,4 +1,5 @@
-"""Who may connect to the tcp feed: ZeroMQ's authentication protocol (rfc.zeromq.org/spec/27), pure.
+"""Decides who may connect to the tcp feed: ZeroMQ's authentication protocol
+(rfc.zeromq.org/spec/27), pure.
 
 Libzmq asks over an in-process socket about every client that has proven to own the key it shows. A
 CURVE server that nobody answers for lets everybody in who knows its public key; the socket
@@ -14,7 +15,7 @@ _FRAMES = 7  # version, request id, domain, address, identity, mechanism, client
 
 
 class Verdict(NamedTuple):
-    """`reply`: for libzmq. `name`: whom the key belongs to, None when it was refused."""
+    """An answer. `reply`: for libzmq. `name`: whom the key belongs to, None when it was refused."""
 
     reply: list[bytes]
     address: str
@@ -22,7 +23,7 @@ class Verdict(NamedTuple):
 
 
 def judge(frames: list[bytes], name_of: Callable[[bytes], str | None]) -> Verdict:
-    """The answer to one request. `name_of`: whose a key of 32 bytes is, None for a stranger."""
+    """Answer one request. `name_of` names the owner of a key of 32 bytes, None for a stranger."""
     request_id = frames[1] if len(frames) > 1 else b""
     address = frames[3].decode(errors="replace") if len(frames) > 3 else ""
     name = name_of(frames[6]) if _is_ours(frames) else None

@@ -1,4 +1,4 @@
-"""Kite's candles: on which grid they lie."""
+"""The grid of minutes on which Kite's candles lie."""
 
 DAY_S = 86_400
 IST_OFFSET_S = 19_800  # India has no daylight saving
@@ -14,8 +14,9 @@ def first_minute(exchange: str) -> int:
 
 
 def span_of(at_s: int, length_s: int, first: int) -> tuple[int, int]:
-    """Begin and end of the candle of this length that holds the moment `at_s`; UTC seconds.
-    `first`: as `first_minute`. All end at midnight, IST, so a day's first and last may be short."""
+    """Return begin and end of the candle of this length that holds the moment `at_s`; UTC seconds.
+    `first`: as `first_minute`. No candle crosses midnight, IST, so a day's first and last may be
+    short."""
     midnight = at_s - (at_s + IST_OFFSET_S) % DAY_S
     line = midnight + (0 if length_s >= DAY_S else first * 60)
     start = at_s - (at_s - line) % length_s

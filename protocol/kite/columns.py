@@ -54,7 +54,8 @@ class Columns:
         ]
 
     def take(self, run: bytes, tokens: list[int], bodies: list[bytes]) -> None:
-        """Appends what the packets of `run` are: whole packets of this length, with prefixes."""
+        """Append tokens and bodies of the packets in `run`: whole packets of this length, with
+        prefixes."""
         out = bytearray(self._head * (len(run) // self._step))
         for there, here in self._copies:
             out[there] = run[here]
@@ -95,7 +96,7 @@ def _template(mode: int, wire: dict[str, int]) -> tuple[bytes, dict[str, int]]:
 
 
 def _zeros(tops: bytes) -> Iterator[int]:
-    """Which of these bytes are zero."""
+    """Yield the places of the bytes that are zero."""
     n = tops.find(0)
     while n >= 0:
         yield n
@@ -103,6 +104,6 @@ def _zeros(tops: bytes) -> Iterator[int]:
 
 
 def _without_zero(body: bytes, place: int) -> bytes:
-    """A time of zero is none; one of 1970 is one."""
+    """Write nil for a time of zero; a time in 1970 stays."""
     end = place + _WIDTH
     return body[: place - 1] + _NIL + body[end:] if body[place:end] == _ZERO else body

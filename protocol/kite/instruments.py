@@ -40,7 +40,7 @@ class DumpRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class Listed(NamedTuple):
-    """What a list says of a key. `expiry` is an ISO date or ""."""
+    """The token and expiry of a key in a list. `expiry` is an ISO date or ""."""
 
     token: int
     expiry: str = ""
@@ -50,8 +50,8 @@ class Listed(NamedTuple):
 
 
 class Loss(msgspec.Struct, frozen=True):
-    """How many instruments of an exchange and segment a list had that should still be there, and
-    how many of them a newer one lacks, or has with another token."""
+    """The number of instruments of an exchange and segment in a list that should still be there,
+    and the number of them that a newer list lacks or has with another token."""
 
     exchange: str
     segment: str
@@ -111,7 +111,7 @@ class DumpRows(Iterator[DumpRow]):
         raise StopIteration
 
     def _row(self, fields: list[str]) -> DumpRow:
-        # One comma too many, and what stands in which column is a guess.
+        # With one comma too many it is a guess which column a field belongs to.
         if any(field.strip() for field in fields[self._width :]):
             raise BadRow("more columns than the header names")
         fields = fields[: self._width] + [""] * (self._width - len(fields) + 1)

@@ -1,4 +1,4 @@
-"""How much Kite lets one API key stream, whoever opens its sockets."""
+"""Kite's limits on what one API key may stream, whoever opens its sockets."""
 
 SOCKETS_MAX = 3  # a fourth is refused with 429
 PER_SOCKET_MAX = 3_000  # instruments

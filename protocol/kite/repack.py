@@ -42,7 +42,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Packets(NamedTuple):
-    """What could be read of a frame, in order, and the first damage. `bodies` are encoded
+    """The readable packets of a frame, in order, and the first damage. `bodies` are encoded
     `TickBody`s: arrays of 19."""
 
     tokens: list[int]
@@ -112,9 +112,9 @@ _TRADED = (
 )
 _FULL_ONLY = "last_trade_time oi oi_day_high oi_day_low exchange_timestamp depth"
 
-# How packets of one length are read, one by one and in long runs, and their length with its prefix;
-# by that prefix as it is on the wire. Plain tuples: one with names takes twice as long to be taken
-# apart.
+# By the length prefix as it is on the wire: the layout of such packets, their length with prefix,
+# and how they are read one by one and in long runs. Plain tuples: one with names takes twice as
+# long to be taken apart.
 _KINDS: Mapping[bytes, tuple[struct.Struct, int, Take, Columns]] = MappingProxyType(
     {
         (layout.size - _PREFIX_BYTES).to_bytes(_PREFIX_BYTES, "big"): (
@@ -135,7 +135,7 @@ _KINDS: Mapping[bytes, tuple[struct.Struct, int, Take, Columns]] = MappingProxyT
 
 
 def repack_in_python(frame: bytes) -> Packets:
-    """Every readable packet of one binary frame, and the first damage found, if any.
+    """Return every readable packet of one binary frame, and the first damage found, if any.
 
     Never raises. Packets before the damage are kept; a packet of no known length is stepped over
     by its length prefix and the packets after it are kept too. A heartbeat is no packets and no
@@ -183,7 +183,7 @@ def repack_in_python(frame: bytes) -> Packets:
 
 
 def _run_length(frame: bytes, offset: int, step: int, most: int) -> int:
-    """How many whole packets of the length of the one at `offset` follow one another there."""
+    """Count the whole packets from `offset` on that have the length of the first one."""
     most = min(most, (len(frame) - offset) // step)
     # Two strided copies instead of a comparison per packet.
     count, end = most, offset + most * step
@@ -194,7 +194,7 @@ def _run_length(frame: bytes, offset: int, step: int, most: int) -> int:
 
 
 def repack_compiled(frame: bytes) -> Packets:
-    """The same by the extension, which has to be there."""
+    """Do what `repack_in_python` does, by the extension, which has to be there."""
     tokens, bodies, damage, offset = loops.repack(frame)
     bad = None if damage is None else BadFrame(BadReason(damage), offset, len(frame))
     return Packets(tokens, bodies, bad)

@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 
 class RestFault(StrEnum):
-    """What a failed call asks for. Only `token` is a verdict about the session."""
+    """The kind of a failed call, by its remedy. Only `token` is a verdict about the session."""
 
     TOKEN = "token"  # the session is dead: log in
     PERMISSION = "permission"  # the plan does not include this call: stop asking
@@ -67,14 +67,14 @@ def error_envelope(message: str, error_type: str) -> bytes:
 
 
 def is_kites(error: BaseException) -> bool:
-    """Whether an exception of the official client tells what Kite said. One of `DataException` does
-    not: it is made for answers that cannot be read."""
+    """Whether an exception of the official client tells what Kite said. A `DataException` does not:
+    the client makes it for answers that cannot be read."""
     names = _names(error)
     return "KiteException" in names and "DataException" not in names
 
 
 def classify(error: BaseException, status: int | None = None) -> RestFault:
-    """What an exception of the official client means, read from class names and `.code`. `status`:
+    """Say what an exception of the official client means, by its class names and `.code`. `status`:
     of the answer, where there was one.
 
     The client and `requests` are not imported for it. The default is `network`, which no caller
@@ -175,7 +175,7 @@ def tick_from_quote(
 
 
 class _Spare(NamedTuple):
-    """Reads a field; one that cannot be read is none, and named."""
+    """Reads a field; one that cannot be read becomes None, and is named in `left_out`."""
 
     left_out: list[str]
 
@@ -246,7 +246,8 @@ def _depth(item: Mapping[str, object], divisor: int, spare: _Spare) -> bytes | N
 
 
 def _side(depth: Mapping[str, object], name: str, divisor: int, spare: _Spare) -> list[DepthLevel]:
-    """A level that cannot be read is an empty one: the others stay where they are."""
+    """Read one side of the depth. A level that cannot be read is an empty one: the others stay
+    where they are."""
     levels = depth.get(name) or []
     if not isinstance(levels, list) or len(levels) > DEPTH_LEVELS:
         spare.left_out.append(f"depth.{name} is not a list of at most {DEPTH_LEVELS} levels")

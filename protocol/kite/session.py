@@ -12,7 +12,8 @@ _REQUEST_TOKEN = re.compile(r"[A-Za-z0-9_-]{6,128}")
 
 
 def checksum(api_key: str, request_token: str, api_secret: str) -> str:
-    """What `/session/token` wants: lower-case hex SHA-256 of the three, joined by nothing."""
+    """Return the checksum for `/session/token`: lower-case hex SHA-256 of the three, joined by
+    nothing."""
     return hashlib.sha256(f"{api_key}{request_token}{api_secret}".encode()).hexdigest()
 
 
@@ -22,12 +23,13 @@ def login_url(api_key: str) -> str:
 
 
 def unquoted(text: str) -> str:
-    """What was pasted without what came along: quotes, brackets, a byte order mark."""
+    """Strip quotes, brackets and a byte order mark off a pasted text."""
     return text.strip(_AROUND)
 
 
 def request_token_from_redirect(text: str) -> str:
-    """The request token in a redirected URL (or its query), or in itself when pasted bare.
+    """Return the request token in a redirected URL (or its query), or the text itself when it is a
+    bare token.
 
     ValueError with one sentence for the operator otherwise. The sentence never quotes the text:
     a request token is a secret for the minutes it lives.

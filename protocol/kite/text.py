@@ -134,7 +134,7 @@ def _is_int(value: object) -> TypeGuard[int]:
 
 
 def server_message(message: TextMessage) -> bytes:
-    """What the server sends for `message`: the inverse of `parse_text`, for the simulator."""
+    """Write `message` as the server sends it: the inverse of `parse_text`, for the simulator."""
     body: dict[str, object]
     match message:
         case OrderUpdate(data):

@@ -77,7 +77,7 @@ class TickBody(msgspec.Struct, array_like=True, gc=False):
 
 
 class BadReason(StrEnum):
-    """What is wrong with a frame. A closed list: counters are kept by it."""
+    """The kinds of damage in a frame. A closed list: counters are kept by it."""
 
     EMPTY = "empty"  # zero bytes
     TRUNCATED = "truncated"  # ends inside a packet or before the promised count
@@ -121,7 +121,7 @@ def segment_of(token: int) -> int:
 
 
 def divisor_of(token: int) -> int:
-    """What a wire price of this instrument is divided by to give rupees."""
+    """Return the divisor that makes rupees of this instrument's wire prices."""
     return DIVISORS[token & 0xFF]
 
 

@@ -1,4 +1,4 @@
-"""What the supervisor and the other actors say to each other on the wire `bus`."""
+"""The messages between the supervisor and the other actors on the wire `bus`."""
 
 from typing import Literal
 
@@ -97,8 +97,8 @@ class LinkOpened(Message, frozen=True):
 
 
 class LinkFresh(Message, frozen=True):
-    """First fresh tick of this link: not the first packet of its token, or stamped by the exchange
-    within 5 s of now."""
+    """The first fresh tick of this link: it is not the first packet of its token, or the exchange
+    stamped it within 5 s of now."""
 
     shard: int
     epoch: int
@@ -125,8 +125,8 @@ class LinkDoubt(Message, frozen=True):
 
 
 class DoubtSettled(Message, frozen=True):
-    """supervisor -> ticker: what a quote of `token` said of this link: the same price, or another
-    one for which no new socket is worth opening; or that Kite has no quote of it."""
+    """supervisor -> ticker: the answer of a quote of `token` about this link: the same price,
+    another price for which no new socket is worth opening, or no quote at Kite."""
 
     shard: int
     epoch: int
@@ -229,8 +229,8 @@ class FetchQuotes(Message, frozen=True):
 
 
 class Quoted(Message, frozen=True):
-    """quotes: a JSON object, Kite's own item by token, of those that Kite knows; as bytes, because
-    who passes it on has no need to read it. "rate": there was no request to spare."""
+    """quotes: a JSON object, Kite's own item by token, of those that Kite knows. It comes as bytes,
+    because the supervisor passes it on unread. "rate": there was no request to spare."""
 
     request_id: int
     outcome: RestOutcome
@@ -248,7 +248,8 @@ class ReadOrders(Message, frozen=True):
 
 
 class OrdersUnread(Message, frozen=True):
-    """A try failed. Of "network" and "rate" it is repeated; the other outcomes end the reading."""
+    """A try to read the order book failed. After "network" and "rate" it is repeated; the other
+    outcomes end the reading."""
 
     reading: int
     outcome: RestOutcome
@@ -256,9 +257,9 @@ class OrdersUnread(Message, frozen=True):
 
 
 class FetchInstruments(Message, frozen=True):
-    """supervisor -> rest_poller: Kite answers, so a fetch of the instrument dump that waits after a
-    failure is tried now. is_ordered: the operator says so, and it is fetched in any case.
-    is_believed: what comes is taken, whatever it lost."""
+    """supervisor -> rest_poller: Kite answers, so try now the fetch of the instrument dump that
+    waits after a failure. is_ordered: the operator says so, and it is fetched in any case.
+    is_believed: the new list is taken, whatever it lost."""
 
     is_ordered: bool = False
     is_believed: bool = False
@@ -273,8 +274,8 @@ class InstrumentsOffered(Message, frozen=True):
 
 
 class InstrumentsLacking(Message, frozen=True):
-    """supervisor -> rest_poller: so many of the instruments in use (`keys`: the first of them) the
-    list with this digest lacks, or has with another token."""
+    """supervisor -> rest_poller: the list with this digest lacks `count` of the instruments in use,
+    or has them with another token. `keys`: the first of them."""
 
     digest: str
     count: int
@@ -282,7 +283,7 @@ class InstrumentsLacking(Message, frozen=True):
 
 
 class InstrumentsFetched(Message, frozen=True):
-    """How a fetch of the dump ended; the last one again after every Welcome.
+    """The end of a fetch of the dump; the last one is told again after every Welcome.
 
     fetches: how many have ended in this poller's life. detail: why the list is doubted (the old one
     is kept) or could not be had. rows, left_out: of the new list, and of the dump's rows that name
@@ -308,7 +309,7 @@ class InstrumentsReady(Message, frozen=True):
 
 class Grant(Message, frozen=True):
     """supervisor -> broadcaster: only this source may feed this shard from now on. "none" closes
-    the fence: what is there is kept and reads stale."""
+    the fence: the values stay and read stale."""
 
     shard: int
     epoch: int
@@ -322,7 +323,7 @@ class Granted(Message, frozen=True):
 
 
 class OrdersHealed(Message, frozen=True):
-    """The order book has come, with so many orders; `missed` of them had an update that was never
+    """The order book has come, with `orders` orders; `missed` of them had an update that was never
     published, and is now."""
 
     reading: int

@@ -1,4 +1,5 @@
-"""What commands and programs ask the supervisor on the wire `control`, and its answers."""
+"""The requests of commands and programs to the supervisor on the wire `control`, and its
+answers."""
 
 from typing import Annotated, Literal
 
@@ -38,8 +39,8 @@ class DropInstruments(Message, frozen=True):
 
 
 class NameTokens(Message, frozen=True):
-    """-> Named | Refused: what today's instrument list calls these. Kite's programs know
-    instruments by their tokens; the feed knows them by name, because tokens are used again."""
+    """-> Named | Refused: the names of these tokens in today's instrument list. Kite's programs
+    know instruments by their tokens; the feed knows them by name, because tokens are used again."""
 
     tokens: Annotated[tuple[int, ...], msgspec.Meta(max_length=LIST_MAX)]
 
@@ -62,14 +63,14 @@ class Retry(Message, frozen=True):
 
 
 class FetchList(Message, frozen=True):
-    """-> Done | Refused: the day's instrument list is being fetched anew. What came of it stands in
-    the status, where `fetches` has risen then. is_believed: it is taken, whatever it lost."""
+    """-> Done | Refused: the poller fetches the day's instrument list anew. The status tells the
+    outcome, and its `fetches` has risen then. is_believed: the list is taken, whatever it lost."""
 
     is_believed: bool = False
 
 
 class ReaderReport(Message, frozen=True):
-    """Of a program about its own feed, now and then; not answered.
+    """A program's report about its own feed, now and then; not answered.
 
     reader: names one Feed of one process. instruments: 0 for all or patterns. ticks_per_s: since
     the last report. lag_ms: the most by which it was behind since then. problem: what keeps it from
@@ -91,7 +92,7 @@ class ReaderReport(Message, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What became of one instrument: confirmed (a packet came), accepted (will stream; `detail`
+    """The outcome for one instrument: confirmed (a packet came), accepted (will stream; `detail`
     says what it waits for), refused (`detail` says why and what to do), dropped."""
 
     instrument: str
@@ -104,13 +105,13 @@ class Answers(Message, frozen=True):
 
 
 class Quotes(Message, frozen=True):
-    """See `Quoted`."""
+    """The answer to `AskQuotes`; see `Quoted`."""
 
     quotes: bytes
 
 
 class Named(Message, frozen=True):
-    """Name by token, of those that exist."""
+    """The names by token, of the tokens that exist."""
 
     names: dict[int, str]
 

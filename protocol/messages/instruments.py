@@ -1,4 +1,5 @@
-"""How the control path names instruments, and how the fetch of their list ended."""
+"""The names of instruments on the control path, and the ways in which the fetch of their list
+ends."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""How an actor joins the supervisor's bus, stays on it, and leaves."""
+"""The messages by which an actor joins the supervisor's bus, stays on it, and leaves."""
 
 from typing import Literal
 
@@ -56,11 +56,11 @@ class Beat(Message, frozen=True):
     last_tick_age_ns: int = -1  # ticker: since any tick
     fresh_tick_age_ns: int = -1  # ticker: since a fresh tick, see LinkFresh
     counters: dict[str, int] = msgspec.field(default_factory=dict)
-    # ticker: shard -> since a fresh tick of it
+    # ticker: shard -> age of its last fresh tick
     fresh_ages_ns: dict[int, int] = msgspec.field(default_factory=dict)
     losses: dict[int, int] | None = None  # broadcaster: shard -> batches that never reached it
     held: tuple["Held", ...] | None = None  # ticker: what it holds stale although it streams
-    # broadcaster: those whose source it calls alive; of others every value reads stale
+    # broadcaster: shards whose source it calls alive; in others every value reads stale
     alive_shards: list[int] | None = None
 
 
@@ -68,10 +68,10 @@ HeldScope = Literal["stream", "segment", "itself"]
 
 
 class Held(msgspec.Struct, frozen=True, array_like=True):
-    """Values of a link that read stale while it streams. scope "stream": all of them, as these
+    """Values of a link that read stale while it streams. scope "stream": all of them, because these
     always-active instruments and everything else are silent; "segment": those of `segment` (low
-    byte of a token), as these canaries of it are silent and others tick; "itself": those of
-    `tokens`, as quotes say another price."""
+    byte of a token), because these canaries of it are silent and others tick; "itself": those of
+    `tokens`, because quotes say another price."""
 
     shard: int
     epoch: int
@@ -98,6 +98,6 @@ class BeatAck(Message, frozen=True):
 
 
 class Leave(Message, frozen=True):
-    """Exit: another process holds this role."""
+    """Order to exit: another process holds this role."""
 
     reason: str

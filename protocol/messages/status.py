@@ -1,4 +1,4 @@
-"""What `kitefeed status` tells: `StatusReport` and its parts."""
+"""The answer of `kitefeed status`: `StatusReport` and its parts."""
 
 from typing import Literal
 
@@ -36,8 +36,8 @@ class ReaderStatus(msgspec.Struct):
 
 
 class Unconfirmed(msgspec.Struct, frozen=True):
-    """What was asked for in `mode`, `since_s` seconds ago, and did not come. comes_in: the lower
-    mode in which it does, None when nothing came at all."""
+    """An instrument that was asked for in `mode`, `since_s` seconds ago, and did not come.
+    comes_in: the lower mode in which it does, None when nothing came at all."""
 
     instrument: str
     mode: str
@@ -46,9 +46,9 @@ class Unconfirmed(msgspec.Struct, frozen=True):
 
 
 class SubscriptionCounts(msgspec.Struct):
-    """Counts of the three sets: what is wanted, what was asked of Kite, and what Kite confirmed: it
-    came in the mode that was asked for, or in a higher one. `unconfirmed`: what was asked for 5 s
-    ago or more and is not, at most 100, the longest first."""
+    """Counts of three sets: instruments that are wanted, were asked of Kite, and are confirmed:
+    they came in the mode that was asked for, or in a higher one. `unconfirmed`: those asked for 5 s
+    ago or more that are not confirmed, at most 100, the longest first."""
 
     wanted: int = 0
     asked: int = 0
@@ -58,7 +58,7 @@ class SubscriptionCounts(msgspec.Struct):
 
 
 class Outage(msgspec.Struct):
-    """Times are UTC epoch seconds; None while it has not happened."""
+    """The times of an outage in UTC epoch seconds; None while it has not happened."""
 
     condition: str
     detected_utc_s: float
@@ -67,8 +67,8 @@ class Outage(msgspec.Struct):
 
 
 class SessionStatus(msgspec.Struct):
-    """A session of the session files. word: unknown, valid, refused, unverified; of one that is not
-    in use what was last heard of it. detail: what Kite said."""
+    """A session of the session files. word: unknown, valid, refused, unverified; for one that is
+    not in use, the last that was heard of it. detail: what Kite said."""
 
     fingerprint: str
     word: str
@@ -89,7 +89,7 @@ class ShardStatus(msgspec.Struct):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Which Kite a daemon talks to; `kind` follows from both hosts."""
+    """The Kite that a daemon talks to; `kind` follows from both hosts."""
 
     kind: Literal["kite", "sandbox", "simulator", "other"]
     rest_url: str
@@ -97,7 +97,8 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class TcpAddress(msgspec.Struct, frozen=True):
-    """Where other hosts read the feed (`feed.tcp`), and the public key it proves (Z85)."""
+    """The address at which other hosts read the feed (`feed.tcp`), and the public key it proves
+    (Z85)."""
 
     endpoint: str
     server_key: str
@@ -117,8 +118,8 @@ class ListStatus(msgspec.Struct):
 
 
 class HeldStatus(msgspec.Struct):
-    """Values that read stale while their socket streams, see `Held`. silent: the instruments
-    because of which; held: "all of this socket", a segment, or "these"."""
+    """Values that read stale while their socket streams, see `Held`. silent: the instruments whose
+    silence is the reason; held: "all of this socket", a segment, or "these"."""
 
     shard: int
     silent: list[str]
@@ -162,4 +163,4 @@ class StatusReport(msgspec.Struct):
     sessions: list[SessionStatus] = []  # primary, the newest file first
     elsewhere_utc_s: float | None = None  # somebody else ended the session: it was no flush
     orders_unread: str = ""  # why updates of orders that were missed are not published yet
-    build: str = ""  # what carries ticks: `compiled` or `pure Python`
+    build: str = ""  # the loops that ticks pass: `compiled` or `pure Python`
