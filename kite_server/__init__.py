@@ -1,1 +1,1 @@
-"""Kite's server side, over any market: what a program meets that takes us for Kite."""
+"""Kite's server side, over any market: it meets programs that take us for Kite."""

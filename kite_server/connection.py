@@ -1,4 +1,4 @@
-"""One open WebSocket: its subscriptions, its heartbeat, and what is written to it."""
+"""One open WebSocket: its subscriptions, its heartbeat, and everything that is written to it."""
 
 import asyncio
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ UNREAD_BYTES_MAX = 4 * 1024 * 1024
 
 
 def binary_message(payload: bytes) -> bytes:
-    """A server's WebSocket message (RFC 6455, 5.2), the same bytes for all whom it is sent to:
-    nothing is masked or compressed in this direction."""
+    """Return a server's WebSocket message (RFC 6455, 5.2). The bytes are the same for all
+    receivers: nothing is masked or compressed in this direction."""
     count = len(payload)
     if count < 126:
         head = bytes((0x82, count))
@@ -31,7 +31,8 @@ def binary_message(payload: bytes) -> bytes:
 
 
 class Connection:
-    """Nothing here waits for the peer: what it does not read is buffered, then it is cut off.
+    """One open WebSocket, which never waits for the peer: unread bytes are buffered up to a limit,
+    then the peer is cut off.
 
     `is_open` turns true when the handshake has been answered; before, nothing is written.
     """
@@ -48,7 +49,7 @@ class Connection:
         transport.set_write_buffer_limits(high=2 * UNREAD_BYTES_MAX)
 
     async def pulse(self, now_ns: int) -> None:
-        """What is due: packets that changed, and a heartbeat."""
+        """Send what is due: packets that changed, and a heartbeat."""
         await self.send_packets(self.subscriptions.changed(), now_ns)
         await self.beat(now_ns)
 
@@ -58,14 +59,14 @@ class Connection:
             await self.send(WSMsgType.BINARY, HEARTBEAT)
 
     async def handle(self, payload: bytes, now_ns: int) -> None:
-        """One message of the client."""
+        """Apply one message of the client and answer it."""
         packets, error = self.subscriptions.handle(payload, now_ns)
         if error is not None:
             await self.send_text(server_message(ServerError(error)))
         await self.send_packets(packets, now_ns)
 
     async def pass_on(self, message: bytes) -> None:
-        """What `binary_message` made, as it is."""
+        """Send a message of `binary_message`, as it is."""
         if await self._can_send():
             self._transport.write(message)
 
@@ -91,22 +92,22 @@ class Connection:
         return True
 
     async def pong(self, payload: bytes) -> None:
-        """The answer to a ping. Never sent unasked: it arms a dead-man's check of KiteTicker,
-        which then drops the socket every few seconds."""
+        """Answer a ping. Never sent unasked: it arms a dead-man's check of KiteTicker, which then
+        drops the socket every few seconds."""
         await self._ws.pong(payload)
 
     async def answer_close(self, code: int) -> None:
-        """The peer said goodbye."""
+        """Close the connection, because the peer said goodbye."""
         await self.close(code)
 
     async def close(self, code: int) -> None:
-        """A close frame, then the connection, within `stream.CLOSE_WAIT_S`."""
+        """Send a close frame, then end the connection within `stream.CLOSE_WAIT_S`."""
         await self._ws.close(code=code)
 
     async def cut_off(self) -> None:
-        """It does not read what it is sent."""
+        """Drop the connection of a peer that does not read what it is sent."""
         self._transport.abort()
 
     def cut(self) -> None:
-        """The end of the connection without a word."""
+        """End the connection without a word."""
         self._transport.close()

@@ -1,4 +1,4 @@
-"""How often an app may call: requests counted in a sliding window. Pure."""
+"""Limits how often an app may call: requests counted in a sliding window. Pure."""
 
 from collections import deque
 

@@ -20,15 +20,15 @@ def quotes(
     find: Callable[[str], Found | None],
     item: Callable[[Found], dict[str, object]],
 ) -> web.Response:
-    """The answer to any of the quote routes. `find` is given what was asked for: `NSE:INFY`, or
-    the digits of a token. InputError for none or too many."""
+    """Answer any of the quote routes. `find` is given each key of the request: `NSE:INFY`, or the
+    digits of a token. InputError for none or too many."""
     keys = request.query.getall("i", [])
     if not keys:
         raise InputError("Missing instruments, `i`.")
     if len(keys) > count_max:
         raise InputError(f"At most {count_max} instruments in one call.")
     found = {key: find(key) for key in keys}
-    # Keyed by what was asked for; what is not listed is absent, and no error.
+    # Keyed as in the request; an instrument that is not listed is absent, and no error.
     return success({key: item(each) for key, each in found.items() if each is not None})
 
 

@@ -26,7 +26,8 @@ def profile(user_id: str, user_name: str) -> dict[str, object]:
 def session(
     of_user: dict[str, object], api_key: str, access_token: str, login_utc_s: int
 ) -> dict[str, object]:
-    """What a login answers: the profile, and the token. An individual gets no refresh token."""
+    """Return the answer to a login: the profile, and the token. An individual gets no refresh
+    token."""
     return {
         **of_user,
         "api_key": api_key,

@@ -1,4 +1,4 @@
-"""Kite's WebSocket server: the handshake, what every socket is told first, and the pulse."""
+"""Kite's WebSocket server: the handshake, the first messages of every socket, and the pulse."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -21,7 +21,7 @@ Socket = TypeVar("Socket", bound=Connection)
 
 
 class Handshake(NamedTuple):
-    """Somebody asks for a socket."""
+    """A client's request for a socket."""
 
     api_key: str
     access_token: str
@@ -40,31 +40,31 @@ class Stream(ABC, Generic[Socket]):
 
     @abstractmethod
     def admit(self, handshake: Handshake) -> Socket | int:
-        """The connection of one who may enter; for anybody else the HTTP status."""
+        """Return the connection of a client who may enter; for anybody else the HTTP status."""
 
     @abstractmethod
     def instruments_meta(self) -> InstrumentsMeta:
-        """What a new socket is told of the instrument dump."""
+        """Return the message about the instrument dump for a new socket."""
 
     def refusal(self, status: int) -> str:
         """The body of a refused handshake."""
         return _REFUSALS.get(status, "Unavailable")
 
     async def delay(self, connection: Socket) -> None:
-        """What a handshake waits for before it is answered."""
+        """Wait before a handshake is answered."""
         return
 
     async def prepare(self, now_ns: int) -> None:
-        """What happens at every pulse before the sockets are looked at."""
+        """Prepare each pulse, before the sockets are looked at."""
         return
 
     @property
     def open_sockets(self) -> list[Socket]:
-        """Those whose handshake is still being answered included: they count."""
+        """The open sockets, and those whose handshake is still being answered: they count."""
         return list(self._connections)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """`GET /`: the handshake, and then the socket's whole life."""
+        """Serve `GET /`: the handshake, and then the socket's whole life."""
         ws = web.WebSocketResponse(
             timeout=CLOSE_WAIT_S,
             autoclose=False,
@@ -78,7 +78,7 @@ class Stream(ABC, Generic[Socket]):
         admitted = self.admit(Handshake(key, token, ws, request.transport))
         if isinstance(admitted, int):
             return web.Response(status=admitted, text=self.refusal(admitted))
-        # Counted before the handshake is answered: two at once must not both be the third.
+        # Count it before the handshake is answered: two at once must not both be the third socket.
         self._connections.append(admitted)
         self.most_open = max(self.most_open, len(self._connections))
         try:
@@ -94,7 +94,7 @@ class Stream(ABC, Generic[Socket]):
         return ws
 
     async def greet(self, connection: Socket) -> None:
-        """What a new socket is told first."""
+        """Send a new socket its first messages."""
         await connection.send_text(server_message(self.instruments_meta()))
         now = datetime.fromtimestamp(self._wall_ns() // NS_PER_S, IST)
         await connection.send_text(server_message(AppCode(now.isoformat())))
@@ -124,7 +124,7 @@ class Stream(ABC, Generic[Socket]):
             await self.beat()
 
     async def beat(self) -> None:
-        """Every socket is sent what changed."""
+        """Send every socket what changed."""
         await self.prepare(self._wall_ns())
         for connection in self.open_sockets:
             try:
@@ -133,12 +133,12 @@ class Stream(ABC, Generic[Socket]):
                 self.forget(connection)
 
     def forget(self, connection: Socket) -> None:
-        """It counts no more."""
+        """Count this connection no more."""
         if connection in self._connections:
             self._connections.remove(connection)
 
 
 async def push(connections: list[Socket], text: bytes) -> int:
-    """A text message on all of these; how many there are."""
+    """Send a text message on all of these; return how many there are."""
     await asyncio.gather(*(each.send_text(text) for each in connections), return_exceptions=True)
     return len(connections)

@@ -1,4 +1,5 @@
-"""What one socket is subscribed to, and which of it is due. Pure: the time is an argument."""
+"""The subscriptions of one socket, and the packets of it that are due. Pure: the time is an
+argument."""
 
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
@@ -23,13 +24,13 @@ class Value(Protocol):
 
 
 class Source(Protocol):
-    """Where values come from, by token. None when no such token is listed."""
+    """The source of values, by token. None when no such token is listed."""
 
     def read(self, token: int, now_ns: int) -> Value | None:
-        """As it stands now: somebody has just asked for it."""
+        """Return the value as it stands now: somebody has just asked for it."""
 
     def seen(self, token: int) -> Value | None:
-        """As it was left; None also when it was never read."""
+        """Return the value as it was left last; None also when it was never read."""
 
 
 class Due(NamedTuple):
@@ -40,7 +41,7 @@ class Due(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What a client's message calls for: packets at once, and perhaps an error text."""
+    """The reply to a client's message: packets at once, and perhaps an error text."""
 
     packets: list[Due]
     error: str | None = None
@@ -59,7 +60,8 @@ class Subscriptions:
         self._sent: dict[int, int] = {}  # token: the revision sent last
 
     def handle(self, payload: bytes, now_ns: int) -> Reply:
-        """A message that cannot be read, and tokens nobody lists, are passed over in silence."""
+        """Apply a client's message. A message that cannot be read, and tokens nobody lists, are
+        passed over in silence."""
         match parse_client_message(payload):
             case Subscribe(tokens):
                 return self._subscribe(tokens, now_ns)
@@ -94,12 +96,13 @@ class Subscriptions:
         return self._due(tokens)
 
     def take_back(self, packets: Iterable[Due]) -> None:
-        """These were not sent after all: they are due again."""
+        """Make these packets due again: they were not sent after all."""
         for due in packets:
             self._sent.pop(due.body.instrument_token, None)
 
     def changed(self, frozen: int | None = None) -> list[Due]:
-        """Packets that differ from what was sent, but for one instrument; marked as sent."""
+        """Return the packets that differ from those sent, and mark them as sent; leave out the
+        instrument `frozen`."""
         return self._due(token for token in self.modes if token != frozen)
 
     def _due(self, tokens: Iterable[int]) -> list[Due]:
