@@ -1,5 +1,5 @@
-"""The loops that every tick passes, compiled, where a compiler was at hand when kitefeed was
-installed. Each has a twin in Python that gives the same, which runs where they are missing.
+"""The loops that every tick passes, compiled, if there was a compiler when kitefeed was installed.
+Each has a twin in Python that gives the same, and that runs where the compiled ones are missing.
 
     kitefeed.protocol.kite.repack        Kite's frame to bodies                   hot/frames.c
     kitefeed.actors.broadcaster.ticks    a batch to numbered messages             hot/batches.c

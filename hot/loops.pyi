@@ -1,5 +1,5 @@
-"""The extension, see hot/module.c. What it is given may have any content, and raises nothing but
-TypeError for what is of another type than here, and MemoryError."""
+"""The extension, see hot/module.c. Its functions take any content, and raise nothing but
+MemoryError, and TypeError for an argument of another type than here."""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -11,7 +11,8 @@ _V = TypeVar("_V")
 _O = TypeVar("_O")
 
 def repack(frame: bytes, /) -> tuple[list[int], list[bytes], str | None, int]:
-    """Tokens and bodies of every readable packet, the name of the first damage and its offset."""
+    """Return tokens and bodies of every readable packet, the name of the first damage and its
+    offset."""
 
 class Value:
     """See `kitefeed.actors.broadcaster.store.PythonValue`."""
@@ -55,14 +56,14 @@ class Topic:
     def __init__(self, key: str, is_wanted: bool, /) -> None: ...
 
 class Intake:
-    """Takes in those messages of ticks in which nothing is out of the ordinary: all that it brings
-    are the next of topics that are known, in bodies that certainly decode.
+    """Takes in a message of ticks if it is ordinary: each of its ticks is the next of a topic that
+    is known, and its body certainly decodes.
 
-    topics: by name; those that are no `Topic`s of here are left to Python. What `tick` makes of
-    key, body, number, flags and arrival goes to the end of `arrived`; a body that is not plain is
-    given to it as `raw` makes it. `admit` is called with view, gen, shard, epoch, source, t_rx_ns,
-    t_pub_ns, now_ns and utc_ns of a message, and says what its arrival is, and whether those that
-    say the same and are read at the same time may share it.
+    topics: by name; any that is no `Topic` of this module is left to Python. `tick` makes a tick of
+    key, body, number, flags and arrival, which goes to the end of `arrived`; a body that is not
+    plain is given to it as `raw` makes it. `admit` is called with view, gen, shard, epoch, source,
+    t_rx_ns, t_pub_ns, now_ns and utc_ns of a message. It returns the message's arrival, and whether
+    messages that say the same and are read at the same time may share it.
     """
 
     def __init__(
@@ -77,5 +78,5 @@ class Intake:
     def take(
         self, view: object, frame: bytes, now_ns: int, utc_ns: int, gen: int, losses: int, /
     ) -> int:
-        """How many ticks the message brought; -1 when it is left to Python, and nothing was
-        changed. What `admit` raises, and MemoryError, leave everything as it was, too."""
+        """Return how many ticks the message brought; -1 when it is left to Python, and nothing was
+        changed. An error of `admit`, and MemoryError, leave everything as it was, too."""
