@@ -1,4 +1,4 @@
-"""Which session is in force? Looked at by content, announced when it changes. Pure."""
+"""The session in force: looked at by content, announced when it changes. Pure."""
 
 import msgspec
 
@@ -12,7 +12,7 @@ GRACE_NS = NS_PER_S
 
 
 class Observed(msgspec.Struct, frozen=True):
-    """What the files of `slot` hold right now: a session, nothing, or a problem."""
+    """The content of the files of `slot` right now: a session, nothing, or a problem."""
 
     slot: m.Slot
     fingerprint: str | None
@@ -29,7 +29,7 @@ class _Candidate(msgspec.Struct, frozen=True):
 
 
 class AuthWatcher:
-    """A session is announced at once; that there is none, or a problem, after `GRACE_NS`."""
+    """Announces a session at once; a missing session, or a problem, only after `GRACE_NS`."""
 
     def __init__(self) -> None:
         self._announced: dict[m.Slot, Observed] = {}
@@ -37,7 +37,7 @@ class AuthWatcher:
 
     @property
     def deadline_ns(self) -> int | None:
-        """None: it is told what the files hold often enough."""
+        """Always None: it is told often enough what the files hold."""
         return None
 
     def handle(self, event: Event, now_ns: int) -> list[m.SessionSeen]:

@@ -56,8 +56,8 @@ async def live(runtime: Runtime) -> None:
 
 
 class Glance:
-    """What the files of one slot hold. They are read when the facts of one have changed, and every
-    `READ_EVERY` looks: reading them each time was half of this process's work."""
+    """The content of the files of one slot. They are read when the facts of one have changed, and
+    every `READ_EVERY` looks: reading them each time was half of this process's work."""
 
     def __init__(self, settings: Settings, slot: m.Slot) -> None:
         self._settings = settings
@@ -77,7 +77,7 @@ class Glance:
 
 
 def _facts(path: Path) -> tuple[int, ...]:
-    """What any change of a file changes; nothing where there is none."""
+    """Return facts of the file that any change of it changes; nothing where there is none."""
     try:
         f = os.lstat(path)
     except OSError:
@@ -86,7 +86,7 @@ def _facts(path: Path) -> tuple[int, ...]:
 
 
 def observe(settings: Settings, slot: m.Slot) -> Observed:
-    """What the files of `slot` hold now."""
+    """Read what the files of `slot` hold now."""
     try:
         sessions = session_file.available(settings, slot)
     except LoginNeeded as error:

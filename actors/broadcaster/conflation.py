@@ -16,8 +16,8 @@ from kitefeed.protocol.messages.instruments import LIST_MAX
 from kitefeed.protocol.topics import LAST_RATES, NUL, TICK, last_head, parse_last
 
 SUBSCRIPTIONS_MAX = LIST_MAX  # distinct ones of a rate; with more, all its values are sent
-# In one turn, half a millisecond of either: ticks that come meanwhile wait no longer. With turns
-# that did all that was due, one who read at every rate made them wait for up to 25 ms.
+# Limits of one turn, half a millisecond each: ticks that come meanwhile wait no longer. When a turn
+# did all that was due, a reader of every rate made them wait for up to 25 ms.
 BURST_MAX = 64  # messages
 LOOKS_MAX = 1_000  # topics that are looked at
 REPLAY, SNAPSHOT = int(Flag.REPLAY), int(Flag.SNAPSHOT)
@@ -25,7 +25,7 @@ REPLAY, SNAPSHOT = int(Flag.REPLAY), int(Flag.SNAPSHOT)
 
 @dataclass(slots=True, eq=False)
 class Sent:
-    """What a topic's readers have. `of_seq`: the seq of that tick on `tick/`."""
+    """The value that a topic's readers have. `of_seq`: the seq of that tick on `tick/`."""
 
     seq: int
     of_seq: int
@@ -36,7 +36,7 @@ class Sent:
 
 @dataclass(slots=True, eq=False)
 class Rate:
-    """One rate, and who reads it: `exact` topics and `prefixes`, both as those of ticks, with the
+    """One rate, and its readers: `exact` topics and `prefixes`, both as those of ticks, with the
     number of their readers. `due_ns`: None while there are none."""
 
     head: bytes
@@ -52,14 +52,15 @@ class Rate:
         return topic in self.exact or topic.startswith(tuple(self.prefixes))
 
     def place(self, wanted: bytes) -> tuple[dict[bytes, int], bytes]:
-        """Where the readers of `wanted` are counted, and under which name."""
+        """Return the table that counts the readers of `wanted`, and their name in it."""
         return (self.exact, wanted[:-1]) if wanted.endswith(NUL) else (self.prefixes, wanted)
 
 
 class Conflation:
-    """Fed with the subscriptions that the XPUB reports. `published`: how many messages so far.
+    """Publishes conflated ticks by the subscriptions that the XPUB reports. `published`: how many
+    messages so far.
 
-    A prefix must name the rate: who subscribes to `last/`, or to everything, causes nothing.
+    A prefix must name the rate: a subscription to `last/`, or to everything, causes nothing.
     `deadline_ns`: boot time of the next turn, None while nobody reads. (An attribute, because it is
     looked at with every batch of ticks.)
     """
@@ -75,7 +76,8 @@ class Conflation:
     # --- readers ------------------------------------------------------------------------------
 
     def add(self, subscription: bytes, now_ns: int) -> None:
-        """One more reader. What is there already is not published for him as if it were new."""
+        """Count one more reader. The present values are not published for him as if they were
+        new."""
         rate, wanted = self._meant(subscription)
         if rate is None:
             return
@@ -111,15 +113,15 @@ class Conflation:
         self._schedule()
 
     def _meant(self, subscription: bytes) -> tuple[Rate | None, bytes]:
-        """The rate, and the ticks (with the NUL, if exact)."""
+        """Return the rate, and the topic or prefix of ticks (with the NUL, if exact)."""
         found = parse_last(subscription)
         return (self._rates[found[0]], found[1]) if found else (None, b"")
 
     # --- what they get ------------------------------------------------------------------------
 
     def turn(self, now_ns: int, utc_ns: int) -> list[bytes]:
-        """What changed since it was looked at last, of the rate that is due for longest; a part of
-        it, if it is much."""
+        """Return the changes since the last look, of the rate that is due for longest; only a part
+        of them, if there are many."""
         due = [(rate.due_ns, n) for n, rate in self._rates.items() if rate.due_ns is not None]
         due_ns, n = min(due, default=(None, 0))
         if due_ns is None or due_ns > now_ns:
@@ -129,14 +131,14 @@ class Conflation:
             rate.waiting = self._read_of(rate)
         frames = self._new(rate, self._next_changed(rate), now_ns, utc_ns)
         if not rate.waiting:
-            # From the end of it, so that no topic gets two messages within one period.
+            # From the end of this round, so that no topic gets two messages within one period.
             rate.due_ns = now_ns + rate.period_ns
         self._schedule()
         self.published += len(frames)
         return frames
 
     def ended(self, topic: bytes, now_ns: int, utc_ns: int) -> list[bytes]:
-        """This instrument streams no more: told at once, whatever the rate."""
+        """Tell at once, whatever the rate, that this instrument streams no more."""
         frames = [
             frame
             for rate in self._rates.values()
@@ -152,7 +154,7 @@ class Conflation:
         return self._again(rate, [of], REPLAY, now_ns, utc_ns) if rate else []
 
     def snapshot(self, prefix: bytes, now_ns: int, utc_ns: int) -> list[bytes]:
-        """What is kept under `prefix`, as the readers of each topic have it."""
+        """Return the values under `prefix`, as the readers of each topic have them."""
         rate, wanted = self._meant(prefix)
         if rate is None:
             return []
@@ -160,15 +162,15 @@ class Conflation:
         return self._again(rate, topics, SNAPSHOT, now_ns, utc_ns)
 
     def _read_of(self, rate: Rate) -> list[bytes]:
-        """The topics that somebody reads at this rate; one may come twice."""
+        """Return the topics that somebody reads at this rate; one may come twice."""
         found = [topic for prefix in rate.prefixes for topic in self._values.topics(prefix)]
         found += rate.exact
         found.reverse()
         return found
 
     def _next_changed(self, rate: Rate) -> list[bytes]:
-        """Takes from those that wait to be looked at, and says whose value is newer than what was
-        sent."""
+        """Look at some of the topics that wait for it; return those whose value is newer than the
+        one that was sent."""
         found: list[bytes] = []
         waiting, sent, find = rate.waiting, rate.sent, self._values.get
         for _ in range(min(LOOKS_MAX, len(waiting))):
@@ -183,7 +185,7 @@ class Conflation:
         return found
 
     def _new(self, rate: Rate, topics: list[bytes], now_ns: int, utc_ns: int) -> list[bytes]:
-        """The values of `topics` as they are now, where their readers have another one."""
+        """Return the present values of those `topics` whose readers have another one."""
         frames = []
         skip, one = len(TICK), self._frames.writer(now_ns, utc_ns)
         for topic in topics:
@@ -198,8 +200,9 @@ class Conflation:
     def _again(
         self, rate: Rate, topics: list[bytes], flag: int, now_ns: int, utc_ns: int
     ) -> list[bytes]:
-        """Of a topic that somebody reads, what was sent last, even if there is a newer value: that
-        comes to all with the next turn. Given to one alone, the others would miss its number."""
+        """Return what was sent last on topics that somebody reads, even if there is a newer value.
+        That one comes to all with the next turn: given to one reader alone, the others would miss
+        its number."""
         frames = []
         for topic in topics:
             value = self._values.get(topic)
@@ -218,8 +221,8 @@ class Conflation:
         self.deadline_ns = min(due, default=None)
 
     def _renew(self, rate: Rate, topic: bytes, value: Value) -> Sent:
-        """The present value with its number. Numbers go on while nobody reads, because a reader
-        may come back; values from disk have none, as on `tick/`."""
+        """Give the present value its number. Numbers go on while nobody reads, because a reader may
+        come back; values from disk have none, as on `tick/`."""
         sent = rate.sent.get(topic)
         if sent is not None and sent.of_seq == value.seq:
             return sent

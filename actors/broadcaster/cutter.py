@@ -1,4 +1,4 @@
-"""Cuts readers that take nothing any more (`stuck` decides who they are)."""
+"""Cuts readers that take nothing any more (`stuck` finds them)."""
 
 import logging
 from collections.abc import Callable
@@ -15,8 +15,8 @@ log = logging.getLogger("broadcaster")
 
 
 class Cutter:
-    """`is_feed`: whether readers are connected to an address of ours. `count`: how many were cut;
-    one that connects again and still takes nothing is cut again."""
+    """Cuts stuck readers. `is_feed`: whether readers are connected to an address of ours. `count`:
+    how many were cut; one that connects again and still takes nothing is cut again."""
 
     def __init__(self, is_feed: Callable[[Address], bool]) -> None:
         self.count = 0

@@ -1,6 +1,5 @@
-"""What the broadcaster's machine is told, and what it orders. Events that lead to publishing carry
-the wall clock, which the machine has no other way to know.
-"""
+"""The events of the broadcaster's machine, and its orders. Events that lead to publishing carry the
+wall clock, which the machine has no other way to know."""
 
 from typing import NamedTuple
 
@@ -18,7 +17,7 @@ class Ingest(NamedTuple):
 
 
 class Subscription(NamedTuple):
-    """What the XPUB reports: 1 and a topic prefix, or 0 and one that is no longer wanted."""
+    """A report of the XPUB: 1 and a topic prefix, or 0 and one that is no longer wanted."""
 
     frame: bytes
     utc_ns: int
@@ -64,7 +63,7 @@ class Save(NamedTuple):
 
 
 class SaveOrders(NamedTuple):
-    """Write what is known of the orders to disk, without blocking: it has changed."""
+    """Write what is known of the orders to disk, without blocking, because it has changed."""
 
 
 Command = Publish | Tell | Save | SaveOrders

@@ -1,7 +1,7 @@
-"""Who may feed each shard, how alive that source is, and what was lost on the way.
+"""Knows who may feed each shard, how alive that source is, and what was lost on the way.
 
-The fence is checked by the one who publishes, so it needs no good behaviour of a source that was
-paused and wakes up: its epoch no longer is the granted one.
+The broadcaster itself checks the fence when it publishes. So a source that was paused and wakes up
+need not behave well: its epoch is no longer the granted one.
 """
 
 from typing import Literal
@@ -27,7 +27,7 @@ _NAMES: dict[int, SourceName] = {int(source): name for name, source in SOURCES.i
 
 
 class Holding(msgspec.Struct):
-    """One shard's grant, and what its source has told since. Boot-time ns; 0 means never."""
+    """One shard's grant, and the reports of its source since. Boot-time ns; 0 means never."""
 
     epoch: int
     source: int
@@ -37,7 +37,7 @@ class Holding(msgspec.Struct):
     canary_ns: int = 0
     value_ns: int = 0
     period_ns: int = 0
-    # Batches received before this were lost: what is kept from before it may not be the latest.
+    # Batches were lost before this time: a value received earlier may not be the latest.
     loss_ns: int = 0
     received_ns: int = 0  # of the last batch
     held_segments: list[int] = []  # whose values are stale while the source is alive
@@ -48,7 +48,8 @@ class Holding(msgspec.Struct):
 
     @property
     def alive_until_ns(self) -> int:
-        """As long as the source is heard, and hears Kite itself; 0 when it is not yet."""
+        """The boot time until which the source counts as alive if nothing more is heard of it; 0
+        before it was heard, and has heard Kite."""
         if self.source == Source.NONE or not self.heard_ns:
             return 0
         heard_until_ns = self.heard_ns + BEAT_STALE_NS
@@ -97,7 +98,8 @@ class Fence:
         return held is not None and held.epoch == epoch and held.source == source
 
     def admit(self, batch: IngestBatch, now_ns: int) -> bool:
-        """Whether `batch` comes from the granted source; takes note of its life and of losses."""
+        """Whether `batch` comes from the granted source; if so, note its signs of life and
+        losses."""
         held = self.holdings.get(batch.shard)
         if (
             held is None
@@ -123,25 +125,25 @@ class Fence:
         return True
 
     def _note_loss(self, held: Holding, batch: IngestBatch, received_ns: int) -> None:
-        """Halfway between the last batch before and the first after it, so that a reader can tell
-        their values apart by ages that are not exact."""
+        """Date a loss halfway between the last batch before it and the first after it, so that a
+        reader can tell their values apart by ages that are not exact."""
         lost = batch.batch_seq - held.batch_seq - 1
         self.lost_batches += lost
         self.losses[batch.shard] = self.losses.get(batch.shard, 0) + lost
         held.loss_ns = max(1, (held.received_ns + received_ns) // 2)
 
     def alive(self, now_ns: int) -> list[int]:
-        """Shards whose source is alive: of others every value reads stale."""
+        """Return the shards whose source is alive: in others every value reads stale."""
         return [shard for shard, held in self.holdings.items() if held.is_alive(now_ns)]
 
     def next_death_ns(self, now_ns: int) -> int | None:
-        """Boot time at which the first living source counts as dead, if nothing more is heard of
-        it."""
+        """Return the boot time at which the first living source counts as dead, if nothing more is
+        heard of it."""
         untils_ns = [held.alive_until_ns for held in self.holdings.values()]
         return min([until_ns + 1 for until_ns in untils_ns if until_ns >= now_ns], default=None)
 
     def signature(self, now_ns: int) -> list[tuple[object, ...]]:
-        """What a reader must hear of at once when it changes."""
+        """Return the facts that readers must be told at once when they change."""
         return [
             (
                 shard, held.epoch, held.source, held.loss_ns, now_ns <= held.alive_until_ns,

@@ -1,4 +1,4 @@
-"""The feed frames that are written one by one: what was kept, and what is the broadcaster's own."""
+"""The feed frames that are written one by one: kept values, and the broadcaster's own messages."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ STALE = int(Flag.STALE)
 
 
 class Frames:
-    """`gen`: this life. `fence`: who holds the grants now."""
+    """Writes feed frames. `gen`: this life. `fence`: who holds the grants now."""
 
     def __init__(self, gen: int, fence: Fence) -> None:
         self._gen = gen
@@ -29,7 +29,7 @@ class Frames:
         now_ns: int,
         utc_ns: int,
     ) -> bytes:
-        """A kept value as it is worth now: with its true age, and stale without a grant."""
+        """Write a kept value with its true age, and stale without a grant."""
         flags |= self._flag_of(origin)
         message = FeedMessage(
             v=f.VERSION,
@@ -46,8 +46,8 @@ class Frames:
         return f.feed_frame(topic, message)
 
     def writer(self, now_ns: int, utc_ns: int) -> Callable[[bytes, int, int, Origin, bytes], bytes]:
-        """`kept` for many values at one moment: what those of one origin share is encoded once, at
-        a fifth of the cost."""
+        """Return `kept` for many values at one moment: the part that values of one origin share is
+        encoded once, at a fifth of the cost."""
         writers: dict[Origin, tuple[f.TickFrames, int]] = {}
 
         def one(topic: bytes, seq: int, flags: int, origin: Origin, body: bytes) -> bytes:
@@ -60,17 +60,17 @@ class Frames:
         return one
 
     def of(self, origin: Origin, now_ns: int, utc_ns: int) -> f.TickFrames:
-        """What all ticks of one origin share, encoded once."""
+        """Encode once the part that all ticks of one origin share."""
         rx_ns = origin.received_boot_ns + utc_ns - now_ns
         return f.TickFrames(self._gen, origin.shard, origin.epoch, origin.source, rx_ns, utc_ns)
 
     def _flag_of(self, origin: Origin) -> int:
-        """STALE when its source holds no grant now; the broadcaster itself needs none."""
+        """Return STALE when the source holds no grant now; the broadcaster itself needs none."""
         shard, epoch, source = origin.shard, origin.epoch, origin.source
         return 0 if not source or self._fence.has_grant(shard, epoch, source) else STALE
 
     def own(self, topic: bytes, body: object, utc_ns: int, *, seq: int, flags: int = 0) -> bytes:
-        """A message of the broadcaster's own: no shard, no source, made now."""
+        """Write a message of the broadcaster's own: no shard, no source, made now."""
         message = FeedMessage(
             v=f.VERSION,
             gen=self._gen,

@@ -1,7 +1,8 @@
-"""Judges for all readers from when on the values of each shard are fresh. Pure.
+"""Judges for all readers since when the values of each shard count as fresh. Pure.
 
-A heartbeat holds until the next one, at most `HEARTBEAT_HOLDS_NS` after it was sent. What ends by
-itself meanwhile (a polled value, one of a closed segment) has to be judged as of that end.
+A heartbeat holds until the next one, at most `HEARTBEAT_HOLDS_NS` after it was sent. The freshness
+of some values (a polled one, one of a closed segment) ends by itself meanwhile, so these are judged
+as of the end of that time.
 """
 
 from kitefeed.actors.broadcaster.fence import Fence, Holding
@@ -21,7 +22,7 @@ NEVER_FRESH = frozenset({"misconfigured", "paused", "closed", "no_entitlement"})
 
 
 def judge(fence: Fence, words: FeedState, now_ns: int, utc_ns: int) -> list[ShardHealth]:
-    """Every shard as a heartbeat tells it that is sent now. `words`: the supervisor's."""
+    """Return every shard as a heartbeat of now tells it. `words`: the supervisor's."""
     to_utc_ns = utc_ns - now_ns
     return [
         _health(shard, held, _is_vouched_for(shard, words), words, now_ns, to_utc_ns)
@@ -65,15 +66,15 @@ def _is_vouched_for(shard: int, words: FeedState) -> bool:
 
 
 def _since_ns(held: Holding, now_ns: int) -> int:
-    """Boot time from which values of a source that is alive are fresh; 0 for all it gave. Those of
-    a stream do not grow old; a polled one is believed for two periods."""
+    """Return the boot time since which values of a living source are fresh; 0 for all that it gave.
+    Those of a stream do not grow old; a polled one is believed for two periods."""
     if held.source != Source.REST:
         return held.loss_ns
     return max(held.loss_ns, now_ns + HEARTBEAT_HOLDS_NS - 2 * held.period_ns)
 
 
 def _utc_ns(boot_ns: int, to_utc_ns: int) -> int:
-    """On the wire 0 is for none, so all is 1."""
+    """Return the time for the wire. There 0 means no value, so 1 stands for all."""
     return max(1, boot_ns + to_utc_ns) if boot_ns else 1
 
 

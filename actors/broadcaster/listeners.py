@@ -1,4 +1,4 @@
-"""Who listens: subscriptions counted from what XPUB_VERBOSER reports, one by one."""
+"""Counts subscriptions from what XPUB_VERBOSER reports, one by one."""
 
 from itertools import islice
 from typing import TypeVar, get_args
@@ -27,16 +27,16 @@ _CHUNKS = TICKS_TOPIC + NUL
 
 
 class Listeners:
-    """Subscriptions with the number of subscribers of each.
+    """The number of subscribers of each subscription.
 
-    wanted_topics: topics of ticks (no NUL) that somebody subscribes to exactly -> by how many.
+    wanted_topics: topics of ticks (no NUL) that somebody subscribes to exactly -> number of these.
     ignored: how many subscriptions ever were too long, or above the limit.
     """
 
     def __init__(self) -> None:
         self.wanted_topics: dict[bytes, int] = {}
-        # The same with those who want the latest ticks only, or read all and want this one, in the
-        # order first wanted: upstream it makes no difference.
+        # The same, with readers of the latest ticks only and readers of all ticks that want this
+        # one, in the order first wanted: upstream it makes no difference.
         self._upstream: dict[bytes, int] = {}
         self.ignored = 0
         self._counts: dict[bytes, int] = {}
@@ -56,7 +56,7 @@ class Listeners:
 
     @property
     def has_all_ticks(self) -> bool:
-        """Whether the tick of any instrument is wanted by somebody."""
+        """Whether somebody wants the ticks of all instruments."""
         return self.is_overflowing or any(TICK.startswith(prefix) for prefix in self.prefixes)
 
     @property
@@ -131,8 +131,8 @@ class Listeners:
         return tuple(islice(self._keys.values(), LIST_MAX))
 
     def want(self) -> ListenersWant:
-        """What is to be streamed because of programs. A reader that asks for a mode is counted at
-        its topic, too: those that are left there want the configured mode."""
+        """Return what programs want streamed. A reader that asks for a mode is counted at its
+        topic, too: the others counted there want the configured mode."""
         keys = self.keys
         known = frozenset(keys)
         modes: dict[str, Mode] = {}
@@ -148,8 +148,9 @@ class Listeners:
 
     @property
     def subscribers(self) -> int:
-        """How many programs listen: exact when all use the Feed client, which announces itself; a
-        plain subscriber is seen only through what it shares with others, so at least this many."""
+        """The number of programs that listen. It is exact when all use the Feed client, which
+        announces itself. A plain subscriber is seen only through what it shares with others, so it
+        is at least this many."""
         if self._widest is None:
             private = (PRESENCE, SNAPSHOT, MODE, WANT)
             counts = (n for s, n in self._counts.items() if not s.startswith(private))
@@ -158,7 +159,7 @@ class Listeners:
 
 
 def exact_topic(subscription: bytes) -> bytes | None:
-    """`tick/NSE:INFY` of a subscription to exactly that, or to exactly the latest of it, such as
+    """Return `tick/NSE:INFY` for a subscription to exactly that, or to exactly its latest, such as
     `last/2/NSE:INFY`; None for any other one."""
     topic, nul, _ = subscription.partition(NUL)
     return tick_of(topic) if nul else None
@@ -169,7 +170,7 @@ def is_usable(subscription: bytes) -> bool:
 
 
 def key_of(topic: bytes) -> str | None:
-    """`NSE:INFY` of `tick/NSE:INFY`; None for what no instrument is called."""
+    """Return `NSE:INFY` of `tick/NSE:INFY`; None when that cannot be an instrument's name."""
     try:
         key = topic[len(TICK) :].decode()
     except UnicodeDecodeError:
@@ -180,7 +181,7 @@ def key_of(topic: bytes) -> str | None:
 
 
 def _step(counts: dict[T, int], of: T, step: int) -> bool:
-    """Counts up or down; whether `of` came or went by it."""
+    """Count up or down; return whether `of` came or went by it."""
     before = counts.get(of, 0)
     if before + step > 0:
         counts[of] = before + step

@@ -1,8 +1,8 @@
 """Decides what the feed carries: fences, numbers, stamps, keeps last values, answers subscribers.
 
 Pure. Items are bytes from end to end: a tick's body is never decoded here. Events carry the wall
-clock beside the boot time given to `handle`, because stamps are for other hosts; everything that
-is kept is kept in boot time, so that a stepped wall clock cannot change an age.
+clock beside the boot time given to `handle`, because stamps are for other hosts. All times that are
+kept are boot times, so that a stepped wall clock cannot change an age.
 """
 
 from itertools import compress
@@ -56,7 +56,8 @@ REPLAY, SNAPSHOT, STALE = int(Flag.REPLAY), int(Flag.SNAPSHOT), int(Flag.STALE)
 
 
 class Broadcaster:
-    """`gen`: this life, higher than every one before. `misconfigured`: why there is no feed."""
+    """Decides for the broadcaster. `gen`: this life, higher than every one before. `misconfigured`:
+    why there is no feed."""
 
     def __init__(
         self,
@@ -120,8 +121,8 @@ class Broadcaster:
                 self._supervisor_heard_ns = now_ns
                 return self._on_told(event.message, now_ns, event.utc_ns)
             case Welcomed():
-                # At once, before a grant can be answered: what a supervisor does not know to be
-                # wanted when the answer comes, it would end upstream.
+                # At once, before a grant can be answered: a supervisor that does not know of these
+                # wants when the answer comes would end them upstream.
                 return [*self._wishes.all_at_once(now_ns)]
             case SaveFailed():
                 self._saved_version = -1
@@ -139,7 +140,7 @@ class Broadcaster:
         return self.values.rows(now_ns=now_ns, utc_ns=utc_ns)
 
     def grants(self) -> tuple[GrantReport, ...]:
-        """For a supervisor that wants to adopt what runs."""
+        """Return the grants, for a supervisor that wants to adopt what runs."""
         return tuple(
             GrantReport(shard, held.epoch, held.source_name)
             for shard, held in sorted(self.fence.holdings.items())
@@ -186,8 +187,8 @@ class Broadcaster:
         return [Publish(frames)] if frames else []
 
     def _compare(self, now_ns: int, utc_ns: int) -> list[Command]:
-        """Publishes what the order book in hand has and Kite never sent: a part of it, as ticks
-        wait meanwhile. Its answer comes with the last one."""
+        """Publish updates that the order book in hand has and Kite never sent: a part of them,
+        because ticks wait meanwhile. `OrdersHealed` comes with the last one."""
         if not self._books:
             return []
         hand = self._books[0]
@@ -204,7 +205,7 @@ class Broadcaster:
         return commands
 
     def _add_ticks(self, frames: list[bytes], batch: IngestBatch, now_ns: int, utc_ns: int) -> None:
-        """The hot path: every tick is kept and numbered, and written for those who listen."""
+        """Keep and number every tick, and write it for those who listen. This is the hot path."""
         origin, writer = self._origin_of(batch, now_ns, utc_ns)
         values = self.values.get_all(batch.topics)
         if values is None:
@@ -222,7 +223,7 @@ class Broadcaster:
         self.values.changed(origin.received_boot_ns if not flags or 0 in flags else None)
 
     def _drop_bad(self, batch: IngestBatch) -> None:
-        """Takes out of the columns what no source of ours writes; looks only at new topics."""
+        """Take out of the columns what no source of ours writes; looks only at new topics."""
         is_good = [t in self.values or (t.startswith(TICK) and _is_topic(t)) for t in batch.topics]
         self.bad_items += is_good.count(False)
         batch.topics = list(compress(batch.topics, is_good))
@@ -237,7 +238,8 @@ class Broadcaster:
         return origin, self._frames.of(origin, now_ns, utc_ns)
 
     def _add_items(self, frames: list[bytes], batch: IngestBatch, now_ns: int, utc_ns: int) -> None:
-        """Orders and notices, which are numbered but not kept; and what streams no more."""
+        """Publish orders and notices, which are numbered but not kept; end instruments that stream
+        no more."""
         _, writer = self._origin_of(batch, now_ns, utc_ns)
         for item in batch.items:
             if item.flags & STALE:
@@ -251,9 +253,9 @@ class Broadcaster:
                 self.published += 1
 
     def _end(self, topic: bytes, shard: int, now_ns: int, utc_ns: int) -> list[bytes]:
-        """The source streams this instrument no more: its last value is sent again as stale, and
-        stays so until a new packet comes. Nobody would know otherwise: the source is alive. What
-        another shard has taken over in the meantime is not its to end."""
+        """Send an instrument's last value again as stale, because its source streams it no more. It
+        stays stale until a new packet comes. Nobody would know otherwise: the source is alive. A
+        source cannot end an instrument that another shard has taken over."""
         value = self.values.get(topic)
         if value is None or value.origin.shard != shard or value.flags & STALE:
             return []
@@ -303,12 +305,12 @@ class Broadcaster:
         return [Publish(frames)] if frames else []
 
     def _repeat(self, topic: bytes, value: Value, flag: int, now_ns: int, utc_ns: int) -> bytes:
-        """A kept message again, with its old seq and its true age."""
+        """Write a kept message again, with its old seq and its true age."""
         flags = value.flags | flag
         return self._frames.kept(topic, value.seq, flags, value.origin, value.body, now_ns, utc_ns)
 
     def _under(self, prefix: bytes, now_ns: int, utc_ns: int) -> list[bytes]:
-        """What is kept under `prefix`, for a snapshot."""
+        """Return the values kept under `prefix`, for a snapshot."""
         found = list(self.values.matching(prefix))
         if self._state is not None and (STATE_TOPIC + NUL).startswith(prefix):
             found.append((STATE_TOPIC, self._state))
@@ -355,7 +357,7 @@ class Broadcaster:
         return commands + self._maybe_save(now_ns, turn.utc_ns)
 
     def _maybe_heartbeat(self, now_ns: int, utc_ns: int) -> list[bytes]:
-        """A heartbeat out of turn when a grant or the life of a source changed."""
+        """Write a heartbeat out of turn when a grant or the life of a source changed."""
         if self.fence.signature(now_ns) == self._said:
             return []
         return [self._heartbeat(now_ns, utc_ns)]
@@ -401,12 +403,12 @@ class Broadcaster:
 
 
 def _headline(state: f.FeedState) -> tuple[object, ...]:
-    """What readers judge freshness by: a heartbeat tells it at once."""
+    """Return the words by which readers judge freshness: a heartbeat tells a change at once."""
     return (state.feed, state.source, state.closed_segments, state.fresh_shards)
 
 
 def _is_even(batch: IngestBatch) -> bool:
-    """Whether its columns have one length."""
+    """Whether the columns of `batch` have one length."""
     count = len(batch.topics)
     return len(batch.bodies) == count and len(batch.flags) in (0, count)
 

@@ -1,10 +1,10 @@
-"""What was last told of each order, so that what Kite did not send is found in its order book, and
-nothing is told twice. Pure.
+"""Remembers the last update of each order. So the broadcaster finds in Kite's order book what Kite
+did not send, and tells nothing twice. Pure.
 
 Kite sends an update to the sockets that are open at that moment, and to nobody later. The order
 book has the present state of every order, not the steps to it: of an order that moved twice in the
-meantime the last state is published. An account's first book is where it begins; what lies before
-is no news, except of an order that was known already.
+meantime only the last state is published. An account's first book is the starting point: what it
+holds is no news, except of an order that was known already.
 
 File: msgpack array `[version, checksum, state]`, the state being the encoded `_State`, the checksum
 blake2b-256 of it.
@@ -46,8 +46,8 @@ _NOWHERE = ORDER + NO_ORDER_ID
 
 
 class Standing(msgspec.Struct, array_like=True, frozen=True):
-    """How an order stands. status: "" where only `UPDATE` was told. terms: what a modification may
-    change. Times are Kite's texts, whose order is that of time; "" for none."""
+    """The state of an order. status: "" where only `UPDATE` was told. terms: what a modification
+    may change. Times are Kite's texts, which sort by time; "" for none."""
 
     status: str
     filled: float
@@ -57,7 +57,8 @@ class Standing(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Known(msgspec.Struct, array_like=True):
-    """source: who told it to our readers; NONE for what began as it was in the first book."""
+    """An order that is known. source: who told our readers of it; NONE while only a first book had
+    it."""
 
     standing: Standing
     source: int
@@ -66,8 +67,8 @@ class Known(msgspec.Struct, array_like=True):
     healed_ns: int = 0  # boot time: when a book was last asked for that told of it; 0 for never
 
     def has_told_of(self, standing: Standing, now_ns: int) -> bool:
-        """Whether a book may have told what Kite sends now: for as long as nothing came after it,
-        and a little longer, as one socket may be slower than another."""
+        """Whether a book may have told what Kite sends now. That is so while nothing came after the
+        book, and a little longer, because one socket may be slower than another."""
         is_lately = self.healed_ns and now_ns - self.healed_ns < SLOW_NS
         may_be = self.source == Source.REST or is_lately
         return bool(may_be) and not _is_later(standing, self.standing)
@@ -82,7 +83,7 @@ class Missed(NamedTuple):
 
 class InHand:
     """An order book that is being compared, a few orders at a time: ticks wait meanwhile. asked_ns:
-    when it was asked for. is_followed: whether the account's book was known before."""
+    when the poller asked for it. is_followed: whether the account's book was known before."""
 
     def __init__(self, book: OrderBook, asked_ns: int) -> None:
         self.book = book
@@ -97,7 +98,8 @@ class InHand:
 
 
 class Orders:
-    """accounts: users whose book is known; has_changed: since the last `encoded`."""
+    """The orders that are known. accounts: users whose book is known; has_changed: since the last
+    `encoded`."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, Known] = {}  # by topic, the latest update last
@@ -107,8 +109,8 @@ class Orders:
         self.repeated = 0
 
     def is_news(self, item: Item, now_ns: int, utc_ns: int) -> bool:
-        """Whether an update that Kite sent is to be published: not when the order book has told of
-        it, or of a later one."""
+        """Whether to publish an update that Kite sent: not when the order book has told of it, or
+        of a later one."""
         standing = _standing(bytes(item.body))
         if standing is None or item.topic == _NOWHERE:
             return True
@@ -120,8 +122,8 @@ class Orders:
         return True
 
     def compare(self, hand: InHand, utc_ns: int) -> list[Missed]:
-        """Find what the next orders of the book have and were never told; it counts as told from
-        here on."""
+        """Find updates in the next orders of the book that readers were never told; from here on
+        they count as told."""
         if not hand.compared:
             hand.is_followed = hand.book.user_id in self.accounts
         items = hand.book.orders[hand.compared : hand.compared + COMPARED_MAX]
@@ -160,7 +162,7 @@ class Orders:
     ) -> None:
         known = self._known.pop(topic, None)
         if standing.status in ("", UPDATE, *PASSING):
-            # They do not say where it stands: where it stood.
+            # These words do not say where the order stands: keep where it stood.
             before = known.standing.status if known is not None else ""
             standing = msgspec.structs.replace(standing, status=before)
         healed_ns = known.healed_ns if known is not None else 0
@@ -174,7 +176,7 @@ class Orders:
     # --- the file -----------------------------------------------------------------------------
 
     def encoded(self, utc_ns: int) -> bytes:
-        """All that the next life has to know, as the file holds it."""
+        """Encode everything that the next life has to know, as the file holds it."""
         self.has_changed = False
         day = _day(utc_ns)
         for topic in [t for t, known in self._known.items() if day - known.day > KEPT_DAYS]:
@@ -183,8 +185,8 @@ class Orders:
         return f.encode(_File(FILE_VERSION, _checksum(state), state))
 
     def load(self, state: "_State", utc_ns: int) -> None:
-        """Takes what a former life left. Books of another day say nothing of what came after: the
-        first one is where today begins."""
+        """Take over what a former life left. Accounts of another day are left out: today begins
+        with the first book."""
         self._known = state.known
         for known in self._known.values():
             known.heard_ns = known.healed_ns = 0  # by the clock of another boot, perhaps
@@ -227,7 +229,7 @@ _decode_state = msgspec.msgpack.Decoder(_State).decode
 
 
 def decode_file(data: bytes) -> _State:
-    """Raises ValueError for what cannot be used."""
+    """Decode the file. Raises ValueError when it cannot be used."""
     try:
         file = _decode_file(data)
         if file.version != FILE_VERSION:
@@ -244,7 +246,7 @@ def _checksum(state: bytes) -> bytes:
 
 
 def _standing(body: bytes) -> Standing | None:
-    """None for a body that is no order's."""
+    """Return the state in an order's body; None when it is no order's."""
     try:
         data = _decode(body).data
     except DECODE_ERRORS:
@@ -267,7 +269,7 @@ def _text(value: object) -> str:
 
 
 def _time(value: object) -> str:
-    """To the second, and in one spelling, whichever socket and book have."""
+    """Cut a time to the second and write it in one way: socket and book differ."""
     return _text(value)[:19].replace("T", " ")
 
 
@@ -278,12 +280,12 @@ def _number(value: object) -> float:
 
 
 def _term(value: object) -> object:
-    """Kite writes what an order does not have as 0, or leaves it out."""
+    """Return the term, 0 for a missing one: Kite writes it as 0, or leaves it out."""
     return value if isinstance(value, str) else _number(value)
 
 
 def _is_later(standing: Standing, than: Standing) -> bool:
-    """Whether what Kite sent comes after what is known of the order."""
+    """Whether an update that Kite sent comes after the known state of the order."""
     progress = _progress(standing, than)
     if progress is None:
         progress = _by_time(standing, than) or int(not _is_same(standing, than))
@@ -291,8 +293,8 @@ def _is_later(standing: Standing, than: Standing) -> bool:
 
 
 def _is_missed(standing: Standing, known: Known, asked_ns: int) -> bool:
-    """Whether what the book has comes after what is known of the order. Kite's times are seconds:
-    in the same one, what the socket brought after the book was asked for is the later."""
+    """Whether the book's state comes after the known one. Kite's times are seconds: in the same
+    second an update that the socket brought after the book was asked for is the later."""
     than = known.standing
     progress = _progress(standing, than)
     if progress is not None:
@@ -303,7 +305,7 @@ def _is_missed(standing: Standing, known: Known, asked_ns: int) -> bool:
 
 
 def _progress(standing: Standing, than: Standing) -> int | None:
-    """What tells before and after whatever the clocks say: an order ends once, and what is filled
+    """Say which state is later whatever the clocks say: an order ends once, and what is filled
     stays so. None where neither moved."""
     if than.status in FINAL:
         return -1
@@ -320,7 +322,7 @@ def _is_same(standing: Standing, than: Standing) -> bool:
 
 
 def _by_time(standing: Standing, than: Standing) -> int:
-    """Compare by the exchange's clock, where both have a time of it, else by Kite's."""
+    """Compare by the exchange's clock, where both states have its time, else by Kite's."""
     for mine, others in (
         (standing.exchange_time, than.exchange_time), (standing.order_time, than.order_time),
     ):  # fmt: skip
@@ -330,7 +332,7 @@ def _by_time(standing: Standing, than: Standing) -> int:
 
 
 def _body(item: Item, status: str) -> bytes:
-    """The message as Kite would have sent it."""
+    """Write the message as Kite would have sent it."""
     data = f.decode_order(item.body).data
     return f.encode(f.OrderUpdate({**data, "status": status}))
 

@@ -136,11 +136,11 @@ class Shell:
         )
 
     def _is_feed(self, address: Address) -> bool:
-        """Whether readers are connected to it."""
+        """Whether readers are connected to this address."""
         return self._feed_door.has(address) or (self._tcp is not None and self._tcp.has(address))
 
     def _look_around(self) -> None:
-        """Look at what no event tells."""
+        """Look after what no event tells."""
         self._feed_door.look()
         self._ingest_door.look()
         self._room.look()
@@ -163,7 +163,7 @@ class Shell:
             self._driver.feed(e.SaveFailed())
 
     async def _save_last(self) -> None:
-        """Writes what is known at the end, unless the disk takes too long: the file of ten seconds
+        """Write the last values at the end, unless the disk takes too long: the file of ten seconds
         ago is then good enough."""
         pending = [self._saving] if self._saving is not None and not self._saving.done() else []
         rows = self._machine.rows(boot_ns(), utc_ns())
@@ -179,7 +179,8 @@ class Shell:
 
 
 class OrdersFile:
-    """Written at once when an update was published: who takes over must not publish it again."""
+    """The file of known orders, written at once when an update was published: the next broadcaster
+    must not publish it again."""
 
     def __init__(self, state_dir: Path, loop: asyncio.AbstractEventLoop) -> None:
         path = state_dir / orders.FILE_NAME
@@ -197,7 +198,7 @@ class OrdersFile:
         return self._file.is_failing
 
     def save(self) -> None:
-        """In a thread, one at a time; asked for again with the next event until it is done."""
+        """Write in a thread, one at a time; the next events ask again until it is done."""
         if self._saving is not None and not self._saving.done():
             return
         if self.is_failing and boot_ns() - self._tried_ns < SAVE_AGAIN_NS:
@@ -214,7 +215,7 @@ class OrdersFile:
             self.save()
 
     async def saved(self) -> None:
-        """The end: what is not written yet is."""
+        """Write, at the end, what is not written yet."""
         while self._saving is not None and not self._saving.done():
             await asyncio.gather(self._saving, return_exceptions=True)
         if self.orders.has_changed:
@@ -222,8 +223,8 @@ class OrdersFile:
 
 
 def _load(file: StateFile) -> tuple[int, store.LastValues]:
-    """This life's gen and what an earlier one left. The gen rises even if the clock was set back,
-    because readers compare them."""
+    """Return this life's gen and the values that an earlier one left. The gen rises even if the
+    clock was set back, because readers compare them."""
     values = store.LastValues()
     gen = utc_ns()
     last_gen, rows = file.read(store.decode_file) or (0, [])

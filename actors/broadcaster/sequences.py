@@ -4,7 +4,7 @@ SEQUENCES_MAX = 5_000  # Kite takes 3,000 orders a day from one user
 
 
 class Sequences:
-    """Counts from 1 per topic. At the limit the oldest counter is forgotten; should its topic come
+    """Counts from 1 per topic. At the limit the oldest counter is forgotten; if its topic comes
     back, it goes on above every forgotten number, because a seq must never fall inside a gen."""
 
     def __init__(self, limit: int = SEQUENCES_MAX) -> None:

@@ -31,8 +31,8 @@ SOURCE_FLAGS = FIRST_PACKET
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False):
-    """Where values came from; one for all values of a batch. `received_boot_ns` is negative for
-    those that are older than this boot."""
+    """The source of values; one for all values of a batch. `received_boot_ns` is negative for those
+    that are older than this boot."""
 
     shard: int
     epoch: int
@@ -42,8 +42,9 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(slots=True, eq=False)
 class PythonValue:
-    """One last value. `head`: its topic with the NUL, as its frames begin. One object for as long
-    as the topic is known: a tick changes it in place (half the time it takes in a Struct)."""
+    """One last value. `head`: its topic with the NUL, as its frames begin. The same object serves
+    as long as the topic is known: a tick changes it in place (half the time it takes in a
+    Struct)."""
 
     head: bytes
     seq: int
@@ -111,15 +112,16 @@ class LastValues:
         return self._values.get(topic)
 
     def get_all(self, topics: list[bytes]) -> list[Value] | None:
-        """The values of all of these; None when one is not known. No call of ours per tick."""
+        """Return the values of all of these; None when one is not known. It makes no call of ours
+        per tick."""
         try:
             return [*map(self._values.__getitem__, topics)]
         except KeyError:
             return None
 
     def admit(self, topic: bytes, origin: Origin) -> Value:
-        """The value of a topic that is new here, still without a body; its seq goes on where it
-        was once. Kept, unless the table is full: then each of its ticks is passed on uncounted."""
+        """Make the value of a new topic, still without a body; its seq goes on where it was once.
+        It is kept, unless the table is full: then each of its ticks is passed on uncounted."""
         if len(self._values) >= LIST_MAX:
             self.refused += 1
             return Value(topic + NUL, -1, origin, 0, b"")
@@ -128,21 +130,21 @@ class LastValues:
         return value
 
     def changed(self, event_ns: int | None) -> None:
-        """Values were put. event_ns: when the newest was received that is more than a cached
-        packet."""
+        """Note that values were put. event_ns: when they were received, if one is more than a
+        cached packet."""
         self.version += 1
         if event_ns is not None:
             self._newest_ns = event_ns
 
     def matching(self, prefix: bytes) -> Iterator[tuple[bytes, Value]]:
-        """Values whose topic with its NUL starts with `prefix`."""
+        """Return the values whose topic with its NUL starts with `prefix`."""
         if prefix.endswith(NUL):
             value = self._values.get(prefix[:-1])
             return iter([(prefix[:-1], value)] if value else [])
         return ((t, v) for t, v in self._values.items() if t.startswith(prefix))
 
     def topics(self, prefix: bytes) -> list[bytes]:
-        """Those that start with `prefix`."""
+        """Return the topics that start with `prefix`."""
         return [topic for topic in self._values if topic.startswith(prefix)]
 
     def expire(self) -> None:
@@ -161,7 +163,8 @@ class LastValues:
             self._floor = max(self._floor, self._retired.pop(oldest))
 
     def load(self, rows: list[Saved], *, now_ns: int, utc_ns: int) -> None:
-        """Takes what a file held, with its true age, unless something newer is here already."""
+        """Take in the values of a file, with their true age, unless something newer is here
+        already."""
         for row in rows[:LIST_MAX]:
             if row.topic in self._values:
                 continue
@@ -171,7 +174,7 @@ class LastValues:
             self._values[row.topic] = Value(row.topic + NUL, 0, origin, flags, row.body)
 
     def rows(self, *, now_ns: int, utc_ns: int) -> list[Saved]:
-        """What a file is to hold."""
+        """Return the rows of the file."""
         offset_ns = utc_ns - now_ns
         return [
             Saved(
@@ -206,5 +209,6 @@ def decode_file(data: bytes) -> tuple[int, list[Saved]]:
 
 
 def _checksum(gen: int, rows: bytes) -> bytes:
-    """Of the gen too: the next life counts on from it, and a wrong one might not fit the wire."""
+    """Sum up rows and gen: the next life counts on from the gen, and a wrong one might not fit the
+    wire."""
     return hashlib.blake2b(_encoder.encode([FILE_VERSION, gen]) + rows, digest_size=32).digest()

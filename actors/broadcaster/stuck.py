@@ -1,29 +1,30 @@
-"""Which readers take nothing any more, so that what waits for them does not grow for ever. Pure.
+"""Finds readers that take nothing any more, so that their queues do not grow for ever. Pure.
 
 ZeroMQ queues up to its high-water mark for each reader, and counts messages there: ten thousand
-chunks of `ticks/all` are half a gigabyte. It would cut a reader that is frozen only if that one had
+chunks of `ticks/all` are half a gigabyte. It would cut a frozen reader only if that reader had
 asked for it (`HEARTBEAT_TTL`, which programs in other languages seldom set); its own pings do not
-get past what waits.
+get past the messages that wait.
 """
 
 from collections.abc import Mapping
 
 from kitefeed.protocol.kite.units import NS_PER_S
 
-# Longer than any pause of a program that still can use what it finds then. Also the bound: so long
-# of all ticks waits for a stuck reader at most, 12 MB at 6,000 per second.
+# Longer than any pause after which a program can still use what waits for it. Also the bound: a
+# stuck reader's queue holds at most so many seconds of all ticks, 12 MB at 6,000 per second.
 STUCK_NS = 10 * NS_PER_S
 
 
 class Stuck:
-    """Fed once a second. A reader that takes anything changes how much waits for it in the kernel;
-    a number that stays the same is that of one who takes nothing."""
+    """Finds stuck readers, fed once a second. When a reader takes anything, the number of bytes
+    that wait for it in the kernel changes; while that number stays the same, it takes nothing."""
 
     def __init__(self) -> None:
         self._seen: dict[int, tuple[int, int]] = {}  # descriptor -> bytes, since when
 
     def look(self, queued: Mapping[int, int], now_ns: int) -> list[int]:
-        """Descriptors to cut. `queued`: the bytes that wait, of those whose buffer is full."""
+        """Return the descriptors to cut. `queued`: for each reader whose buffer is full, the bytes
+        that wait."""
         before = self._seen
         self._seen = {}
         for descriptor, count in queued.items():

@@ -1,4 +1,5 @@
-"""The feed for other hosts: a second XPUB, encrypted, that carries what may leave this machine."""
+"""The feed for other hosts: a second XPUB, encrypted. It carries only what may leave this
+machine."""
 
 import asyncio
 import logging
@@ -31,8 +32,8 @@ log = logging.getLogger("broadcaster")
 
 
 class TcpFeed:
-    """Subscriptions go to `on_subscription` as those of the other socket do, and both sockets are
-    given the answers: they reach whoever has subscribed to their topic, on either.
+    """The second XPUB. Its subscriptions go to `on_subscription` as those of the first do, and both
+    sockets get the answers: these reach the subscribers of their topic on either socket.
 
     An address that cannot be bound is tried again every second: programs on this host must not
     lose their feed over it.
@@ -102,9 +103,10 @@ class TcpFeed:
         log.info("the feed is open to clients with a key: address=%s", self._address)
 
     def _on_caller(self, frames: list[bytes]) -> None:
-        """Cuts off who has waited longest to prove a key when too many do, or when there is no room
-        left; and who has proven one when there is none either way. (libzmq takes in whoever comes,
-        and without a descriptor it takes in nobody: on tcp that does not end the process.)"""
+        """Cut off the caller that has waited longest to prove a key when too many wait, or when
+        there is no room left. When there is none, also cut one that has proven a key. (libzmq takes
+        in every caller; without a descriptor it takes in nobody: on tcp that does not end the
+        process.)"""
         caller = caller_of(frames)
         if caller.kind == ARRIVED:
             self._callers[caller.descriptor] = None

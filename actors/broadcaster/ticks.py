@@ -1,7 +1,6 @@
 """The ticks of a batch: each is kept, numbered, and written for those who listen. Pure, and the
-broadcaster's hot path. `hot/batches.c` is the same compiled: what is changed here is changed there,
-to the byte.
-"""
+broadcaster's hot path. `hot/batches.c` is the same compiled: every change here is made there, too,
+to the byte."""
 
 from collections.abc import Mapping, Sequence
 from itertools import repeat
@@ -16,7 +15,7 @@ if IS_COMPILED:
 
 
 class Ticks(NamedTuple):
-    """As columns of one length; `flags` is empty when all are zero."""
+    """The ticks of a batch as columns of one length; `flags` is empty when all are zero."""
 
     values: list[Value]
     topics: list[bytes]
@@ -25,8 +24,8 @@ class Ticks(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """Which ticks somebody reads one by one: those of `topics` (None: all), and those whose topic
-    with its NUL starts with one of `prefixes`. `chunk_seq`: the number of the message of
+    """The ticks that somebody reads one by one: those of `topics` (None: all), and those whose
+    topic with its NUL starts with one of `prefixes`. `chunk_seq`: the number of the message of
     `ticks/all`; None where nobody reads that."""
 
     topics: Mapping[bytes, int] | None
@@ -37,7 +36,8 @@ class Wanted(NamedTuple):
 def keep_in_python(
     ticks: Ticks, origin: Origin, writer: f.TickFrames, wanted: Wanted
 ) -> list[bytes]:
-    """Keeps and numbers all of them; returns the messages, one by one before all together."""
+    """Keep and number all ticks; return the messages of single ticks, then the one of all
+    together."""
     seqs: list[int] = []
     for value, body, given in zip(
         ticks.values, ticks.bodies, ticks.flags or repeat(0), strict=False
@@ -53,7 +53,8 @@ def keep_in_python(
 
 
 def _each(ticks: Ticks, seqs: Sequence[int], writer: f.TickFrames, wanted: Wanted) -> list[bytes]:
-    """Of a value only the head counts: it may hold a later tick already."""
+    """Write the messages of single ticks. Of a value only the head counts: it may hold a later tick
+    already."""
     topics, prefixes = wanted.topics, wanted.prefixes
     if not prefixes and topics is not None and not topics:
         return []
@@ -71,7 +72,7 @@ def _each(ticks: Ticks, seqs: Sequence[int], writer: f.TickFrames, wanted: Wante
 def keep_compiled(
     ticks: Ticks, origin: Origin, writer: f.TickFrames, wanted: Wanted
 ) -> list[bytes]:
-    """The same by the extension, which has to be there."""
+    """Do what `keep_in_python` does, by the extension, which has to be there."""
     seq = wanted.chunk_seq
     return loops.keep(
         *ticks, origin, writer.before_seq, writer.after_seq(0), writer.after_seq(SOURCE_FLAGS),

@@ -1,4 +1,4 @@
-"""When the supervisor is told what programs want."""
+"""Tells the supervisor what programs want."""
 
 from kitefeed.actors.broadcaster.events import Tell
 from kitefeed.actors.broadcaster.listeners import Listeners, exact_topic
@@ -10,8 +10,9 @@ LISTENERS_DELAY_NS_MAX = 250_000_000  # of programs that come and go without a p
 
 
 class Wishes:
-    """Told after a pause, so that what one program subscribes to is one message; whole, and only
-    when it differs from what was told. `due_ns`: boot time, None when nothing is due."""
+    """Tells wants after a pause, so that the subscriptions of one program are one message. It tells
+    all of them, and only when they differ from the last message. `due_ns`: boot time, None when
+    nothing is due."""
 
     def __init__(self, listeners: Listeners) -> None:
         self.due_ns: int | None = None
@@ -20,7 +21,7 @@ class Wishes:
         self._told: m.ListenersWant | None = None  # None: whatever it is, tell it
 
     def note(self, subscription: bytes, now_ns: int) -> None:
-        """Somebody has subscribed to this, or does no more."""
+        """Note that somebody has subscribed to this, or does so no more."""
         if not subscription.startswith((MODE, WANT)) and exact_topic(subscription) is None:
             return
         if self.due_ns is None:
