@@ -1,4 +1,4 @@
-"""How long to wait before the next try."""
+"""The waits before the next try."""
 
 from collections.abc import Sequence
 

@@ -61,8 +61,8 @@ class TradingSession(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """One day of one segment: no sessions, closed. `name`: what the day is, empty for any other.
-    `is_certain`: the table covers it, and more than one source says so."""
+    """One day of one segment; without sessions it is closed. `name`: what the day is, empty for an
+    ordinary one. `is_certain`: the table covers it, and more than one source says so."""
 
     sessions: tuple[TradingSession, ...]
     name: str
@@ -256,7 +256,7 @@ class Calendar:
         return Plan(hours.sessions, "", is_covered and hours.is_certain)
 
     def phase(self, segment: str, moment: datetime) -> PhaseWord:
-        """Where the segment stands at an IST moment."""
+        """Return the phase of the segment at an IST moment."""
         at = moment.time()
         for session in self.plan(segment, moment.date()).sessions:
             if session.start <= at < session.end:
@@ -289,7 +289,7 @@ class Calendar:
 def _clipped(
     sessions: tuple[TradingSession, ...], since: time, until: time
 ) -> tuple[TradingSession, ...]:
-    """What of the sessions lies between two times of day."""
+    """Return the parts of the sessions that lie between two times of day."""
     parts = (
         tuple(
             Phase(phase.name, max(phase.start, since), min(phase.end, until))

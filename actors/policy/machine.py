@@ -1,4 +1,5 @@
-"""What every actor's machine looks like, so that one driver and one test harness serve them all."""
+"""The interface of every actor's machine, so that one driver and one test harness serve them
+all."""
 
 from typing import Protocol, TypeVar
 
@@ -9,15 +10,16 @@ Command = TypeVar("Command")
 
 
 class Wake(msgspec.Struct, frozen=True):
-    """The machine's deadline has come (or may have): the event that stands for time passing."""
+    """The event that stands for time passing: the machine's deadline has come, or may have."""
 
 
 class Welcomed(msgspec.Struct, frozen=True):
-    """A supervisor took this actor on that may have missed what it reported before."""
+    """A supervisor has welcomed this actor; it may have missed earlier reports."""
 
 
 class Machine(Protocol[Event, Command]):
-    """Pure: no clock, randomness, file, socket or log. Same events and times, same commands."""
+    """A pure machine: no clock, randomness, file, socket or log. Same events and times, same
+    commands."""
 
     @property
     def deadline_ns(self) -> int | None:

@@ -1,5 +1,5 @@
-"""When the segments of the market are open, and the moments of the day that matter to a session.
-Pure: UTC nanoseconds in, answers out. India has no daylight saving, so IST is a fixed offset.
+"""The hours of the market's segments, and the moments of the day that matter to a session. Pure:
+UTC nanoseconds in, answers out. India has no daylight saving, so IST is a fixed offset.
 
 A segment is the low byte of an instrument's token. Ticks that are observed overrule the calendar
 (see the supervisor's state).
@@ -70,7 +70,7 @@ class Market:
 
     def is_trading(self, segment: int, utc_ns: int) -> bool:
         """Whether trading is continuous, so that silence of an active instrument means something.
-        Not so in the closing auction and before the open."""
+        It is not so in the closing auction and before the open."""
         return self.phase(segment, utc_ns) == "open"
 
     def closed_segments(self, utc_ns: int) -> tuple[int, ...]:
@@ -130,7 +130,8 @@ class Market:
 
 
 def last_flush_utc_ns(utc_ns: int) -> int:
-    """When the last daily token flush was over: a token seen valid since then is today's."""
+    """Return the time at which the last daily token flush was over: a token seen valid since then
+    is today's."""
     return last_utc_ns(utc_ns, TOKEN_FLUSH)
 
 
@@ -142,7 +143,7 @@ def last_utc_ns(utc_ns: int, at: time) -> int:
 
 
 def _hours_of(segment: int) -> str:
-    """Whose hours it follows. NSE for what Kite has not documented: a debt instrument of NSE was
-    seen under the number 10."""
+    """Return the segment whose hours it follows: NSE for one that Kite has not documented, because
+    a debt instrument of NSE was seen under the number 10."""
     name = name_of(segment)
     return name if name in SEGMENTS else "NSE"

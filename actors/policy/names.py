@@ -1,4 +1,4 @@
-"""What somebody may have meant who wrote a name that is not there. Pure."""
+"""Finds the names that somebody may have meant who wrote one that does not exist. Pure."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ LIKENESS_MIN = 0.75  # of the whole key: two symbols share `NSE:` already
 
 
 def nearest(name: str, names: Iterable[str]) -> list[str]:
-    """Those of `names` that are much like `name`, the likeliest first."""
+    """Return those of `names` that are much like `name`, the likeliest first."""
     by_capitals = {known.upper(): known for known in names}
     near = difflib.get_close_matches(name.upper(), by_capitals, NEAR_MAX, LIKENESS_MIN)
     return [by_capitals[capitals] for capitals in near]

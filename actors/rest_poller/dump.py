@@ -39,12 +39,12 @@ class Fetched(msgspec.Struct, frozen=True):
 
 
 class BadTransfer(Exception):
-    """What came is not the whole of the dump; the sentence says why."""
+    """The transfer is not the whole of the dump; the sentence says why."""
 
 
 def fetch(url: str, path: Path, day_ist: str) -> Fetched:
-    """Downloads, parses, writes the list beside `path`. Raises what requests and SQLite raise,
-    BadTransfer, and ValueError for what is no dump."""
+    """Downloads, parses, writes the list beside `path`. Raises the errors of requests and SQLite,
+    BadTransfer, and ValueError when it is no dump."""
     rows = parse_dump(_text(download(f"{url.rstrip('/')}/instruments")))
     offered = instruments_db.offered_path(path)
     facts = instruments_db.write(offered, rows, day_ist)
@@ -60,8 +60,8 @@ def fetch(url: str, path: Path, day_ist: str) -> Fetched:
 
 
 def download(url: str) -> bytes:
-    """The whole of the dump, unzipped. A transfer says by its length, by chunks or by gzip's
-    trailer where it ends; one that does none of these has to be the same twice."""
+    """Return the whole dump, unzipped. The end of a transfer shows by its length, by chunks or by
+    gzip's trailer; a transfer without any of these has to be the same twice."""
     body, has_end = _get(url)
     if has_end:
         return body
@@ -91,7 +91,7 @@ def _get(url: str) -> tuple[bytes, bool]:
             raise BadTransfer(f"the transfer was cut after {size:,} bytes ({error})") from None
         has_length = "Content-Length" in response.headers or response.raw.chunked
     body = b"".join(parts)
-    # By what it is: servers in between zip and unzip, and forget to say so.
+    # Judged by the bytes themselves: servers in between zip and unzip, and forget to say so.
     return (_unzipped(body), True) if body.startswith(_GZIP) else (body, has_length)
 
 

@@ -1,4 +1,4 @@
-"""Whether a new instrument list may replace the one in use. Pure.
+"""Decides whether a new instrument list may replace the one in use. Pure.
 
 Kite's list has come short, without an exchange, or without a name that somebody trades. Such a list
 is not believed before it has been the same for long enough. Derivatives expire and companies are
@@ -12,12 +12,12 @@ from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.protocol.messages import bus as m
 
 BELIEVED_AFTER_NS = 1_800 * NS_PER_S  # the same list for so long is what Kite means
-LARGE_PART = 0.1  # of a list: many times what a day ends or renames
+LARGE_PART = 0.1  # of a list: many times what ends or is renamed in a day
 MOST_OF_A_PART = 0.5  # of one exchange or kind, which may have few instruments
 
 
 def doubts(losses: Sequence[Loss], lacking: m.InstrumentsLacking) -> str:
-    """Why it is not believed, one line; "" when it is."""
+    """Say why the list is not believed, one line; "" when it is."""
     found = []
     if lacking.count:
         more = f" and {lacking.count - len(lacking.keys)} more"
@@ -31,7 +31,8 @@ def doubts(losses: Sequence[Loss], lacking: m.InstrumentsLacking) -> str:
 
 
 def _parts(losses: Sequence[Loss]) -> list[str]:
-    """What each exchange lost, and each kind (indices, futures) of those that remain."""
+    """Say what each exchange lost, and each kind (indices, futures) of the exchanges that
+    remain."""
     found = []
     for exchange in dict.fromkeys(loss.exchange for loss in losses):
         own = [loss for loss in losses if loss.exchange == exchange]

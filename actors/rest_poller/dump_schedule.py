@@ -1,5 +1,5 @@
-"""When the instrument dump is fetched, and whether it is taken. Pure: the wall clock arrives in
-events.
+"""Decides when the instrument dump is fetched, and whether it is taken. Pure: the wall clock
+arrives in events.
 
 Kite makes it once a day and says to fetch it around 08:30 IST. A file counts as of the day whose
 08:15 had passed when it was fetched; at start an older one is replaced at once, afterwards each
@@ -29,16 +29,16 @@ from kitefeed.protocol.messages.instruments import FetchOutcome
 
 _MADE_AFTER = timedelta(hours=8, minutes=15)
 _FETCHED_AT = timedelta(hours=8, minutes=30)
-# The last of each again and again.
+# The last step of each ladder repeats.
 _RETRY_NS = tuple(s * NS_PER_S for s in (5, 15, 30, 60))
 _DOUBTED_NS = tuple(s * NS_PER_S for s in (60, 120, 300, 600, 900))
-_FIRST_RUNG = 2  # of a list that is merely the first: most are whole
+_FIRST_RUNG = 2  # for a list that is merely the first: most are whole
 OFFER_REPEAT_NS = 5 * NS_PER_S
 
 
 class ClockRead(msgspec.Struct, frozen=True):
-    """Wall clock, and what the file on disk is (rows 0: there is none that can be used). Given at
-    start and then often; a laptop may sleep through 08:30, and a disk may fail."""
+    """The wall clock, and the state of the file on disk (rows 0: there is none that can be used).
+    Given at start and then often; a laptop may sleep through 08:30, and a disk may fail."""
 
     utc_s: float
     rows: int = 0
@@ -67,7 +67,7 @@ class FetchDump(msgspec.Struct, frozen=True):
 
 
 class TakeDump(msgspec.Struct, frozen=True):
-    """The new list takes the place of the one in use."""
+    """Put the new list in the place of the one in use."""
 
 
 class Remark(msgspec.Struct, frozen=True):
@@ -85,7 +85,7 @@ Command = FetchDump | TakeDump | Remark | Message
 
 
 class DumpSchedule:
-    """One fetch at a time, repeated until there is a list that is believed."""
+    """Fetches one at a time, and repeats it until there is a list that is believed."""
 
     def __init__(self) -> None:
         self._clock: ClockRead | None = None
@@ -97,11 +97,11 @@ class DumpSchedule:
         self._offer: DumpEnded | None = None  # until the supervisor says what it lacks
         self._offered_ns = 0
         self._doubt: _Doubt | None = None  # of the last list that was fetched
-        self._doubted = 0  # how often it was fetched in a row
+        self._doubted = 0  # how often a doubted list was fetched in a row
         self._is_vouched = False  # the operator believes what comes next
         self._watched = ""  # the digest of a list that was taken and is not trusted
         self._watched_until_ns: int | None = None  # None: all day
-        self._left_out_day = ""  # whose rows left out were told
+        self._left_out_day = ""  # the day whose rows left out were told
         self._fetches = 0
         self._ready: m.InstrumentsReady | None = None
         self._fetched: m.InstrumentsFetched | None = None
@@ -126,7 +126,7 @@ class DumpSchedule:
         return self._fetch() if self._retry_ns is not None and now_ns >= self._retry_ns else []
 
     def order(self, order: m.FetchInstruments) -> list[Command]:
-        """Tries at once what failed and waits to be tried again; for the operator, in any case."""
+        """Try at once a fetch that failed and waits; on the operator's order, fetch in any case."""
         if order.is_ordered:
             self._is_due = True
             self._is_vouched = self._is_vouched or order.is_believed
@@ -135,8 +135,8 @@ class DumpSchedule:
         return self._fetch()
 
     def news(self, now_ns: int) -> list[Command]:
-        """For a supervisor that may not know: that a usable file exists, how the last fetch ended,
-        and what waits for its word."""
+        """Tell a supervisor that may not know: that a usable file exists, how the last fetch ended,
+        and which list waits for its word."""
         said: list[Command] = [told for told in (self._ready, self._fetched) if told is not None]
         return [*said, *self._ask(self._offer, now_ns)] if self._offer else said
 
@@ -152,7 +152,7 @@ class DumpSchedule:
         self._fetch_day = fetch_day
         said: list[Command] = []
         if not clock.rows and self._ready is not None and not self._offer:
-            self._ready, self._is_due = None, True  # it was there, and is no more
+            self._ready, self._is_due = None, True  # the file was there, and is no more
         if clock.rows and self._ready is None:
             self._ready = m.InstrumentsReady(clock.rows, clock.day_ist)
             said.append(self._ready)
@@ -209,7 +209,7 @@ class DumpSchedule:
     def _take_untrusted(
         self, new: DumpEnded, now_ns: int, watched_until_ns: int | None
     ) -> list[Command]:
-        """Takes it for want of a better one, and asks for another."""
+        """Take the list for want of a better one, and ask for another."""
         rungs = _FIRST_RUNG if watched_until_ns else len(_DOUBTED_NS)
         commands = self._take(new)
         self._is_due, self._watched, self._watched_until_ns = True, new.digest, watched_until_ns
@@ -218,7 +218,7 @@ class DumpSchedule:
         return commands
 
     def _same_again(self, event: DumpEnded, now_ns: int) -> list[Command]:
-        """The list that is not trusted came once more."""
+        """Take the untrusted list that came once more, or go on asking."""
         if self._watched_until_ns is not None and now_ns >= self._watched_until_ns:
             return self._take(event)
         self._ask_again(now_ns)
@@ -251,5 +251,5 @@ def _rung(ladder: tuple[int, ...], taken: int) -> int:
 
 
 def _day(utc_s: float, since_midnight: timedelta) -> date:
-    """The IST day whose `since_midnight` o'clock passed last."""
+    """Return the latest IST day on which the time `since_midnight` has passed."""
     return (datetime.fromtimestamp(utc_s, UTC).astimezone(IST) - since_midnight).date()

@@ -37,7 +37,7 @@ RATE_HOLD_NS = 10 * NS_PER_S  # after a 429: somebody else uses this key as well
 # A request that takes longer is given up: a probe is waited for 8 s, and may stand behind another
 # request. The thread may hang on; a late answer is ignored.
 ANSWER_WITHIN_NS = 5 * NS_PER_S
-# More requests refused in a row than any search for a bad instrument makes: Kite refused them all.
+# No search for a bad instrument makes so many refusals in a row: Kite refuses every request.
 REFUSED_ALL = 40
 PROBES_WAITING_MAX = 16  # the oldest of more is answered "rate"
 
@@ -45,7 +45,7 @@ Quotes = Mapping[int, Mapping[str, object]]
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """What a request came to: `quotes` when ok, else the fault and its text."""
+    """The outcome of a request: `quotes` when ok, else the fault and its text."""
 
     request: int
     outcome: m.RestOutcome
@@ -54,8 +54,8 @@ class Answered(msgspec.Struct, frozen=True):
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """Full quotes of these tokens with the session of this fingerprint, in a thread; `Answered`
-    follows."""
+    """Ask for full quotes of these tokens with the session of this fingerprint, in a thread;
+    `Answered` follows."""
 
     request: int
     fingerprint: str
@@ -86,7 +86,7 @@ class RestPoller:
         self._free_ns = 0  # when the bucket gives the next request
         self._rate_until_ns = 0
         self._round_ns = 0
-        self._is_trial = False  # the last poll was one; the next one is not, if others wait
+        self._is_trial = False  # the last poll was a trial; the next one is not, if others wait
         self._refused_in_row = 0
         self._dump = DumpSchedule()
         self._book = BookReader()
@@ -178,7 +178,7 @@ class RestPoller:
         return [m.Probed(self._probes.pop(0).request_id, "rate", "too many probes at once")]
 
     def _next_request_ns(self) -> int | None:
-        """Boot time at which a request may go out, or the one under way is given up."""
+        """Return the boot time at which a request may go out, or the one under way is given up."""
         if self._in_flight is not None:
             return self._in_flight.sent_ns + ANSWER_WITHIN_NS
         if self._probes:
@@ -212,7 +212,7 @@ class RestPoller:
         self._is_trial = any(turn.is_on_trial for turn in chosen)
         for sweep in sweeps:
             sweep.ask([turn for turn in chosen if turn.shard == sweep.shard])
-        # An instrument that moves from shard to shard may be wanted by both.
+        # Both shards may want an instrument that moves from one to the other.
         tokens = tuple(dict.fromkeys(turn.token for turn in chosen))
         return self._ask(sweeps, fingerprint, tokens, now_ns)
 
@@ -261,7 +261,7 @@ class RestPoller:
     def _polled(
         self, flight: _InFlight, polled: tuple[Sweep, ...], answer: Answered, now_ns: int
     ) -> list[Command]:
-        # Without those that were stopped, or have another epoch by now.
+        # Leave out sweeps that were stopped, or have another epoch by now.
         sweeps = [sweep for sweep in polled if self._sweeps.get(sweep.shard) is sweep]
         asked = [sweep for sweep in sweeps if sweep.is_asked]
         said: list[Command] = []
@@ -303,7 +303,7 @@ class RestPoller:
         return said
 
     def _find_rounds(self) -> None:
-        """Tells every sweep what a round takes: all share the bucket."""
+        """Tell every sweep how long a round takes: all share the bucket."""
         running = {sweep.fingerprint for sweep in self._sweeps.values() if not sweep.is_parked}
         requests = sum(
             round_requests(t for s in self._of_session(each) for t in s.turns.values())

@@ -1,8 +1,8 @@
-"""When Kite's order book is read, and what is made of it. Pure.
+"""Decides when Kite's order book is read, and makes a batch of it. Pure.
 
-Once after each reconnect, when the supervisor says so, on a budget of its own: Kite counts it with
-neither quotes nor the instrument list. What fails is tried again, more and more seldom; a session
-or plan that is refused is not.
+It is read once after each reconnect, when the supervisor says so, on a budget of its own: Kite
+counts it with neither quotes nor the instrument list. A reading that fails is tried again, more and
+more seldom; a session or plan that is refused is not.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,15 +32,16 @@ Row = Mapping[str, object]
 
 
 class ReadBook(msgspec.Struct, frozen=True):
-    """The order book of this session, in a thread; `BookRead` follows."""
+    """Read the order book of this session, in a thread; `BookRead` follows."""
 
     request: int
     fingerprint: str
 
 
 class BookRead(msgspec.Struct, frozen=True):
-    """What a request came to: the user and his orders when ok, else the fault and its text. Without
-    a text nobody is told: a login has replaced the session, and its socket will ask anew."""
+    """The outcome of a request: the user and his orders when ok, else the fault and its text.
+    Without a text nobody is told: a login has replaced the session, and its socket will ask
+    anew."""
 
     request: int
     outcome: m.RestOutcome
@@ -50,7 +51,7 @@ class BookRead(msgspec.Struct, frozen=True):
 
 
 class BookReader:
-    """One reading at a time, the latest that was ordered."""
+    """Does one reading at a time, the latest that was ordered."""
 
     def __init__(self) -> None:
         self._order: m.ReadOrders | None = None
@@ -68,14 +69,14 @@ class BookReader:
         return None if self._order is None else max(self._due_ns, self._free_ns)
 
     def order(self, order: m.ReadOrders, now_ns: int) -> None:
-        """A repetition changes nothing while it is worked on; after that it means that the book
-        never arrived."""
+        """Take an order. A repetition changes nothing while the first is worked on; after that it
+        means that the book never arrived."""
         if self._order is None or order.reading > self._order.reading:
             self._order, self._due_ns = order, now_ns
             self._ladder.reset()
 
     def turn(self, now_ns: int) -> list[ReadBook | m.OrdersUnread]:
-        """Ask for the book, or give up what was asked, when it is due."""
+        """Ask for the book, or give up a request, when it is due."""
         said: list[ReadBook | m.OrdersUnread] = []
         if self._asked is not None and now_ns >= self._asked_ns + ANSWER_WITHIN_NS:
             detail = f"no answer within {ANSWER_WITHIN_NS // NS_PER_S} s"
@@ -123,8 +124,8 @@ def _batch(reading: int, answer: BookRead, asked_ns: int) -> IngestBatch:
 
 
 def _item(row: Row, user_id: str) -> Item | None:
-    """An order as the socket would have brought it: there it has the user, in the book it has not.
-    None for what no message can hold (JSON has integers of any size)."""
+    """Write an order as the socket would have brought it: with the user, whom the book leaves out.
+    None when no message can hold it (JSON has integers of any size)."""
     data = {"user_id": user_id, **row}
     try:
         body = msgspec.Raw(encode(OrderUpdate(data)))

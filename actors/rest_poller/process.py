@@ -130,7 +130,7 @@ class Shell:
         self._clock = self._loop.call_later(CLOCK_S, self._read_clock)
 
     def _set_aside(self, error: ListDamaged) -> None:
-        """Said once, also where the disk does not let us."""
+        """Set the damaged list aside; say so once, also where the disk refuses."""
         aside = self._list.path.with_name(f"{self._list.path.name}.damaged")
         try:
             self._list.path.replace(aside)
@@ -161,15 +161,16 @@ class Shell:
 
 
 class Clients:
-    """One connection to Kite for each session in use. Used from one thread at a time, apart from
-    threads that hang, whose client is not used again."""
+    """One connection to Kite, kept for the session in use. Used from one thread at a time, apart
+    from threads that hang, whose client is not used again."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._idle: tuple[str, KiteRest] | None = None
 
     def quote(self, ask: Ask) -> Answered:
-        """Blocks; raises nothing. The session is read anew: a logout ends polling at once."""
+        """Ask for quotes. Blocks; raises nothing. The session is read anew: a logout ends polling
+        at once."""
         session = session_file.by_fingerprint(self._settings, ask.fingerprint)
         if session is None:
             return Answered(ask.request, "network", detail="session changed")
@@ -187,7 +188,7 @@ class Clients:
 
 
 def read_book(settings: Settings, wish: ReadBook) -> BookRead:
-    """The order book of a session, and whose it is. Blocks; raises nothing."""
+    """Read the order book of a session, and its user. Blocks; raises nothing."""
     session = session_file.by_fingerprint(settings, wish.fingerprint)
     if session is None:
         return BookRead(wish.request, "network")
@@ -229,7 +230,7 @@ async def fetch_dump(settings: Settings, day_ist: str) -> DumpEnded:
 
 
 def _raise_bugs(task: asyncio.Task[None]) -> None:
-    """A task swallows exceptions until somebody asks; raised here they end the actor."""
+    """Raise the exception of a task, which ends the actor: a task keeps it until somebody asks."""
     if not task.cancelled():
         task.result()
 

@@ -1,7 +1,9 @@
-"""Quotes that programs ask for: what polling leaves over of the one request a second. Pure.
+"""Quotes that programs ask for: they get what polling leaves over of the one request a second.
+Pure.
 
-All that wait go out as one request, as far as it holds them, whoever asked. One that is not sent
-within `PATIENCE_NS` is answered "rate", as Kite answers who asks too often: nothing queues up.
+All questions that wait go out as one request, as far as it holds them, whoever asked. One that is
+not sent within `PATIENCE_NS` is answered "rate", as Kite answers too many requests: nothing queues
+up.
 """
 
 from collections.abc import Mapping
@@ -24,7 +26,7 @@ class _Waiting(msgspec.Struct, frozen=True):
 
 
 class Together(msgspec.Struct, frozen=True):
-    """What goes out as one request."""
+    """The questions that go out as one request."""
 
     questions: tuple[m.FetchQuotes, ...]
     fingerprint: str
@@ -32,7 +34,7 @@ class Together(msgspec.Struct, frozen=True):
 
 
 class Questions:
-    """Those that wait."""
+    """The questions that wait."""
 
     def __init__(self) -> None:
         self._waiting: list[_Waiting] = []
@@ -42,7 +44,7 @@ class Questions:
 
     @property
     def until_ns(self) -> int | None:
-        """When the first of them has waited for too long."""
+        """The boot time at which the first of them has waited for too long."""
         return min((each.until_ns for each in self._waiting), default=None)
 
     def add(self, question: m.FetchQuotes, now_ns: int) -> list[m.Quoted]:
@@ -57,7 +59,7 @@ class Questions:
         return [m.Quoted(each.question.request_id, "rate", BUSY) for each in late]
 
     def take(self) -> Together:
-        """The oldest, and all of its session that fit beside it."""
+        """Take the oldest, and all of its session that fit beside it."""
         fingerprint = self._waiting[0].question.fingerprint
         tokens: dict[int, None] = {}
         taken: list[m.FetchQuotes] = []
@@ -77,7 +79,7 @@ class Questions:
 def quoted(
     together: Together, outcome: m.RestOutcome, detail: str, quotes: Quotes
 ) -> list[m.Quoted]:
-    """To each what it asked for."""
+    """Answer each question with the quotes that it asked for."""
     return [
         m.Quoted(
             question.request_id,

@@ -1,4 +1,4 @@
-"""The polling of one shard under one epoch: its turns, and what its values become. Pure."""
+"""The polling of one shard under one epoch: its turns, and the batches of its values. Pure."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ _NOTHING = msgspec.Raw(encode(None))
 
 
 class Values(msgspec.Struct):
-    """What one answer came to."""
+    """The outcome of one answer."""
 
     counts: Counter[str]
     batches: list[IngestBatch] = []
@@ -41,7 +41,7 @@ class Values(msgspec.Struct):
 
 
 class Sweep:
-    """What one shard is to be polled for, and the batches that its answers make.
+    """The instruments that one shard is to be polled for, and the batches that the answers make.
 
     `due_ns` is when something of it is to be asked next, None while it is parked and when there is
     nothing to ask. A value that the source cannot give any more is sent as stale at once: readers
@@ -76,8 +76,8 @@ class Sweep:
         return None if self.is_parked or self._is_silent(self._beat_due_ns) else self._beat_due_ns
 
     def change(self, order: m.StartPolling, now_ns: int) -> list[IngestBatch]:
-        """The same epoch with other instruments or another period. Those that are known keep their
-        turn; what is polled no more is stale from here on."""
+        """Take other instruments or another period under the same epoch. Known instruments keep
+        their turn; one that is polled no more is stale from here on."""
         topics = {token: tick_topic(i.key) for token, i in self._instruments.items()}
         self._take(order)
         ended = [topics[token] for token in sorted(self._confirmed - self._instruments.keys())]
@@ -91,14 +91,14 @@ class Sweep:
         return bool(self._asked)
 
     def ask(self, turns: list[Turn]) -> None:
-        """A request of this session goes out, with these of our turns in it."""
+        """Note that a request of this session goes out, with these of our turns in it."""
         self._asked = turns
 
     def values(
         self, quotes: Mapping[int, Mapping[str, object]], sent_ns: int, now_ns: int
     ) -> Values:
-        """The batch of one answer. A value is at least as old as its request, so that is the time
-        it is stamped with."""
+        """Return the batch of one answer. A value is at least as old as its request, so it is
+        stamped with the time of that."""
         counts: Counter[str] = Counter()
         topics: list[bytes] = []
         bodies: list[bytes] = []
@@ -138,7 +138,8 @@ class Sweep:
         return Values(counts, batches, self._confirmations(), frozenset(left_out))
 
     def refused(self, company: int, sent_ns: int, now_ns: int) -> list[IngestBatch]:
-        """Kite did not take a request of `company` instruments, with these of ours in it."""
+        """Note that Kite did not take a request of `company` instruments, with these of ours in
+        it."""
         items: list[Item] = []
         for turn in self._asked:
             turn.refused(company, sent_ns)
@@ -149,9 +150,9 @@ class Sweep:
         return [self._batch(items, sent_ns, now_ns)] if items else []
 
     def failed(self, sent_ns: int) -> None:
-        """No answer: a pause, then the same again; failing twice costs the turn, for the trouble
-        may lie in what was asked. The pause is a period while values of before count, and short
-        where there are none: then the way back is looked for."""
+        """Note that no answer came: after a pause the same is asked again. Failing twice costs the
+        turn, because the trouble may lie in what was asked. The pause is a period while earlier
+        values count. It is short where there are none: then the way back is looked for."""
         self._failures += 1
         has_values = self._heard_ns and self._failures <= SILENT_PERIODS
         self._hold_ns = sent_ns + (self._period_ns if has_values else RETRY_NS)
@@ -161,28 +162,28 @@ class Sweep:
             self._find_due()
 
     def heard(self, sent_ns: int) -> None:
-        """This session had an answer, to a request for whichever shard."""
+        """Note that this session had an answer, to a request for whichever shard."""
         self._heard_ns = sent_ns
         self._failures = self._hold_ns = 0
 
     def park(self) -> None:
-        """The session or plan is refused: nothing more under this epoch."""
+        """Stop for good under this epoch: the session or plan is refused."""
         self.is_parked, self.is_streaming = True, False
 
     def acquit(self) -> None:
-        """Kite had refused everything: no instrument is to blame."""
+        """End all trials: Kite had refused everything, so no instrument is to blame."""
         for turn in self.turns.values():
             turn.room = QUOTE_COUNT_MAX
 
     def beats(self, now_ns: int) -> list[IngestBatch]:
-        """An empty batch when nothing was sent for a while, with the age of the last answer. None
-        while every request fails: without a beat readers take the source for dead."""
+        """Return an empty batch when nothing was sent for a while, with the age of the last answer.
+        None while every request fails: without a beat readers take the source for dead."""
         if self.is_parked or now_ns < self._beat_due_ns or self._is_silent(now_ns):
             return []
         return [self._batch([], self._heard_ns, now_ns)]
 
     def news(self) -> list[Message]:
-        """All that a supervisor has to know that may have missed it."""
+        """Tell a supervisor all that it may have missed."""
         tokens = tuple(sorted(self._confirmed))
         return [m.Confirmed(self.shard, self.epoch, tokens)] if tokens else []
 
@@ -203,14 +204,14 @@ class Sweep:
         self._find_due()
 
     def _find_due(self) -> None:
-        """Kept, because it is looked at often and changes with a request only."""
+        """Keep the next due time, because it is looked at often and changes with a request only."""
         self._due_ns = min((turn.due_ns for turn in self.turns.values()), default=None)
 
     def _is_silent(self, at_ns: int) -> bool:
         return bool(self._heard_ns) and at_ns - self._heard_ns > SILENT_PERIODS * self._period_ns
 
     def _ended(self, instrument: Instrument) -> list[Item]:
-        """It had a value under this epoch and has none any more."""
+        """End an instrument that had a value under this epoch and has none any more."""
         if instrument.token not in self._confirmed:
             return []
         self._confirmed.discard(instrument.token)

@@ -1,4 +1,4 @@
-"""Whose turn it is: what the next quote request asks for, and how long a round takes. Pure.
+"""Chooses the instruments of the next quote request, and says how long a round takes. Pure.
 
 Instruments that were never asked for go first, then those that have waited longest. The wait of an
 instrument that a program reads counts `WEIGHT` times, or less where so many are read that the
@@ -62,8 +62,9 @@ class Turn(msgspec.Struct, gc=False):
 
 
 def choose(turns: Iterable[Turn], now_ns: int, *, late_after_ns: int, may_try: bool) -> list[Turn]:
-    """The next request: as many as its line holds, those that are not due yet included, because a
-    request costs the same whatever it asks for. `may_try`: those on trial may have this one."""
+    """Return the next request: as many instruments as its line holds, also some that are not due
+    yet, because a request costs the same whatever it asks for. `may_try`: it may go to those on
+    trial."""
     all_turns = list(turns)
     usual = [turn for turn in all_turns if not turn.is_on_trial]
     tried = [turn for turn in all_turns if turn.is_on_trial and turn.due_ns <= now_ns]
@@ -77,12 +78,12 @@ def choose(turns: Iterable[Turn], now_ns: int, *, late_after_ns: int, may_try: b
 
 
 def weight_of(read: int, count: int) -> float:
-    """Such that the others wait for at most two plain rounds."""
+    """Return a weight such that the others wait for at most two plain rounds."""
     return min(WEIGHT, 1 + count / read) if read else 1
 
 
 def round_requests(turns: Iterable[Turn]) -> int:
-    """Within how many requests every instrument has had its turn."""
+    """Return the number of requests within which every instrument has its turn."""
     all_turns = list(turns)
     usual = [turn for turn in all_turns if not turn.is_on_trial]
     read = sum(turn.is_read for turn in usual)
@@ -91,7 +92,7 @@ def round_requests(turns: Iterable[Turn]) -> int:
         return trials
     if read in (0, len(usual)):
         needed = ceil(len(usual) / _places(usual))
-    else:  # and one to spare, lest those that are read wait for others that are hardly late
+    else:  # and one to spare: those that are read must not wait for others that are hardly late
         weighted = len(usual) + read * (weight_of(read, len(usual)) - 1)
         needed = ceil(weighted / _places(usual)) + 1
     return needed + min(trials, needed)
@@ -125,6 +126,6 @@ def _item_bytes(token: int) -> int:
 
 
 def _places(turns: list[Turn]) -> int:
-    """How many fit into every request, whichever they are."""
+    """Return how many instruments fit into every request, whichever they are."""
     longest = _item_bytes(max(turn.token for turn in turns))
     return min(QUOTE_COUNT_MAX, (QUOTE_QUERY_BYTES_MAX + 1) // longest)

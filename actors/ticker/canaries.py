@@ -1,13 +1,14 @@
-"""The always-active instruments of one link: which of them may be relied on, and what their silence
-holds stale. Pure, fed with time.
+"""The always-active instruments of one link: which of them may be relied on, and which values their
+silence holds stale. Pure, fed with time.
 
-A canary that has been silent for SILENT_NS puts the whole stream in doubt only as long as nothing
+When a canary has been silent for SILENT_NS, the whole stream is in doubt only as long as nothing
 else ticks either, and no quote says that nothing is missing. While others tick, its silence holds
-stale what is like it: the instruments of its segment, if none of these has ticked meanwhile. How
-an instrument ticks is learned: one that pauses like any other, or never ticks, is no canary.
+stale the instruments like it: those of its segment, if none of them has ticked meanwhile. How an
+instrument ticks is learned: one that pauses like any other, or never ticks, is no canary.
 
-A quote that knows no newer price of a canary which was quick vouches for its segment. Of one that
-was never seen to tick it only says that this one idles: it is no canary, and vouches for nothing.
+When a quote knows no newer price of a canary that was quick, it vouches for the canary's segment.
+If the canary was never seen to tick, such a quote only says that this one idles: it is no canary,
+and vouches for nothing.
 """
 
 from collections.abc import Collection, Iterable
@@ -20,18 +21,18 @@ from kitefeed.protocol.messages.instruments import Instrument
 
 SILENT_NS = 5 * NS_PER_S  # nothing that is always active pauses for so long
 QUICK_NS = 2_500_000_000  # the pace of a canary: half of that
-QUICK_TICKS = 5  # in a row at that pace: it is one
-SILENCES_MAX = 2  # that ended by themselves before it was quick again: it is none
-PRESUMED_NS = 600 * NS_PER_S  # without one tick while others tick, nor a quote of it: it is none
+QUICK_TICKS = 5  # so many in a row at that pace: it is a canary
+SILENCES_MAX = 2  # so many that ended by themselves before it was quick again: it is no canary
+PRESUMED_NS = 600 * NS_PER_S  # no tick while others tick, and no quote of it: it is no canary
 VOUCHED_NS = 15 * NS_PER_S  # a quote is good for so long, if no tick comes
 RESUMED_NS = 1_500_000_000  # a segment that ticks again is held for so long
-# More than so many are a crowd: that all are silent is the doubt, and none of them is looked at.
+# So many are a crowd: only the silence of all of them is a doubt, and none is looked at alone.
 CROWD_MIN = 257
 
 
 @dataclass(slots=True)
 class Pace:
-    """How an instrument has ticked so far, on all links: presumed to be always active, seen to be
+    """The pace of an instrument so far, on all links: presumed to be always active, seen to be
     (quick), or seen not to be (slow)."""
 
     word: Literal["presumed", "quick", "slow"] = "presumed"
@@ -54,7 +55,7 @@ class _Canary:
     pace: Pace
     ticked_ns: int  # or when it was first asked for
     is_silent: bool = False
-    is_excused: bool = False  # others went on while it was silent: the stream is not its to judge
+    is_excused: bool = False  # others went on while it was silent: it does not judge the stream
     asked_ns: int = 0  # when a quote was last asked for because it alone is silent
 
     @property
@@ -68,19 +69,21 @@ class _Canary:
 
 @dataclass(slots=True)
 class _Segment:
-    """What is like its canaries: all of this link with the same low byte of the token."""
+    """The instruments that are like its canaries: all of this link with the same low byte of the
+    token."""
 
     members: frozenset[int]
     canaries: frozenset[int]
-    has_values: bool  # of guards alone nothing is read
+    has_values: bool  # nobody reads anything of a segment of guards alone
     ticked_ns: int
     vouched_ns: int = 0  # until then a quote of a quick canary vouches for it
     is_held: bool = False
     resumed_ns: int = 0  # when what held it ended, 0 while it lasts
 
     def hold(self, now_ns: int, *, is_silent: bool) -> bool:
-        """Whether it is held from now on: a little longer than the silence, because the others of
-        it have to tick, too, and readers of the latest only are told so once a second."""
+        """Whether it is held from now on: a little longer than the silence, because the other
+        instruments have to tick, too, and readers of only the latest ticks are told so once a
+        second."""
         if is_silent:
             self.is_held, self.resumed_ns = True, 0
         elif self.is_held:
@@ -91,9 +94,9 @@ class _Segment:
 
 @dataclass(slots=True)
 class Canaries:
-    """`paces`: shared by all links, by token. `held`: segments whose values are stale because of a
-    silent canary; a new list whenever it changes. `is_relied_on`: whether the silence of everything
-    means something."""
+    """The canaries of one link. `paces`: shared by all links, by token. `held`: segments whose
+    values are stale because of a silent canary; a new list whenever it changes. `is_relied_on`:
+    whether the silence of everything means something."""
 
     paces: dict[int, Pace]
     held: list[int] = field(default_factory=list)
@@ -101,7 +104,7 @@ class Canaries:
     _all: dict[int, _Canary] = field(default_factory=dict)
     _segments: dict[int, _Segment] = field(default_factory=dict)
     _crowd: frozenset[int] = frozenset()
-    _since_ns: int = 0  # when there was first one
+    _since_ns: int = 0  # when the first canary came
     _news_ns: int = 0
     _relied_on: list[_Segment] = field(default_factory=list)  # with such a canary
     _asking_ns: int = 0  # when a quote was last asked for of one that is silent alone, 0: answered
@@ -109,16 +112,16 @@ class Canaries:
 
     @property
     def proven_ns(self) -> int:
-        """When the stream was last proven by a tick or by quotes, or first asked for; 0 while
-        nothing on it is relied on. A time to come while quotes vouch for it."""
+        """The boot time at which the stream was last proven by a tick or by quotes, or first asked
+        for; 0 while nothing on it is relied on. A time to come while quotes vouch for it."""
         if not self.is_relied_on:
             return 0
         return max(self._since_ns, self._news_ns, self.vouched_ns - SILENT_NS)
 
     @property
     def vouched_ns(self) -> int:
-        """Until when quotes vouch for the stream: for each segment with a canary, and none of them
-        was asked while its ticks proved it."""
+        """The boot time until which quotes vouch for the stream: for each segment with a canary, if
+        none of them was asked while its ticks proved it."""
         vouched_ns = min((segment.vouched_ns for segment in self._relied_on), default=0)
         if vouched_ns - VOUCHED_NS - self._news_ns < SILENT_NS:
             vouched_ns = 0
@@ -126,7 +129,7 @@ class Canaries:
 
     @property
     def are_looked_at(self) -> bool:
-        """Whether any of them may fall silent while others tick."""
+        """Whether a canary may fall silent while others tick."""
         return bool(self._all)
 
     @property
@@ -134,7 +137,7 @@ class Canaries:
         return self._crowd or [c.token for c in self._all.values() if c.is_relied_on]
 
     def subscribed(self, instruments: Collection[Instrument], now_ns: int) -> None:
-        """The set that ought to tick from now on."""
+        """Take the set of instruments that ought to tick from now on."""
         tokens = frozenset(i.token for i in instruments if i.is_canary)
         if tokens and not (self._all or self._crowd):
             self._since_ns = now_ns
@@ -167,7 +170,7 @@ class Canaries:
         )
 
     def ticked(self, tokens: list[int], now_ns: int) -> None:
-        """News of these: what a quote said is the past."""
+        """Note news of these: earlier quotes of them count no more."""
         self._news_ns, self._other_vouched_ns = now_ns, 0
         for segment in self._segments.values():
             if segment.members.isdisjoint(tokens):
@@ -177,7 +180,7 @@ class Canaries:
                 self._all[token].tick(now_ns)
 
     def look(self, now_ns: int) -> None:
-        """Notices who is silent while frames arrive."""
+        """Notice canaries that are silent while frames arrive."""
         for canary in self._all.values():
             silent_ns = now_ns - canary.ticked_ns
             if silent_ns < SILENT_NS:
@@ -190,7 +193,7 @@ class Canaries:
         self._judge(now_ns)
 
     def _judge(self, now_ns: int) -> None:
-        """Derives what is relied on and held."""
+        """Derive which segments are relied on and held."""
         relied_on = {segment_of(token) for token in self._all if self._all[token].is_relied_on}
         self._relied_on = [self._segments[number] for number in sorted(relied_on)]
         self.is_relied_on = bool(self._crowd or relied_on)
@@ -206,21 +209,22 @@ class Canaries:
         return segment.hold(now_ns, is_silent=is_silent and bool(self._silent_in(segment)))
 
     def _silent_in(self, segment: _Segment) -> list[_Canary]:
-        """Those whose silence holds it."""
+        """Return the canaries whose silence holds the segment."""
         canaries = (self._all[token] for token in sorted(segment.canaries))
         return [canary for canary in canaries if canary.is_silent and canary.pace.word != "slow"]
 
     def silent(self, number: int) -> tuple[int, ...]:
-        """The canaries that hold a segment."""
+        """Return the canaries that hold a segment."""
         return tuple(canary.token for canary in self._silent_in(self._segments[number]))
 
     def is_in_doubt(self, now_ns: int) -> bool:
-        """Whether the whole stream is: nothing of it is believed."""
+        """Whether the whole stream is in doubt: nothing of it is believed."""
         return self.is_relied_on and now_ns - self.proven_ns >= SILENT_NS
 
     def to_ask_about(self, now_ns: int, after_ns: int) -> int | None:
-        """One of which only a quote can say whether it is slow or frozen: never seen to be quick,
-        and silent alone for `after_ns`; each as seldom as that, the next once one is answered."""
+        """Return a canary of which only a quote can say whether it is slow or frozen: never seen to
+        be quick, and silent alone for `after_ns`. Each is asked about as seldom as that, the next
+        once one is answered."""
         if self._asking_ns and now_ns - self._asking_ns < after_ns:
             return None
         for number in self.held:
@@ -237,8 +241,8 @@ class Canaries:
         return None
 
     def rank(self, token: int) -> tuple[bool, int, bool]:
-        """The less, the more a quote of it tells: of one that is relied on, in the segment that
-        quotes vouch for least, and that was quick."""
+        """Return a rank, lower the more a quote of the token tells: of a canary that is relied on,
+        in the segment that quotes vouch for least, and that was quick."""
         canary = self._all.get(token)
         if canary is None or not canary.is_relied_on:
             return (token not in self._crowd, 0, True)
@@ -248,11 +252,13 @@ class Canaries:
     def settled(
         self, token: int, outcome: Literal["same", "moved", "lacking"], now_ns: int
     ) -> bool:
-        """A quote of `token` says the same as the stream, or another price; of one that quotes lack
-        nobody can say whether the stream or the instrument is dead. One that moves while others
-        tick is frozen, as may be all that is like it: it holds its segment on.
+        """Apply a quote of `token`: it says the same as the stream, or another price, or Kite lacks
+        it, and then nobody can say whether the stream or the instrument is dead. A canary whose
+        price moves while others tick is frozen, and so may be all that is like it: it holds its
+        segment on.
 
-        True if it vouches for its segment."""
+        True if the quote vouches for the segment.
+        """
         canary = self._all.get(token)
         self._asking_ns = 0
         is_witness = False

@@ -17,7 +17,7 @@ class Echoes:
         self._first: OrderedDict[bytes, tuple[int, int]] = OrderedDict()  # -> epoch, when
 
     def is_echo(self, payload: bytes, epoch: int, now_ns: int) -> bool:
-        """Whether another socket has brought this. The same socket may say the same twice."""
+        """Whether another socket has brought this. The same socket may bring the same twice."""
         known = self._first.get(payload)
         if known is not None and now_ns - known[1] < ECHO_NS:
             return known[0] != epoch

@@ -33,7 +33,8 @@ MESSAGE_BYTES_MAX = 4 * 1_048_576  # 3,000 full packets are 0.6 MB
 
 
 class Callbacks(NamedTuple):
-    """All on the loop. After `on_end`, which comes exactly once, nothing is called any more."""
+    """The callbacks of a socket, all on the loop. After `on_end`, which comes exactly once, none is
+    called any more."""
 
     on_open: Callable[[], None]
     on_message: Callable[[bytes, bool], None]
@@ -42,8 +43,8 @@ class Callbacks(NamedTuple):
 
 
 class _Protocol(KiteTickerClientProtocol):  # type: ignore[misc]
-    """Without the keepalive, which sends nothing and aborts 5 s after an unsolicited pong, and past
-    autobahn's parser for what is nearly always received (`websocket_frames`)."""
+    """Leaves out two parts: the keepalive, which sends nothing and aborts 5 s after an unsolicited
+    pong, and autobahn's parser, for the most frequent messages (`websocket_frames`)."""
 
     state: int
     data: bytes
@@ -70,7 +71,7 @@ class _Protocol(KiteTickerClientProtocol):  # type: ignore[misc]
             super()._dataReceived(stream)
 
     def startProxyConnect(self) -> None:
-        """Do as autobahn does, which knows no credentials."""
+        """Do as autobahn does, but with credentials, which it does not know."""
         host = f"[{self.factory.host}]" if ":" in self.factory.host else self.factory.host
         lines = [
             f"CONNECT {host}:{self.factory.port} HTTP/1.1",
@@ -81,8 +82,8 @@ class _Protocol(KiteTickerClientProtocol):  # type: ignore[misc]
         self.sendData("\r\n".join((*lines, "", "")).encode())
 
     def processProxyConnect(self) -> None:
-        """Do as autobahn does, which would go on with what the proxy says after its answer as if it
-        came out of TLS, and drop a refusal without a word."""
+        """Do as autobahn does, but refuse any bytes after the proxy's answer, which it would take
+        as if they came out of TLS, and tell a refusal, which it drops without a word."""
         head, end, rest = self.data.partition(b"\r\n\r\n")
         if not end and len(head) < PROXY_BYTES_MAX:
             return
@@ -108,7 +109,8 @@ class _Protocol(KiteTickerClientProtocol):  # type: ignore[misc]
 
 
 class _Factory(KiteTickerClientFactory):  # type: ignore[misc]
-    """One connection; its end goes to `on_gone`. `error`: why it ended, where we know better."""
+    """The factory of one connection, whose end goes to `on_gone`. `error`: why it ended, where we
+    know better."""
 
     protocol = _Protocol
     contextFactory: VerifiedTls | None = None
@@ -140,7 +142,7 @@ class _Ticker(KiteTicker):  # type: ignore[misc]
         )
 
     def _way_to(self, factory: _Factory) -> Any:
-        """All addresses that the resolver gives are tried, of IPv6 as well."""
+        """Return the endpoint. It tries all addresses that the resolver gives, of IPv6 as well."""
         scheme = "https" if factory.isSecure else "http"
         host = f"[{factory.host}]" if ":" in factory.host else factory.host
         proxy = proxy_for(f"{scheme}://{host}:{factory.port}")
@@ -178,7 +180,7 @@ class _Ticker(KiteTicker):  # type: ignore[misc]
 
 
 class KiteSocket:
-    """`connect` once; then `ask` while it is open, `close` at any time."""
+    """One socket: call `connect` once, then `ask` while it is open, `close` at any time."""
 
     def __init__(self, kite: Kite, session: Session, callbacks: Callbacks) -> None:
         self._callbacks = callbacks
@@ -205,7 +207,7 @@ class KiteSocket:
         self._loop.call_later(CONNECT_TIMEOUT_S, self._give_up)
 
     def _give_up(self) -> None:
-        """Also of a resolver that hangs."""
+        """Drop an attempt without answer, also when the resolver hangs."""
         if self._ticker.connected is None and not self._is_over:
             self._drop(f"cannot connect: no answer within {CONNECT_TIMEOUT_S} s")
 
@@ -244,7 +246,7 @@ class KiteSocket:
             self._callbacks.on_message(payload, is_binary)
 
     def _received_binary(self, payload: bytes) -> None:
-        """As `_received` and guarded as all else, but with nothing in between: for every frame."""
+        """Do what `_received` does, as guarded, but with nothing in between: for every frame."""
         if not (self._is_over or self._is_closing):
             try:
                 self._callbacks.on_message(payload, True)
@@ -252,12 +254,12 @@ class KiteSocket:
                 self._fail(error)
 
     def _closed(self, _protocol: object, code: int | None, reason: str | None) -> None:
-        """The WebSocket is over; the TCP connection follows, and `_gone` with it."""
+        """Note that the WebSocket is over; the TCP connection follows, and `_gone` with it."""
         self._end = self._end or (code, str(reason or "closed"))
         self._loop.call_later(END_WITHIN_S, self._gone, "closed")
 
     def _gone(self, reason: str) -> None:
-        """The one end of every attempt."""
+        """Tell the one end of every attempt."""
         if self._is_over:
             return
         self._is_over = True
@@ -268,8 +270,9 @@ class KiteSocket:
         self._callbacks.on_end(code, redact(text))
 
     def _guarded(self, call: Callable[..., None]) -> Callable[..., None]:
-        """`call`, whose exceptions end this link and nothing else: inside Twisted they would be
-        printed, drop the socket as if the peer had, or leave it dead without a word."""
+        """Return `call` such that its exceptions end this link and nothing else: inside Twisted
+        they would be printed, drop the socket as if the peer had, or leave it dead without a
+        word."""
 
         def guarded(*arguments: Any) -> None:
             try:

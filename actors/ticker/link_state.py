@@ -29,7 +29,7 @@ from kitefeed.protocol.messages.instruments import Instrument
 from kitefeed.protocol.topics import NOTICE, order_topic
 
 BEAT_NS = 300_000_000
-LATE_NS = 500_000_000  # by so much a beat is late only when this process stood still, or its host
+LATE_NS = 500_000_000  # a beat is so late only when this process stood still, or its host
 COALESCE_NS = 100_000_000  # a burst after a subscribe comes in a dozen frames: one report
 FRESH_WITHIN_S = 5
 _NOTHING = msgspec.Raw(encode(None))
@@ -38,7 +38,7 @@ _decode = msgspec.msgpack.Decoder(TickBody).decode
 
 
 class Received(msgspec.Struct):
-    """What one frame came to."""
+    """The outcome of one frame."""
 
     packets: int = 0
     bad_frames: int = 0
@@ -51,8 +51,8 @@ class Received(msgspec.Struct):
 
 
 class Link:
-    """From the upgrade to the end. Every batch carries this epoch; `batch_seq` counts from 1.
-    `paces`: how instruments tick, known to all links; `former`: see `Liveness`."""
+    """One link, from the upgrade to the end. Every batch carries this epoch; `batch_seq` counts
+    from 1. `paces`: how instruments tick, known to all links; `former`: see `Liveness`."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Link:
     def subscribe(
         self, instruments: Iterable[Instrument], now_ns: int, *, is_refresh: bool
     ) -> tuple[list[Ask], list[IngestBatch]]:
-        """Takes over the desired set; returns what to ask of Kite, and what to tell readers: the
+        """Take over the desired set; return what to ask of Kite, and what to tell readers: the
         values of instruments that stream no more are stale from here on."""
         self.is_subscribed = True
         before = self.asked.topics
@@ -101,8 +101,8 @@ class Link:
         return asks, self._ends(ended, now_ns)
 
     def settled(self, verdict: m.DoubtSettled, now_ns: int) -> list[IngestBatch]:
-        """Apply what a quote said, see `Liveness`; return what to tell readers: a value that it
-        contradicts is stale from here on."""
+        """Apply a quote's verdict, see `Liveness`; return what to tell readers: a value that the
+        quote contradicts is stale from here on."""
         is_contradicted = self.liveness.settled(verdict, now_ns)
         topic = self.asked.topics.get(verdict.token)
         return self._ends([topic], now_ns) if is_contradicted and topic else []
@@ -112,7 +112,7 @@ class Link:
         return [self._batch(items, now_ns)] if items else []
 
     def receive(self, payload: bytes, is_binary: bool, now_ns: int, utc_s: float) -> Received:
-        """One message of Kite, whatever its bytes are."""
+        """Apply one message of Kite, whatever its bytes are."""
         received = Received()
         self._look(now_ns)
         last_ns = self.liveness.last_frame_ns
@@ -127,7 +127,7 @@ class Link:
         return received
 
     def beats(self, now_ns: int) -> list[IngestBatch]:
-        """An empty batch when nothing was sent for a while: the source is alive."""
+        """Return an empty batch when nothing was sent for a while: the source is alive."""
         self._look(now_ns)
         self.liveness.look(now_ns)
         return [self._batch([], now_ns)] if now_ns >= self._beat_due_ns else []
@@ -140,7 +140,7 @@ class Link:
         return self._confirmed(modes)
 
     def news(self) -> list[Message]:
-        """All that a supervisor has to know that may have missed it."""
+        """Tell a supervisor all that it may have missed."""
         reports: list[Message] = []
         if self.is_fresh:
             reports.append(m.LinkFresh(self.shard, self.epoch))
@@ -179,14 +179,14 @@ class Link:
             received.batches.append(batch)
 
     def _known(self, tokens: list[int], bodies: list[bytes]) -> tuple[list[int], list[bytes]]:
-        """Those of instruments that were asked for."""
+        """Keep the packets of instruments that were asked for."""
         is_known = [*map(self.asked.topics.__contains__, tokens)]
         return [*compress(tokens, is_known)], [*compress(bodies, is_known)]
 
     def _note(
         self, tokens: list[int], bodies: list[bytes], now_ns: int, utc_s: float, received: Received
     ) -> list[int]:
-        """Lets packets of known tokens count; returns their flags, nothing when all are zero."""
+        """Apply packets of known tokens; return their flags, nothing when all are zero."""
         received.has_tick = True
         self.liveness.ticks(tokens, bodies, now_ns)
         flags: list[int] = []
@@ -206,7 +206,8 @@ class Link:
     def _firsts(
         self, tokens: list[int], bodies: list[bytes], utc_s: float
     ) -> tuple[list[int], list[int]]:
-        """Flags of packets among which are cached ones, and the tokens of those that are news."""
+        """Return flags of packets of which some are cached ones, and the tokens of those that are
+        news."""
         flags, fresh = [], []
         for token, body in zip(tokens, bodies, strict=True):
             tick = _decode(body)
@@ -219,12 +220,12 @@ class Link:
         return flags, fresh
 
     def _look(self, now_ns: int) -> None:
-        """Notices that this process stood still: frames lay in a buffer meanwhile."""
+        """Notice that this process stood still: frames lay in a buffer meanwhile."""
         if now_ns - self._beat_due_ns > LATE_NS:
             self._behind(self._beat_due_ns, now_ns)
 
     def _behind(self, since_ns: int, now_ns: int) -> None:
-        """What is read now is late, all of it at once, and nobody knows by how much."""
+        """Note that all frames read now are late, and that nobody knows by how much."""
         self._stood_ns = since_ns
         self._behind_until_ns = now_ns + BEAT_NS
 

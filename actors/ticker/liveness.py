@@ -1,8 +1,8 @@
-"""What the frames of one link prove, and what their absence means. Pure, fed with time.
+"""Judges what the frames of one link prove, and what their absence means. Pure, fed with time.
 
-Clocks, all in boot-time nanoseconds: no frame at all (the transport is dead), frames but no
-fresh tick after a subscribe (Kite replays cached packets even on holidays), and frames but no tick
-of anything while something always active ought to tick (`canaries.py`: a mute feed hides behind
+Clocks, all in boot-time nanoseconds: no frame at all (the transport is dead), frames but no fresh
+tick after a subscribe (Kite replays cached packets even on holidays), and frames but no tick of
+anything while something always active ought to tick (`canaries.py`: a mute feed hides behind
 heartbeats) or, where nothing is, of anything whose market is open: that may be a quiet list, so it
 is asked about less often.
 """
@@ -24,14 +24,14 @@ SILENT_NS = 10 * NS_PER_S
 UNPROVEN_NS = 3 * NS_PER_S
 DOUBT_AGAIN_NS = 10 * NS_PER_S
 CANARY_NS = 10 * NS_PER_S
-VOUCHED_AGAIN_NS = 5 * NS_PER_S  # twice before a quote is good no more: one may go unanswered
+VOUCHED_AGAIN_NS = 5 * NS_PER_S  # asked twice before a quote stops counting: one may go unanswered
 QUIET_NS = 10 * NS_PER_S
 QUIET_AGAIN_NS = 30 * NS_PER_S
 # Frames count as arriving while the last one is this young; in market hours the longest gap
 # between two frames of a live socket was 0.5 s, heartbeats included (kite.trade: every second).
 ARRIVING_NS = 3 * NS_PER_S
 LOOK_AGAIN_NS = NS_PER_S
-LOOK_NS = 500_000_000  # who is silent while others tick is looked for so often
+LOOK_NS = 500_000_000  # the pace at which it looks who is silent while others tick
 # Of so many instruments each last packet is kept. Of more, keeping them costs a quarter of all that
 # a frame does to the ticker: their memory is cold again by the time the next one comes.
 WATCHED_MAX = 256
@@ -42,14 +42,14 @@ _Frame = tuple[list[int], list[bytes], int]  # tokens, their bodies, when it cam
 
 
 class Silent(NamedTuple):
-    """No frame for SILENT_NS: the end of this link. Said once."""
+    """No frame came for SILENT_NS: the end of this link. Said once."""
 
 
 DoubtKind = Literal["unproven", "canary", "quiet"]
 
 
 class Doubt(NamedTuple):
-    """What to ask REST about: `last_price` as last seen, 0 when the stream never gave any.
+    """A question to REST: `last_price` as last seen, 0 when the stream never gave any.
     is_unchanged: the link before this gave the same. is_alone: other instruments tick."""
 
     kind: DoubtKind
@@ -108,7 +108,7 @@ class Liveness:
         return max(self._still_ns + limit_ns, self._still_again_ns)
 
     def subscribed(self, instruments: Iterable[Instrument], now_ns: int) -> None:
-        """The set that ought to tick from now on."""
+        """Take the set of instruments that ought to tick from now on."""
         instruments = list(instruments)
         had_canaries = self.canaries.is_relied_on
         self.canaries.subscribed(instruments, now_ns)
@@ -134,16 +134,16 @@ class Liveness:
             self._still_ns = now_ns
 
     def frame(self, now_ns: int) -> bool:
-        """Any frame, heartbeats included. False after a silence of SILENT_NS, for good: what comes
-        then lay in a buffer (of a host that slept, of a process that stood still), and nobody knows
-        how old it is."""
+        """Note any frame, heartbeats included. False after a silence of SILENT_NS, for good: later
+        frames lay in a buffer (of a host that slept, of a process that stood still), and nobody
+        knows how old they are."""
         if now_ns - self.last_frame_ns >= SILENT_NS:
             return False
         self.last_frame_ns = now_ns
         return True
 
     def ticks(self, tokens: list[int], bodies: list[bytes], now_ns: int) -> None:
-        """Packets of known tokens. Bodies are looked into only when there is a doubt."""
+        """Note packets of known tokens. Bodies are looked into only when there is a doubt."""
         if not self._watched.isdisjoint(tokens):
             for token, body in zip(tokens, bodies, strict=True):
                 if token in self._watched:
@@ -154,11 +154,11 @@ class Liveness:
             self._contradicted.difference_update(tokens)
 
     def first(self, token: int, last_price: int) -> None:
-        """A cached packet after a subscribe."""
+        """Note a cached packet after a subscribe."""
         self._first_prices[token] = last_price
 
     def fresh(self, tokens: list[int], now_ns: int) -> bool:
-        """The tokens among them whose packets are news; True for the first news of this link."""
+        """Note the tokens whose packets are news; True for the first news of this link."""
         self.canaries.ticked(tokens, now_ns)
         if self._still_ns is not None and (
             self.canaries.is_relied_on or not self._open.isdisjoint(tokens)
@@ -171,12 +171,12 @@ class Liveness:
         return is_proof
 
     def prices(self) -> dict[int, int]:
-        """The last of each instrument, as far as they were kept."""
+        """Return the last price of each instrument, as far as they were kept."""
         seen = {token: _decode(body).last_price for token, (body, _) in self._seen.items()}
         return self._first_prices | seen
 
     def look(self, now_ns: int) -> None:
-        """Before a batch tells what is held: who is silent by now?"""
+        """Find out, before a batch tells what is held, who is silent by now."""
         if self._look_due_ns is None or now_ns < self._look_due_ns:
             return
         self._look_due_ns = now_ns + LOOK_NS
@@ -184,7 +184,7 @@ class Liveness:
             self.canaries.look(now_ns)
 
     def wake(self, now_ns: int) -> list[Silent | Doubt]:
-        """Tell what the clocks have brought by now."""
+        """Tell what has come due by now."""
         said: list[Silent | Doubt] = []
         if not self.is_silence_said and now_ns - self.last_frame_ns >= SILENT_NS:
             self.is_silence_said = True
@@ -201,8 +201,9 @@ class Liveness:
         return said
 
     def _stillness(self, now_ns: int) -> list[Doubt]:
-        """Nothing ticks. Without anything always active it is asked about only once the link has
-        given a tick: before that it is unproven, which is asked about anyway."""
+        """Doubt a stream on which nothing ticks. Without anything always active it is asked about
+        only once the link has given a tick: before that it is unproven, which is asked about
+        anyway."""
         if self.canaries.is_relied_on:
             is_vouched = self.canaries.vouched_ns > now_ns
             again_ns = VOUCHED_AGAIN_NS if is_vouched else DOUBT_AGAIN_NS
@@ -212,7 +213,7 @@ class Liveness:
         return self._doubts("quiet", now_ns) if self.is_fresh and self._open else []
 
     def settled(self, verdict: m.DoubtSettled, now_ns: int) -> bool:
-        """Apply what a quote said. True when it contradicts the value, which is stale until the
+        """Apply a quote's verdict. True when it contradicts the value, which is stale until the
         next packet."""
         token, outcome = verdict.token, verdict.outcome
         _, seen_ns = self._seen.get(token, (b"", 0))
@@ -230,7 +231,7 @@ class Liveness:
         return outcome == "moved"
 
     def holds(self, now_ns: int) -> list[Hold]:
-        """What is held stale, and why, for people."""
+        """Tell people which values are held stale, and why."""
         if not self._is_arriving(now_ns):
             return []  # it is the transport that is silent
         canaries = self.canaries
@@ -244,7 +245,8 @@ class Liveness:
         return now_ns - self.last_frame_ns < ARRIVING_NS
 
     def _next_look_ns(self, now_ns: int, again_ns: int) -> int:
-        """A doubt that could not be raised because no frames come is looked at again soon."""
+        """Return the time of the next look: soon for a doubt that could not be raised because no
+        frames come."""
         return now_ns + (again_ns if self._is_arriving(now_ns) else LOOK_AGAIN_NS)
 
     def _doubts(self, kind: DoubtKind, now_ns: int) -> list[Doubt]:
@@ -253,7 +255,7 @@ class Liveness:
         known = self._last_bodies(kind)
         if not known:
             return [Doubt(kind, min(self.canaries.relied_on or self._witnesses), 0, None)]
-        # Not again about one that proved nothing: an auction's price reaches quotes, no streams.
+        # Not again about one that proved nothing: an auction's price reaches quotes, but no stream.
         if self._asked_about.issuperset(known):
             self._asked_about.clear()
         token = next(token for token in known if token not in self._asked_about)
@@ -267,15 +269,15 @@ class Liveness:
         if seen is None:
             return Doubt(kind, token, 0, None, is_alone=is_alone)
         tick = _decode(seen)
-        # A quiet list is asked about all day long: its price alone decides, as nobody has compared
-        # Kite's two counts of volume. One that differed for ever would cost the stream each time.
+        # A quiet list is asked about all day long, so its price alone decides. Nobody has compared
+        # Kite's two counts of volume; if they always differed, each question would cost the stream.
         volume_traded = None if kind == "quiet" else tick.volume_traded
         is_unchanged = self._former.get(token) == tick.last_price
         return Doubt(kind, token, tick.last_price, volume_traded, is_unchanged, is_alone)
 
     def _last_bodies(self, kind: DoubtKind) -> dict[int, bytes]:
-        """Those to ask about and their last bodies, the one that ticked last first: what is relied
-        on before the others whose market is open."""
+        """Return the instruments to ask about and their last bodies, the one that ticked last
+        first: canaries that are relied on before the others whose market is open."""
         tokens, bodies, last_ns = self._last
         known: dict[int, tuple[bytes, int]] = {}
         for token, body in zip(reversed(tokens), reversed(bodies), strict=True):

@@ -53,7 +53,7 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class Frame(msgspec.Struct, frozen=True):
-    """One message of Kite. utc_s: wall clock, for the age of exchange times."""
+    """One message of Kite. utc_s: wall clock, to tell how old exchange times are."""
 
     link: LinkId
     payload: bytes
@@ -98,7 +98,8 @@ class State(Enum):
 
 
 class Ticker:
-    """All links by shard and epoch; those not open hold no state but their own."""
+    """The ticker's machine. It has all links by shard and epoch; those not open hold no state but
+    their own."""
 
     def __init__(self) -> None:
         self._states: dict[LinkId, State] = {}
@@ -140,7 +141,7 @@ class Ticker:
         )
 
     def held(self, now_ns: int) -> tuple[Held, ...]:
-        """What is held stale while it streams, for a supervisor that tells of it."""
+        """Return the values held stale on links that stream, for a supervisor that tells of it."""
         return tuple(
             Held(*key, hold.scope, hold.tokens, hold.segment)
             for key, link in self._open.items()
@@ -209,8 +210,8 @@ class Ticker:
         return [Disconnect(key)]
 
     def _leave(self, key: LinkId) -> None:
-        """A link is open no more: the next one of its shard knows what it gave last. In place, as
-        the next may be open already."""
+        """Drop a link that is open no more, and leave its last prices to the next one of its shard.
+        They change in place, because the next may be open already."""
         link = self._open.pop(key, None)
         prices = link.liveness.prices() if link else {}
         if prices:
@@ -219,7 +220,8 @@ class Ticker:
             former.update(prices)
 
     def _unknown(self, key: LinkId) -> list[Command]:
-        """Orders about a link that has ended: its report may have been lost, so say it again."""
+        """Answer an order about a link that has ended: its report may have been lost, so say it
+        again."""
         if key in self._states:
             return []
         return [m.LinkClosed(key.shard, key.epoch, None, "there is no such link")]
@@ -263,8 +265,8 @@ class Ticker:
         return [*received.batches, *received.reports]
 
     def _is_for_others(self, frame: Frame, now_ns: int) -> bool:
-        """A link that is not subscribed has no grant yet: what it brings would be fenced, and it
-        must not count as the first copy."""
+        """Whether to leave a message to other links. A link that is not subscribed has no grant
+        yet: its messages would be fenced, and must not count as the first copy."""
         is_silent = not self._open[frame.link].is_subscribed
         has_others = any(link.is_subscribed for link in self._open.values())
         if is_silent and has_others:

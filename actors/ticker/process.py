@@ -116,8 +116,8 @@ class Shell:
         self._sockets[link].connect()
 
     def _take_key(self, api_key: str) -> str | None:
-        """Take the lock of this API key; tell who else holds it. Without a home to keep locks in
-        nobody knows, and the ticker goes on."""
+        """Take the lock of this API key; tell who else holds it. If there is no home to keep locks
+        in, nobody knows, and the ticker goes on."""
         try:
             return self._keys.take(api_key, self._runtime.settings.config.kite.ws_url)
         except (ConfigError, OSError) as error:

@@ -1,5 +1,5 @@
-"""What one link was asked to stream: the difference to send, first packets, confirmations, and what
-is asked again. Pure."""
+"""The instruments that one link was asked to stream: the difference to send, first packets,
+confirmations, and repetitions. Pure."""
 
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
@@ -14,7 +14,7 @@ from kitefeed.protocol.topics import tick_topic
 
 TOKENS_PER_MESSAGE_MAX = 500  # Kite names no limit; 3,000 at once are used, less is more careful
 
-# Seconds after which what is not confirmed is asked again; the last one repeats. Kite answers at
+# Seconds until an unconfirmed token is asked again; the last one repeats. Kite answers at
 # once, also while the market is closed, except for an instrument that never traded. The first is
 # over before a stream without any news is doubted.
 ASK_AGAIN_S = (2, 3, 5, 10, 30, 60, 300)
@@ -33,7 +33,7 @@ class Ask(NamedTuple):
 
 
 class _Due(NamedTuple):
-    """When something is asked again, and how often that was done."""
+    """The time at which something is asked again, and how often that was done."""
 
     at_ns: int
     times: int = 0
@@ -54,14 +54,14 @@ class Asked:
     """The instruments asked of Kite on one link, and which of them have answered.
 
     A packet in the mode that was asked for, or in a higher one, confirms. A message to Kite may be
-    lost, and nothing tells of it: what stays unconfirmed is asked again (`ASK_AGAIN_S`), and what
-    was unsubscribed and comes all the same is unsubscribed again.
+    lost, and nothing tells of it. So an instrument that stays unconfirmed is asked again
+    (`ASK_AGAIN_S`), and one that comes although it was unsubscribed is unsubscribed again.
 
     After a subscribe Kite sends a cached packet, and another when the mode is then changed from its
-    default (quote): neither is news. A token's packets are therefore first packets up to the one
-    in the mode that was asked for, but two at most, should that mode never come. When the mode is
-    changed later, packets in the old one are still news, and the first one in the new is not. Of
-    what was asked again nobody knows how many answers come: the first packet of each mode is no
+    default (quote): neither is news. A token's packets are therefore first packets up to the one in
+    the mode that was asked for, but two at most, should that mode never come. When the mode is
+    changed later, packets in the old one are still news, and the first one in the new is not.
+    Nobody knows how many answers a repetition brings: after it the first packet of each mode is no
     news, nor is one that repeats the one before it.
     """
 
@@ -77,8 +77,8 @@ class Asked:
         self._repeats: dict[int, dict[int, bytes]] = {}  # asked again: mode -> its last packet
 
     def change(self, wanted: Iterable[Instrument], now_ns: int, *, is_refresh: bool) -> list[Ask]:
-        """Takes over the full desired set; returns what to send, in order. `is_refresh` asks for
-        all anew, so that Kite sends its cached packets again."""
+        """Take over the full desired set; return what to send, in order. `is_refresh` asks for
+        everything anew, so that Kite sends its cached packets again."""
         old = self.instruments
         new = {instrument.token: instrument for instrument in wanted}
         removed = [token for token in old if is_refresh or token not in new]
@@ -97,7 +97,8 @@ class Asked:
         return [*_asks("unsubscribe", removed), *self._asks(added, changed)]
 
     def again(self, now_ns: int) -> list[Ask]:
-        """What to send once more: of what comes in a lower mode that, of what never came both."""
+        """Return the messages to send once more: the mode of what comes in a lower one;
+        subscription and mode of what never came."""
         if self.again_due_ns is None or now_ns < self.again_due_ns:
             return []
         due = [token for token, due in self._unconfirmed.items() if due.at_ns <= now_ns]
@@ -110,7 +111,8 @@ class Asked:
         return self._asks(silent, [token for token in due if token in self.arrived])
 
     def unwanted(self, tokens: list[int], now_ns: int) -> list[Ask]:
-        """What to send because these tokens came, among which are some that were not asked for."""
+        """Return the messages to send because these tokens came, some of which were not asked
+        for."""
         due = [t for t in dict.fromkeys(tokens) if t in self._ended and t not in self.topics]
         due = [token for token in due if self._ended[token].at_ns <= now_ns]
         for token in due:
@@ -118,7 +120,7 @@ class Asked:
         return _asks("unsubscribe", due)
 
     def are_all_news(self, tokens: list[int]) -> bool:
-        """Whether none of these can be a cached packet: so it is nearly always."""
+        """Whether none of these packets can be a cached one: it is so nearly always."""
         if self._repeats and not self._repeats.keys().isdisjoint(tokens):
             return False
         return not self._firsts_left or self._firsts_left.keys().isdisjoint(tokens)
@@ -137,8 +139,8 @@ class Asked:
         return left > 0 or mode == self._modes[token]
 
     def arrive(self, tokens: list[int], bodies: list[bytes]) -> dict[int, int]:
-        """Those of these packets that tell something of what was asked: token -> mode, where it is
-        the first since, or the first in a higher one; remembers them."""
+        """Remember which of these packets answer what was asked. Return token -> mode, where it is
+        the first since, or the first in a higher mode."""
         if self._unconfirmed.keys().isdisjoint(tokens):  # as nearly always, whoever stays silent
             return {}
         news: dict[int, int] = {}
@@ -182,8 +184,8 @@ class Asked:
                 self._firsts_left[token] = 2 if self._firsts_left.get(token) else 0
 
     def _await(self, tokens: list[int], now_ns: int) -> None:
-        """These have just been asked. What came in a higher mode confirms a lower one, and says
-        nothing any more should that be raised again."""
+        """Note that these have just been asked. A packet that came in a higher mode confirms a
+        lower one; if the mode is raised again, it says nothing any more."""
         due = _first_due(now_ns)
         for token in tokens:
             mode = self._modes[token]

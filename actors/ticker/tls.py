@@ -1,4 +1,4 @@
-"""TLS as a client should have it, which also says why it refused a certificate.
+"""TLS with the checks that a client needs; it also says why it refused a certificate.
 
 KiteTicker's own way verifies neither certificate nor host name, though the token is in the URL.
 """
@@ -18,8 +18,8 @@ _UNKNOWN_SIGNER = {2, 18, 19, 20, 21}
 
 @implementer(IOpenSSLClientConnectionCreator)
 class VerifiedTls:
-    """For one connection to `host`: the system's authorities (or those of $SSL_CERT_FILE), and a
-    certificate for this very host. Twisted judges, in the one verify callback that a connection
+    """TLS for one connection to `host`: the system's authorities (or those of $SSL_CERT_FILE), and
+    a certificate for this very host. Twisted judges, in the one verify callback that a connection
     has: setting another would switch its check of the host name off."""
 
     def __init__(self, host: str) -> None:
@@ -53,8 +53,8 @@ class VerifiedTls:
 
 
 def _verify_result(connection: Any) -> int:
-    """OpenSSL's X509_V_ERR number, 0 for none. pyOpenSSL has no public way to it; if the private
-    one goes away the sentence loses its why, and nothing else."""
+    """Return OpenSSL's X509_V_ERR number, 0 for none. pyOpenSSL has no public way to it; if the
+    private one goes away the sentence loses its reason, and nothing else."""
     try:
         return int(vars(SSL)["_lib"].SSL_get_verify_result(connection._ssl))
     except (AttributeError, KeyError):

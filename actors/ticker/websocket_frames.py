@@ -1,8 +1,8 @@
 """Whole binary WebSocket messages (RFC 6455) straight out of a byte stream. Pure.
 
 Autobahn takes some 150 us for any message, however small: as much as all else that happens to 90
-ticks. Kite sends little but whole, unmasked, unfragmented binary messages; what is of any other
-form is not looked at here and stays autobahn's.
+ticks. Kite sends almost nothing but whole, unmasked, unfragmented binary messages; any other form
+is left to autobahn.
 """
 
 from typing import NamedTuple
@@ -13,8 +13,8 @@ _LENGTH_16, _LENGTH_64 = 126, 127  # larger ones carry the mask bit, and are not
 
 
 class Stream(NamedTuple):
-    """payloads: of the whole messages the stream begins with. rest: what follows them.
-    is_ours: whether the rest may become another such message when more bytes come."""
+    """The beginning of a byte stream. payloads: of its first whole messages. rest: the bytes behind
+    them. is_ours: whether the rest may become another such message when more bytes come."""
 
     payloads: list[bytes]
     rest: bytes
@@ -22,8 +22,8 @@ class Stream(NamedTuple):
 
 
 def binary_messages(stream: bytes, payload_bytes_max: int) -> Stream:
-    """Never raises. A length above the limit, or one that is not written in the shortest form, is
-    not ours: whoever gets the rest fails the connection."""
+    """Split whole binary messages off; never raises. A length above the limit, or one that is not
+    written in the shortest form, is left in the rest: autobahn then fails the connection."""
     payloads: list[bytes] = []
     offset, is_ours = 0, True
     while len(stream) - offset >= _HEADER_BYTES:

@@ -16,7 +16,7 @@ WAITING_MAX = 8  # the oldest of more is answered unverified
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """What the call of this request came to."""
+    """The outcome of the call for this request."""
 
     request_id: int
     verdict: m.Verdict
@@ -26,7 +26,7 @@ class Answered(msgspec.Struct, frozen=True):
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """Read the session and call `profile()` in a thread; then `Answered`, however late."""
+    """Read the session and call `profile()` in a thread; `Answered` then comes, however late."""
 
     request_id: int
     fingerprint: str
@@ -37,7 +37,7 @@ Command = Ask | m.Validated
 
 
 class TokenValidator:
-    """Questions wait, run, and are answered once: by Kite, or by the clock."""
+    """Lets questions wait and run, and answers each once: by Kite, or by the clock."""
 
     def __init__(self) -> None:
         self._deadlines_ns: dict[int, int] = {}  # of every unanswered request
@@ -93,7 +93,7 @@ class TokenValidator:
         return self._answer(Answered(request_id, "unverified", detail=detail))
 
     def _answer(self, answer: Answered) -> list[Command]:
-        """The report, unless this request was answered before."""
+        """Return the report, unless this request was answered before."""
         request = self._requests.pop(answer.request_id, None)
         if request is None:
             return []

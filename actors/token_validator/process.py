@@ -46,7 +46,8 @@ async def live(runtime: Runtime) -> None:
 
 
 def validate(settings: Settings, ask: Ask) -> Answered:
-    """One profile call with the session the fingerprint names. Blocks; raises nothing."""
+    """Ask for the profile once, with the session that the fingerprint names. Blocks; raises
+    nothing."""
     session = session_file.by_fingerprint(settings, ask.fingerprint)
     if session is None:
         return Answered(ask.request_id, "unverified", detail="session changed")
