@@ -25,7 +25,7 @@ class _Record(msgspec.Struct):
 
 
 def path_of(settings: Settings, api_key: str) -> Path:
-    """The file for this app's; that of the standby's is beside that of the first."""
+    """Return the file of this app's secret; the standby's lies beside that of the first app."""
     if api_key == settings.config.kite.api_key:
         return settings.state_dir / FILE_NAME
     return settings.state_dir / f"api_secret.{api_key}.json"
@@ -41,7 +41,7 @@ def find(settings: Settings, api_key: str) -> Secret | None:
 
 
 def keep(settings: Settings, api_key: str, secret: Secret) -> str:
-    """Stores it; returns where. Raises TryLater when the disk refuses."""
+    """Store the secret; return where. Raises TryLater when the disk refuses."""
     if _has_keyring():
         import keyring
 
@@ -57,7 +57,7 @@ def keep(settings: Settings, api_key: str, secret: Secret) -> str:
 
 
 def keep_in_file(path: Path, api_key: str, secret: Secret) -> None:
-    """Raises TryLater when the disk refuses."""
+    """Store the secret in a file. Raises TryLater when the disk refuses."""
     try:
         write_atomically(path, msgspec.json.encode(_Record(api_key, secret.reveal())))
     except OSError as error:

@@ -22,10 +22,10 @@ log = logging.getLogger("kitefeed")
 
 
 class Bus:
-    """`hello` builds the current Hello; `beat` the current Beat; `on_message` gets every command;
-    `on_welcome` is called when a supervisor takes us on that did not know us before (a new one, or
-    the old one after a challenge or a silence): what was reported earlier is to be said again. All
-    run on the loop and must not block."""
+    """An actor's end of the bus. `hello` builds the current Hello; `beat` the current Beat;
+    `on_message` gets every command; `on_welcome` is called when a supervisor that did not know us
+    welcomes us (a new one, or the old one after a challenge or a silence): earlier reports have to
+    be said again. All run on the loop and must not block."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Bus:
 
     @property
     def supervisor_age_ns(self) -> int:
-        """Since the supervisor was last heard; since boot when it never was."""
+        """The time since the supervisor was last heard; since boot when it never was."""
         return boot_ns() - self._membership.heard_ns
 
     def send(self, message: Message) -> bool:
@@ -75,7 +75,7 @@ class Bus:
         self._timer = self._loop.call_later(delay_s, self._turn)
 
     def _refuse(self, _: list[bytes], sender: Peer) -> None:
-        """Somebody else's process holds the supervisor's address: not a word of it counts."""
+        """Ignore the message: another user's process holds the supervisor's address."""
         if self.bad_messages == 0:
             log.error("the bus is held by another user: uid=%s pid=%s", sender.uid, sender.pid)
         self.bad_messages += 1

@@ -20,8 +20,8 @@ from kitefeed.protocol.topology import IPC_PATH_BYTES_MAX, has_room
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """A configuration with its place, and the paths that follow from both. digests: of each file
-    it was read from, by which a later change of one is known."""
+    """A configuration with its place, and the paths that follow from both. digests: one of each
+    file that was read, so that a later change of it is noticed."""
 
     config: Config
     source: Path | None
@@ -70,7 +70,7 @@ class Settings(msgspec.Struct, frozen=True):
 
     @property
     def nats_tls(self) -> bool | Path:
-        """As `nats.tls`."""
+        """The value of `nats.tls`; a file as a path."""
         own = self.config.nats.tls if self.config.nats else False
         return own if isinstance(own, bool) else self._path(own, Path())
 
@@ -99,7 +99,8 @@ class Settings(msgspec.Struct, frozen=True):
 
     @property
     def tcp_feed(self) -> TcpAddress | None:
-        """Where other hosts read the feed. Raises ConfigError when there is no key for it."""
+        """The address at which other hosts read the feed. Raises ConfigError when there is no key
+        for it."""
         address = self.config.feed.tcp
         return TcpAddress(address, keys.read_server(self.keys_path).public) if address else None
 
@@ -180,13 +181,13 @@ def _check_listening(settings: Settings) -> None:
 
 
 def is_loopback(listen: str) -> bool:
-    """Whether what listens there is reached from this host alone; also when it listens nowhere."""
+    """Whether only this host can reach what listens there; also true when it listens nowhere."""
     return not listen or ip_address(listen.rpartition(":")[0].strip("[]")).is_loopback
 
 
 def load_for_daemon(named: str | Path | None = None) -> Settings:
-    """`load`, and the keys without which nobody may be let in from other hosts. Raises ConfigError
-    without them."""
+    """Load the configuration, and check the keys without which nobody may be let in from other
+    hosts. Raises ConfigError without them."""
     settings = load(named)
     gateway = settings.config.gateway
     if not is_loopback(gateway.listen) and not settings.has_gateway_token:

@@ -1,4 +1,4 @@
-"""The configuration's file, where kitefeed itself writes a setting into it."""
+"""Writes a setting into the configuration's file, where kitefeed does that itself."""
 
 import tomllib
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from kitefeed.protocol.errors import ConfigError
 
 def change(path: Path, values: Mapping[str, str]) -> Config:
     """Writes these settings (by their dotted names) into `path`, and leaves all else in it as it
-    is, comments too. Returns what the file says then.
+    is, comments too. Returns the configuration that the file then holds.
 
     Raises ConfigError, and then nothing was written: for a value that cannot be used, one that the
     environment sets, or a file that cannot be read or written.
@@ -25,7 +25,7 @@ def change(path: Path, values: Mapping[str, str]) -> Config:
                 f"{place} is set by ${location.variable_of(place)}, which goes before {path}: "
                 "change it there, and start the daemon again"
             )
-    toml_file.read(path)  # whose it is, and whether it is TOML
+    toml_file.read(path)  # checks its owner, and that it is TOML
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -34,7 +34,7 @@ def change(path: Path, values: Mapping[str, str]) -> Config:
         text = toml_file.with_value(text, place, value)
     found = config_parser.parse(config_parser.overlaid(tomllib.loads(text), given), path)
     try:
-        write_atomically(path.resolve(), text.encode())  # of a link, what it leads to
+        write_atomically(path.resolve(), text.encode())  # for a link, the file that it leads to
     except OSError as error:
         raise _unwritten(path, error) from None
     return found

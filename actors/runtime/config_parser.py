@@ -1,4 +1,4 @@
-"""Makes a `Config` of a file and the environment, and one sentence of what is wrong with them."""
+"""Makes a `Config` of a file and the environment, and one sentence of any mistake in them."""
 
 import difflib
 import re
@@ -16,11 +16,12 @@ from kitefeed.protocol.errors import ConfigError
 
 
 def overlaid(data: dict[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
-    """`data` with the settings of the environment, by their dotted names, before those of the file.
+    """Return `data` with the settings of the environment, by their dotted names, which go before
+    those of the file.
 
     A value is written as in TOML; a text needs no quotes. A secret may lie in a file that the same
-    name with `_FILE` names. Raises ConfigError for a name that is no
-    setting, and for the directories: a command without that variable would not find the daemon.
+    name with `_FILE` names. Raises ConfigError for a name that is no setting, and for the
+    directories: a command without that variable would not find the daemon.
     """
     for place, text in given.items():
         variable = f"${location.variable_of(place)}"
@@ -49,7 +50,7 @@ def overlaid(data: dict[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _value_of(text: str, kind: Any) -> object:
-    """A text where the setting takes one, else what TOML makes of it."""
+    """Return the text where the setting takes one, else what TOML makes of it."""
     if kind is Secret:
         return text
     try:
@@ -59,7 +60,7 @@ def _value_of(text: str, kind: Any) -> object:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        return text  # refused with the rest, by its place
+        return text  # `parse` refuses it, by its place
 
 
 def _is_secret(place: str) -> bool:
@@ -94,14 +95,14 @@ def parse(data: dict[str, Any], path: Path) -> Config:
 
 
 def _secret(kind: type, value: Any) -> Secret:
-    """The one kind of setting that TOML does not have."""
+    """Make a Secret, the one kind of setting that TOML does not have."""
     if kind is not Secret or not isinstance(value, str):
         raise ValueError("Expected a text")
     return remember(Secret(value))
 
 
 def _explain(message: str, data: dict[str, Any]) -> str:
-    """One sentence out of msgspec's: `Object contains unknown field `x` - at `$.kite``."""
+    """Make one sentence of msgspec's: `Object contains unknown field `x` - at `$.kite``."""
     reason, _, where = message.partition(" - at ")
     place = where.strip("`").removeprefix("$").removeprefix(".")
     unknown = re.search(r"unknown field `(.+)`", reason)
@@ -137,7 +138,7 @@ _FORMS = {
 
 
 def _in_words(reason: str, place: str) -> str:
-    """msgspec's reason with the remedy in it."""
+    """Return msgspec's reason with the remedy in it."""
     name = re.sub(r"\[.*?\]", "", place).rpartition(".")[2]
     if "matching regex" in reason:
         return _FORMS.get(name, reason)

@@ -56,8 +56,8 @@ class MarketTable(_Table, frozen=True):
 
 
 class FeedTable(_Table, frozen=True):
-    """tcp: where programs on other hosts may read, empty for nowhere. An address of this host, no
-    name: what a name stands for can change."""
+    """tcp: the address at which programs on other hosts may read, empty for none. An address of
+    this host, no name: a name can come to mean another one."""
 
     tcp: Annotated[
         str, Meta(pattern=r"^(tcp://(\d+\.\d+\.\d+\.\d+|\[[0-9A-Fa-f:.]+\]):[1-9]\d{0,4})?\Z")
@@ -67,10 +67,11 @@ class FeedTable(_Table, frozen=True):
 
 
 class GatewayTable(_Table, frozen=True):
-    """listen: where the gateway serves HTTP, empty for nowhere. An address of this host.
+    """listen: the address at which the gateway serves HTTP, empty for none. An address of this
+    host.
 
-    token: by environment alone; who asks has to give it. names: by which browsers reach it, besides
-    its own address. certificate, key: PEM files, needed where other hosts can connect.
+    token: by environment alone; every caller has to give it. names: by which browsers reach it,
+    besides its own address. certificate, key: PEM files, needed where other hosts can connect.
     """
 
     listen: Listen = "127.0.0.1:8787"
@@ -82,7 +83,7 @@ class GatewayTable(_Table, frozen=True):
     @property
     def url(self) -> str:
         """Its root as a browser asks for it: by the first of `names`, else on this host; "" when
-        it is off."""
+        the gateway is off."""
         address, _, port = self.listen.rpartition(":")
         here = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(address, address)  # noqa: S104
         name = self.names[0] if self.names else here
@@ -139,7 +140,7 @@ class NatsTable(_Table, frozen=True):
 
     @property
     def names(self) -> list[str]:
-        """The instruments that are named one by one: these shall stream."""
+        """The instruments that are named one by one: these have to stream."""
         return [] if self.instruments == "all" else [n for n in self.instruments if n[-1] != "*"]
 
     def wants(self, key: str) -> bool:
@@ -184,7 +185,7 @@ def _is_here(host: str) -> bool:
 
 class LoginTable(_Table, frozen=True):
     """Logging in by the clock. at: IST, off when empty. command: prints a request token or an
-    access token; for who has no refresh token."""
+    access token; needed without a refresh token."""
 
     at: Annotated[str, Meta(pattern=r"^(([01]\d|2[0-3]):[0-5]\d)?\Z")] = ""
     command: Annotated[str, Meta(max_length=2_000)] = ""
@@ -207,7 +208,7 @@ class LoginTable(_Table, frozen=True):
 
 
 class AlertsTable(_Table, frozen=True):
-    """Who is told of trouble. urls: of apprise. urls_file: a file of mode 0600 with more of them.
+    """Alerts of trouble. urls: of apprise. urls_file: a file of mode 0600 with more of them.
     command: is run with the code as its last argument and the text on its standard input.
     heartbeat_url: is asked for once a minute while all is well."""
 

@@ -1,5 +1,5 @@
-"""A process may have so many descriptors open: files, and a connection each. libzmq aborts the
-process when it takes a connection on an `ipc` address and there is none left, so there must be."""
+"""Watches how many descriptors are left: files, and a connection each. A process may have only so
+many open, and libzmq aborts it when it takes a connection on an `ipc` address and none is left."""
 
 import logging
 import os
@@ -9,15 +9,15 @@ from kitefeed.protocol.errors import ConfigError
 
 LIMIT_MIN = 200  # the broadcaster has 30 of its own, and KEPT_OF_PROGRAMS stay free
 PLATFORM_MAX = 10_240  # macOS says "unlimited" and grants no more than this
-# Free before a connection is taken: those that are on their way in (17 on each of two addresses),
-# and what files and databases need. The actors come before programs.
+# So many stay free when a connection is taken: for those on their way in (17 on each of two
+# addresses), and for files and databases. The actors come before programs.
 KEPT = 64
 KEPT_OF_PROGRAMS = 96
 OVER = 32  # so many more are free before there is room again: programs come and go one by one
 
 
 def raise_limit(least: int = LIMIT_MIN) -> None:
-    """The soft limit becomes the hard one: it is 1,024 on most systems, for programs that use
+    """Raise the soft limit to the hard one: it is 1,024 on most systems, for programs that use
     select(2). Raises ConfigError when the hard limit is below `least`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if _is_below(hard, least):
@@ -41,8 +41,8 @@ def _is_below(limit: int, other: int) -> bool:
 
 
 class Room:
-    """Whether there is room for more connections. That there is none is a condition: one line when
-    it begins, one when it is over."""
+    """Knows whether there is room for more connections. A lack of room is a condition: one line
+    when it begins, one when it is over."""
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
@@ -72,7 +72,8 @@ class Room:
         os.close(self._spare)
 
     def _are_free(self, count: int) -> bool:
-        """Takes them for a moment, which is the only way to know that every system has."""
+        """Whether so many are free. It takes them for a moment: no other way works on every
+        system."""
         taken: list[int] = []
         try:
             for _ in range(count):

@@ -1,4 +1,5 @@
-"""Owners and modes, verified at every start: who can write where the daemon reads commands it."""
+"""Owners and modes, verified at every start: whoever can write where the daemon reads commands
+it."""
 
 import grp
 import os
@@ -31,7 +32,8 @@ def verify_directory(path: Path) -> None:
 
 
 def _make(path: Path) -> None:
-    """0700 all the way: `mkdir(parents=True)` gives missing parents the mode of the umask."""
+    """Make it and all its parents 0700: `mkdir(parents=True)` gives parents the mode of the
+    umask."""
     if not path.parent.exists():
         _make(path.parent)
     path.mkdir(mode=0o700, exist_ok=True)
@@ -47,8 +49,8 @@ def check_owner(path: Path, facts: os.stat_result) -> None:
 
 
 def _is_own_group(gid: int) -> bool:
-    """Whether `gid` is the group that many systems make for one user alone, under his name; its
-    files may be group-writable (umask 002) and are nobody else's."""
+    """Whether `gid` is the group that many systems make for one user alone, under his name. Its
+    files may be group-writable (umask 002), and no other user is in it."""
     try:
         name = pwd.getpwuid(os.geteuid()).pw_name
         group = grp.getgrgid(gid)

@@ -1,10 +1,10 @@
-"""The `ipc` address of a wire, at which nobody is let in whom there is no room for.
+"""The `ipc` address of a wire. It lets nobody in whom there is no room for.
 
-libzmq takes whoever comes, and aborts the process when no descriptor is left. Therefore the address
-belongs to a listening socket of ours, which takes nobody: the kernel lets a few wait there, and
-refuses the others for the moment. When there is room, a new listening socket takes the address over
-and libzmq gets the old one, with those who wait at it: nobody can come there any more. It has to
-keep it as long as one of them is connected.
+libzmq takes in every caller, and aborts the process when no descriptor is left. Therefore the
+address belongs to a listening socket of ours, which takes nobody: the kernel lets a few callers
+wait there, and refuses the others for the moment. When there is room, a new listening socket takes
+the address over, and libzmq gets the old one with the callers that wait at it; no more can come
+there. libzmq has to keep it as long as one of them is connected.
 """
 
 import asyncio
@@ -24,12 +24,13 @@ from kitefeed.protocol.topology import BUS, INGEST, Wire, socket_path
 WAITING_MAX = 16  # the kernel lets one more
 AGAIN_S = 0.001  # libzmq needs some microseconds to take in who waits
 NO_ROOM_S = 1.0
-CLEARED_MIN = 64  # listeners that libzmq has, before any is looked for that has become useless
+CLEARED_MIN = 64  # with so many listeners at libzmq, useless ones are looked for
 NUMBERS = 2**24  # a name is no longer than the address, whose length is limited
 
 
 class Door:
-    """Open from construction on. Raises OSError when the address cannot be had."""
+    """The door of a wire, open from construction on. Raises OSError when the address cannot be
+    had."""
 
     def __init__(
         self, socket: LoopSocket, runtime_dir: Path, wire: Wire, room: Room, log: logging.Logger
@@ -54,9 +55,9 @@ class Door:
 
     def look(self) -> None:
         """Call this once a second. It makes the socket file again when it was deleted (by a cleaner
-        of temporary files): those who are connected go on, but nobody else could reach us."""
+        of temporary files): connected peers go on, but nobody else could reach us."""
         if self._room.is_full:
-            self._clear()  # nobody else may come who would make us look
+            self._clear()  # perhaps no caller comes any more who would make us look
         if self._path.exists():
             return
         try:
@@ -73,7 +74,8 @@ class Door:
         self._path.unlink(missing_ok=True)
 
     def _listen(self) -> socket.socket:
-        """A socket that has the address from now on, which only the owner can connect to."""
+        """Make a socket that has the address from now on, and to which only the owner can
+        connect."""
         name = self._next_name()
         name.unlink(missing_ok=True)
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -98,7 +100,7 @@ class Door:
                 return name
 
     def _replace(self, fresh: socket.socket) -> socket.socket:
-        """Returns the listener that was looked at before."""
+        """Watch `fresh` instead; return the listener that was watched before."""
         self._rest()
         before, self._listener = self._listener, fresh
         self._watch()
@@ -108,16 +110,16 @@ class Door:
         self._loop.add_reader(self._listener, self._admit)
 
     def _rest(self, delay_s: float | None = None) -> None:
-        """Looks at nobody, for a while or for good."""
+        """Watch no listener, for a while or for good."""
         self._loop.remove_reader(self._listener)
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if delay_s is None else self._loop.call_later(delay_s, self._watch)
 
     def _admit(self) -> None:
-        """Somebody waits."""
+        """Let in those who wait, if there is room."""
         if self._newest is not None and _is_waited_at(self._newest):
-            self._rest(AGAIN_S)  # those before are not in yet: what they need still looks free
+            self._rest(AGAIN_S)  # earlier callers are not in yet: their descriptors still look free
             return
         if len(self._given) >= self._clear_at:
             self._clear()
@@ -136,12 +138,12 @@ class Door:
         self._socket.look()
 
     def _clear(self) -> None:
-        """Takes back the listeners whose connections have all ended. Asked in this order: who came
-        in meanwhile is counted, and then nobody can come."""
+        """Take back the listeners whose connections have all ended. The order of the two questions
+        matters: a caller that came in meanwhile is counted, and then nobody can come."""
         quiet = [name for name, descriptor in self._given.items() if not _is_waited_at(descriptor)]
         try:
             connected = peers.at(self._given.values())
-        except OSError:  # to look takes a descriptor, too
+        except OSError:  # looking takes a descriptor, too
             return
         for name in quiet:
             if not connected[name]:

@@ -17,11 +17,11 @@ class Timer(Protocol):
 
 
 class Driver:
-    """`perform` carries out one command; it may call `feed` again, which is queued behind the
-    commands of the running step, so that a machine is never re-entered. Time is given: `clock` is
-    the boot time in ns, `call_later` (seconds, callback) sets a timer, by default the running
-    loop's. `wake` makes the event of a deadline that has come; none comes sooner than after
-    `delay_s_min`."""
+    """Drives one machine. `perform` carries out one command; it may call `feed` again, which is
+    queued behind the commands of the running step, so that a machine is never re-entered. Time is
+    given: `clock` is the boot time in ns, `call_later` (seconds, callback) sets a timer, by default
+    the running loop's. `wake` makes the event of a deadline that has come; none comes sooner than
+    after `delay_s_min`."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Driver:
         self._arm()
 
     def close(self) -> None:
-        """Ends it; what waits for the running step, or comes later, is dropped."""
+        """End it; steps that wait for the running one, or come later, are dropped."""
         self._is_closed = True
         self._steps.clear()
         if self._timer is not None:
@@ -76,8 +76,8 @@ class Driver:
         self.feed(self._wake())
 
     def _arm(self) -> None:
-        """Sets the timer to the machine's deadline. One that moved later is found when the old one
-        comes: busy machines move it with every event, and a timer costs more than a look."""
+        """Set the timer to the machine's deadline. When that moved later, the old timer finds it
+        out: busy machines move it with every event, and a timer costs more than a look."""
         deadline_ns = None if self._is_closed else self.machine.deadline_ns
         if self._timer is not None:
             if deadline_ns is not None and deadline_ns >= self._timer_due_ns:

@@ -1,4 +1,4 @@
-"""The Hello of this process: what every actor says about itself alike."""
+"""The Hello of this process: the part that is alike for every actor."""
 
 from kitefeed import __version__
 from kitefeed.actors.runtime.process import Runtime
@@ -9,7 +9,7 @@ from kitefeed.protocol.topology import Role
 def hello_of(
     runtime: Runtime, *, highest_epoch: int = 0, links: tuple[LinkReport, ...] = ()
 ) -> Hello:
-    """Who we are, proven by the role's lock, and what runs under which epoch."""
+    """Say who we are, proven by the role's lock, and what runs under which epoch."""
     return Hello(
         role=Role(runtime.role),
         boot_id=runtime.boot_id,

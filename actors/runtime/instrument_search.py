@@ -1,4 +1,4 @@
-"""What people mean who type a name: `kitefeed instruments find`, and `did you mean`."""
+"""Finds the instruments that people mean: `kitefeed instruments find`, and `did you mean`."""
 
 import re
 from collections.abc import Callable
@@ -10,9 +10,9 @@ from kitefeed.protocol.instrument_list import ALIASES, COLUMNS, InstrumentsDb
 from kitefeed.protocol.kite.instruments import TOKEN_MAX
 
 WORDS_MAX = 8  # of a search
-LIKENESS_MIN = 0.6  # below it, what is proposed was hardly meant
-LIKENESS_BELOW_BEST_MAX = 0.15  # what is so much less likely than the best is not worth reading
-NOT_TYPED_TO_THE_END = 0.2  # what is more likely meant: one is the beginning of the other
+LIKENESS_MIN = 0.6  # a proposal below it was hardly meant
+LIKENESS_BELOW_BEST_MAX = 0.15  # a proposal so much less likely than the best is left out
+NOT_TYPED_TO_THE_END = 0.2  # added where one is the beginning of the other: it is more likely meant
 CANDIDATES_MAX = 50
 NAMED = 0.9  # the likeness of a share whose name begins so
 _EXCHANGES = ("NSE", "BSE", "NFO", "BFO", "MCX", "CDS", "BCD", "NCO")  # as most people mean them
@@ -40,7 +40,7 @@ class Found(msgspec.Struct, frozen=True):
 
 
 def find(db: InstrumentsDb, text: str) -> list[Found]:
-    """Instruments that match every word of `text`, the likeliest first. Raises ListDamaged.
+    """Return instruments that match every word of `text`, the likeliest first. Raises ListDamaged.
 
     A word is part of the symbol or name, a strike, CE, PE or FUT, a month (DEC), or the beginning
     of an expiry (2026-12): `NIFTY 24000 CE`. `NSE:` in front names the exchange. A token finds its
@@ -64,8 +64,8 @@ def find(db: InstrumentsDb, text: str) -> list[Found]:
 
 
 def _rank(words: list[str], alias: str, token: int) -> Callable[[Found], tuple[Any, ...]]:
-    """Rank what was named exactly first, then indices, whole words before parts of words, what
-    trades before what expires, and near months before far ones."""
+    """Rank exact matches first, then indices, whole words before parts of words, instruments
+    without expiry before those with one, and near months before far ones."""
     joined = "".join(words)
 
     def rank(found: Found) -> tuple[Any, ...]:
@@ -90,7 +90,7 @@ def _rank(words: list[str], alias: str, token: int) -> Callable[[Found], tuple[A
 
 
 def near(db: InstrumentsDb, key: str, limit: int = 3) -> list[str]:
-    """Keys that somebody may have meant who wrote `key`, the likeliest first. Raises ListDamaged.
+    """Return keys that somebody may have meant by `key`, the likeliest first. Raises ListDamaged.
     Some 10 ms for the shares of an exchange, 50 for its options."""
     exchange, _, symbol = key.upper().rpartition(":")
     symbol = symbol.strip()
@@ -108,8 +108,8 @@ def near(db: InstrumentsDb, key: str, limit: int = 3) -> list[str]:
 
 
 def _alike(db: InstrumentsDb, exchange: str, symbol: str) -> list[str]:
-    """Those of the exchange (of all, where it has none) whose symbol is much alike, or whose name
-    begins so."""
+    """Return keys of the exchange (of all, where it has none) whose symbol is much alike, or whose
+    name begins so."""
     from rapidfuzz import process  # here: the supervisor may never need it
     from rapidfuzz.distance import OSA
 
@@ -139,7 +139,7 @@ def _alike(db: InstrumentsDb, exchange: str, symbol: str) -> list[str]:
 
 
 def _words(text: str) -> tuple[str, list[str]]:
-    """The exchange, "" when none is named, and the words of a search, in capitals."""
+    """Return the exchange, "" when none is named, and the words of a search, in capitals."""
     exchange, colon, rest = text.upper().partition(":")
     if not colon or " " in exchange.strip():
         exchange, rest = "", text.upper().replace(":", " ")
@@ -147,7 +147,7 @@ def _words(text: str) -> tuple[str, list[str]]:
 
 
 def _token(words: list[str]) -> int:
-    """0 when the search is none."""
+    """Return the token that is searched for; 0 when the search is none."""
     is_number = len(words) == 1 and words[0].isascii() and words[0].isdecimal()
     return int(words[0]) if is_number and int(words[0]) <= TOKEN_MAX else 0
 

@@ -1,6 +1,5 @@
-"""The instrument file is written here: the dump of the day as SQLite. `protocol.instrument_list`
-reads it.
-"""
+"""Writes the instrument file: the dump of the day as SQLite. `protocol.instrument_list` reads
+it."""
 
 import sqlite3
 from collections.abc import Iterable
@@ -34,7 +33,7 @@ CREATE TABLE facts (rows INTEGER NOT NULL, day_ist TEXT NOT NULL, digest TEXT NO
 
 
 def offered_path(path: Path) -> Path:
-    """Where a new list lies until it is believed, beside the one at `path`."""
+    """Return the path of a new list until it is believed, beside the one at `path`."""
     return path.with_name(f"{path.stem}.offered{path.suffix}")
 
 
@@ -77,8 +76,8 @@ def _row(i: DumpRow) -> tuple[object, ...]:
 
 
 def losses(old: Path, new: Path, day_ist: str) -> list[Loss]:
-    """What the list at `new` lost of the one at `old`. What has expired by `day_ist` is no loss.
-    Raises ListDamaged for the old one."""
+    """Return the losses of the list at `new` against the one at `old`. An instrument that has
+    expired by `day_ist` is no loss. Raises ListDamaged for the old one."""
     with InstrumentsDb(old).opened() as db:
         db.execute("ATTACH ? AS new", [list_uri(new)])
         rows = db.execute(

@@ -1,4 +1,5 @@
-"""The login of Kite Connect: the link a person opens, and the exchange of what it brings."""
+"""The login of Kite Connect: the link that a person opens, and the exchange of the token it
+brings."""
 
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
@@ -20,14 +21,14 @@ REMEMBER = "`kitefeed login --remember-secret` stores another"
 
 
 def link(kite: Kite, api_key: str, state: str = "") -> str:
-    """Kite's login page for this app, at the place the configuration names. Kite hands `state` back
-    with the redirect."""
+    """Return Kite's login page for this app, at the address the configuration names. Kite hands
+    `state` back with the redirect."""
     page = login_url(api_key).replace(LOGIN_PAGE, kite.login_url, 1)
     return f"{page}&redirect_params={quote(urlencode({'state': state}))}" if state else page
 
 
 def exchange(kite: Kite, api_key: str, request_token: Secret, api_secret: Secret) -> Session:
-    """A request token for a session, by the official client; the one place that does it.
+    """Exchange a request token for a session, by the official client; the one place that does it.
 
     Raises LoginNeeded when Kite refuses, Unavailable when it does not answer. A request token works
     once, and for a few minutes.
@@ -42,7 +43,8 @@ def exchange(kite: Kite, api_key: str, request_token: Secret, api_secret: Secret
 
 
 def renew(kite: Kite, session: Session, api_secret: Secret) -> Session:
-    """The next session of an app that Kite gives refresh tokens. Raises as `exchange` does."""
+    """Fetch the next session of an app that Kite gives refresh tokens. Raises as `exchange`
+    does."""
     if session.refresh_token is None:
         raise LoginNeeded("Kite gave no refresh token with this session: log in")
     refresh_token = session.refresh_token.reveal()
@@ -112,8 +114,8 @@ def _session(api_key: str, answer: Any) -> Session:
 
 
 def clock_offset_s(date: str) -> float | None:
-    """How far this host's clock is ahead of an answer's `Date`, to a second or two; None when it
-    has none."""
+    """Return how far this host's clock is ahead of an answer's `Date`, to a second or two; None
+    when it has none."""
     try:
         return utc_ns() / 1e9 - parsedate_to_datetime(date).timestamp()
     except ValueError:
@@ -121,7 +123,7 @@ def clock_offset_s(date: str) -> float | None:
 
 
 def refusal(text: str, code: int, clock_offset_s: float | None = None) -> KitefeedError:
-    """What Kite's refusal of a login means, and what to do."""
+    """Say what Kite's refusal of a login means, and what to do."""
     if code >= 500 or code == 429:
         return Unavailable(f"Kite cannot answer now ({text}): try again in a minute")
     if clock_offset_s is not None and abs(clock_offset_s) > CLOCK_OFF_S:
@@ -160,8 +162,8 @@ def _remedy(text: str) -> str:
 
 
 def elsewhere(kite: Kite, redirected: str) -> str:
-    """What to tell of an app whose registered redirect URL is another than the configuration says,
-    as the address shows to which Kite sent a browser; "" when it is the same, or none was given."""
+    """Say that the app's registered redirect URL is not the configured one. `redirected` is the
+    address to which Kite sent a browser; "" when it is the same, or none was given."""
     try:
         found, wanted = urlsplit(redirected.strip()), urlsplit(kite.redirect_url)
         is_same = _place(found) == _place(wanted)
@@ -178,8 +180,8 @@ def elsewhere(kite: Kite, redirected: str) -> str:
 
 
 def leads_to(kite: Kite, url: str) -> bool:
-    """Whether the configured redirect URL is `url`, an address of this host, which may be called
-    `localhost` there."""
+    """Whether the configured redirect URL is `url`, an address of this host; the configuration may
+    call it `localhost`."""
     return "" in (
         elsewhere(kite, url),
         elsewhere(kite, url.replace("//127.0.0.1:", "//localhost:")),
@@ -187,7 +189,7 @@ def leads_to(kite: Kite, url: str) -> bool:
 
 
 def set_redirect(kite: Kite) -> str:
-    """How to register the redirect URL."""
+    """Say how to register the redirect URL."""
     return (
         f"set it to {kite.redirect_url} on developers.kite.trade (My apps, the app, Redirect URL)"
     )

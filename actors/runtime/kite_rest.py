@@ -1,8 +1,8 @@
 """Kite's REST API through the official `KiteConnect`, its holes closed.
 
 The class raises its own exceptions, those of `requests`, and KeyError, TypeError or AttributeError
-for envelopes it does not expect. Here each becomes one RestFailure that says whose remedy it needs.
-Calls block: run them in a thread.
+for envelopes it does not expect. Here each becomes one RestFailure that names its remedy. Calls
+block: run them in a thread.
 """
 
 import importlib
@@ -22,12 +22,12 @@ from kitefeed.protocol.errors import KitefeedError
 from kitefeed.protocol.kite.rest import RestFault, classify, is_kites
 
 DETAIL_CHARS_MAX = 200  # an error page of a proxy may be a book
-PAGE_BYTES_MAX = 64 * 1024  # of it that are looked at: more than are told, as secrets leave first
+PAGE_BYTES_MAX = 64 * 1024  # so much of it is read: more than is told, as secrets leave first
 Answer = TypeVar("Answer")
 
 
 class RestFailure(KitefeedError):
-    """A call that failed; `fault` says what it asks for. The text holds no secret."""
+    """A call that failed; `fault` names its remedy. The text holds no secret."""
 
     def __init__(self, fault: RestFault, detail: str) -> None:
         super().__init__(detail)
@@ -41,9 +41,9 @@ class Profile(msgspec.Struct, frozen=True):
 
 
 def _import_client() -> Any:
-    """`KiteConnect` without KiteTicker, which its package imports too and with it all of Twisted:
-    half a second and 25 MB for each process that only calls REST. Who imports the package later
-    gets the whole of it."""
+    """Import `KiteConnect` without KiteTicker. Its package imports that, too, and with it all of
+    Twisted: half a second and 25 MB for each process that only calls REST. A later import of the
+    package gets the whole of it."""
     if "kiteconnect" not in sys.modules:
         sys.modules["kiteconnect.ticker"] = ModuleType("kiteconnect.ticker")
         sys.modules["kiteconnect.ticker"].KiteTicker = None  # type: ignore[attr-defined]
@@ -61,18 +61,18 @@ else:
 
 
 class KiteHttp(requests.Session):
-    """Of the environment it takes the proxies (`proxies`) and the authorities. A `~/.netrc` it does
-    not read: a `default` line there would replace the header that holds the token, and send
-    somebody's password to Kite."""
+    """A session that takes from the environment only the proxies (`proxies`) and the authorities.
+    It does not read a `~/.netrc`: a `default` line there would replace the header that holds the
+    token, and send somebody's password to Kite."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.auth = lambda request: request  # any is enough: none is looked for then
+        self.auth = lambda request: request  # with any `auth`, `requests` looks for no other
 
     def rebuild_auth(
         self, prepared_request: requests.PreparedRequest, response: requests.Response
     ) -> None:
-        """For a redirect: the token goes to no other host, and nothing takes its place."""
+        """Give the token to no other host on a redirect; nothing takes its place."""
         before, after = response.request.url or "", prepared_request.url or ""
         if self.should_strip_auth(before, after):  # type: ignore[no-untyped-call]
             prepared_request.headers.pop("Authorization", None)
@@ -98,17 +98,17 @@ class KiteConnect(_KiteConnect):  # type: ignore[misc]
 
 
 class _Client(KiteConnect):
-    """The official client, which would make a datetime of each time by guessing its format: of
-    1,000 in a full answer, that is most of the work. `tick_from_quote` reads Kite's text."""
+    """The official client without its parsing of times. It would guess the format of each: of 1,000
+    in a full answer, that is most of the work. `tick_from_quote` reads Kite's text."""
 
     def _format_response(self, data: Any) -> Any:
         return data
 
 
 class KiteRest:
-    """One session on one Kite. TLS is verified; redirects are as `requests` has them, proxies
-    as the environment says. `timeout_s` bounds the connect and each wait for bytes, not the whole
-    call: who needs a total stops waiting by himself."""
+    """One session on one Kite. TLS is verified; redirects are as `requests` has them, proxies as
+    the environment says. `timeout_s` bounds the connect and each wait for bytes, not the whole
+    call: a caller that needs a total limit stops waiting by itself."""
 
     def __init__(self, kite: Kite, session: Session, timeout_s: float) -> None:
         self._client: Any = _Client(
@@ -127,18 +127,20 @@ class KiteRest:
         self._answer = response
 
     def profile(self) -> Profile:
-        """Whose session it is. Raises RestFailure; its fault is TOKEN only for a dead session."""
+        """Return the session's user. Raises RestFailure; its fault is TOKEN only for a dead
+        session."""
         return self._guarded(lambda: _profile(self._client.profile()))
 
     def quote(self, tokens: Sequence[int]) -> dict[int, Mapping[str, object]]:
-        """Full quotes by token; what Kite does not know is absent. Raises RestFailure.
+        """Return full quotes by token; a token that Kite does not know is absent. Raises
+        RestFailure.
 
         Asked by number: symbols make the request line too long (KiteConnect's own 500 symbols do).
         """
         return self._guarded(lambda: _quotes(self._client.quote([str(token) for token in tokens])))
 
     def orders(self) -> list[Mapping[str, object]]:
-        """All orders of the day, each as it stands. Raises RestFailure."""
+        """Return all orders of the day, each in its present state. Raises RestFailure."""
         return self._guarded(lambda: [dict(order) for order in self._client.orders() or ()])
 
     def _guarded(self, call: Callable[[], Answer]) -> Answer:
@@ -160,7 +162,7 @@ def describe(error: BaseException) -> str:
 
 
 def _explained(error: BaseException, answer: requests.Response | None) -> str:
-    """What failed; of an answer that is none of Kite's, what it was instead of what the client
+    """Say what failed. If the answer is none of Kite's, say what it was, and not what the client
     stumbled over in it."""
     if answer is None or is_kites(error):
         return describe(error)

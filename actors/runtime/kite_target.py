@@ -1,4 +1,5 @@
-"""Where Kite is: the real one, its sandbox, a simulator on this machine, or something else.
+"""The Kite that is meant: the real one, its sandbox, a simulator on this machine, or something
+else.
 
 Kite's sandbox (kite.trade/docs/connect/v3/sandbox) has roots of its own, keeps all routes but the
 instrument dump below a prefix, and wants one more parameter in the WebSocket's address.
@@ -29,7 +30,7 @@ _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
 class Kite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where Kite is, which app we are, and how much of its sockets may be used.
+    """The addresses of Kite, the app that we are, and how much of its sockets may be used.
 
     rest_prefix: put before every REST route but the instrument dump. ws_query: parameters put
     behind those of the WebSocket's address.
@@ -50,7 +51,7 @@ class Kite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     instruments_per_socket: Annotated[int, Meta(ge=1, le=PER_SOCKET_MAX)] = PER_SOCKET_MAX
 
     def target(self) -> Target:
-        """Which Kite this is, judged by both hosts."""
+        """Tell which Kite this is, judged by both hosts."""
         hosts = (_host(self.rest_url), _host(self.ws_url))
         elsewhere: Kind = "simulator" if set(hosts) <= set(_THIS_MACHINE) else "other"
         return Target(_HOSTS.get(hosts, elsewhere), self.rest_url, self.ws_url)
@@ -63,11 +64,11 @@ class Kite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         }
 
     def ws_query_text(self) -> str:
-        """What is put behind the official client's own query; "" for nothing."""
+        """Return the text to put behind the official client's own query; "" for nothing."""
         return f"&{urlencode(self.ws_query)}" if self.ws_query else ""
 
     def problem(self) -> str:
-        """What of this cannot be used, as `kite.SETTING: why; remedy`; "" when all can."""
+        """Say which setting cannot be used, as `kite.SETTING: why; remedy`; "" when all can."""
         for name in ("rest_url", "ws_url", "login_url"):
             if not _is_private(getattr(self, name)):
                 return (
@@ -100,7 +101,8 @@ def _host(url: str) -> str | None:
 
 
 def _is_private(url: str) -> bool:
-    """Whether nobody on the network can read along: encrypted, or not leaving this machine."""
+    """Whether nobody on the network can read along: it is encrypted, or does not leave this
+    machine."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""

@@ -1,6 +1,6 @@
 """One process per role, an actor's or a service's: an flock on `<runtime_dir>/<role>.lock`, taken
-before any socket is bound. And one ticker of a user per API key, whatever daemon it belongs to,
-taken before Kite is called.
+before any socket is bound. And one ticker of a user per API key, whatever daemon it belongs to:
+that lock is taken before Kite is called.
 
 A lock dies with its process, also on `kill -9`. The file says who holds it, so that others can
 prove a pid before they signal it.
@@ -21,7 +21,7 @@ from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import TryLater
 from kitefeed.protocol.topology import Role
 
-# Who only looks is done in microseconds; on a busy host it may be interrupted just then.
+# A process that only looks is done in microseconds, unless a busy host interrupts it just then.
 LOOKED_AT_NS = 200_000_000
 TRY_AGAIN_S = 0.02
 
@@ -39,7 +39,8 @@ class Holder(msgspec.Struct, frozen=True):
 
 
 class RoleLock:
-    """Held from construction to the end of the process. Raises TryLater when taken."""
+    """The lock of a role, held from construction to the end of the process. Raises TryLater when
+    taken."""
 
     def __init__(self, runtime_dir: Path, role: str, boot_id: str) -> None:
         prepare_directory(runtime_dir)
@@ -53,7 +54,7 @@ class RoleLock:
         self.holder = _sign(self._handle, role, boot_id)
 
     def touch(self) -> None:
-        """Shows that the holder's loop turns; its age is what the watchdog looks at."""
+        """Show that the holder's loop turns; the watchdog looks at the file's age."""
         os.utime(self._handle)
 
     def release(self) -> None:
@@ -61,8 +62,8 @@ class RoleLock:
 
 
 def _take(handle: int) -> bool:
-    """Whether it is ours now. Who only looks (`live_holder`) has it for a moment; who keeps it
-    holds the role."""
+    """Take the lock; whether it is ours now. A process that only looks (`live_holder`) has it for a
+    moment."""
     give_up_ns = boot_ns() + LOOKED_AT_NS
     while True:
         try:
@@ -99,8 +100,8 @@ class KeyLocks:
         self._held: dict[Path, int] = {}
 
     def take(self, api_key: str, ws_url: str) -> str | None:
-        """None when the key is ours now, else why it is not. Raises ConfigError or OSError when
-        `directory` cannot be used."""
+        """Take the lock; return None when the key is ours now, else why it is not. Raises
+        ConfigError or OSError when `directory` cannot be used."""
         path = _key_path(self._directory, api_key, ws_url)
         if path in self._held:
             return None
@@ -113,7 +114,8 @@ class KeyLocks:
         return None
 
     def release(self) -> None:
-        """Also removes the files; whoever waits for one finds out that it is gone."""
+        """Release all, and remove the files; a process that waits for one finds out that it is
+        gone."""
         for path, handle in self._held.items():
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
@@ -127,15 +129,15 @@ def _key_path(directory: Path, api_key: str, ws_url: str) -> Path:
 
 
 def key_holder(directory: Path, api_key: str, ws_url: str) -> Holder | None:
-    """The ticker that uses this API key right now, or None. By its file alone: a lock that is only
-    looked at could refuse the ticker that wants it at this moment."""
+    """Return the ticker that uses this API key right now, or None. It only reads the file: taking
+    the lock for a look could refuse the ticker that wants it at this moment."""
     holder = read_holder(_key_path(directory, api_key, ws_url))
     is_there = holder is not None and is_same_process(holder.pid, holder.start_ticks)
     return holder if is_there else None
 
 
 def lock_named(path: Path) -> int | None:
-    """The locked file that has this name now; None when another process holds it."""
+    """Lock the file that has this name now; None when another process holds it."""
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -174,7 +176,7 @@ def live_holders(runtime_dir: Path) -> list[Holder]:
 
 
 def live_holder(runtime_dir: Path, role: str) -> Holder | None:
-    """The process that holds `role`, proven by the lock itself, or None."""
+    """Return the process that holds `role`, proven by the lock itself, or None."""
     path = path_of(runtime_dir, role)
     try:
         handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -190,8 +192,8 @@ def live_holder(runtime_dir: Path, role: str) -> Holder | None:
 
 
 def start_ticks(pid: int) -> int:
-    """When `pid` started, in clock ticks since boot: with the pid it names one process for ever.
-    0 when there is no such process, or no /proc (macOS)."""
+    """Return when `pid` started, in clock ticks since boot: with the pid it names one process for
+    ever. 0 when there is no such process, or no /proc (macOS)."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -205,7 +207,7 @@ def is_same_process(pid: int, ticks: int) -> bool:
 
 
 def kill(pid: int, ticks: int) -> None:
-    """Ends a process that hangs, if `pid` still is the one that had `ticks`."""
+    """Kill a process that hangs, if `pid` still is the one that had `ticks`."""
     if is_same_process(pid, ticks):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

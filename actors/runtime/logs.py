@@ -83,7 +83,8 @@ def set_up(role: str) -> logging.Logger:
 
 
 def _redact_uncaught(log: logging.Logger) -> None:
-    """Python itself would print the traceback as it is, with whatever secret its text repeats."""
+    """Log uncaught exceptions. Python itself would print the traceback with any secret in its
+    text."""
 
     def in_main(*info: Any) -> None:
         log.critical("unexpected error", exc_info=info)

@@ -15,17 +15,18 @@ SUPERVISOR_LOST_NS = 3 * NS_PER_S
 
 
 class Duty(Enum):
-    """What the membership asks of who holds it."""
+    """The duty of an actor towards the bus."""
 
     HELLO = auto()  # say who we are
     BEAT = auto()  # show that we live; the next turn is with the next second
-    WELCOMED = auto()  # a supervisor took us on that did not know us: say again what was reported
+    WELCOMED = auto()  # a supervisor that did not know us welcomed us: repeat the reports
     LEAVE = auto()  # another process has the role
     COMMAND = auto()  # the message is for the actor itself
 
 
 class Membership:
-    """Times are boot-time nanoseconds. `heard_ns`: when the supervisor was last heard."""
+    """An actor's membership. Times are boot-time nanoseconds. `heard_ns`: when the supervisor was
+    last heard."""
 
     def __init__(self, heard_ns: int = 0) -> None:
         self.supervisor: str | None = None  # boot_id of the one that welcomed us

@@ -16,18 +16,18 @@ Address = str | int
 FULL_BYTES = 32_768  # ZeroMQ fills a buffer of some 200 kB again when a quarter of it is left
 _FDS = "/dev/fd"
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
-_SIOCOUTQ = termios.TIOCOUTQ  # on Linux they are one
+_SIOCOUTQ = termios.TIOCOUTQ  # on Linux both have one number
 
 
 def full(is_ours: Callable[[Address], bool]) -> dict[int, int]:
-    """Descriptors of the peers at addresses of ours that do not take what was written: how many
-    bytes that is. Linux only: elsewhere none is found."""
+    """Return descriptor -> bytes that wait, for peers at addresses of ours that do not take what
+    was written. Linux only: elsewhere none is found."""
     if sys.platform != "linux":
         return {}
     found = {}
     try:
         descriptors = _descriptors()
-    except OSError:  # to look takes one more
+    except OSError:  # looking takes a descriptor, too
         return {}
     for descriptor in descriptors:
         try:
@@ -40,8 +40,8 @@ def full(is_ours: Callable[[Address], bool]) -> dict[int, int]:
 
 
 def at(listeners: Collection[int]) -> Counter[Address]:
-    """How many connections there are, by our own address. `listeners`: descriptors that share an
-    address with theirs, and are none. Raises OSError when nothing can be seen."""
+    """Count connections by our own address. `listeners`: descriptors that share an address with
+    them, and are none. Raises OSError when nothing can be seen."""
     found: Counter[Address] = Counter()
     but = set(listeners)
     for descriptor in _descriptors():
@@ -54,8 +54,8 @@ def at(listeners: Collection[int]) -> Counter[Address]:
 
 
 def cut(descriptor: int, is_ours: Callable[[Address], bool] = lambda _: True) -> int:
-    """Ends the connection, if it is at an address of ours: whose descriptor it is closes it then.
-    Returns the peer's pid, 0 where it is not known."""
+    """End the connection, if it is at an address of ours; the owner of the descriptor then closes
+    it. Return the peer's pid, 0 where it is not known."""
     peer = None
     try:
         peer = socket.socket(fileno=descriptor)
@@ -81,7 +81,8 @@ def _waiting(descriptor: int) -> int:
 
 
 def _own_address(descriptor: int) -> Address:
-    """Without a duplicate, which would need a descriptor where none may be left. Raises OSError."""
+    """Return its address without a duplicate, which would need a descriptor where none may be left.
+    Raises OSError."""
     peer = socket.socket(fileno=descriptor)
     try:
         return _address_of(peer)

@@ -30,8 +30,9 @@ log = logging.getLogger("kitefeed")
 
 
 class Runtime:
-    """What an actor's main coroutine is given. `misconfigured`: why the settings are only defaults
-    in the right directories; set for the supervisor and broadcaster, others wait it out."""
+    """The argument of an actor's main coroutine. `misconfigured`: why the settings are only
+    defaults in the right directories; set for the supervisor and broadcaster, others wait it
+    out."""
 
     def __init__(self, role: str, settings: Settings, misconfigured: str | None) -> None:
         self.role = role
@@ -98,7 +99,7 @@ async def _live(role: str, main: Main) -> int:
 
 
 async def _prepare(role: str) -> Runtime:
-    """Settings and lock; waits for a usable configuration where the role cannot do without."""
+    """Return settings and lock; wait for a usable configuration if the role cannot do without."""
     parent = _parent()
     is_said = False
     while True:
@@ -116,9 +117,9 @@ async def _prepare(role: str) -> Runtime:
 
 
 async def _watch(runtime: Runtime, parent: int) -> None:
-    """Once a second: shows life on the lock, leaves with the parent, notices a repaired file, has
-    threads scheduled as the settings say. It begins when the actor is there: what it imports and
-    loads before is no work on ticks.
+    """Once a second: show life on the lock, leave with the parent, notice a repaired file, schedule
+    threads as the settings say. It begins when the actor is there: its imports and loading are no
+    work on ticks.
 
     Without its parent (supervisord killed) nobody would restart this actor, and the next
     supervisord would meet its lock; so it goes too.
@@ -127,7 +128,7 @@ async def _watch(runtime: Runtime, parent: int) -> None:
     priority = PRIORITIES.get(runtime.role, 0) if runtime.settings.config.realtime else 0
     realtime = Realtime(priority, log) if priority else None
     if realtime:
-        # Not by the loop, to which a callback without an end does not come back.
+        # Not by the loop: a callback without an end never returns to it.
         signal.signal(signal.SIGXCPU, realtime.lose)
     while True:
         if realtime:
@@ -143,12 +144,14 @@ async def _watch(runtime: Runtime, parent: int) -> None:
 
 
 def _parent() -> int:
-    """Who should be our parent: supervisord may have died before we first looked."""
+    """Return the pid that should be our parent: supervisord may have died before we first
+    looked."""
     return location.supervisord_pid() or os.getppid()
 
 
 def _on_watch_end(runtime: Runtime, watcher: asyncio.Task[None]) -> None:
-    """It ends only when it is cancelled; an actor that nobody watches must not live on."""
+    """End the actor: the watch ends only when it is cancelled, and an unwatched actor must not live
+    on."""
     if not watcher.cancelled():
         context = {"message": "the watch over this actor failed", "exception": watcher.exception()}
         _on_loop_error(runtime, context)
@@ -163,8 +166,8 @@ def _is_usable(path: Path | None) -> bool:
 
 
 def _on_loop_error(runtime: Runtime, context: dict[str, Any]) -> None:
-    """An exception in a callback is a bug: a half-working actor is worse than a fresh one. Those
-    that follow it on the way out are not said."""
+    """End the actor: an exception in a callback is a bug, and a half-working actor is worse than a
+    fresh one. Further exceptions on the way out are not said."""
     if runtime.exit_code is Exit.BUG:
         return
     error = context.get("exception")

@@ -1,6 +1,6 @@
 """The HTTP proxy of the environment on the way to Kite, the same for REST and the WebSocket:
-`https_proxy`, `all_proxy`, `no_proxy`, in either case, as `requests` reads them. What runs on this
-host is never reached through one."""
+`https_proxy`, `all_proxy`, `no_proxy`, in either case, as `requests` reads them. Servers on this
+host are never reached through one."""
 
 import base64
 from ipaddress import ip_address
@@ -17,8 +17,8 @@ PORT = 80  # where the address of a proxy names none
 
 
 class Proxy(NamedTuple):
-    """authorization: the value of the header Proxy-Authorization, None without a name in the
-    address."""
+    """The address of a proxy. authorization: the value of the header Proxy-Authorization, None
+    without a name in the address."""
 
     host: str
     port: int
@@ -26,15 +26,16 @@ class Proxy(NamedTuple):
 
 
 def proxies_for(url: str) -> dict[str, str]:
-    """As `requests` takes them. Raises as `proxy_for` does."""
+    """Return the proxies as `requests` takes them. Raises as `proxy_for` does."""
     address = _address_for(url)
     return {} if address is None else {urlsplit(url).scheme: address}
 
 
 def proxy_for(url: str) -> Proxy | None:
-    """The proxy on the way to `url`, whose scheme is http or https; None where there is none.
+    """Return the proxy on the way to `url`, whose scheme is http or https; None where there is
+    none.
 
-    Raises InvalidProxyURL, an OSError, for one that cannot be used, with the remedy.
+    Raises InvalidProxyURL, an OSError, when it cannot be used, with the remedy.
     """
     address = _address_for(url)
     if address is None:

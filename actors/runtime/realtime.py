@@ -1,11 +1,12 @@
 """The realtime scheduler for the processes that every tick passes (`realtime = true`): under
 SCHED_FIFO they run as soon as they have something to do, whatever else wants the processor.
 
-Whoever has it could keep the host from everything else. So each has a budget: a thread that ran
+A process under it could keep the host from everything else. So each has a budget: a thread that ran
 for BUDGET_S without waiting for anything costs its process the realtime scheduler for the rest of
-its life. The kernel keeps that account (RLIMIT_RTTIME), ends by SIGKILL who goes on for KILLED_S
-because its Python cannot act, and keeps a share of every second for the others. A process that
-waits now and then, and has taken most of a core for a while all the same, loses it as well.
+its life. The kernel keeps that account (RLIMIT_RTTIME). By SIGKILL it ends a process that goes on
+for KILLED_S because its Python cannot act, and it keeps a share of every second for the others. A
+process that waits now and then, and has taken most of a core for a while all the same, loses it as
+well.
 """
 
 import logging
@@ -26,7 +27,7 @@ DATA, ABOVE = 10, 11  # below the kernel's own threads, which handle interrupts 
 # The supervisor kills the two others when they hang; so they must not keep it from that.
 PRIORITIES: dict[str, int] = {Role.TICKER: DATA, Role.BROADCASTER: DATA, Role.SUPERVISOR: ABOVE}
 BUDGET_S, KILLED_S = 1, 3
-CORES_MAX, WINDOW_S = 0.8, 10  # that a process may take all that while; 9,000 ticks/s take 0.1
+CORES_MAX, WINDOW_S = 0.8, 10  # so much of a core for so many s is too much; 9,000 ticks/s take 0.1
 SHARE_MIN = 0.5  # of the processor, by the kernel's settings; with less, ticks would wait for it
 _SHARE = tuple(Path(f"/proc/sys/kernel/sched_rt_{name}_us") for name in ("runtime", "period"))
 _THREADS, _STATUS = Path("/proc/self/task"), Path("/proc/self/status")
@@ -35,12 +36,12 @@ _HAS_IT = sys.platform == "linux"
 
 
 class Realtime:
-    """One process under it, or a line that says why not. `look` takes its threads in, those that
-    came since as well: threads and child processes of one that has it begin without
+    """One process under the realtime scheduler, or a line that says why not. `look` takes its
+    threads in, new ones as well: threads and child processes of one that has it begin without
     (SCHED_RESET_ON_FORK). `lose` has to handle SIGXCPU before that.
 
-    A thread is taken in by the second look that meets it. One of libzmq's that has just begun reads
-    its policy, sets it again, and aborts the process when it was changed in between.
+    A thread is taken in by the second look that meets it. A thread of libzmq's that has just begun
+    reads its policy, sets it again, and aborts the process when it was changed in between.
     """
 
     def __init__(self, priority: int, log: logging.Logger) -> None:
@@ -52,7 +53,7 @@ class Realtime:
         why = refusal()
         self._is_on = not why
         if why:
-            if priority == ABOVE:  # one says it for all
+            if priority == ABOVE:  # the supervisor says it for all
                 log.warning("%s condition=realtime", why)
             return
         _limit_budget()
@@ -76,19 +77,19 @@ class Realtime:
         if not self._is_lost:
             _schedule(self._met & threads, os.SCHED_FIFO, self._priority)
         self._met = threads
-        if self._is_lost:  # perhaps in the middle of that
+        if self._is_lost:  # the signal may have come in the middle of that
             _schedule(threads, os.SCHED_OTHER, 0)
 
     def lose(self, number: int, frame: FrameType | None) -> None:
-        """The handler of SIGXCPU, the budget's end. It says nothing yet: it may have come in the
+        """Handle SIGXCPU, the budget's end. It says nothing yet: the signal may have come in the
         middle of a line of the log."""
         self._is_lost = True
         _schedule(_threads(), os.SCHED_OTHER, 0)
 
 
 def refusal() -> str:
-    """Why a process may not have it here, and the remedy: one sentence, or "". What is needed for
-    it, and this user may change, is changed: RLIMIT_RTPRIO. Tried in a thread that ends with it."""
+    """Say why a process may not have it here, and the remedy: one sentence, or "". Raises the soft
+    RLIMIT_RTPRIO where this user may. The trial runs in a thread that ends with it."""
     if not _HAS_IT:
         return (
             "realtime is set, and this system has no SCHED_FIFO: the processes run as all others "
@@ -120,7 +121,7 @@ def refusal() -> str:
 
 
 def explained(limit: int, is_privileged: bool, reason: str) -> str:
-    """The sentence for the highest priority that may be used."""
+    """Return the sentence for the highest priority that may be used."""
     if is_privileged or limit == resource.RLIM_INFINITY or limit >= ABOVE:
         return (
             f"realtime is set, and refused although priority {ABOVE} is allowed ({reason}): the "
@@ -136,7 +137,8 @@ def explained(limit: int, is_privileged: bool, reason: str) -> str:
 
 
 def share_problem(runtime_us: int, period_us: int) -> str:
-    """Why what the kernel gives realtime processes of each period is too much or too little."""
+    """Say why the kernel gives realtime processes too much or too little of each period; "" when
+    neither."""
     if period_us > 0 and SHARE_MIN <= runtime_us / period_us < 1:
         return ""
     what = "leaves the other processes nothing" if runtime_us < 0 or runtime_us >= period_us else (
@@ -150,7 +152,7 @@ def share_problem(runtime_us: int, period_us: int) -> str:
 
 
 def budget_us(soft_us: int, hard_us: int) -> tuple[int, int]:
-    """RLIMIT_RTTIME, soft and hard; one that is tighter already stays."""
+    """Return RLIMIT_RTTIME, soft and hard; a limit that is tighter already stays."""
     infinity = resource.RLIM_INFINITY
     given = ((soft_us, BUDGET_S), (hard_us, KILLED_S))
     soft, hard = (
@@ -161,14 +163,15 @@ def budget_us(soft_us: int, hard_us: int) -> tuple[int, int]:
 
 
 def is_greedy(spent: Sequence[tuple[float, float]]) -> bool:
-    """Whether it took too much: at which second it had spent how many of CPU, once a second."""
+    """Whether the process took too much. `spent`: time and CPU spent until then, in seconds, one a
+    second."""
     (began_s, before_s), (now_s, spent_s) = spent[0], spent[-1]
     took_s = now_s - began_s
     return took_s >= WINDOW_S * 0.9 and spent_s - before_s >= CORES_MAX * took_s
 
 
 def runs_without(pid: int) -> bool:
-    """Whether this process runs, and not under it."""
+    """Whether this process runs, but not under the realtime scheduler."""
     try:
         return not _HAS_IT or _policy(pid) != os.SCHED_FIFO
     except ProcessLookupError:
@@ -185,7 +188,7 @@ def _is_privileged() -> bool:
 
 
 def _spent() -> tuple[float, float]:
-    """The boot time, and the CPU time of all threads of this process, in seconds."""
+    """Return the boot time, and the CPU time of all threads of this process, in seconds."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return boot_ns() / 1e9, usage.ru_utime + usage.ru_stime
 
@@ -196,7 +199,7 @@ def _limit_budget() -> None:
 
 
 def _raise_limit() -> None:
-    """The soft limit, which is 0 where limits.conf raises only the hard one."""
+    """Raise the soft limit, which is 0 where limits.conf raises only the hard one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_RTPRIO)
     if soft != resource.RLIM_INFINITY and soft < ABOVE:
         wanted = ABOVE if hard == resource.RLIM_INFINITY else min(hard, ABOVE)
@@ -218,7 +221,7 @@ def _schedule(threads: Iterable[int], policy: int, priority: int) -> None:
 
 
 def _of(policy: int, priority: int) -> tuple[int, os.sched_param]:
-    # With either: only root may take the flag away again.
+    # The flag stands with either policy: only root may take it away again.
     return policy | os.SCHED_RESET_ON_FORK, os.sched_param(priority)
 
 

@@ -1,4 +1,4 @@
-"""What is done with secrets: named by a fingerprint, and caught where one slips into a text."""
+"""Names secrets by a fingerprint, and catches one that slips into a text."""
 
 import hashlib
 import re
@@ -25,7 +25,7 @@ def remember(secret: Secret) -> Secret:
 
 
 def redact(text: str) -> str:
-    """`text` without any secret this process has read, nor what looks like one in a URL."""
+    """Return `text` without any secret this process has read, nor what looks like one in a URL."""
     for secret in _known:
         text = text.replace(secret, "***")
     return _IN_URL.sub(r"\1***", text)

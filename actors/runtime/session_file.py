@@ -44,7 +44,8 @@ class Session(msgspec.Struct, frozen=True):
 
     @property
     def logged_in(self) -> datetime | None:
-        """When its user logged in; None where Kite's text is missing or no time."""
+        """The time at which its user logged in, IST; None where Kite's text is missing or no
+        time."""
         try:
             return datetime.fromisoformat(self.login_time or "").replace(tzinfo=IST)
         except ValueError:
@@ -52,7 +53,7 @@ class Session(msgspec.Struct, frozen=True):
 
 
 class NoApiKey(LoginNeeded):
-    """Neither the session nor the configuration names the app it belongs to."""
+    """Neither the session nor the configuration names the app that the session belongs to."""
 
 
 class _Record(msgspec.Struct, omit_defaults=True):
@@ -66,7 +67,7 @@ class _Record(msgspec.Struct, omit_defaults=True):
 
 
 def parse(text: str, api_key: str) -> Session:
-    """A session from a JSON object with `access_token`, or from a bare token.
+    """Read a session from a JSON object with `access_token`, or from a bare token.
 
     `api_key` is used where the text names none. Raises LoginNeeded, which repeats none of the
     text; NoApiKey where there is neither.
@@ -93,7 +94,7 @@ def parse(text: str, api_key: str) -> Session:
 
 
 def read(path: Path, api_key: str = "") -> Session | None:
-    """The session in `path`; None when there is no file, or an empty one.
+    """Return the session in `path`; None when there is no file, or an empty one.
 
     Raises LoginNeeded (one sentence with the remedy) for a file others can read, one that is not
     ours, a link, or one that holds no session.
@@ -136,10 +137,11 @@ def write(path: Path, session: Session) -> None:
 
 
 def candidates(settings: Settings, slot: Slot) -> list[tuple[Path, str]]:
-    """Files that may hold the session of `slot`, with the api_key that a bare token belongs to.
+    """Return the files that may hold the session of `slot`, with the api_key that a bare token
+    belongs to.
 
-    The newest first, as its session is the latest login; who holds none that Kite accepts is
-    passed over (`actors/supervisor/session.py`).
+    The newest comes first, because its session is the latest login; a file without a session that
+    Kite accepts is passed over (`actors/supervisor/session.py`).
     """
     config = settings.config
     if slot == "standby":
@@ -151,7 +153,7 @@ def candidates(settings: Settings, slot: Slot) -> list[tuple[Path, str]]:
 
 
 def _age_order(path: Path) -> float:
-    """Newest first; a missing file last."""
+    """Sort the newest first, a missing file last."""
     try:
         return -path.stat().st_mtime
     except OSError:
@@ -159,7 +161,7 @@ def _age_order(path: Path) -> float:
 
 
 def available(settings: Settings, slot: Slot) -> list[Session]:
-    """The sessions that the files of `slot` hold, the newest file first: the first that Kite
+    """Return the sessions in the files of `slot`, the newest file first: the first that Kite
     accepts is in force. Raises as `read` does when none can be used and one of them is wrong."""
     problem: LoginNeeded | None = None
     sessions: list[Session] = []
@@ -177,15 +179,15 @@ def available(settings: Settings, slot: Slot) -> list[Session]:
 
 
 def current(settings: Settings, slot: Slot, in_use: str | None = None) -> Session | None:
-    """The session that a daemon uses (`in_use`: its fingerprint, where it told), else the newest,
-    which is tried first. Raises as `available` does."""
+    """Return the session that a daemon uses (`in_use`: its fingerprint, if the daemon told), else
+    the newest, which is tried first. Raises as `available` does."""
     sessions = available(settings, slot)
     named = [session for session in sessions if session.fingerprint == in_use]
     return next(iter([*named, *sessions]), None)
 
 
 def by_fingerprint(settings: Settings, fingerprint: str) -> Session | None:
-    """The session an order names, or None when the files hold another by now."""
+    """Return the session that an order names, or None when the files hold another by now."""
     slots: tuple[Slot, ...] = ("primary", "standby")
     for slot in slots:
         for path, api_key in candidates(settings, slot):

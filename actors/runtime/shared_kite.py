@@ -18,8 +18,8 @@ LOG_IN = "log in with `kitefeed login --paste`"
 
 
 class NoSession(LoginNeeded, TokenException):  # type: ignore[misc]
-    """There is no session, or Kite refuses it. It is the official client's exception for that, too:
-    programs that are written for one catch it."""
+    """There is no session, or Kite refuses it. It is also the official client's exception for that:
+    programs written for that client catch it."""
 
 
 class SharedKite(KiteConnect):
@@ -37,7 +37,7 @@ class SharedKite(KiteConnect):
         self._routes: dict[str, str] = kite.routes(KiteConnect._routes)
 
     def generate_session(self, *_: object, **__: object) -> NoReturn:
-        """Not here: a login of a program's own would end the session that all share."""
+        """Refuse: a login of a program's own would end the session that all share."""
         raise BadInput(f"kite() shares the daemon's session: {LOG_IN}")
 
     def _request(self, *arguments: Any, **options: Any) -> Any:
@@ -49,7 +49,7 @@ class SharedKite(KiteConnect):
             once.session_expiry_hook = None
             try:
                 return KiteConnect._request(once, *arguments, **options)
-            except TokenException as error:  # which Kite says before it does anything
+            except TokenException as error:  # Kite says so before it does anything
                 why = f"Kite refuses the session ({error})"
         if self.session_expiry_hook:
             self.session_expiry_hook()

@@ -1,6 +1,5 @@
 """A file in which an actor remembers something over its restarts. Losing it costs a memory, never
-the actor: a damaged one is set aside, one that cannot be written is a condition that is said once.
-"""
+the actor: a damaged file is set aside, and one that cannot be written is a condition, said once."""
 
 import logging
 from collections.abc import Callable
@@ -14,8 +13,8 @@ T = TypeVar("T")
 
 
 class StateFile:
-    """`what` names the content in log lines, in the plural: "last values". Made before the first
-    write, because it clears what a killed predecessor left."""
+    """Such a file. `what` names the content in log lines, in the plural: "last values". Made before
+    the first write, because it clears what a killed predecessor left."""
 
     def __init__(self, path: Path, what: str, bytes_max: int, log: logging.Logger) -> None:
         self.path = path
@@ -26,8 +25,8 @@ class StateFile:
         clear_leftovers(path)
 
     def read(self, decode: Callable[[bytes], T]) -> T | None:
-        """Read what is remembered; None when there is nothing, or when `decode` raised ValueError:
-        the file is set aside then, so that this is said once and not at every start."""
+        """Read the content; None when there is nothing, or when `decode` raised ValueError: the
+        file is set aside then, so that this is said once and not at every start."""
         try:
             with self.path.open("rb") as file:
                 data = file.read(self._bytes_max + 1)
@@ -55,8 +54,8 @@ class StateFile:
         return self._failing_since_ns is not None
 
     def write(self, data: bytes) -> bool:
-        """Replaces the file, blocking. False when that failed: the old one is there, and one line
-        tells when it began and one when it is over, however often it is tried in between."""
+        """Replace the file, blocking. False when that failed: the old one is there. One line tells
+        when failing began and one when it is over, however often it is tried in between."""
         try:
             write_atomically(self.path, data)
         except OSError as error:

@@ -1,5 +1,5 @@
-"""A TOML file as it lies on the disk, apart from what its keys mean: commands that only ask where
-the daemon is need no more, and start sooner without the rest."""
+"""A TOML file as it lies on the disk, whatever its keys mean. Commands that only ask where the
+daemon is need no more, and start sooner without the rest."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ from kitefeed.protocol.errors import ConfigError
 
 
 def digest(path: Path) -> str:
-    """Names what is in the file; empty when it cannot be read."""
+    """Digest the content of the file; empty when it cannot be read."""
     try:
         return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
     except OSError:
@@ -20,7 +20,7 @@ def digest(path: Path) -> str:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Raises ConfigError, which names file and remedy."""
+    """Read the file. Raises ConfigError, which names file and remedy."""
     try:
         with path.open("rb") as file:
             directories.check_owner(path, os.fstat(file.fileno()))
@@ -38,9 +38,9 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def with_value(text: str, place: str, value: object) -> str:
-    """`text`, which is TOML, with another value at `place` (`kite.api_key`); comments, order and
-    all else stay as they are. Raises ConfigError where a table is something else."""
-    # Imported here: only who writes a configuration needs it.
+    """Return `text`, which is TOML, with another value at `place` (`kite.api_key`); comments, order
+    and all else stay as they are. Raises ConfigError where a table is something else."""
+    # Imported here: only a process that writes a configuration needs it.
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 

@@ -1,5 +1,5 @@
-"""Files that are replaced as a whole: whoever reads sees all of the old or all of the new, whatever
-happened to the one who wrote (`kill -9`, a full disk).
+"""Files that are replaced as a whole: a reader sees all of the old or all of the new, whatever
+happened to the writer (`kill -9`, a full disk).
 
 A writer that dies leaves its temporary file behind, `.<name>.<pid>.<random>`; the pid tells whether
 somebody still works on it.
@@ -26,7 +26,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def temporary_beside(path: Path) -> Path:
-    """A new empty file, mode 0600, that is to become `path`."""
+    """Make a new empty file, mode 0600, that is to become `path`."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{os.getpid()}.")
     os.close(handle)
@@ -34,8 +34,8 @@ def temporary_beside(path: Path) -> Path:
 
 
 def clear_leftovers(path: Path) -> None:
-    """Removes what writers of `path` that are dead have left. Call it before this process writes
-    `path`: what carries its own pid is then of a namesake (containers give pids again)."""
+    """Remove the leftovers of dead writers of `path`. Call it before this process writes `path`: a
+    file with its own pid is then a namesake's (containers give pids again)."""
     prefix = f".{path.name}."
     try:
         names = os.listdir(path.parent)
