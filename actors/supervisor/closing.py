@@ -1,4 +1,5 @@
-"""Sockets that are being closed: Kite counts each until the ticker has told its end, or for 3 s."""
+"""Sockets that are being closed: Kite counts each until the ticker has told its end, for 3 s at
+most."""
 
 from kitefeed.actors.supervisor.facts import CLOSING_NS, Link, Shard
 from kitefeed.actors.supervisor.state import State
@@ -23,12 +24,12 @@ def hang_up(s: State, shard: Shard) -> None:
 
 
 def over(s: State, epoch: int) -> None:
-    """The ticker has told its end."""
+    """Note that the ticker has told its end."""
     s.closing.pop(epoch, None)
 
 
 def all_over(s: State) -> None:
-    """The ticker process has gone."""
+    """Note that the ticker process has gone."""
     s.closing.clear()
 
 

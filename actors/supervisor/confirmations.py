@@ -1,4 +1,5 @@
-"""What the sources were told to deliver, and what Kite has sent of it since. Pure."""
+"""The instruments that the sources were told to deliver, and what Kite has sent of them since.
+Pure."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -14,8 +15,8 @@ NAMED_MAX = 100
 
 
 class Lacking(NamedTuple):
-    """A token that did not come in `mode` since it was asked for; `arrived`: in which lower one it
-    did, 0 for none."""
+    """A token that did not come in `mode` since it was asked for. `arrived`: the lower mode in
+    which it did, 0 for none."""
 
     token: int
     mode: int
@@ -29,8 +30,8 @@ class Lacking(NamedTuple):
 
 @dataclass
 class _Order:
-    """What one source was last told to deliver, and what has come of it. is_stream: None while
-    nothing was ordered here, see `confirm`."""
+    """The last order to one source, and what has come of it. is_stream: None while nothing was
+    ordered here, see `confirm`."""
 
     is_stream: bool | None = None
     asked: dict[int, tuple[int, int]] = field(default_factory=dict)  # token -> mode, since when
@@ -44,14 +45,15 @@ class _Order:
 
 
 class Confirmations:
-    """A packet of the mode that was asked for, or of a higher one, confirms; the handshake, the
-    order, and a packet of a lower one do not."""
+    """The confirmations. A packet of the mode that was asked for, or of a higher one, confirms; the
+    handshake, the order, and a packet of a lower one do not."""
 
     def __init__(self) -> None:
         self._orders: dict[tuple[int, int], _Order] = {}  # by shard and epoch
 
     def told(self, message: m.Subscribe | m.StartPolling, now_ns: int) -> None:
-        """A source was told to deliver these; a new epoch confirms anew, and so does a refresh."""
+        """Note that a source was told to deliver these; a new epoch confirms anew, and so does a
+        refresh."""
         shard, epoch = message.shard, message.epoch
         is_stream = isinstance(message, m.Subscribe)
         is_refresh = isinstance(message, m.Subscribe) and message.is_refresh
@@ -72,7 +74,7 @@ class Confirmations:
 
     def confirm(self, message: m.Confirmed) -> None:
         """Note what came. An epoch that was not ordered here yet counts, too: a source that a
-        restarted supervisor adopts says only once what it has confirmed."""
+        restarted supervisor adopts tells its confirmations only once."""
         order = self._orders.setdefault((message.shard, message.epoch), _Order())
         modes = message.modes or (FULL,) * len(message.tokens)
         for token, mode in zip(message.tokens, modes, strict=False):
@@ -96,13 +98,13 @@ class Confirmations:
         return {token for order in self._orders.values() for token in order.confirmed()}
 
     def lacking(self) -> list[Lacking]:
-        """All that is asked and not confirmed, the longest first."""
+        """Return all tokens that are asked and not confirmed, the longest first."""
         tokens = self.asked() - self.confirmed()
         return sorted(filter(None, map(self.lacking_of, tokens)), key=lambda each: each.since_ns)
 
     def lacking_of(self, token: int) -> Lacking | None:
-        """None when it is confirmed, or was not asked for. Two sources may have been asked: while
-        it moves between sockets, and while quotes bridge."""
+        """Return None when it is confirmed, or was not asked for. Two sources may have been asked:
+        while it moves between sockets, and while quotes bridge."""
         asked = [order for order in self._orders.values() if token in order.asked]
         if not asked or self.is_confirmed(token):
             return None

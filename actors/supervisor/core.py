@@ -1,8 +1,8 @@
 """The supervisor as one object without I/O: everything between a decoded message and an order.
 
-Whoever runs it (`process.py`, or a simulated day) tells it what was heard and what time it is, does
-what it orders, in order, and answers each `LookUp` with `looked_up`. It owns who holds the roles
-(`roster.py`), what is wanted (`subscriptions.py`, `names.py`), the control desk (`desk.py`), the
+Its caller (`process.py`, or a simulated day) tells it what was heard and what time it is, does what
+it orders, in order, and answers each `LookUp` with `looked_up`. It owns the roles' holders
+(`roster.py`), the wants (`subscriptions.py`, `names.py`), the control desk (`desk.py`), the
 readers' reports (`readers.py`), and the machine of sessions, sockets and grants (`machine.py`).
 """
 
@@ -72,7 +72,7 @@ Order = Send | Reply | LookUp | Persist | Kill | Say
 
 @dataclass(frozen=True)
 class Setup:
-    """What the configuration says, and what this process is. `jitter`: numbers in [0, 1)."""
+    """The configuration for the core, and facts about this process. `jitter`: numbers in [0, 1)."""
 
     boot_id: str
     market: Market
@@ -89,8 +89,8 @@ class Setup:
 
 
 class Core:
-    """Times are boot-time nanoseconds. Each method returns what is to be done, in order. `machine`
-    is what makes the machine of the sessions and sockets."""
+    """The supervisor's mind. Times are boot-time nanoseconds. Each method returns what is to be
+    done, in order. `machine` makes the machine of the sessions and sockets."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class Core:
 
     @property
     def deadline_ns(self) -> int | None:
-        """When it wants to be woken, see `handle`."""
+        """The boot time at which it wants to be woken, see `handle`."""
         return self.supervisor.deadline_ns
 
     # --- what it is told ----------------------------------------------------------------------
@@ -138,18 +138,19 @@ class Core:
     def heard(
         self, peer: bytes, message: m.BusMessage, pid: int | None, now_ns: int
     ) -> list[Order]:
-        """A message of the bus. `pid`: who sent it, by the kernel; None where it does not say."""
+        """Take a message of the bus. `pid`: of its sender, by the kernel; None where it does not
+        say."""
         return self._do(self._heard(peer, message, pid, now_ns), now_ns)
 
     def asked(
         self, ticket: Ticket, request: ControlRequest, uid: int | None, pid: int | None,
         now_ns: int,
     ) -> list[Order]:  # fmt: skip
-        """A request of a command or program."""
+        """Take a request of a command or program."""
         return self._do(self._asked(ticket, request, uid, pid, now_ns), now_ns)
 
     def misheard(self, wire: Wire, peer: bytes, error: str, now_ns: int) -> list[Order]:
-        """Something that is no message of this version."""
+        """Take something that is no message of this version."""
         self._counters["bad_messages"] += 1
         if wire is BUS:
             return []
@@ -162,9 +163,9 @@ class Core:
     def intruded(
         self, wire: Wire, ticket: Ticket | None, uid: int | None, pid: int | None, now_ns: int
     ) -> list[Order]:
-        """Another user's process spoke on `wire`, whose address is in a directory that was opened
-        up. It is told so, under the id it asked with, without a look at what it asked; `ticket` is
-        None where there was no such id."""
+        """Refuse another user's process, which spoke on `wire`: the directory of its address was
+        opened up. The process is told so, under the id of its request; nobody looks at what it
+        asked. `ticket` is None where there was no such id."""
         self._counters["strangers"] += 1
         orders: list[Order] = []
         if uid not in self._strangers and len(self._strangers) < STRANGERS_MAX:
@@ -186,21 +187,21 @@ class Core:
         return orders
 
     def looked_up(self, found: Found, now_ns: int) -> list[Order]:
-        """The answer to the last `LookUp`."""
+        """Take the answer to the last `LookUp`."""
         return self._go_on(found)
 
     def turn(self, utc_ns: int, counted: Mapping[str, int], now_ns: int) -> list[Order]:
-        """A second has passed. `counted`: what the process counts, to be shown; a `writes_failing`
-        among it means that the last Persist failed and is to be tried again."""
+        """Note that a second has passed. `counted`: the process's counters, to be shown; a
+        `writes_failing` among them means that the last Persist failed and is to be tried again."""
         self._counters.update({k: n - self._counters[k] for k, n in counted.items()})
         return self._do(self._turn(utc_ns, now_ns), now_ns)
 
     def handle(self, event: Wake, now_ns: int) -> list[Order]:
-        """Its deadline has come."""
+        """Do what is due, because the deadline has come."""
         return self._do(self._feed(event), now_ns)
 
     def remember(self) -> Persist:
-        """The last word before the end."""
+        """Return the last order before the end."""
         return Persist(memory.encode(self.supervisor.state.persisted))
 
     # --- procedures ---------------------------------------------------------------------------
@@ -211,7 +212,7 @@ class Core:
         return self._go_on(None) if len(self._procedures) == 1 else []
 
     def _go_on(self, found: Found | None) -> list[Order]:
-        """Runs what waits, one after the other, until something is to be looked up."""
+        """Run the procedures that wait, one after the other, until something is to be looked up."""
         orders: list[Order] = []
         while self._procedures:
             try:
@@ -227,7 +228,8 @@ class Core:
         return orders
 
     def _feed(self, event: Event) -> Iterator[Order]:
-        """Gives the machine an event; what it instructs a role to do goes to who holds that."""
+        """Give the machine an event; send its instructions for a role to the process that holds
+        it."""
         for command in self.supervisor.handle(event, self._now_ns):
             if not isinstance(command, Instruct):
                 yield command
@@ -343,7 +345,7 @@ class Core:
             yield Say("warning", text)
 
     def _wants_changed(self) -> Procedure[None]:
-        """Tells the machine what is wanted, if that is something else than it knows."""
+        """Tell the machine what is wanted, if it knows something else."""
         yield from self._look_up()
         state = self.supervisor.state
         if self.subscriptions.operator != state.persisted.subscriptions:
@@ -365,7 +367,8 @@ class Core:
 
 
 def _is_change(request: ControlRequest) -> bool:
-    """Whether an operator changes what the daemon does: one line in the log, with who asked."""
+    """Whether an operator changes what the daemon does: that is one line in the log, with the
+    user."""
     match request:
         case WantInstruments():
             return request.is_kept

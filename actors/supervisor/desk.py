@@ -1,5 +1,5 @@
-"""The control desk: requests of commands and programs in, replies out. Pure: what it does is a
-procedure, which yields what is to be done and is sent the answer to a `LookUp`."""
+"""The control desk: requests of commands and programs in, replies out. Pure: each request is a
+procedure, which yields orders and is sent the answer to a `LookUp`."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, TypeVar
@@ -52,15 +52,15 @@ Procedure = Generator[Any, Found, T]
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """The answer to whom `ticket` names."""
+    """The answer to the request that `ticket` names."""
 
     ticket: Ticket
     message: Message
 
 
 class Desk:
-    """`feed` gives the machine an event; `changed` is called when wants have changed; `status`
-    builds the report. Every request gets exactly one reply."""
+    """Answers requests, each with exactly one reply. `feed` gives the machine an event; `changed`
+    is called when wants have changed; `status` builds the report."""
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class Desk:
         return self._reply(pending.ticket, Answers(answers))
 
     def _waiting(self, key: str, now_ns: int) -> str:
-        """What an instrument waits for that has not come."""
+        """Say what an instrument waits for that has not come."""
         if self._can_stream():
             asked = self._subscriptions.progress(key, now_ns)
             return asked or "no packet came yet; it will be streamed as soon as one does"
@@ -163,7 +163,7 @@ class Desk:
         return f"{state.feed}: {state.reason}" if state else "starting"
 
     def _can_stream(self) -> bool:
-        """Whether first packets are to be expected; if not, waiting for them is silence."""
+        """Whether first packets are to be expected; if not, it is no use to wait for them."""
         state = self._supervisor.state
         return any(shard.is_open or shard.rest.is_started for shard in state.shards)
 
@@ -207,7 +207,7 @@ class Desk:
             yield from self._feed(m.FetchQuotes(self._asked, fingerprint, tokens))
 
     def quoted(self, answer: m.Quoted) -> Iterator[Reply]:
-        """The poller's answer to a program's question; passed on, and not kept."""
+        """Pass on the poller's answer to a program's question, and do not keep it."""
         ticket, _ = self._questions.pop(answer.request_id, (None, 0))
         if ticket is None:
             return
@@ -230,5 +230,5 @@ class Desk:
             self._replies.pop(next(iter(self._replies)))
 
     def _redirect(self, ticket: Ticket) -> None:
-        """The same request from a new connection while it waits: the answer goes there."""
+        """Answer a waiting request on the new connection that it has come from again."""
         self._subscriptions.redirect(ticket)

@@ -1,12 +1,12 @@
-"""The dial region: when a socket is tried, and what its refusal means.
+"""The dial region: it decides when a socket is tried, and what its refusal means.
 
-Every attempt is preceded by a validation of the session (`PREFLIGHT`); every refusal by a quote
-that tells a dead session, a plan without data and a socket-only refusal apart (`CLASSIFYING`; the
-answer is heard in `doubt.py`). A key's sockets are opened one after the other: once one is let in,
-the next follows; when one is refused, all that are closed wait together. What happens to a socket
-that is open stands in `link.py`.
+Every attempt is preceded by a validation of the session (`PREFLIGHT`). Every refusal is followed by
+a quote that tells a dead session, a plan without data and a socket-only refusal apart
+(`CLASSIFYING`; the answer is heard in `doubt.py`). A key's sockets are opened one after the other:
+once one is let in, the next follows; when one is refused, all that are closed wait together.
+`link.py` says what happens to a socket that is open.
 
-What happens to an attempt stands in the table of `moves.py`, by where it is and what is heard.
+The table of `moves.py` says what happens to an attempt, by its state and the news.
 """
 
 from kitefeed.actors.supervisor import closing, session
@@ -39,8 +39,8 @@ from kitefeed.protocol.topology import Role
 
 
 def hear(s: State, news: News) -> None:
-    """Makes the move that `MOVES` has for this news in this state, if any: nothing else says where
-    the attempt is. A move acts while the state is still the one before."""
+    """Make the move that `MOVES` has for this news in this state, if any: nothing else changes the
+    attempt's state. A move acts while the state is still the one before."""
     move = MOVES.get((s.dial.state, type(news)))
     if move is not None:
         state = move.make(s, news)
@@ -48,7 +48,8 @@ def hear(s: State, news: News) -> None:
 
 
 def advance(s: State) -> None:
-    """Starts what is wanted and due, ends what is not wanted, gives up what took too long."""
+    """Start an attempt that is wanted and due, end one that is not wanted, give up one that took
+    too long."""
     judged = s.take(SessionJudged)
     if judged is not None:
         _judged(s, judged.verdict)
@@ -63,8 +64,8 @@ def advance(s: State) -> None:
 
 
 def _must_end(s: State) -> bool:
-    """Paused, REST only, no ticker, or the session was taken away. A session not yet heard of (this
-    supervisor is new) is no reason to drop a socket that streams."""
+    """Whether no socket may be open: paused, REST only, no ticker, or the session was taken away. A
+    session not yet heard of (this supervisor is new) is no reason to drop a socket that streams."""
     is_overridden = s.override not in ("auto", "websocket")
     is_logged_out = s.session.word == "absent"
     return is_overridden or is_logged_out or Role.TICKER not in s.actors_up
@@ -77,7 +78,7 @@ def _judged(s: State, verdict: m.Verdict) -> None:
 
 
 def let_in(s: State) -> Link:
-    """The attempt's socket is open: what it is; the way is free for the next one."""
+    """Return the attempt's socket, which is open; the way is free for the next one."""
     opened = Link(SocketState.PRIMING, s.dial.epoch, s.dial.fingerprint)
     hear(s, Opened())
     return opened
@@ -95,7 +96,7 @@ def failed(s: State, epoch: int, reason: str) -> None:
 
 
 def lost(s: State, reason: str) -> None:
-    """An open socket has ended. It joins whatever the others wait for, or is the first to try."""
+    """Note that an open socket has ended. It waits as the others do, or is the first to try."""
     s.dial.good_ns = 0
     if s.dial.is_move:
         hear(s, Unneeded())
@@ -103,27 +104,28 @@ def lost(s: State, reason: str) -> None:
 
 
 def outdated(s: State, shard: Shard) -> None:
-    """REST took a newer epoch than the attempt under way, which therefore begins again; unless it
-    is about to end, because its session is dead."""
+    """Begin the attempt under way again, because REST took a newer epoch; not if it is about to
+    end, because its session is dead."""
     if s.heard_of(SessionJudged) != SessionJudged("refused"):
         hear(s, Outdated(shard.number))
 
 
 def retry_now(s: State) -> None:
-    """Whatever is waited for: try now, with the ladders at their first rung."""
+    """Try now, whatever the attempt waits for, with the ladders at their first rung."""
     to_first_rungs(s)
     hear(s, Retry())
 
 
 def begin_anew(s: State) -> None:
-    """The operator's word, or a new login: also what Kite limited is tried at once."""
+    """Try at once, also what Kite limited: at the operator's word, or after a new login."""
     for shard in s.shards:
         shard.limited_until_ns = 0
     retry_now(s)
 
 
 def session_changed(s: State) -> None:
-    """Another session file: a new chance. An open socket stays until the new one is proven."""
+    """Take another session file as a new chance. An open socket stays until the new session is
+    proven."""
     forget_refusals(s)
     s.has_no_entitlement = False
     begin_anew(s)
@@ -132,26 +134,26 @@ def session_changed(s: State) -> None:
 
 
 def retried(s: State) -> None:
-    """`kitefeed retry`: also a plan without data is asked for anew."""
+    """Do `kitefeed retry`: ask anew also for a plan without data."""
     s.has_no_entitlement = False
     begin_anew(s)
 
 
 def no_plan(s: State) -> None:
-    """Neither source can work: say it once, ask again every 15 minutes."""
+    """Note that neither source can work: say it once, ask again every 15 minutes."""
     s.has_no_entitlement = True
     if s.closed:
         hear(s, NoPlan())
 
 
 def has_plan(s: State) -> None:
-    """There is data: what a quote said is not true any more."""
+    """Note that there is data: an earlier quote's word is not true any more."""
     s.has_no_entitlement = False
     retry_now(s)
 
 
 def network_is_stable(s: State) -> None:
-    """The next loss is a new one, tried again at once."""
+    """Treat the next loss as a new one, tried again at once."""
     s.ladders.network.reset()
 
 

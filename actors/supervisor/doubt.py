@@ -1,5 +1,5 @@
-"""What a quote says about a socket: why it was refused, whether a stream is alive, whether the plan
-has data at all."""
+"""Acts on what a quote says about a socket: why it was refused, whether a stream is alive, whether
+the plan has data at all."""
 
 from typing import Literal
 
@@ -16,11 +16,11 @@ from kitefeed.protocol.kite.ticks import segment_of
 from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.topology import Role
 
-UNANSWERED_MAX = 2  # quotes that could not be had about a silent stream: then it is not waited for
+UNANSWERED_MAX = 2  # after so many quotes that could not be had, a silent stream is given up
 
 
 def advance(s: State) -> None:
-    """Takes what the probe left in this step; asks about the next stream that is in doubt."""
+    """Take the probe's answer of this step; ask about the next stream that is in doubt."""
     answer = s.take(QuoteAnswered)
     if answer is not None:
         _hear(s, answer.kind, answer.outcome)
@@ -59,9 +59,9 @@ def _hear(s: State, kind: ProbeKind, outcome: m.ProbeOutcome) -> None:
 
 
 def _settle_alike(s: State, settled: m.LinkDoubt) -> None:
-    """Other sockets that ask about the same canary, and had the same price of it and no volume that
-    was not asked about, are answered as well: quotes are few, and while they are slow one would be
-    good no more before the next."""
+    """Answer other sockets that ask about the same canary, too, if they had the same price of it
+    and ask about no other volume. Quotes are few: while they are slow, one would not count any more
+    before the next."""
     for shard in s.shards:
         doubt = shard.link.doubt
         if (
@@ -75,9 +75,9 @@ def _settle_alike(s: State, settled: m.LinkDoubt) -> None:
 
 
 def _session_died(s: State, shard: Shard | None, doubt: m.LinkDoubt | None) -> None:
-    """A quote met a dead session. A stream of that session that was in doubt is no better, so it is
-    closed; of one that ticks, or uses another session (the new login is refused), it says nothing.
-    """
+    """Apply a quote that met a dead session. A doubtful stream of that session is no better, so it
+    is closed. The quote says nothing of a stream that ticks, or uses another session (the new login
+    is refused)."""
     session.refused_elsewhere(s, s.session.fingerprint, "a quote was refused")
     if shard is not None and doubt is not None:
         if shard.link.fingerprint != s.session.fingerprint or _is_ticking(shard, doubt):
@@ -88,7 +88,7 @@ def _session_died(s: State, shard: Shard | None, doubt: m.LinkDoubt | None) -> N
 
 
 def forget(s: State) -> None:
-    """Another session: an answer about the one before says nothing any more."""
+    """Forget the question: there is another session, of which its answer says nothing."""
     shard = s.shard_of(s.probe.epoch)
     if shard is not None:
         shard.link.doubt = None
@@ -96,7 +96,7 @@ def forget(s: State) -> None:
 
 
 def doubted(s: State, doubt: m.LinkDoubt) -> None:
-    """Frames arrive but nothing proves them new: one quote decides (`advance`)."""
+    """Note a stream whose frames nothing proves to be new: one quote decides (`advance`)."""
     shard = s.shard_of(doubt.epoch)
     is_asked = s.probe.epoch == doubt.epoch and _is_asking(s)
     if shard is not None and not is_asked:
@@ -107,20 +107,20 @@ def doubted(s: State, doubt: m.LinkDoubt) -> None:
 
 
 def _is_meant(s: State, doubt: m.LinkDoubt) -> bool:
-    """Of a closed segment nothing is expected, and its quotes prove nothing; outside of continuous
-    trading an always-active instrument may be silent."""
+    """Whether a quote can tell. Of a closed segment nothing is expected, and its quotes prove
+    nothing; outside of continuous trading an always-active instrument may be silent."""
     segment = segment_of(doubt.token)
     return s.is_open(segment) if doubt.kind == "unproven" else s.is_trading(segment)
 
 
 def _is_ticking(shard: Shard, doubt: m.LinkDoubt) -> bool:
-    """Whether something on the socket has ticked since: it stays, whatever quotes say."""
+    """Whether something on the socket has ticked since: then it stays, whatever quotes say."""
     return doubt.is_alone or shard.fresh_ns > shard.link.doubted_ns
 
 
 def _doubt_resolved(s: State, shard: Shard, doubt: m.LinkDoubt, outcome: m.ProbeOutcome) -> None:
     is_auction = outcome == "moved" and not s.is_trading(segment_of(doubt.token))
-    if is_auction:  # its price reaches quotes, no streams
+    if is_auction:  # an auction's price reaches quotes, no streams
         return
     if outcome == "input":
         _settle(s, shard, doubt, "lacking")
@@ -148,8 +148,8 @@ def _settle(
 
 
 def _moved(s: State, shard: Shard, doubt: m.LinkDoubt) -> None:
-    """A quote says another price. If the socket before said the same as this one, a new one would
-    do so, too: a settlement price reaches quotes, and no stream."""
+    """Act on a quote with another price. If the socket before said the same as this one, a new one
+    would do so, too: a settlement price reaches quotes, and no stream."""
     if _is_futile(s, shard, doubt):
         _settle(s, shard, doubt, "moved")
     else:
@@ -166,7 +166,7 @@ def _is_futile(s: State, shard: Shard, doubt: m.LinkDoubt) -> bool:
 
 
 def _unanswered(s: State, shard: Shard, doubt: m.LinkDoubt) -> None:
-    """Nobody can say whether it is dead: two such quotes end it, once."""
+    """Count a quote that could not be had: two of them end a silent stream, once."""
     if doubt.kind != "canary" or _is_ticking(shard, doubt):
         return
     shard.link.unanswered += 1
@@ -175,8 +175,8 @@ def _unanswered(s: State, shard: Shard, doubt: m.LinkDoubt) -> None:
 
 
 def _may_restart_again(s: State, shard: Shard, after_ns: int) -> bool:
-    """Whether the last restart is so long ago (0: never long enough), or was of use: something has
-    ticked since."""
+    """Whether the last restart was `after_ns` ago (0: never long enough), or was of use: something
+    has ticked since."""
     has_ticked = shard.fresh_ns >= shard.restarted_ns
     return has_ticked or (after_ns > 0 and s.now_ns - shard.restarted_ns >= after_ns)
 

@@ -1,4 +1,5 @@
-"""What the supervisor's machine knows, region by region, and what it can order. No behaviour."""
+"""The facts of the supervisor's machine, region by region, and the orders it can give. No
+behaviour."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -34,18 +35,19 @@ ENTITLEMENT_CHECK_NS = 900 * NS_PER_S
 OBSERVED_OPEN_NS = (
     60 * NS_PER_S
 )  # so long a fresh tick says that the market is open, whatever the calendar says
-# So long a restarted supervisor listens before it closes the fence of one that has not spoken: as
-# long as it waits for one that it knew. Shorter, a slow host's own start takes the time up.
+# A restarted supervisor listens for so long before it closes the fence of an actor that has not
+# spoken: as long as it waits for one that it knew. A slow host's own start would use up a
+# shorter time.
 SETTLE_NS = LOST_AFTER_NS
 GRANT_REPEAT_NS = 1 * NS_PER_S
 GOOD_FOR_NS = 5 * NS_PER_S  # one validation lets all sockets in, one after the other, for this long
 UNPROVEN_SAID_NS = 2 * NS_PER_S  # a stream whose values are stale for so long is not called live
 CLOSING_NS = 3 * NS_PER_S  # the ticker tells of a socket's end within 2 s; till then Kite counts it
-REFRESH_GAP_NS = 10 * NS_PER_S  # a broadcaster that cannot follow would be given the more to do
-QUIET_SAID_NS = 300 * NS_PER_S  # so long nothing ticks while the calendar has trading: that is told
-HELD_SAID_NS = 5 * NS_PER_S  # values that are held stale for so long are told in a line
-# After a reconnect that changed nothing, another price in quotes, or no quote at all, is no reason
-# for the next sooner than this.
+REFRESH_GAP_NS = 10 * NS_PER_S  # sooner, a broadcaster that cannot follow would get more to do
+QUIET_SAID_NS = 300 * NS_PER_S  # no tick for so long while the calendar has trading: a line says so
+HELD_SAID_NS = 5 * NS_PER_S  # a line tells values that are held stale for so long
+# After a reconnect that changed nothing, the next comes no sooner than this, whether quotes have
+# another price or cannot be had.
 FUTILE_AGAIN_NS = 300 * NS_PER_S
 BOOK_READERS_NS = 2 * NS_PER_S  # readers find a new broadcaster (RECONNECT_IVL_MAX is 1 s)
 BOOK_REPEAT_NS = 20 * NS_PER_S  # an order to read the order book that nobody has answered
@@ -53,8 +55,8 @@ EMPTY_CLOSE_NS = 30 * NS_PER_S  # without instruments; whoever wanted them may b
 
 
 class DialState(StrEnum):
-    """Where the one attempt of the key is (`Dial`). Each state that waits owns a deadline or an
-    actor's promise."""
+    """The states of the one attempt of the key (`Dial`). Each state that waits owns a deadline or
+    an actor's promise."""
 
     IDLE = "idle"  # nothing to do: all are open; or none is wanted: paused, REST only, no session
     WAITING = "waiting"  # until `until_ns`, because of `cause`
@@ -64,7 +66,7 @@ class DialState(StrEnum):
 
 
 class SocketState(StrEnum):
-    """How far one socket is (`Link`)."""
+    """The states of one socket (`Link`)."""
 
     CLOSED = "closed"
     PRIMING = "priming"  # open, granted, subscribed; nothing proven fresh yet
@@ -114,17 +116,17 @@ class Link:
     unanswered: int = 0  # quotes in a row about a silent stream that could not be had
     held: tuple[Held, ...] = ()  # what reads stale although it streams
     held_since_ns: int = 0  # 0 while nothing is
-    unproven_since_ns: int = 0  # the broadcaster has its values read stale since then, 0: not
+    unproven_since_ns: int = 0  # since when the broadcaster has its values read stale, 0: not
 
 
 @dataclass
 class SessionFacts:
-    """One slot. `request_id` is the validation under way, 0 for none."""
+    """The session of one slot. `request_id` is the validation under way, 0 for none."""
 
     slot: Literal["primary", "standby"]
     fingerprint: str | None = None
     candidates: tuple[str, ...] = ()  # of all files, the newest first; it is one of them
-    refused: dict[str, str] = field(default_factory=dict)  # of them, and what Kite said
+    refused: dict[str, str] = field(default_factory=dict)  # refused ones, and what Kite said
     word: SessionWord = "unknown"
     problem: str | None = None
     request_id: int = 0
@@ -132,7 +134,7 @@ class SessionFacts:
     next_check_ns: int = 0
     valid_utc_ns: int = 0
     valid_fingerprint: str = ""
-    # A session that was good was refused, and no flush lay between: when, and when it was last
+    # When Kite refused a session that was good, without a flush in between, and when it was last
     # seen good. 0 for neither.
     elsewhere_utc_ns: int = 0
     good_until_utc_ns: int = 0
@@ -160,7 +162,7 @@ ProbeKind = Literal["classify", "unproven", "canary", "quiet", "entitlement"]
 
 @dataclass
 class ProbeFacts:
-    """The one question to the poller under way; `request` None when there is none."""
+    """The one question to the poller that is under way; `request` None when there is none."""
 
     kind: ProbeKind = "classify"
     epoch: int = 0  # of the socket it is about, or of the attempt
@@ -174,7 +176,7 @@ class ProbeFacts:
 
 @dataclass
 class BookFacts:
-    """The reading of the order book that is to be done; `order` None when none is."""
+    """The reading of the order book that is still to be done; `order` None when there is none."""
 
     order: m.ReadOrders | None = None
     due_ns: int = 0  # when it is sent, first or again
@@ -216,13 +218,13 @@ class Shard:
         return self.link.state is not SocketState.CLOSED
 
     def is_unproven(self, now_ns: int) -> bool:
-        """Whether it streams, and its values read stale all the same."""
+        """Whether it streams, but its values read stale."""
         since_ns = self.link.unproven_since_ns
         return self.is_streaming and 0 < since_ns <= now_ns - UNPROVEN_SAID_NS
 
     @property
     def is_streaming(self) -> bool:
-        """A socket delivers fresh data and the broadcaster lets it through."""
+        """Whether its socket delivers fresh data and the broadcaster lets that through."""
         return self.link.state is SocketState.LIVE and self.grant.source == "websocket"
 
 
@@ -234,7 +236,7 @@ class Ladders:
 
 
 class Persisted(msgspec.Struct):
-    """What must survive a restart; written before the command that relies on it."""
+    """The facts that must survive a restart; written before the command that relies on them."""
 
     version: int = 1
     epoch: int = 0
@@ -277,8 +279,8 @@ class RetryNow(msgspec.Struct, frozen=True):
 
 
 class Instruments(msgspec.Struct, frozen=True):
-    """The resolved instruments that are wanted have changed. `unresolved`: how many more names are
-    wanted, but not found yet, because there is no instrument list."""
+    """The resolved instruments that are wanted have changed. `unresolved`: the number of wanted
+    names that are not found yet, because there is no instrument list."""
 
     instruments: tuple[Instrument, ...]
     unresolved: int = 0
@@ -295,7 +297,8 @@ class Instruct(msgspec.Struct, frozen=True):
 
 
 class Persist(msgspec.Struct, frozen=True):
-    """Write what must survive, before the commands behind this one. `data`: of `memory.encode`."""
+    """Write the facts that must survive, before the commands behind this one. `data`: of
+    `memory.encode`."""
 
     data: bytes
 

@@ -47,8 +47,8 @@ def acknowledged(s: State, granted: m.Granted) -> None:
 
 
 def broadcaster_up(s: State, grants: tuple[GrantReport, ...], is_new: bool) -> None:
-    """A new broadcaster knows no grant, and has lost every value since its last save; an old one
-    may know grants that this supervisor does not."""
+    """Take in the broadcaster's grants. A new broadcaster knows none, and has lost every value
+    since its last save; an old one may know grants that this supervisor does not."""
     for shard in s.shards:
         shard.grant.is_acknowledged = False
         shard.grant.sent_ns = 0
@@ -72,8 +72,8 @@ def _wanted(s: State, shard: Shard) -> tuple[GrantSource, int]:
 
 
 def _foreign(s: State, shard: Shard, epoch: int) -> None:
-    """The broadcaster has seen a newer epoch than ours (our state file was lost): it will never
-    accept what runs now, so that starts again under a newer one."""
+    """Start again under a newer epoch, because the broadcaster has seen one that is newer than ours
+    (our state file was lost): it will never accept what runs now."""
     if epoch <= shard.grant.epoch:
         return
     s.raise_epoch(epoch)

@@ -1,7 +1,7 @@
-"""What the supervisor says: the headline with its reason, and the log lines of conditions.
+"""The supervisor's words: the headline with its reason, and the log lines of conditions.
 
-A condition begins with one error line and ends with one info line that tells how long it took.
-Both are derived from the facts after every step, so nothing can be said twice.
+A condition begins with one error line and ends with one info line that tells how long it took. Both
+are derived from the facts after every step, so nothing can be said twice.
 """
 
 from kitefeed.actors.policy import market
@@ -32,7 +32,7 @@ GOOD = ("live", "rest", "closed", "paused")
 
 
 def announce(s: State) -> None:
-    """Derives the picture of this step; sends it when it is another one than the last."""
+    """Derive the picture of this step; send it when it differs from the last one."""
     state = derive(s)
     _say_conditions(s)
     if not s.is_settled:
@@ -49,7 +49,7 @@ def announce(s: State) -> None:
 
 
 def broadcaster_up(s: State) -> None:
-    """It says hello, and knows no picture yet."""
+    """Announce anew to a broadcaster that says hello, and knows no picture yet."""
     s.last_announced = None
 
 
@@ -75,7 +75,7 @@ def derive(s: State) -> FeedState:
 
 
 def closed_segments(s: State) -> list[int]:
-    """None while ticks say that the calendar is wrong."""
+    """Return the closed segments; [] while ticks say that the calendar is wrong."""
     return [] if s.is_overruled else list(s.market.closed_segments(s.utc_ns))
 
 
@@ -91,7 +91,8 @@ def _is_fresh(s: State, shard: Shard) -> bool:
 
 
 def _worst(s: State) -> Shard:
-    """The one whose state is the headline: without fresh data, else polled, else the first."""
+    """Return the shard whose state is the headline: one without fresh data, else a polled one, else
+    the first."""
 
     def rank(shard: Shard) -> int:
         return shard.is_streaming + _is_fresh(s, shard)
@@ -100,7 +101,7 @@ def _worst(s: State) -> Shard:
 
 
 def _facts_of(state: FeedState) -> tuple[object, ...]:
-    """What makes two pictures different: everything but the running clocks."""
+    """Return everything in which two pictures can differ, but the running clocks."""
     return (
         state.feed, state.source, state.session, state.override, state.reason, state.epoch,
         state.consecutive_403, state.user_id, state.user_name, state.closed_segments,
@@ -132,14 +133,14 @@ def _unproven(s: State) -> bool:
 
 
 def _part(s: State) -> str:
-    """How much of the feed is well, when it is a part."""
+    """Say how much of the feed is well, when it is a part."""
     streaming = sum(shard.is_streaming and not shard.is_unproven(s.now_ns) for shard in s.judged)
     all_of_them = len(s.judged)
     return f"{streaming} of {all_of_them} sockets stream; " if streaming else ""
 
 
 def _source(s: State) -> str:
-    """The least of those that give fresh values."""
+    """Return the worst source of those that give fresh values."""
     fresh = [shard for shard in s.shards if _is_fresh(s, shard)]
     if fresh:
         return "websocket" if all(shard.is_streaming for shard in fresh) else "rest"
@@ -156,8 +157,8 @@ def _live_reason(s: State) -> str:
 
 
 def _quiet(s: State) -> str:
-    """That nothing ticks where something always should, for so long that it is worth a line: no
-    reason to doubt what quotes say is the latest, and none to call it streaming."""
+    """Say that nothing ticks where something always should, once it has lasted. Quotes say the same
+    as the values, so these are not in doubt, but nothing proves a live stream."""
     due = [i for i in s.instruments if i.is_canary and s.is_trading(segment_of(i.token))]
     since_ns = [s.trading_since_ns, s.fresh_ns, *(sh.link.live_since_ns for sh in s.judged)]
     if not due or not s.is_streaming or s.now_ns - max(since_ns) < QUIET_SAID_NS:
@@ -171,7 +172,7 @@ def _quiet(s: State) -> str:
 
 
 def _logins(s: State) -> set[str]:
-    """Whose sessions the open sockets use."""
+    """Return the sessions that the open sockets use."""
     return {shard.link.fingerprint for shard in s.shards if shard.is_open}
 
 
@@ -292,7 +293,8 @@ def _conditions(s: State) -> dict[str, str]:
 
 
 def _session_conditions(s: State) -> dict[str, str]:
-    """A login not yet judged ends nothing; one that is refused is a condition of its own."""
+    """List the session's conditions. A login not yet judged ends none; a refused one is a condition
+    of its own."""
     found: dict[str, str] = {}
     word, fingerprint = s.session.word, s.session.fingerprint
     if s.session.problem and fingerprint:
@@ -366,13 +368,14 @@ def _outage_over(s: State, state: FeedState) -> None:
 
 
 def login_seen(s: State) -> None:
-    """A new session came while the feed was out."""
+    """Note that a new session came while the feed was out."""
     if s.outage and s.outage.restored_utc_s is None:
         s.outage.login_utc_s = s.utc_ns / 1e9
 
 
 def ready_check(s: State, before_utc_ns: int) -> None:
-    """At 08:45 IST of a session day: is everything there for the open? If not, say so."""
+    """At 08:45 IST of a session day, say whether everything is there for the open, or what is
+    missing."""
     ready_utc_ns = market.last_utc_ns(s.utc_ns, market.READY_AT)
     is_due = before_utc_ns < ready_utc_ns and s.utc_ns - before_utc_ns < market.MINUTE_NS
     opens = s.market.opens_today(s.segments, s.utc_ns)

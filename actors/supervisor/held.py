@@ -1,4 +1,5 @@
-"""What reads stale although its socket streams, and because of whose silence."""
+"""The values that read stale although their socket streams, and the instruments whose silence is
+why."""
 
 from collections.abc import Iterable
 
@@ -12,7 +13,7 @@ NAMES_MAX = 3
 
 
 def told(s: State, told_by_ticker: Iterable[Held]) -> None:
-    """Take what the ticker's beat says of all links."""
+    """Take the ticker's word about all links from its beat."""
     for shard in s.shards:
         link = shard.link
         link.held = tuple(
@@ -36,19 +37,19 @@ def status(s: State) -> list[HeldStatus]:
 
 
 def sentence(s: State) -> str:
-    """What is held, for the headline's reason; empty when nothing is."""
+    """Say what is held, for the headline's reason; empty when nothing is."""
     return "; ".join(_sentence(s, held) for _, held in _all(s))
 
 
 def lasting(s: State) -> str:
-    """The same of what has been held for a while: a canary that pauses is worth no line."""
+    """Say what has been held for a while: a canary that only pauses is worth no line."""
     since_ns = s.now_ns - HELD_SAID_NS
     lasting = [held for shard, held in _all(s) if shard.link.held_since_ns <= since_ns]
     return "; ".join(_sentence(s, held) for held in lasting)
 
 
 def _all(s: State) -> list[tuple[Shard, Held]]:
-    """Of links that are live: before that nothing reads fresh anyway."""
+    """List what is held on links that are live: before that nothing reads fresh anyway."""
     live = [shard for shard in s.shards if shard.link.state is SocketState.LIVE]
     return [(shard, held) for shard in live for held in shard.link.held]
 

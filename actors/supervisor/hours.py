@@ -1,10 +1,10 @@
-"""The hours region: which wanted segments are open and which trade continuously, and that the
-sources are told when that changes.
+"""The hours region: it knows which wanted segments are open and which trade continuously, and tells
+the sources when that changes.
 
 The poller asks only for instruments whose segment is open. The ticker takes the silence of an
 always-active instrument for a doubt only while its segment trades continuously: in the closing
-auction and before the open there may be no trade for a quarter of an hour. When a stream is to be
-proven by a quote, it takes an instrument of an open segment.
+auction and before the open there may be no trade for a quarter of an hour. When a stream has to be
+proven by a quote, the ticker takes an instrument of an open segment.
 """
 
 from kitefeed.actors.supervisor import link, rest
@@ -13,7 +13,7 @@ from kitefeed.protocol.messages.instruments import Instrument
 
 
 def want(s: State, instruments: tuple[Instrument, ...]) -> None:
-    """Another set of instruments is wanted."""
+    """Take another set of instruments that are wanted."""
     s.want(instruments)
     _look(s)
     link.instruments_changed(s)
@@ -21,7 +21,7 @@ def want(s: State, instruments: tuple[Instrument, ...]) -> None:
 
 
 def advance(s: State) -> None:
-    """Notices that a segment opened, closed, or went from one phase to the next."""
+    """Notice that a segment opened, closed, or went from one phase to the next."""
     open_before, trading_before = s.open_segments, s.trading_segments
     _look(s)
     if (s.open_segments, s.trading_segments) != (open_before, trading_before):

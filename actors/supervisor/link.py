@@ -1,6 +1,6 @@
 """The link region: the sockets that are open, one per shard, each with its own life.
 
-How one comes to be stands in `dial.py`; what a quote says about it in `doubt.py`.
+`dial.py` opens them; `doubt.py` acts on what a quote says about one.
 """
 
 from collections.abc import Collection, Mapping
@@ -45,13 +45,13 @@ def _close_empty(s: State, shard: Shard) -> None:
 
 
 def empty_due_ns(shard: Shard) -> int:
-    """Boot time at which an empty socket is closed, 0 for never."""
+    """Return the boot time at which an empty socket is closed, 0 for never."""
     return shard.empty_since_ns + EMPTY_CLOSE_NS if shard.empty_since_ns else 0
 
 
 def lost_batches(s: State, losses: Mapping[int, int]) -> None:
-    """The broadcaster tells which ticks never reached it (`losses`: by shard, since it started). No
-    one knows of which instruments, so all are asked for anew."""
+    """Note the losses that the broadcaster tells: batches of ticks that never reached it (`losses`:
+    by shard, since it started). Nobody knows of which instruments, so all are asked for anew."""
     for shard in s.shards:
         lost = losses.get(shard.number, 0)
         if lost > shard.losses and shard.is_open and not shard.link.is_refresh_due:
@@ -61,7 +61,7 @@ def lost_batches(s: State, losses: Mapping[int, int]) -> None:
 
 
 def judged(s: State, alive: Collection[int]) -> None:
-    """The broadcaster tells which sources it calls alive: no headline may sound better than the
+    """Note which sources the broadcaster calls alive: no headline may sound better than the
     values."""
     for shard in s.shards:
         is_stale = shard.is_streaming and shard.number not in alive
@@ -69,7 +69,7 @@ def judged(s: State, alive: Collection[int]) -> None:
 
 
 def refresh_due_ns(shard: Shard) -> int:
-    """Boot time at which an open socket is asked for everything anew, 0 for never."""
+    """Return the boot time at which an open socket is asked for everything anew, 0 for never."""
     link = shard.link
     return link.refreshed_ns + REFRESH_GAP_NS if link.is_refresh_due and link.is_subscribed else 0
 
@@ -102,7 +102,7 @@ def opened(s: State, number: int, epoch: int) -> None:
 
 
 def _rotate(s: State, shard: Shard) -> None:
-    """The new login's socket is open: it takes over, then the old one closes."""
+    """Let the new login's open socket take over, then close the old one."""
     old = shard.link
     closing.hang_up(s, shard)
     shard.link = dial.let_in(s)
@@ -112,7 +112,7 @@ def _rotate(s: State, shard: Shard) -> None:
 
 
 def granted(s: State, shard: Shard) -> None:
-    """The broadcaster lets this epoch through: now the instruments may flow."""
+    """Let the instruments flow: the broadcaster lets this epoch through."""
     if shard.is_open and not shard.link.is_subscribed:
         shard.link.is_subscribed = True
         _subscribe(s, shard)
@@ -127,15 +127,16 @@ def instruments_changed(s: State) -> None:
 
 
 def _remind(s: State, epoch: int) -> None:
-    """The order to subscribe may have been lost."""
+    """Subscribe again: the order may have been lost."""
     shard = s.shard_of(epoch)
     if shard is not None and shard.link.is_subscribed:
         _subscribe(s, shard)
 
 
 def refresh(s: State, held: Collection[tuple[int, int]]) -> None:
-    """The broadcaster is a new one: after its grants everything is asked for anew. What it lets
-    through already (`held`: shard and epoch; this supervisor is the new one) it has."""
+    """Ask for everything anew, after the grants of a new broadcaster. Not for sources that it lets
+    through already (`held`: shard and epoch): this supervisor is the new one, and the broadcaster
+    has their values."""
     for shard in s.shards:
         if (shard.number, shard.link.epoch) in held:
             continue
@@ -153,7 +154,7 @@ def _subscribe(s: State, shard: Shard) -> None:
 
 
 def fresh(s: State, epoch: int) -> None:
-    """The proof of life. Only this makes a feed live, and ends a series of refusals."""
+    """Note a proof of life. Only this makes a feed live, and ends a series of refusals."""
     shard = s.shard_of(epoch)
     if shard is not None and shard.link.state is SocketState.PRIMING:
         shard.fresh_ns = max(shard.fresh_ns, s.now_ns)
@@ -169,13 +170,13 @@ def became_live(s: State, shard: Shard) -> None:
     if not s.closed or s.dial.refused_shard == shard.number:
         dial.forget_refusals(s)
     is_new_login = shard.link.fingerprint != s.session.fingerprint
-    if is_new_login and s.session.word == "refused":  # it is asked about on its ladder
+    if is_new_login and s.session.word == "refused":  # the ladder asks about it
         return
     session.check_soon(s, at_once=is_new_login)
 
 
 def ticked(s: State, beat: Beat) -> None:
-    """The ticker's beat tells how long ago each socket had a fresh tick."""
+    """Note how long ago each socket had a fresh tick, as the ticker's beat tells."""
     for shard in s.shards:
         # A ticker of a former version knows one age for all.
         age_ns = beat.fresh_ages_ns.get(shard.number, -1)
@@ -192,7 +193,7 @@ def silent(s: State, epoch: int) -> None:
 
 
 def restart(s: State, shard: Shard) -> None:
-    """Drops an open socket that is of no use, and tries again at once."""
+    """Drop an open socket that is of no use, and try again at once."""
     if shard.is_open:
         closing.hang_up(s, shard)
         dial.lost(s, "the stream stood still")
@@ -211,9 +212,9 @@ def closed(s: State, epoch: int, code: int | None, reason: str) -> None:
 
 
 def reported(s: State, links: tuple[LinkReport, ...]) -> None:
-    """Take what a ticker that says hello is running. A link nobody knows is adopted when its shard
-    has no other (this supervisor is the new one); links that were believed open and are not, ended.
-    One that is being closed is no better for a hello that crossed the order."""
+    """Take the links that a ticker reports in its hello. A link nobody knows is adopted if its
+    shard has no other (this supervisor is the new one). One that was believed open and is not
+    reported has ended. One that is being closed stays so: the hello may have crossed the order."""
     running = {report.epoch: report for report in links}
     for shard in s.shards:
         if shard.is_open and shard.link.epoch not in running:
@@ -244,7 +245,7 @@ def _adopt(s: State, shard: Shard, report: LinkReport) -> None:
 
 
 def ticker_lost(s: State) -> None:
-    """Its sockets died with it; the next ticker starts from nothing."""
+    """Forget the ticker's sockets, which died with it; the next ticker starts from nothing."""
     closing.all_over(s)
     was_busy = s.dial.state is DialState.CONNECTING or s.is_any_open
     dial.hear(s, TickerEnded())

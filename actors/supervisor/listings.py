@@ -21,7 +21,7 @@ class Listing(Protocol):
 
 
 def look_up(asked: LookUp, listing: Listing, near: Callable[[str], list[str]]) -> Found:
-    """Answers from `listing`; `near` finds what somebody may have meant."""
+    """Answer from `listing`; `near` finds names that somebody may have meant."""
     try:
         if listing.facts() is None:
             return Found(is_there=False)

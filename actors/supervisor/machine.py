@@ -1,13 +1,13 @@
 """The supervisor's decisions: a pure machine over reports of the other actors.
 
 `handle` applies one event to the facts, then moves every region as far as the facts allow
-(`_advance`), then derives headline and log lines. Regions: session and standby (`session.py`),
-the attempts to open a socket (`dial.py`), the open ones (`link.py`) and what quotes tell about them
+(`_advance`), then derives headline and log lines. Regions: session and standby (`session.py`), the
+attempts to open a socket (`dial.py`), the open ones (`link.py`) and what quotes tell about them
 (`probe.py`, `doubt.py`), REST polling (`rest.py`), the grants (`grant.py`), the market's hours
-(`hours.py`), and what is said (`headline.py`). They share one `State`; each changes only its own
-part of it, asks another to, or tells it (`news.py`). Instruments are divided into shards
-(`shards.py`), one per socket; the open sockets, polling and grants are a shard's own, everything
-else is the key's.
+(`hours.py`), and what is said (`headline.py`). They share one `State`. Each changes only its own
+part of it; for the rest it asks another region, or tells it (`news.py`). Instruments are divided
+into shards (`shards.py`), one per socket; the open sockets, polling and grants are a shard's own,
+everything else is the key's.
 """
 
 from collections import Counter
@@ -71,7 +71,7 @@ _COUNTED: dict[type[object], str] = {
 
 
 class Supervisor:
-    """Times are boot-time nanoseconds. `jitter` gives numbers in [0, 1)."""
+    """The machine. Times are boot-time nanoseconds. `jitter` gives numbers in [0, 1)."""
 
     def __init__(
         self,
@@ -204,10 +204,10 @@ class Supervisor:
             self.state.list_doubt = fetched.detail
 
     def _advance(self) -> None:
-        """Moves the regions in the order in which they feed each other, until none has moved: a
-        timeout in one (a validation) can start another (a connection) in the same step. REST before
-        the link: when both start, the link must have the newer epoch, or the fence would refuse
-        it."""
+        """Move the regions in the order in which they feed each other, until none has moved: a
+        timeout in one (a validation) can start another (a connection) in the same step. REST comes
+        before the link: when both start, the link must have the newer epoch, or the fence would
+        refuse it."""
         for _ in range(ROUNDS_MAX):
             before = self.state.moved
             session.advance(self.state)
@@ -263,7 +263,8 @@ class Supervisor:
             s.values_held = 0
 
     def _beat(self, beat: Beat) -> None:
-        """Only ticker and broadcaster beats are passed in; each fills its own fields."""
+        """Apply a beat of ticker or broadcaster, the only ones passed in; each fills its own
+        fields."""
         s = self.state
         link.ticked(s, beat)
         if beat.alive_shards is not None:

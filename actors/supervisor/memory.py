@@ -27,7 +27,7 @@ def encode(persisted: Persisted) -> bytes:
 
 
 def decode(data: bytes) -> Persisted:
-    """Raises ValueError for what cannot be used."""
+    """Decode the file. Raises ValueError when it cannot be used."""
     try:
         file = msgspec.json.decode(data, type=_File)
         state = bytes(file.state)

@@ -1,7 +1,7 @@
-"""The moves of an attempt to open a socket: where it goes when it hears what (`news.py`).
+"""The moves of an attempt to open a socket: its next state, by the news that it hears (`news.py`).
 
-All that may happen to an attempt stands in `MOVES`, the table at the end. A move acts while the
-state is still the one before, and says which is the next; `dial.hear` makes it.
+`MOVES`, the table at the end, has all that may happen to an attempt. A move acts while the state is
+still the one before, and returns the next one; `dial.hear` makes it.
 """
 
 from collections.abc import Callable
@@ -61,7 +61,7 @@ def to_first_rungs(s: State) -> None:
 
 
 def _go_on(s: State, _: Free) -> DialState:
-    """The next socket that is due, if any."""
+    """Try the next socket that is due, if any."""
     shard = _next_due(s)
     if shard is None:
         if s.closed:  # all of them were answered 429
@@ -79,7 +79,8 @@ def _go_on(s: State, _: Free) -> DialState:
 
 
 def _next_due(s: State) -> Shard | None:
-    """A shard without a socket, else one whose socket is of another login than the good one."""
+    """Return a shard without a socket, else one whose socket is of another login than the good
+    one."""
     closed = [shard for shard in s.closed if shard.limited_until_ns <= s.now_ns]
     if closed:
         return closed[0]
@@ -90,15 +91,15 @@ def _next_due(s: State) -> Shard | None:
 
 
 def _is_movable(s: State, shard: Shard) -> bool:
-    """An open socket that is not proven yet will be soon, if its market is open; while that is
-    closed there is no proof to wait for, and a move costs nothing."""
+    """Whether the shard's socket may be replaced. One that is not proven yet will be soon, if its
+    market is open; while that is closed there is no proof to wait for, and a move costs nothing."""
     is_idle = shard.link.state is SocketState.PRIMING and not s.has_hours(shard)
     return is_idle or shard.link.state is SocketState.LIVE
 
 
 def _ours(s: State) -> int:
-    """Sockets that Kite may count as ours; one more than it allows, or than others of the key leave
-    us, would be refused."""
+    """Count the sockets that Kite may count as ours. It would refuse one more than it allows, or
+    than others of the key leave us."""
     return sum(shard.is_open for shard in s.shards) + len(s.closing)
 
 
@@ -166,7 +167,8 @@ def _was_refused(s: State, news: Refused) -> DialState:
 
 
 def _limited(s: State) -> None:
-    """Kite counts sockets per key, so every closed one would be answered the same."""
+    """Make every closed socket wait: Kite counts sockets per key, so all would be answered the
+    same."""
     _give_up(s, is_over=True)
     s.dial.until_ns = s.dial.good_ns = 0
     s.is_socket_refusal = False  # a 403 before it must not keep REST from bridging
@@ -191,8 +193,8 @@ def _took_too_long(s: State, _: Due) -> DialState:
 
 
 def _judged_meanwhile(s: State, news: Judged) -> DialState:
-    """A quote found the session dead, or something else asked about it, while an attempt was under
-    way."""
+    """End the attempt under way if a quote, or a question of something else, found the session
+    dead."""
     if news.verdict != "refused":
         return s.dial.state
     if s.dial.state is CONNECTING and s.dial.is_move:
@@ -201,7 +203,8 @@ def _judged_meanwhile(s: State, news: Judged) -> DialState:
 
 
 def _classified(s: State, news: Classified) -> DialState:
-    """A 403 whose session is good: a plan without data, or a refusal of the socket alone."""
+    """Wait after a 403 whose session is good: a plan without data, or a refusal of the socket
+    alone."""
     if news.outcome == "permission":
         s.has_no_entitlement = True
         return _wait(s, "entitlement", 0)
@@ -212,7 +215,8 @@ def _classified(s: State, news: Classified) -> DialState:
 
 
 def _abandon_move(s: State, *, is_over: bool = False) -> DialState:
-    """The replacement did not come up: the old socket goes on, and is replaced a minute later."""
+    """Give up a replacement that did not come up: the old socket goes on, and is replaced a minute
+    later."""
     _give_up(s, is_over=is_over)
     s.dial.until_ns = 0
     s.dial.move_ns = s.now_ns + SOCKET_REFUSED_RETRY_NS
@@ -251,8 +255,8 @@ def _forget(s: State, _: NewSession) -> DialState:
 
 
 def _give_up(s: State, *, is_over: bool = False) -> None:
-    """Ends the attempt under way; what the ticker says of it later is of no interest. `is_over`: it
-    has told the end; else the socket is to be closed."""
+    """End the attempt under way; later news of it from the ticker counts no more. `is_over`: the
+    ticker has told the end; else the socket is to be closed."""
     if s.dial.state is CONNECTING and not is_over:
         closing.give_up(s, s.dial.shard, s.dial.epoch)
     s.dial.epoch, s.dial.is_move = 0, False
@@ -262,7 +266,7 @@ def _give_up(s: State, *, is_over: bool = False) -> None:
 
 
 def _wait(s: State, cause: Cause, wait_ns: int) -> DialState:
-    """Waits for `wait_ns`; 0 waits for something else to end it."""
+    """Wait for `wait_ns`; with 0, until something else ends it."""
     return _wait_until(s, cause, s.now_ns + _in_hours(s, wait_ns) if wait_ns else 0)
 
 
@@ -279,7 +283,8 @@ def _in_hours(s: State, wait_ns: int) -> int:
 
 
 def _wait_network(s: State, reason: str, *, is_over: bool = False) -> DialState:
-    """`is_over`: the ticker has told the attempt's end; else it is to be closed."""
+    """Wait for the network. `is_over`: the ticker has told the attempt's end; else it is to be
+    closed."""
     dial = s.dial
     dial.closed_reason = reason
     s.is_socket_refusal = False  # the network's turn: REST may bridge
@@ -300,7 +305,7 @@ def _was_lost(s: State, news: Lost) -> DialState:
 
 def _judged_while_waiting(s: State, news: Judged) -> DialState:
     if news.verdict == "refused" and s.dial.cause == "network":
-        # A quote found it dead: when the network is back, Kite is not asked the same at once.
+        # A quote found the session dead: Kite is not asked the same as soon as the network is back.
         s.dial.until_ns = max(s.dial.until_ns, s.now_ns + s.ladders.session.next_ns())
     elif news.verdict == "valid" and s.dial.cause == "session":
         to_first_rungs(s)  # the session came back to life while something else asked
@@ -309,7 +314,7 @@ def _judged_while_waiting(s: State, news: Judged) -> DialState:
 
 
 def _wait_for_session(s: State, news: SessionDied) -> DialState:
-    """What streams, or is tried, with another session is not concerned."""
+    """Wait for a session. A socket that streams, or is tried, with another one is not concerned."""
     waits_for = s.dial.cause if s.dial.state is WAITING else ""
     is_affected = news.is_doubted or waits_for == "entitlement" or s.dial.state is CLASSIFYING
     if waits_for == "session" or not is_affected:
@@ -343,13 +348,13 @@ def _wait_is_over(s: State, _: Due) -> DialState:
 
 
 class Move(NamedTuple):
-    """What is done, and where that may lead."""
+    """The action of a move, and the states to which it may lead."""
 
     make: Callable[[State, Any], DialState]
     to: tuple[DialState, ...]
 
 
-# What is not here changes nothing. ARCHITECTURE.md prints where it leads.
+# News that a state does not list changes nothing. ARCHITECTURE.md prints where moves lead.
 MOVES: dict[tuple[DialState, type[News]], Move] = {
     (IDLE, Free): Move(_go_on, (IDLE, WAITING, PREFLIGHT, CONNECTING)),
     (IDLE, Lost): Move(_was_lost, (WAITING,)),

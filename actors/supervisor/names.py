@@ -1,5 +1,5 @@
-"""Names of instruments: what the day's list says of them, and what a new list would lack. Pure:
-what it asks of a list is a `LookUp`, and the answer a `Found`."""
+"""Names of instruments: what the day's list says of them, and what a new list would lack. Pure: a
+question to a list is a `LookUp`, and the answer a `Found`."""
 
 from collections.abc import Generator, Sequence
 from typing import TypeVar
@@ -12,7 +12,7 @@ from kitefeed.protocol.kite.instruments import Listed
 from kitefeed.protocol.messages import bus as m
 
 NEAR_MAX = 5  # unknown names that get near matches in one turn: each costs up to 50 ms of the loop
-LACKING_NAMED_MAX = 5  # of what a new list lacks; the rest is counted
+LACKING_NAMED_MAX = 5  # of the instruments that a new list lacks; the rest is counted
 PATTERN = "a pattern means what streams already and asks for nothing: name each instrument"
 FIND_IT = f"{NOT_LISTED}: `kitefeed instruments find TEXT` searches it"
 
@@ -20,8 +20,9 @@ T = TypeVar("T")
 
 
 class LookUp(msgspec.Struct, frozen=True):
-    """Asks a list of the day what these `keys` are, who has these `tokens`, and what somebody may
-    have meant by the names in `near`. is_offered: the list that is offered, not the one in use."""
+    """A question to a list of the day: what these `keys` are, which keys have these `tokens`, and
+    what somebody may have meant by the names in `near`. is_offered: the list that is offered, not
+    the one in use."""
 
     keys: tuple[str, ...] = ()
     tokens: tuple[int, ...] = ()
@@ -30,7 +31,7 @@ class LookUp(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What the list has of it. `damage`: why nothing can be had, a sentence without an end."""
+    """The list's answer. `damage`: why it has none, a sentence without an end."""
 
     listed: dict[str, Listed] = {}
     owners: dict[int, str] = {}
@@ -53,12 +54,12 @@ class Names:
         self._near_left = NEAR_MAX
 
     def turn(self) -> None:
-        """Once a second: near matches may be searched for again."""
+        """Allow more searches for near matches; called once a second."""
         self._near_left = NEAR_MAX
 
     def look_up(self, keys: Sequence[str] | None = None) -> Asking[dict[str, str]]:
-        """Resolves names, of all that are wanted by default; returns why some cannot be had. While
-        there is no list, or a damaged one, they stay unresolved and are shown so."""
+        """Resolve names, by default all that are wanted; return why some cannot be had. While there
+        is no list, or a damaged one, they stay unresolved and are shown so."""
         unresolved = self._subscriptions.unresolved(keys)
         if not unresolved:
             return {}
@@ -80,12 +81,12 @@ class Names:
         return unknown
 
     def of(self, tokens: Sequence[int]) -> Asking[dict[int, str] | None]:
-        """What those of `tokens` that exist are called; None without a usable list."""
+        """Return the names of those of `tokens` that exist; None without a usable list."""
         found = yield LookUp(tokens=tuple(tokens))
         return found.owners if found.is_usable else None
 
     def relist(self, day_ist: str) -> Asking[None]:
-        """The list in use is another one. One that is damaged changes nothing."""
+        """Apply another list that is in use now. A damaged one changes nothing."""
         before = self._subscriptions.in_use()
         tokens = tuple(listed.token for listed in before.values())
         found = yield LookUp(tuple(before), tokens)
@@ -93,8 +94,8 @@ class Names:
             self._subscriptions.relisted(found.listed, found.owners, day_ist)
 
     def lacking(self, offer: m.InstrumentsOffered) -> Asking[m.InstrumentsLacking]:
-        """What is in use and not in the list that is offered. What the list in use lacks as well is
-        no news."""
+        """Return the instruments in use that the offered list lacks, or has with another token. One
+        that the list in use lacks as well is no news."""
         before = {
             key: listed
             for key, listed in self._subscriptions.in_use().items()

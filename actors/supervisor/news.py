@@ -1,7 +1,7 @@
-"""What the supervisor's regions tell each other.
+"""The news that the supervisor's regions tell each other.
 
-Most of it is what the dial hears, and looks up in its table of moves (`moves.py`). The rest waits
-in `State` until the region that it is for has its turn.
+The dial hears most of it, and looks it up in its table of moves (`moves.py`). The rest waits in
+`State` until the region that it is for has its turn.
 """
 
 import msgspec
@@ -17,7 +17,7 @@ class SessionJudged(msgspec.Struct, frozen=True):
 
 
 class QuoteAnswered(msgspec.Struct, frozen=True):
-    """What a quote said that was asked for because of `kind`: probe -> doubt."""
+    """A quote, asked for because of `kind`, was answered, or could not be had: probe -> doubt."""
 
     kind: ProbeKind
     outcome: m.ProbeOutcome
@@ -39,7 +39,7 @@ class Forbidden(msgspec.Struct, frozen=True):
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """A `SessionJudged`, and `is_good`: with this session sockets may open."""
+    """A `SessionJudged`, and whether sockets may open with this session (`is_good`)."""
 
     verdict: m.Verdict
     is_good: bool
@@ -56,7 +56,7 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """The attempt came to nothing, and it was not Kite's answer."""
+    """The attempt came to nothing, but not by an answer of Kite's."""
 
     reason: str
 
@@ -108,11 +108,11 @@ class SessionDied(msgspec.Struct, frozen=True):
 
 
 class Retry(msgspec.Struct, frozen=True):
-    """Whatever is waited for: try now."""
+    """Try now, whatever the attempt waits for."""
 
 
 class NewSession(msgspec.Struct, frozen=True):
-    """Another primary session is in force: what is under way used the one before."""
+    """Another primary session is in force: an attempt under way used the one before."""
 
 
 News = (

@@ -1,9 +1,9 @@
 """The order book: read after everything that may have cost an update of an order.
 
-Kite sends an update to the sockets that are open, once. So what came while there was none, or was
-lost on the way to the broadcaster, is looked for in the order book as soon as a socket is let
-through: from then on updates come by themselves. The poller reads, the broadcaster compares, and
-its word ends it.
+Kite sends an update to the sockets that are open, once. So an update that came while there was
+none, or was lost on the way to the broadcaster, is looked for in the order book as soon as a socket
+is let through: from then on updates come by themselves. The poller reads, the broadcaster compares,
+and its answer ends the reading.
 """
 
 from kitefeed.actors.supervisor import session
@@ -14,16 +14,17 @@ from kitefeed.protocol.topology import Role
 
 
 def read(s: State, shard: Shard) -> None:
-    """Updates may have been missed until now. A failure before stays told until it is over. A new
-    broadcaster waits for its readers: nothing is published twice."""
+    """Order a reading: updates may have been missed until now. An earlier failure stays told until
+    it is over. The reading waits until readers have found a new broadcaster: nothing is published
+    twice."""
     order = m.ReadOrders(s.now_ns, shard.link.fingerprint)
     due_ns = max(s.now_ns, s.broadcaster_since_ns + BOOK_READERS_NS)
     s.book = BookFacts(order, due_ns=due_ns, detail=s.book.detail)
 
 
 def advance(s: State) -> None:
-    """Says it again, in case the order or the book was lost; nothing is asked of Kite with a
-    session that it refuses."""
+    """Repeat the order, in case it or the book was lost; never ask Kite with a session that it
+    refuses."""
     book = s.book
     if book.order is None:
         return
@@ -36,12 +37,13 @@ def advance(s: State) -> None:
 
 
 def due_ns(s: State) -> int:
-    """Boot time at which the order is sent, for the first time or once more; 0 for never."""
+    """Return the boot time at which the order is sent, for the first time or once more; 0 for
+    never."""
     return s.book.due_ns if s.book.order is not None else 0
 
 
 def poller_up(s: State) -> None:
-    """A new poller knows nothing of what the one before was told."""
+    """Order again: a new poller does not know the orders to the one before."""
     if s.book.is_sent:
         s.book.due_ns = s.now_ns
 
@@ -69,7 +71,7 @@ def healed(s: State, event: m.OrdersHealed) -> None:
 
 
 def condition(s: State) -> str:
-    """Why what was missed is not known; "" when it is."""
+    """Say why missed updates are not known; "" when they are."""
     if not s.book.detail:
         return ""
     again = "it is tried again by itself" if s.book.order else "the next reconnect tries again"

@@ -1,7 +1,7 @@
 """Questions to the poller: one quote of one instrument, and what it tells about the stream.
 
-One at a time; a newer question replaces an older one, whose answer then comes too late. What is in
-doubt stays so, and is asked about again (`doubt.py`).
+There is one at a time. A newer question replaces an older one, whose answer then comes too late.
+The older doubt stays, and is asked about again (`doubt.py`).
 """
 
 from kitefeed.actors.supervisor.facts import (
@@ -22,7 +22,7 @@ NIFTY_50 = 256265
 
 
 def ask(s: State, kind: ProbeKind, doubt: m.LinkDoubt | None = None) -> int:
-    """Asks for a quote; returns the boot time at which waiting for it ends."""
+    """Ask for a quote; return the boot time at which waiting for it ends."""
     token = doubt.token if doubt else next((i.token for i in s.instruments), NIFTY_50)
     request = m.Probe(
         s.next_request_id(),
@@ -39,8 +39,8 @@ def ask(s: State, kind: ProbeKind, doubt: m.LinkDoubt | None = None) -> int:
 
 
 def answered(s: State, event: m.Probed) -> None:
-    """Passes the outcome on to the link. "moved" waits for the ticker's next beat: the market may
-    have moved on the stream as well, between the doubt and the quote."""
+    """Pass the outcome on. "moved" waits for the ticker's next beat: the market may have moved on
+    the stream as well, between the doubt and the quote."""
     probe = s.probe
     if probe.request is None or event.request_id != probe.request.request_id:
         return
@@ -54,7 +54,8 @@ def answered(s: State, event: m.Probed) -> None:
 
 
 def _has_ticked(shard: Shard) -> bool:
-    """Whether the stream ticks by now; that others do is no news where one alone is silent."""
+    """Whether the stream ticks by now. When one instrument alone is silent, ticks of others are no
+    news."""
     link = shard.link
     is_alone = link.doubt is not None and link.doubt.is_alone
     return shard.fresh_ns >= link.doubted_ns and not is_alone
@@ -72,19 +73,19 @@ def advance(s: State) -> None:
 
 
 def recheck_ns(s: State) -> int:
-    """Boot time at which a plan without data is asked for again, 0 for never."""
+    """Return the boot time at which a plan without data is asked for again, 0 for never."""
     is_due = s.has_no_entitlement and s.probe.request is None and not s.probe.moved_due_ns
     return s.probe.asked_ns + ENTITLEMENT_CHECK_NS if is_due else 0
 
 
 def poller_lost(s: State) -> None:
-    """A new poller knows nothing of a question under way: ask it again."""
+    """Ask again: a new poller knows nothing of a question under way."""
     if s.probe.request is not None:
         s.send(Role.REST_POLLER, s.probe.request)
 
 
 def forget(s: State) -> None:
-    """The question under way is of no interest any more."""
+    """Drop the question under way."""
     s.probe = ProbeFacts()
 
 

@@ -17,7 +17,7 @@ class _Heard(NamedTuple):
 
 
 class Readers:
-    """The last report of each; at the limit the one that was silent for longest goes."""
+    """The last report of each; at the limit the one that was silent for longest is dropped."""
 
     def __init__(self) -> None:
         self._heard: dict[str, _Heard] = {}  # by the reader's own id, longest silent first
@@ -29,7 +29,7 @@ class Readers:
             del self._heard[next(iter(self._heard))]
 
     def report(self, now_ns: int) -> list[ReaderStatus]:
-        """Those who were heard lately, by name and pid."""
+        """Return the programs that were heard lately, by name and pid."""
         for reader in [r for r, heard in self._heard.items() if now_ns - heard.at_ns > FORGET_NS]:
             del self._heard[reader]
         rows = [_row(heard, now_ns) for heard in self._heard.values()]

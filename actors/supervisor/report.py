@@ -1,4 +1,4 @@
-"""The status report, built from the machine's state and what stands around it."""
+"""The status report, built from the machine's state and its surroundings."""
 
 from dataclasses import dataclass, field
 
@@ -24,8 +24,8 @@ from kitefeed.protocol.topology import Role
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What is said of this process and its settings. `config`: digests of the files. `build`: of
-    this installation, from which all processes start."""
+    """Facts about this process and its settings. `config`: digests of the files. `build`: of this
+    installation, from which all processes start."""
 
     pid: int = 0
     version: str = ""
@@ -45,8 +45,8 @@ def status(
     counters: dict[str, int] | None = None,
     readers: list[ReaderStatus] | None = None,
 ) -> StatusReport:
-    """`kitefeed status --json`. `now_ns`: boot time; the machine's clock stands between events.
-    `counters`: the supervisor's own."""
+    """Build `kitefeed status --json`. `now_ns`: boot time, because the machine's clock stands
+    between events. `counters`: the supervisor's own."""
     s.begin(now_ns)
     state = headline.derive(s)
     broadcaster = roster.members.get(Role.BROADCASTER)
@@ -117,7 +117,7 @@ def _shard(s: State, shard: Shard, subscriptions: Subscriptions) -> ShardStatus:
 
 
 def _state_of(s: State, shard: Shard) -> str:
-    """The state of its socket; without one, the state of the attempts."""
+    """Return the state of its socket; without one, the state of the attempts."""
     if shard.is_open:
         return shard.link.state
     is_other = s.dial.state is DialState.CONNECTING and s.dial.shard != shard.number
@@ -125,7 +125,8 @@ def _state_of(s: State, shard: Shard) -> str:
 
 
 def _market(s: State) -> dict[str, str]:
-    """Segment of a wanted instrument -> its phase; "open" where ticks overrule the calendar."""
+    """Return segment of a wanted instrument -> its phase; "open" where ticks overrule the
+    calendar."""
     return {
         name_of(segment): "open" if s.is_overruled else s.market.phase(segment, s.utc_ns)
         for segment in sorted(s.segments)

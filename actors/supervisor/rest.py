@@ -1,4 +1,4 @@
-"""The REST region: when quotes are polled for a shard, and with which session."""
+"""The REST region: it decides when quotes are polled for a shard, and with which session."""
 
 from kitefeed.actors.supervisor import dial, session
 from kitefeed.actors.supervisor.facts import (
@@ -25,7 +25,7 @@ def advance(s: State) -> None:
 
 
 def _advance(s: State, shard: Shard) -> None:
-    """Starts and stops polling as the facts call for. Starting means: a new epoch, its grant, and
+    """Start and stop polling as the facts call for. Starting means: a new epoch, its grant, and
     only then (`granted`) the order to the poller."""
     wish = _wish(s, shard)
     shard.rest_due_ns = _bridge_due_ns(s, shard)
@@ -47,7 +47,7 @@ def stop(s: State, shard: Shard) -> None:
 
 
 def reported(s: State, links: tuple[LinkReport, ...]) -> None:
-    """Take what a poller that says hello is polling."""
+    """Take what a poller reports in its hello."""
     for number in {report.shard for report in links} - set(range(len(s.shards))):
         s.send(Role.REST_POLLER, m.StopPolling(number))
     for shard in s.shards:
@@ -55,9 +55,9 @@ def reported(s: State, links: tuple[LinkReport, ...]) -> None:
 
 
 def _reported(s: State, shard: Shard, links: list[LinkReport]) -> None:
-    """Polling that nobody here knows of is adopted (this supervisor is the new one) while the fence
-    may still let it through; what was ordered and is not polled, because the order or its refusal
-    got lost, begins anew under another epoch."""
+    """Adopt polling that is unknown here (this supervisor is the new one) while the fence may still
+    let it through. Polling that was ordered and does not run, because the order or its refusal got
+    lost, begins anew under another epoch."""
     if shard.rest.epoch in [running.epoch for running in links]:
         return
     if shard.rest.is_started:
@@ -92,7 +92,8 @@ def _order(s: State, shard: Shard) -> None:
 
 
 def polled(s: State, event: m.Polled) -> None:
-    """A poll was answered, or failed. A refusal parks that session until there is a new one."""
+    """Note that a poll was answered, or failed. A refusal parks that session until there is a new
+    one."""
     shard = next((sh for sh in s.shards if sh.rest.epoch and sh.rest.epoch == event.epoch), None)
     if shard is None:
         return
@@ -112,30 +113,31 @@ def polled(s: State, event: m.Polled) -> None:
 
 
 def unpark(s: State, fingerprint: str | None) -> None:
-    """Polling may be tried again with this session."""
+    """Allow polling with this session again."""
     s.parked.discard(fingerprint or "")
 
 
 def unpark_all(s: State) -> None:
-    """A new session, or the operator's word."""
+    """Allow polling with any session again."""
     s.parked.clear()
 
 
 def fresh_for_ns(shard: Shard) -> int:
-    """How long after a good poll its values count as fresh."""
+    """Return how long after a good poll its values count as fresh."""
     return 2 * max(POLL_PERIOD_NS, shard.rest.sweep_ns) + NS_PER_S
 
 
 def is_fresh(s: State, shard: Shard) -> bool:
-    """However long a sweep takes: where nobody answers, polling gives nothing fresh."""
+    """Whether polling gives fresh values. Where nobody answers it gives none, however long a sweep
+    takes."""
     rest = shard.rest
     is_answered = rest.failures < POLLS_FAILED_MAX
     return rest.ok_ns > 0 and is_answered and s.now_ns - rest.ok_ns < fresh_for_ns(shard)
 
 
 def _wish(s: State, shard: Shard) -> str | None:
-    """Fingerprint of the session to poll with now, if any. The socket comes first; a closed market
-    needs no poll."""
+    """Return the fingerprint of the session to poll with now, if any. The socket comes first; a
+    closed market needs no poll."""
     is_needed = (
         s.override in ("auto", "rest")
         and s.is_market_open
@@ -158,8 +160,9 @@ def _wish(s: State, shard: Shard) -> str | None:
 
 
 def _is_kept(s: State, shard: Shard) -> bool:
-    """While a new login is not judged, polling goes on with the standby that works; and while a
-    restarted supervisor has not been told the sessions, with whatever it adopted."""
+    """Whether polling goes on as it is: with the standby that works, while a new login is not
+    judged; and with an adopted session, while a restarted supervisor has not been told the
+    sessions."""
     fingerprint = shard.rest.fingerprint
     is_primary = s.session.fingerprint in (None, fingerprint)
     facts = s.session if is_primary else s.standby
@@ -170,7 +173,7 @@ def _is_kept(s: State, shard: Shard) -> bool:
 
 
 def _candidate(s: State, name: m.Slot) -> str | None:
-    """The session of a slot, if polling it may work."""
+    """Return the session of a slot, if polling with it may work."""
     facts = session.slot(s, name)
     if facts.fingerprint is None or facts.fingerprint in s.parked:
         return None
@@ -182,14 +185,15 @@ def _candidate(s: State, name: m.Slot) -> str | None:
 
 
 def _is_bridge_due(s: State, shard: Shard) -> bool:
-    """15 s without fresh data while REST answers. A socket refusal has its own count of three."""
+    """Whether polling runs, or is due after 15 s without fresh data while REST answers. Socket
+    refusals have a count of their own, of three."""
     due_ns = _bridge_due_ns(s, shard)
     is_polling = bool(shard.rest.epoch)
     return is_polling or (0 < due_ns <= s.now_ns)
 
 
 def _bridge_due_ns(s: State, shard: Shard) -> int:
-    """Boot time at which the bridge is due, 0 for never."""
+    """Return the boot time at which the bridge is due, 0 for never."""
     is_refused = s.is_socket_refusal and not shard.limited_until_ns
     if shard.is_open or s.session.word != "valid" or is_refused:
         return 0

@@ -1,6 +1,6 @@
-"""Who holds each role, and whether they are alive: pure, fed with hellos, beats and time.
+"""The holders of the roles, and whether they are alive: pure, fed with hellos, beats and time.
 
-An actor beats once a second from its main loop. Five seconds of silence and it is lost; its
+An actor beats once a second from its main loop. After five seconds of silence it is lost; its
 process, if it is still the one that said hello, is to be killed so that supervisord starts another.
 """
 
@@ -35,7 +35,8 @@ class Member:
 
 
 class Arrival(NamedTuple):
-    """What a hello means. `replaced` is the process that held the role before, if another did."""
+    """The meaning of a hello. `replaced` is the process that held the role before, if another
+    did."""
 
     is_new: bool
     replaced: Member | None
@@ -47,7 +48,7 @@ class Roster:
         self._turn_ns = now_ns
 
     def hello(self, hello: Hello, peer: bytes, now_ns: int) -> Arrival:
-        """A newer process takes the role over; the same one saying hello again is refreshed."""
+        """Let a newer process take the role over; refresh the same one when it says hello again."""
         before = self.members.get(hello.role)
         is_new = before is None or before.hello.boot_id != hello.boot_id or before.is_lost
         self.members[hello.role] = Member(hello, peer, now_ns)
@@ -55,7 +56,8 @@ class Roster:
         return Arrival(is_new, before if is_other else None)
 
     def heard(self, peer: bytes, now_ns: int) -> Member | None:
-        """Who speaks, or None for a peer that never said hello, or lost its role to another."""
+        """Return the member that speaks; None for a peer that never said hello, or lost its role to
+        another."""
         for member in self.members.values():
             if member.peer == peer and not member.is_lost:
                 member.heard_ns = now_ns
@@ -66,7 +68,7 @@ class Roster:
         member.beat = beat
 
     def lost(self, now_ns: int) -> list[Member]:
-        """Members whose silence has lasted too long, each reported once. Call every second."""
+        """Return members whose silence has lasted too long, each once. Call this every second."""
         was_asleep = now_ns - self._turn_ns > OWN_PAUSE_NS
         self._turn_ns = now_ns
         found = []
@@ -83,7 +85,8 @@ class Roster:
         return member.peer if member and not member.is_lost else None
 
     def report(self, now_ns: int) -> list[ActorStatus]:
-        """All six roles, for `kitefeed status`; the supervisor's own row is the caller's."""
+        """Return the rows of `kitefeed status` for all roles but the supervisor's own, which is the
+        caller's."""
         return [self._row(role, now_ns) for role in Role if role is not Role.SUPERVISOR]
 
     def _row(self, role: Role, now_ns: int) -> ActorStatus:

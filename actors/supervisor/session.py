@@ -19,7 +19,7 @@ def slot(s: State, name: m.Slot) -> SessionFacts:
 
 
 def seen(s: State, event: m.SessionSeen) -> bool:
-    """Takes note of a session file. True when its slot has another session than before."""
+    """Take note of a session file. True when its slot has another session than before."""
     facts = slot(s, event.slot)
     facts.problem = event.problem
     if event.problem:  # unreadable or torn: what we had stays in force until a good one is there
@@ -41,13 +41,13 @@ def seen(s: State, event: m.SessionSeen) -> bool:
 
 
 def _untried(facts: SessionFacts) -> str | None:
-    """The newest session that Kite has not refused."""
+    """Return the newest session that Kite has not refused."""
     return next((each for each in facts.candidates if each not in facts.refused), None)
 
 
 def fall_back(s: State) -> bool:
-    """Kite has just refused the primary session, and another file holds one: that is in force then.
-    When all are refused they take turns, as the ladder asks. True when it may be good."""
+    """Put another file's session in force if Kite has just refused the primary one. When all are
+    refused they take turns, as the ladder asks. True when it may be good."""
     facts = s.session
     if s.heard_of(SessionJudged) != SessionJudged("refused") or len(facts.candidates) < 2:
         return False
@@ -78,7 +78,7 @@ def _replace(s: State, facts: SessionFacts, fingerprint: str | None) -> None:
 
 
 def request(s: State, facts: SessionFacts) -> None:
-    """Asks the validator, unless an answer is under way."""
+    """Ask the validator, unless an answer is under way."""
     if facts.request_id or facts.fingerprint is None:
         return
     facts.request_id = s.next_request_id()
@@ -93,7 +93,8 @@ def _send(s: State, facts: SessionFacts) -> None:
 
 
 def validated(s: State, event: m.Validated) -> None:
-    """An answer of the validator; one for another request or session is too late and ignored."""
+    """Take an answer of the validator; one for another request or session is too late and
+    ignored."""
     facts = slot(s, event.slot)
     if event.request_id != facts.request_id or event.fingerprint != facts.fingerprint:
         return
@@ -130,7 +131,7 @@ def _conclude(s: State, facts: SessionFacts, verdict: m.Verdict, detail: str) ->
 
 
 def _note_elsewhere(s: State, facts: SessionFacts) -> None:
-    """Kite ends a session at its daily flush; at any other time somebody else did."""
+    """Note that somebody else ended the session, unless it ended at Kite's daily flush."""
     was_good = facts.valid_utc_ns and facts.valid_fingerprint == facts.fingerprint
     if was_good and not s.market.is_flush_between(facts.valid_utc_ns, s.utc_ns):
         facts.elsewhere_utc_ns, facts.good_until_utc_ns = s.utc_ns, facts.valid_utc_ns
@@ -159,15 +160,15 @@ def _remember_valid(s: State, facts: SessionFacts) -> None:
 
 
 def _forget_valid(s: State, facts: SessionFacts) -> None:
-    """A restarted supervisor must not trust what this one saw refused."""
+    """Forget a session that was refused, so that a restarted supervisor does not trust it."""
     if s.persisted.valid_fingerprint == facts.fingerprint and s.persisted.valid_utc_ns:
         s.persisted.valid_utc_ns = 0
         s.persist()
 
 
 def refused_elsewhere(s: State, fingerprint: str | None, detail: str) -> None:
-    """A poll or probe met a dead token: as good as the validator's own refusal of that session. By
-    fingerprint, because the slot may hold another session by now."""
+    """Note that a poll or probe met a dead token: as good as the validator's own refusal of that
+    session. By fingerprint, because the slot may hold another session by now."""
     for facts in (s.session, s.standby):
         if facts.fingerprint and facts.fingerprint == fingerprint and facts.word != "refused":
             _conclude(s, facts, "refused", detail)
@@ -195,7 +196,7 @@ def is_good(s: State) -> bool:
 
 
 def advance(s: State) -> None:
-    """Unanswered validations end as unverified; due checks are asked for."""
+    """End unanswered validations as unverified; ask for the checks that are due."""
     for facts in (s.session, s.standby):
         if facts.request_id and s.now_ns >= facts.request_until_ns:
             _conclude(s, facts, "unverified", "no answer within 3 s")
@@ -206,7 +207,8 @@ def advance(s: State) -> None:
 
 
 def _may_check_now(s: State) -> bool:
-    """The link validates before each of its attempts; besides that only a quiet one is checked."""
+    """Whether to check the primary session: the dial validates it before each attempt, so only a
+    quiet one is checked besides."""
     return s.is_any_open or s.session.word == "unknown" or s.override in ("rest", "paused")
 
 
@@ -217,7 +219,7 @@ def check_now(s: State) -> None:
 
 
 def check_soon(s: State, *, at_once: bool = False) -> None:
-    """Validates the primary session: now, unless it will be anyway and not `at_once`."""
+    """Validate the primary session now; without `at_once` only if no check is due anyway."""
     s.session.next_check_ns = (not at_once and s.session.next_check_ns) or s.now_ns
 
 
@@ -232,7 +234,7 @@ def scheduled_checks(s: State, before_utc_ns: int) -> None:
 
 
 def validator_lost(s: State) -> None:
-    """A new validator knows nothing of a request under way: ask it again."""
+    """Ask again: a new validator knows nothing of a request under way."""
     for facts in (s.session, s.standby):
         if facts.request_id:
             _send(s, facts)

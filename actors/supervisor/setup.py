@@ -1,4 +1,4 @@
-"""What the configuration says to the supervisor's core."""
+"""Makes the setup of the supervisor's core from the configuration."""
 
 import logging
 import os
@@ -18,7 +18,8 @@ log = logging.getLogger(Role.SUPERVISOR)
 
 
 def setup_of(runtime: Runtime) -> Setup:
-    """Says so where the configuration cannot be used, and there are only defaults."""
+    """Make the setup. Log an error when the configuration cannot be used, and there are only
+    defaults."""
     settings, config = runtime.settings, runtime.settings.config
     if runtime.misconfigured:
         log.error("misconfigured: %s", runtime.misconfigured)

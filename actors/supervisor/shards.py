@@ -1,8 +1,8 @@
-"""Which socket carries which instrument. Pure.
+"""Decides which socket carries which instrument. Pure.
 
-What streams stays where it is; what comes back returns to where it was, if that socket is open and
-has room; what is new goes to the socket with the fewest. A socket more is opened only when the
-others are full.
+An instrument that streams stays where it is. One that comes back returns to its old socket, if that
+is open and has room. A new one goes to the socket with the fewest. A socket more is opened only
+when the others are full.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from kitefeed.protocol.messages.instruments import Instrument
 
 
 class Capacity(NamedTuple):
-    """How many sockets may be used, and how many instruments each may carry."""
+    """The number of sockets that may be used, and of instruments that each may carry."""
 
     sockets: int = SOCKETS_MAX
     per_socket: int = PER_SOCKET_MAX
@@ -35,7 +35,7 @@ class _Plan:
         self._capacity = capacity
 
     def keep(self, tokens: Iterable[int], places: Mapping[int, int]) -> None:
-        """Gives each of `tokens` the socket that `places` names, where there is room."""
+        """Give each of `tokens` the socket that `places` names, where there is room."""
         for token in tokens:
             socket = places.get(token, -1)
             if token not in self.places and self._has_room(socket):
@@ -45,7 +45,7 @@ class _Plan:
         return 0 <= socket < len(self.loads) and self.loads[socket] > 0
 
     def spread(self, tokens: Sequence[int], opened: Collection[int]) -> None:
-        """Gives the rest of `tokens` the least loaded of as many sockets as are needed."""
+        """Give the rest of `tokens` the least loaded of as many sockets as are needed."""
         needed = -(-len(tokens) // self._capacity.per_socket)
         used = sum(map(self.is_used, range(len(self.loads))))
         by_use = sorted(
@@ -72,9 +72,9 @@ def assign(
     capacity: Capacity,
     opened: Collection[int] = (),
 ) -> dict[int, int]:
-    """Token -> socket. `placed`: where tokens are now, by the surest knowledge first; `homes`:
-    where they once were; `opened`: sockets that are open. Beyond `capacity.total` the last ones get
-    none."""
+    """Return token -> socket. `placed`: where tokens are now, by the surest knowledge first;
+    `homes`: where they once were; `opened`: sockets that are open. Beyond `capacity.total` the last
+    ones get none."""
     wanted = list(instruments)[: capacity.total]
     tokens = [i.token for i in wanted]
     plan = _Plan(capacity)

@@ -1,4 +1,4 @@
-"""The facts all regions share, and the orders of the step under way."""
+"""The facts that all regions share, and the orders of the step under way."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -41,7 +41,7 @@ HOMES_MAX = 4 * LIST_MAX  # former places of instruments; all are forgotten beyo
 
 
 class State:
-    """Plain data plus the few questions that several regions ask of it."""
+    """Plain data, and the few questions that several regions ask of it."""
 
     def __init__(
         self,
@@ -95,8 +95,8 @@ class State:
         self.session_since_ns = now_ns  # when the primary session was first seen
         self.values_held = 0
         self._request_id = 0
-        self._news: dict[type[Waiting], Waiting] = {}  # by one region for another, in this step
-        self._told = 0  # how many these were
+        self._news: dict[type[Waiting], Waiting] = {}  # of one region for another, not heard yet
+        self._told = 0  # how many were told
         self.last_announced: FeedState | None = None
         self.announced_until_ns = 0
         self.login_fingerprint: str | None = None  # the session whose end `login_required` is about
@@ -110,7 +110,7 @@ class State:
         self.raise_epoch(max(persisted.epoch, utc_ns // 1_000_000))
 
     def begin(self, now_ns: int) -> None:
-        """Starts a step. Time never runs backwards for the machine."""
+        """Start a step. Time never runs backwards for the machine."""
         self.now_ns = max(self.now_ns, now_ns)
         self.commands = []
 
@@ -121,28 +121,28 @@ class State:
         self.commands.append(Instruct(role, message))
 
     def persist(self) -> None:
-        """Writes down what must survive, as it is now."""
+        """Order to write down what must survive, as it is now."""
         self.commands.append(Persist(memory.encode(self.persisted)))
 
     # --- news of one region for another -----------------------------------------------------
 
     def tell(self, news: Waiting) -> None:
-        """Newer news of a kind outdates what was not heard yet."""
+        """Tell a region; newer news of a kind replaces what was not heard yet."""
         self._news[type(news)] = news
         self._told += 1
 
     def heard_of(self, kind: type[N]) -> N | None:
-        """What will be heard, by who asks for another reason."""
+        """Look at news that waits to be heard, without taking it."""
         return self._news.get(kind)  # type: ignore[return-value]
 
     def take(self, kind: type[N]) -> N | None:
-        """Hears it: it is told once."""
+        """Hear the news: it is told once."""
         return self._news.pop(kind, None)  # type: ignore[return-value]
 
     @property
     def moved(self) -> tuple[object, ...]:
-        """What differs after the regions have had their turns if one of them did something that
-        may be of interest to one before it."""
+        """The facts that differ after the regions' turns if one of them did something that an
+        earlier one may want to know."""
         return (
             len(self.commands), self._told, len(self._news), self.dial.state,
             self.session.next_check_ns,
@@ -153,7 +153,7 @@ class State:
 
     @property
     def is_waiting_elsewhere(self) -> bool:
-        """Somebody else logged in, and the user wants to be left in peace about it."""
+        """Whether somebody else logged in, and the user wants to be left in peace about it."""
         return self.elsewhere == "wait" and self.session.elsewhere_utc_ns > 0
 
     # --- time -------------------------------------------------------------------------------
@@ -163,7 +163,7 @@ class State:
         return self.now_ns + self._utc_offset_ns
 
     def set_clock(self, utc_ns: int) -> None:
-        """The wall clock may step; deadlines are boot time and do not notice."""
+        """Set the wall clock, which may step; deadlines are boot time and do not notice."""
         self._utc_offset_ns = utc_ns - self.now_ns
 
     def to_utc_ns(self, boot_ns: int) -> int:
@@ -174,7 +174,7 @@ class State:
     def want(
         self, instruments: tuple[Instrument, ...], placed: dict[int, int] | None = None
     ) -> None:
-        """Gives each of `instruments` a shard. `placed`: where some stream by other knowledge."""
+        """Give each of `instruments` a shard. `placed`: where some stream by other knowledge."""
         self.instruments = instruments
         self.segments = frozenset(segment_of(i.token) for i in instruments) or frozenset({NSE})
         self._canaries = tuple(i for i in instruments if i.is_canary)
@@ -205,8 +205,8 @@ class State:
 
     @property
     def is_overruled(self) -> bool:
-        """Ticks flow while the calendar has every wanted segment closed: then the calendar is
-        wrong, and for want of better knowledge all of them are open."""
+        """Whether ticks flow while the calendar has every wanted segment closed: then the calendar
+        is wrong, and for want of better knowledge all of them are open."""
         if self.is_calendar_open or self.market.hours != "calendar":
             return False
         return self.fresh_ns > 0 and self.now_ns - self.fresh_ns < OBSERVED_OPEN_NS
@@ -215,14 +215,15 @@ class State:
         return self.is_overruled or self.market.is_open(segment, self.utc_ns)
 
     def is_trading(self, segment: int) -> bool:
-        """By the calendar, in whose doubtful hours silence means nothing; or by ticks, in a session
-        that it does not know: there a mute socket would else never be found out."""
+        """Whether the segment trades continuously by the calendar, in whose doubtful hours silence
+        means nothing; or by ticks, in a session that it does not know: else a mute socket would
+        never be found out there."""
         return self.is_overruled or self.market.is_trading(segment, self.utc_ns)
 
     def streamed(self, shard: Shard) -> tuple[Instrument, ...]:
-        """All that is wanted of it; canaries only where trading is continuous. Who reads is nothing
-        to a stream. Without a canary of its own, its socket gets another's, if Kite has room for
-        it: else nobody would notice that it is mute."""
+        """Return everything that is wanted of the shard's socket; canaries only where trading is
+        continuous. A stream need not know its readers. Without a canary of its own, its socket gets
+        another's, if Kite has room for it: else nobody would notice that it is mute."""
         own, canaries = shard.instruments, self._ticking
         is_unwatched = bool(own) and not any(i in canaries for i in own if i.is_canary)
         if is_unwatched and canaries and len(own) < PER_SOCKET_MAX:
@@ -251,20 +252,21 @@ class State:
         )
 
     def has_hours(self, shard: Shard) -> bool:
-        """Whether any of its segments is open."""
+        """Whether any segment of the shard is open."""
         return not shard.segments.isdisjoint(self.open_segments)
 
     def polled(self, shard: Shard) -> tuple[Instrument, ...]:
-        """Those of open segments."""
+        """Return its instruments of open segments."""
         return tuple(i for i in shard.instruments if segment_of(i.token) in self.open_segments)
 
     @property
     def is_settled(self) -> bool:
-        """Whether everybody who may hold a running link has had the chance to say so."""
+        """Whether every actor that may hold a running link has had the chance to say so."""
         return self.now_ns >= self.settled_ns
 
     def heard(self, role: Role) -> None:
-        """Note who is up. Once all that may hold something have spoken, nobody is waited for."""
+        """Note that an actor is up. Once all that may hold a link have spoken, nobody is waited
+        for."""
         self.actors_up.add(role)
         if {Role.TICKER, Role.REST_POLLER, Role.BROADCASTER} <= self.actors_up:
             self.settled_ns = min(self.settled_ns, self.now_ns)
@@ -280,12 +282,12 @@ class State:
 
     @property
     def used(self) -> list[Shard]:
-        """Those that carry instruments; the first one when there are none at all."""
+        """The shards that carry instruments; the first one when there are none at all."""
         return [shard for shard in self.shards if shard.instruments] or self.shards[:1]
 
     @property
     def judged(self) -> list[Shard]:
-        """Those of which news is to be expected: the worst of them is the headline."""
+        """The shards of which news is to be expected: the worst of them is the headline."""
         return [shard for shard in self.used if self.has_hours(shard)] or self.used
 
     def shard_of(self, epoch: int) -> Shard | None:
@@ -300,7 +302,7 @@ class State:
 
     @property
     def closed(self) -> list[Shard]:
-        """Those that need a socket."""
+        """The shards that need a socket."""
         return [shard for shard in self.used if not shard.is_open]
 
     @property
@@ -309,12 +311,12 @@ class State:
 
     @property
     def is_streaming(self) -> bool:
-        """Every socket delivers fresh data."""
+        """Whether every socket delivers fresh data."""
         return all(shard.is_streaming for shard in self.judged)
 
     @property
     def fresh_ns(self) -> int:
-        """When the last fresh tick came, 0 for never."""
+        """The boot time of the last fresh tick, 0 for never."""
         return max([shard.fresh_ns for shard in self.shards])
 
     # --- numbers that are issued --------------------------------------------------------------
@@ -324,7 +326,7 @@ class State:
         return self._request_id
 
     def next_epoch(self) -> int:
-        """A new epoch, written down before anything uses it."""
+        """Issue a new epoch, written down before anything uses it."""
         self.persisted.epoch += 1
         self.persist()
         return self.persisted.epoch
@@ -334,5 +336,5 @@ class State:
 
 
 def _guard(canary: Instrument) -> Instrument:
-    """What watches another's socket."""
+    """Return `canary` as the guard of another socket."""
     return Instrument(canary.token, canary.key, "ltp", is_canary=True, is_guard=True)

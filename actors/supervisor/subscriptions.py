@@ -1,8 +1,8 @@
-"""Which instruments are wanted, and what becomes of a request for them. Pure.
+"""Knows which instruments are wanted, and answers requests for them. Pure.
 
 Wanted = configuration + operator + listeners; an instrument's mode is the highest anybody asked
-for. Names are resolved by the shell (the instrument list is a file); what it found comes in here.
-What was asked of Kite, and what Kite has confirmed, stands in `confirmations`.
+for. The shell resolves names (the instrument list is a file); its findings come in here.
+`confirmations` knows what was asked of Kite, and what Kite has confirmed.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,8 +21,8 @@ from kitefeed.protocol.messages.instruments import LIST_MAX, Instrument, Mode
 from kitefeed.protocol.messages.status import SubscriptionCounts
 
 LISTENER_GRACE_NS = 30 * NS_PER_S  # after the last listener left: it may only be restarting
-LISTENED_MAX = 2 * LIST_MAX  # with those in their grace; above it the grace that ends first ends
-HEAR_NS = 300_000_000  # a program's subscriptions are told after its question at most so much later
+LISTENED_MAX = 2 * LIST_MAX  # with those in their grace; above it, the grace that ends first is cut
+HEAR_NS = 300_000_000  # at most so long after its question a program's subscriptions are told
 PENDING_MAX = 256  # requests that wait for a first packet at the same time
 WAIT_S_MAX = 30.0
 WAITING = "waiting for today's instrument list"
@@ -33,8 +33,8 @@ _RANK: dict[Mode, int] = {"ltp": 1, "quote": 2, "full": 3}
 @dataclass
 class Pending:
     """A `subscribe` that waits for first packets. `ticket` is whom to answer, `mode` what was asked
-    for. heard_ns: until then a program's own subscriptions may still be on their way, and with
-    them the knowledge whether there is room."""
+    for. heard_ns: until then a program's own subscriptions may still be on their way; only they
+    tell whether there is room."""
 
     ticket: tuple[bytes, str]
     keys: tuple[str, ...]
@@ -53,7 +53,8 @@ class Subscriptions:
         capacity: Capacity = WHOLE_KEY,
         kept: Mapping[str, tuple[int, str]] | None = None,
     ) -> None:
-        """`kept`: what streamed before a restart though the instrument list lacked it."""
+        """`kept`: instruments that streamed before a restart though the instrument list lacked
+        them."""
         self._configured = dict.fromkeys(configured)  # ordered, and quick to ask
         self._canaries = frozenset(canaries)
         self._default_mode: Mode = default_mode
@@ -61,7 +62,7 @@ class Subscriptions:
         # key -> mode (None: as configured) -> boot time it is dropped, 0 while listened to
         self._listeners: dict[str, dict[Mode | None, int]] = {}
         self._read: frozenset[str] = frozenset()  # what else is listened to, as the sources know
-        self._has_stirred = False  # listeners or the operator since `expire` last looked
+        self._has_stirred = False  # something changed since `expire` last looked
         self._listed = {key: Listed(*listed) for key, listed in (kept or {}).items()}
         self.kept: dict[str, str] = {}  # key -> why it streams though the list lacks it
         self.waiting = WAITING  # what is said of a name that could not be looked up yet
@@ -78,7 +79,7 @@ class Subscriptions:
         return frozenset(self._configured)
 
     def wanted(self) -> dict[str, Mode]:
-        """Every wanted key with its mode, the configured ones first."""
+        """Return every wanted key with its mode, the configured ones first."""
         return {key: self._mode_of(key) for key in dict.fromkeys(self._keys())}
 
     def _keys(self) -> Iterator[str]:
@@ -88,7 +89,7 @@ class Subscriptions:
         return max((mode for mode, _ in self._asks(key)), key=_RANK.__getitem__)
 
     def _asks(self, key: str) -> list[tuple[Mode, str]]:
-        """In which modes `key` is asked for, and by whom."""
+        """Return the modes in which `key` is asked for, and by whom."""
         default = self._default_mode
         found: list[tuple[Mode, str]] = []
         if key in self._configured or key in self._canaries:
@@ -102,11 +103,11 @@ class Subscriptions:
         return found
 
     def _is_base(self, key: str) -> bool:
-        """Whether it is wanted without any program."""
+        """Whether it is wanted even without any program."""
         return key in self._configured or key in self._canaries or key in self.operator
 
     def _why_higher(self, key: str, asked: Mode | None) -> str:
-        """Why `key` streams in a higher mode than was asked for; empty if it does not."""
+        """Say why `key` streams in a higher mode than was asked for; empty if it does not."""
         asks = self._asks(key)
         if asked is None or not asks:
             return ""
@@ -116,14 +117,14 @@ class Subscriptions:
         return f"it streams in {mode}, not {asked}, because {who} for that"
 
     def want(self, keys: Iterable[str], mode: Mode | None) -> None:
-        """The operator's `subscribe`: kept until `drop`."""
+        """Do the operator's `subscribe`: kept until `drop`."""
         self._has_stirred = True
         for key in keys:
             self.operator[key] = mode
 
     def drop(self, key: str, *, may_search: bool = True) -> Answer:
-        """The operator's `unsubscribe`; others may still want it, and then it stays. `may_search`:
-        for near names, if it is not one that was subscribed; that takes its time."""
+        """Do the operator's `unsubscribe`; others may still want it, and then it stays.
+        `may_search`: for near names, if it was not subscribed; that takes its time."""
         self._has_stirred = True
         was_wanted = self.operator.pop(key, "no") != "no"
         if key in self._configured and was_wanted:
@@ -139,8 +140,8 @@ class Subscriptions:
         return Answer(key, "dropped")
 
     def listen(self, told: m.ListenersWant, now_ns: int) -> bool:
-        """Take the whole list of what programs subscribe to on the feed. True when wants may have
-        changed by it. The wish of a program that leaves is kept for a grace; a name that nobody
+        """Take the whole list of what programs subscribe to on the feed. True when this may have
+        changed the wants. The wish of a program that leaves is kept for a grace; a name that nobody
         knows is forgotten at once."""
         self._has_stirred = True
         present = _wishes(told)
@@ -158,7 +159,7 @@ class Subscriptions:
         return self._shorten() or is_new or bool(gone)
 
     def _shorten(self) -> bool:
-        """Bounds what is in its grace: programs may come and go with ever new instruments."""
+        """Bound the keys in their grace: programs may come and go with ever new instruments."""
         extra = len(self._listeners) - LISTENED_MAX
         if extra <= 0:
             return False
@@ -168,8 +169,9 @@ class Subscriptions:
         return True
 
     def expire(self, now_ns: int) -> bool:
-        """Forgets listeners whose grace is over; True when the sources are to be told of it, or of
-        who listens now: once a second is soon enough, and programs may come and go all the time."""
+        """Forget listeners whose grace is over. True when the sources are to be told of it, or of
+        the listeners of now: once a second is soon enough, and programs may come and go all the
+        time."""
         if not self._has_stirred:
             return False
         leaving = [
@@ -190,28 +192,29 @@ class Subscriptions:
     # --- names --------------------------------------------------------------------------------
 
     def unresolved(self, keys: Iterable[str] | None = None) -> list[str]:
-        """Those of `keys`, of all that are wanted by default, that the shell should look up."""
+        """Return those of `keys`, by default of all that are wanted, that the shell should look
+        up."""
         asked = self._keys() if keys is None else keys
         missing = (k for k in asked if k not in self._listed and k not in self.unknown)
         return list(dict.fromkeys(missing))
 
     def resolved(self, listed: Mapping[str, Listed], unknown: Mapping[str, str]) -> None:
-        """Take what the instrument list said: a token, or a sentence why there is none."""
+        """Take the instrument list's answer: a token, or a sentence why there is none."""
         if len(self.unknown) > LIST_MAX:  # programs may ask for anything
             self.unknown.clear()
         self._listed.update(listed)
         self.unknown.update(unknown)
 
     def in_use(self) -> dict[str, Listed]:
-        """What is wanted and was found in the list."""
+        """Return the wanted keys that were found in the list."""
         return {key: self._listed[key] for key in self.wanted() if key in self._listed}
 
     def relisted(
         self, found: Mapping[str, Listed], owners: Mapping[int, str], day_ist: str
     ) -> None:
-        """A new list is in use: `found` is what it has of `in_use`, `owners` whose tokens it says
-        the others have now. Tokens are recycled, so what expired is forgotten, and so is a token
-        that is another's now; what the list merely lacks streams on."""
+        """Apply a new list: `found` is what it has of `in_use`, `owners` the keys to which it gives
+        tokens in use. Tokens are recycled, so an expired instrument is forgotten, and so is one
+        whose token is another's now; one that the list merely lacks streams on."""
         before, self._listed = self.in_use(), dict(found)
         self.unknown.clear()
         self.kept.clear()
@@ -230,8 +233,8 @@ class Subscriptions:
         return key in self._listed
 
     def instruments(self) -> tuple[Instrument, ...]:
-        """What the sources should deliver. What is beyond the limit of all sockets is refused: of
-        listeners first, then of the operator, of the configuration last."""
+        """Return the instruments that the sources should deliver. Those beyond the limit of all
+        sockets are refused: of listeners first, then of the operator, of the configuration last."""
         found: list[Instrument] = []
         over: dict[str, str] = {}
         for key, mode in self.wanted().items():
@@ -245,13 +248,14 @@ class Subscriptions:
             is_canary = key in self._canaries if self._canaries else is_index(token)
             is_read = key in self._read or not self._is_base(key)
             found.append(Instrument(token, key, mode, is_canary, has_listeners=is_read))
-        # Of others there is room now, or nobody wants them any more.
+        # For the others there is room now, or nobody wants them any more.
         self.unknown = {key: why for key, why in self.unknown.items() if why != self._over_limit}
         self.unknown |= over
         return tuple(found)
 
     def may_be_had(self, key: str) -> bool:
-        """Whether it is worth wanting: room is given by who wants it, names are not."""
+        """Whether it is worth wanting: there may be room once it is wanted, but a missing name
+        stays missing."""
         return self.unknown.get(key, self._over_limit) == self._over_limit
 
     # --- confirmations ------------------------------------------------------------------------
@@ -278,8 +282,8 @@ class Subscriptions:
     # --- answers ------------------------------------------------------------------------------
 
     def answer(self, key: str, waiting_for: str, asked: Mode | None = None) -> Answer:
-        """Tell what became of `key` so far; `waiting_for` is said when nothing came yet, and which
-        mode it has when that is not the one `asked` for."""
+        """Say what became of `key` so far: `waiting_for` when nothing came yet, and its mode when
+        that is not the one `asked` for."""
         if key in self.unknown:
             return Answer(key, "refused", self.unknown[key])
         higher = self._why_higher(key, asked)
@@ -290,8 +294,8 @@ class Subscriptions:
         return Answer(key, "accepted", f"{waiting_for}; {higher}" if higher else waiting_for)
 
     def progress(self, key: str, now_ns: int) -> str:
-        """What has come of what was asked of Kite, of one that is not confirmed; empty for one
-        that was not asked for yet."""
+        """Say what Kite has sent of an instrument that was asked for and is not confirmed; empty
+        for any other one."""
         listed = self._listed.get(key)
         lacking = self.confirmations.lacking_of(listed.token) if listed is not None else None
         if lacking is None:
@@ -303,20 +307,20 @@ class Subscriptions:
         return f"no packet came yet, {asked}, and is asked for again until one does"
 
     def wait_for(self, why: str) -> None:
-        """What is said of a name that could not be looked up yet."""
+        """Set what is said of a name that could not be looked up yet."""
         self.waiting = why
 
     def hold(self, pending: Pending) -> None:
         self.pending.append(pending)
 
     def redirect(self, ticket: tuple[bytes, str]) -> None:
-        """The same request from a new connection: the answer goes there."""
+        """Answer a waiting request on the new connection that it has come from again."""
         for pending in self.pending:
             if pending.ticket[1] == ticket[1]:
                 pending.ticket = ticket
 
     def due(self, now_ns: int, can_stream: bool) -> list[Pending]:
-        """Pending requests that can be answered now: all is known, time is over, or nothing is
+        """Take pending requests that can be answered now: all is known, time is over, or nothing is
         going to come (`can_stream` False)."""
         ready = [p for p in self.pending if self._is_ready(p, now_ns, can_stream)]
         self.pending = [p for p in self.pending if p not in ready]
@@ -335,8 +339,8 @@ class Subscriptions:
 
 
 def _wishes(told: m.ListenersWant) -> dict[str, dict[Mode | None, int]]:
-    """Key -> the modes that its readers want, none of which is leaving; in the order told, so that
-    the same events give the same commands."""
+    """Return key -> the modes that its readers want, none of which is leaving; in the order told,
+    so that the same events give the same commands."""
     also_plain = frozenset(told.also_plain)
     wishes: dict[str, dict[Mode | None, int]] = {}
     for key in told.keys:
@@ -346,7 +350,7 @@ def _wishes(told: m.ListenersWant) -> dict[str, dict[Mode | None, int]]:
 
 
 def _over_limit(capacity: Capacity) -> str:
-    """Why an instrument cannot be had, and what to do."""
+    """Say why an instrument cannot be had, and what to do."""
     sockets, per_socket = capacity
     why = f"over the limit of {capacity.total:,} instruments ({sockets} sockets of {per_socket:,})"
     if capacity == WHOLE_KEY:
