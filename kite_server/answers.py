@@ -40,8 +40,8 @@ class InputError(RestError):
 
 
 async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The handler's answer, or the envelope of the error that it raised. A request line that is
-    too long reaches no handler."""
+    """Return the handler's answer, or the envelope of the error that it raised. A request line that
+    is too long reaches no handler."""
     try:
         if len(request.raw_path) >= REQUEST_LINE_BYTES_MAX:
             raise RestError(414)
@@ -66,12 +66,13 @@ def success(data: object) -> web.Response:
 
 
 def credentials_of(request: web.Request) -> tuple[str, str]:
-    """Key and access token of `Authorization: token key:token`; two "" when there are none."""
+    """Return key and access token of `Authorization: token key:token`; two "" when there are
+    none."""
     scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
     key, _, token = rest.partition(":")
     return (key, token) if scheme == "token" else ("", "")
 
 
 async def form_of(request: web.Request) -> dict[str, str]:
-    """The fields of a form-encoded body; those that are files are left out."""
+    """Return the fields of a form-encoded body; those that are files are left out."""
     return {name: value for name, value in (await request.post()).items() if isinstance(value, str)}

@@ -33,12 +33,12 @@ def quotes(
 
 
 def zipped_dump(rows: Iterable[DumpRow]) -> bytes:
-    """The dump as it is kept: gzipped CSV."""
+    """Return the dump as it is kept: gzipped CSV."""
     return gzip.compress(format_dump(rows).encode(), mtime=0)
 
 
 def dump_response(request: web.Request, zipped: bytes) -> web.Response:
-    """The dump as CSV, gzipped for a client that said that it can read that."""
+    """Return the dump as CSV, gzipped for a client that accepts it."""
     # No charset behind the type: the JavaScript client compares the whole header.
     if not accepts_gzip(request.headers.get("Accept-Encoding", "")):
         return web.Response(body=gzip.decompress(zipped), content_type="text/csv")

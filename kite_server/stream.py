@@ -47,7 +47,7 @@ class Stream(ABC, Generic[Socket]):
         """Return the message about the instrument dump for a new socket."""
 
     def refusal(self, status: int) -> str:
-        """The body of a refused handshake."""
+        """Return the body of a refused handshake."""
         return _REFUSALS.get(status, "Unavailable")
 
     async def delay(self, connection: Socket) -> None:
@@ -114,7 +114,7 @@ class Stream(ABC, Generic[Socket]):
                     return
 
     async def run(self) -> None:
-        """Sends what changed, every `pulse_s`."""
+        """Send what changed, every `pulse_s`."""
         clock = asyncio.get_running_loop().time
         next_pulse_s = clock()
         while True:

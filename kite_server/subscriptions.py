@@ -20,7 +20,7 @@ class Value(Protocol):
     exchange_s: int  # UTC epoch seconds of the exchange
 
     def body(self, mode: int) -> TickBody:
-        """The tick of this mode."""
+        """Return the tick of this mode."""
 
 
 class Source(Protocol):

@@ -11,10 +11,11 @@ _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # macOS has
 
 
 def boot_ns() -> int:
-    """Nanoseconds since boot, suspend included; comparable between processes of this host."""
+    """Return nanoseconds since boot, suspend included; comparable between processes of this
+    host."""
     return time.clock_gettime_ns(_BOOT_CLOCK)
 
 
 def utc_ns() -> int:
-    """Wall clock: nanoseconds since the Unix epoch, UTC."""
+    """Return the wall clock: nanoseconds since the Unix epoch, UTC."""
     return time.time_ns()

@@ -156,8 +156,8 @@ class SegmentHealth(msgspec.Struct, array_like=True):
 
 
 class ShardHealth(msgspec.Struct, array_like=True):
-    """One shard in a heartbeat: who may feed it, how alive that source is, and from when on its
-    values are fresh, at send time."""
+    """One shard in a heartbeat: who may feed it, how alive that source is, and since when its
+    values count as fresh, at send time."""
 
     shard: int
     source: int
@@ -252,7 +252,7 @@ decode_snapshot_chunk = msgspec.msgpack.Decoder(list[bytes] | SnapshotEnd).decod
 
 
 def feed_frame(topic: bytes, message: FeedMessage) -> bytes:
-    """The one ZeroMQ frame of a feed message: `topic NUL array`."""
+    """Return the one ZeroMQ frame of a feed message: `topic NUL array`."""
     return topic + NUL + _encoder.encode(message)
 
 
@@ -274,19 +274,19 @@ class TickFrames:
         return self._source + encode(flags) + self._times
 
     def one(self, topic: bytes, seq: int, flags: int, body: bytes) -> bytes:
-        """The frame of one message."""
+        """Return the frame of one message."""
         number = seq.to_bytes(4, "big")
         return b"".join((topic, NUL, self.before_seq, number, self.after_seq(flags), body))
 
     def chunk_head(self, seq: int) -> bytes:
-        """The frame of `ticks/all` up to its body."""
+        """Return the frame of `ticks/all` up to its body."""
         number = seq.to_bytes(4, "big")
         return b"".join((TICKS_TOPIC, NUL, self.before_seq, number, self.after_seq(0)))
 
     def chunk(
         self, seq: int, topics: list[bytes], seqs: list[int], bodies: list[bytes], flags: list[int]
     ) -> bytes:
-        """The frame of `ticks/all`: a `TickChunk` around bodies that are encoded already."""
+        """Return the frame of `ticks/all`: a `TickChunk` around bodies that are encoded already."""
         return b"".join(
             (
                 self.chunk_head(seq), b"\x94", encode(topics), encode(seqs),
@@ -296,7 +296,7 @@ class TickFrames:
 
 
 def split_frame(frame: bytes) -> tuple[bytes, bytes]:
-    """Topic (no NUL) and array of a feed frame; an empty array when there is no NUL."""
+    """Split a feed frame into topic (no NUL) and array; an empty array when there is no NUL."""
     topic, _, array = frame.partition(NUL)
     return topic, array
 

@@ -60,7 +60,7 @@ class InstrumentsDb:
         self._checked: tuple[int, ...] = ()  # the file whose digest was found right
 
     def facts(self) -> Facts | None:
-        """None when there is no usable file."""
+        """Return the facts of the file; None when there is no usable one."""
         rows = self.query("SELECT rows, day_ist, digest FROM facts")
         return Facts(*rows[0]) if rows else None
 
@@ -84,7 +84,7 @@ class InstrumentsDb:
         return found
 
     def owners(self, tokens: Sequence[int]) -> dict[int, str]:
-        """The key of those of `tokens` that are in the list."""
+        """Return token -> key of those of `tokens` that are in the list."""
         found: dict[int, str] = {}
         for part in _parts(tokens):
             sql = f"SELECT token, key FROM instruments WHERE token IN ({_marks(part)})"  # noqa: S608

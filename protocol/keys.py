@@ -46,7 +46,7 @@ def client_path(keys: Path, name: str) -> Path:
 
 
 def read_server(keys: Path) -> KeyPair:
-    """The daemon's pair. Raises ConfigError when there is none or it cannot be used."""
+    """Read the daemon's pair. Raises ConfigError when there is none or it cannot be used."""
     table = _table(server_path(keys))
     return KeyPair(table["public_key"], Secret(table["secret_key"]))
 
@@ -61,8 +61,8 @@ def read_client(path: Path) -> ClientKeys:
 
 
 def allowed(keys: Path) -> dict[str, str]:
-    """Public key to client's name, as the files are now. One that is damaged, or that others could
-    have written, lets nobody in."""
+    """Return public key -> client's name, as the files are now. A file that is damaged, or that
+    others could have written, lets nobody in."""
     found: dict[str, str] = {}
     for path in sorted((keys / CLIENTS_NAME).glob("*.key"))[:CLIENTS_MAX]:
         try:

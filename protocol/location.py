@@ -26,8 +26,8 @@ LIST_NAME = "instruments.sqlite"  # the day's instruments, in `state_dir`
 
 
 def home() -> Path:
-    """The default directory of everything kitefeed writes: `~/.kitefeed`. Raises ConfigError for a
-    user without a home directory, as services and containers have them."""
+    """Return the default directory of everything kitefeed writes: `~/.kitefeed`. Raises ConfigError
+    for a user without a home directory, as services and containers have them."""
     named = os.environ.get("HOME", "")
     if os.path.isabs(named):
         return Path(named) / HOME_NAME
@@ -41,7 +41,7 @@ def home() -> Path:
 
 
 def find_config(named: str | os.PathLike[str] | None = None) -> Path | None:
-    """The configuration file in force, or None.
+    """Return the configuration file in force, or None.
 
     Order: `named` (--config), $KITEFEED_CONFIG, ./kitefeed.toml, ~/.kitefeed/kitefeed.toml. A named
     one is returned whether or not it exists, so that its absence is an error and not a fallback.
@@ -85,7 +85,8 @@ def absolute(path: str | os.PathLike[str]) -> Path:
 
 
 def supervisord_pid() -> int | None:
-    """The supervisord that started this process, as it said itself; None when none did."""
+    """Return the pid of the supervisord that started this process, as it said itself; None when
+    none did."""
     value = os.environ.get(SUPERVISORD_VARIABLE, "")
     return int(value) if value.isdecimal() else None
 
@@ -121,8 +122,8 @@ def secret_from_environment(name: str) -> str | None:
 
 
 def secret_in_file(variable: str, path: str) -> str | None:
-    """The one line of the file that `variable` names, None when it is empty. Raises ConfigError for
-    a file that cannot be read."""
+    """Return the one line of the file that `variable` names, None when it is empty. Raises
+    ConfigError for a file that cannot be read."""
     try:
         with open(path, "rb") as file:
             text = file.read(SECRET_FILE_BYTES_MAX).decode().strip()
@@ -132,7 +133,7 @@ def secret_in_file(variable: str, path: str) -> str | None:
 
 
 def settings_from_environment() -> dict[str, str]:
-    """Settings by environment: `KITEFEED_KITE__API_KEY=abc` as `{"kite.api_key": "abc"}`."""
+    """Return settings by environment: `KITEFEED_KITE__API_KEY=abc` as `{"kite.api_key": "abc"}`."""
     others = {
         CONFIG_VARIABLE, SECRET_VARIABLE, SECRET_FILE_VARIABLE, SUPERVISORD_VARIABLE, PURE_VARIABLE,
     }  # fmt: skip
@@ -144,12 +145,12 @@ def settings_from_environment() -> dict[str, str]:
 
 
 def variable_of(place: str) -> str:
-    """`KITEFEED_KITE__API_KEY` of `kite.api_key`."""
+    """Return `KITEFEED_KITE__API_KEY` of `kite.api_key`."""
     return SETTING_PREFIX + place.upper().replace(".", "__")
 
 
 def runtime_dir(config: Path | None) -> Path:
-    """The directory of the sockets, as `config` says it, else the default.
+    """Return the directory of the sockets, as `config` says it, else the default.
 
     Deliberately tolerant: a client, or an actor that is about to report a broken configuration,
     needs the directory even when the rest of the file cannot be used.
@@ -158,12 +159,12 @@ def runtime_dir(config: Path | None) -> Path:
 
 
 def state_dir(config: Path | None) -> Path:
-    """The directory of what survives restarts; see `runtime_dir`."""
+    """Return the directory of everything that survives restarts; see `runtime_dir`."""
     return _directory(config, "state_dir") or home() / "state"
 
 
 def record_dir(config: Path | None) -> Path | None:
-    """The directory of recordings; None when nothing is recorded. See `runtime_dir`."""
+    """Return the directory of recordings; None when nothing is recorded. See `runtime_dir`."""
     value = settings_from_environment().get("record.dir")
     if value is not None:
         return resolve(value, config or Path("_")) if value else None
@@ -196,6 +197,7 @@ def _directory(config: Path | None, *keys: str) -> Path | None:
 
 
 def resolve(value: str, config: Path) -> Path:
-    """A path of the configuration: `~` is expanded, relative ones start at the file's directory."""
+    """Resolve a path of the configuration: `~` is expanded, relative ones start at the file's
+    directory."""
     expanded = absolute(value) if value.startswith("~") else Path(value)
     return absolute(config.parent / expanded)

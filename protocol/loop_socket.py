@@ -39,7 +39,7 @@ class LoopSocket:
         self._schedule()
 
     def send(self, frames: list[bytes]) -> bool:
-        """Hands a message to ZeroMQ without blocking; False when nobody can take it now."""
+        """Hand a message to ZeroMQ without blocking; False when nobody can take it now."""
         try:
             self.socket.send_multipart(frames, zmq.NOBLOCK)
         except zmq.ZMQError:  # EAGAIN: full or no peer; EHOSTUNREACH: the peer has gone
@@ -49,7 +49,7 @@ class LoopSocket:
         return True
 
     def publish(self, frames: Iterable[bytes]) -> None:
-        """Sends messages of one frame each on a feed's socket, which never blocks. A reader whose
+        """Send messages of one frame each on a feed's socket, which never blocks. A reader whose
         queue is full gets nothing more until it has emptied half of it: that is counted once."""
         socket, send, flags = self.socket, _send, _NOBLOCK
         for frame in frames:
@@ -63,7 +63,7 @@ class LoopSocket:
             self._schedule()
 
     def offer(self, frame: bytes) -> bool:
-        """Sends a message of one frame on a feed's socket, if every reader has room for it."""
+        """Send a message of one frame on a feed's socket, if every reader has room for it."""
         try:
             _send(self.socket, frame, _NOBLOCK)
         except zmq.Again:

@@ -90,7 +90,7 @@ class Subjects:
                 if each.endswith("*") or each.rpartition(".")[0] + "." not in wide}  # fmt: skip
 
     def key_of(self, subject: str) -> str:
-        """The instrument key of a subject of ticks."""
+        """Return the instrument key of a subject of ticks."""
         exchange, _, symbol = subject.removeprefix(f"{self.ticks}.").partition(".")
         return f"{unescaped(exchange)}:{unescaped(symbol)}"
 
@@ -105,7 +105,8 @@ def _tokens(key: str) -> str:
 
 
 def message_id(gen: int, topic: str, seq: int) -> str:
-    """`Nats-Msg-Id`: the same message has the same one, whoever sends it and how often."""
+    """Return the `Nats-Msg-Id`: the same message has the same one, whoever sends it and how
+    often."""
     return f"{gen}:{topic}:{seq}".translate(_ONE_LINE)
 
 

@@ -40,7 +40,7 @@ def _check(path: Path, facts: os.stat_result) -> None:
 
 
 def create(path: Path, data: bytes) -> None:
-    """Writes a new file of mode 0600. Raises FileExistsError, and leaves the old one alone, when
+    """Write a new file of mode 0600. Raises FileExistsError, and leaves the old one alone, when
     there is one."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(handle, "wb") as file:

@@ -166,17 +166,17 @@ decode_instruments = msgspec.msgpack.Decoder(list[Described]).decode
 
 
 def day_of(utc_ns: int) -> str:
-    """The day in India, as an ISO date."""
+    """Return the day in India, as an ISO date."""
     return datetime.fromtimestamp(utc_ns // NS_PER_S, IST).date().isoformat()
 
 
 def hour_of(utc_ns: int) -> int:
-    """A number for each hour of India's clock."""
+    """Return a number for each hour of India's clock."""
     return (utc_ns + _IST_NS) // HOUR_NS
 
 
 def segment_name(utc_ns: int) -> str:
-    """The name of a segment that begins now, in the folder of its day."""
+    """Return the name of a segment that begins now, in the folder of its day."""
     millis = utc_ns // 1_000_000
     return f"{datetime.fromtimestamp(millis // 1_000, IST):%H%M%S}-{millis % 1_000:03d}{SUFFIX}"
 
@@ -191,7 +191,7 @@ def encode_record(kind: int, t_ns: int, data: bytes) -> bytes:
 def encode_block(
     kind: int, payload: bytes, first_ns: int, last_ns: int, codec: int, flags: int = 0
 ) -> bytes:
-    """One block. A payload that does not shrink is stored as it is."""
+    """Encode one block. A payload that does not shrink is stored as it is."""
     stored = compress(codec, payload)
     if len(stored) >= len(payload):
         codec, stored = Codec.NONE, payload
@@ -205,7 +205,7 @@ def encode_block(
 
 
 def check_head(data: Any) -> None:
-    """Raises BadRecording unless this is a segment of a version that is known here."""
+    """Raise BadRecording unless this is a segment of a version that is known here."""
     head = bytes(data[: len(HEAD)])
     if not head:
         raise BadRecording("it is empty")
@@ -334,7 +334,7 @@ def best_codec() -> Codec:
 
 
 def _zstd() -> Any:
-    """The module of Python 3.14, or the same for older ones; None without."""
+    """Import the module of Python 3.14, or the same for older ones; None without."""
     for name in ("compression.zstd", "backports.zstd"):
         try:
             return import_module(name)

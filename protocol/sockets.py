@@ -50,12 +50,13 @@ def finish_sending() -> None:
 
 
 def bus_socket() -> zmq.Socket[bytes]:
-    """The supervisor's end of the bus. Unreachable peers raise instead of vanishing silently."""
+    """Open the supervisor's end of the bus. Unreachable peers raise instead of vanishing
+    silently."""
     return _router_socket(BUS)
 
 
 def control_socket() -> zmq.Socket[bytes]:
-    """The supervisor's end of the control socket."""
+    """Open the supervisor's end of the control socket."""
     return _router_socket(CONTROL)
 
 
@@ -74,12 +75,13 @@ def _router_socket(wire: Wire) -> zmq.Socket[bytes]:
 
 
 def connect_bus(runtime_dir: Path) -> zmq.Socket[bytes]:
-    """An actor's end of the bus. IMMEDIATE: nothing is queued while the supervisor is away."""
+    """Open an actor's end of the bus. IMMEDIATE: nothing is queued while the supervisor is away."""
     return _connect_dealer(endpoint(runtime_dir, BUS), BUS.peer_hwm)
 
 
 def connect_control(control_endpoint: str) -> zmq.Socket[bytes]:
-    """A command's or client's end of the control socket. Requests are queued until it answers."""
+    """Open a command's or client's end of the control socket. Requests are queued until it
+    answers."""
     return _connect_dealer(control_endpoint, CONTROL.peer_hwm, is_immediate=False)
 
 
@@ -105,8 +107,8 @@ def _connect_dealer(address: str, hwm: int, *, is_immediate: bool = True) -> zmq
 
 
 def ingest_socket() -> zmq.Socket[bytes]:
-    """The broadcaster's end of ingest. It binds a SUB so that sources, which are restarted more
-    often, own no address."""
+    """Open the broadcaster's end of ingest. It binds a SUB so that sources, which are restarted
+    more often, own no address."""
     socket = _socket(
         zmq.SUB,
         send_hwm=0,
@@ -119,8 +121,8 @@ def ingest_socket() -> zmq.Socket[bytes]:
 
 
 def connect_ingest(runtime_dir: Path) -> zmq.Socket[bytes]:
-    """A source's end of ingest. XPUB never blocks; with IMMEDIATE nothing stale is queued for an
-    absent broadcaster."""
+    """Open a source's end of ingest. XPUB never blocks; with IMMEDIATE nothing stale is queued for
+    an absent broadcaster."""
     socket = _socket(zmq.XPUB, send_hwm=INGEST.peer_hwm, receive_hwm=0, bytes_max=-1)
     socket.setsockopt(zmq.IMMEDIATE, 1)
     _set_reconnect(socket)
@@ -166,7 +168,7 @@ def bind_tcp_feed(address: str, own: KeyPair) -> zmq.Socket[bytes]:
 
 
 def inproc_feed(name: str) -> tuple[zmq.Socket[bytes], str]:
-    """A feed for one reader in this process, and its address."""
+    """Open a feed for one reader in this process, and its address."""
     address = f"inproc://kitefeed-{name}"
     socket = feed_socket()
     _bind(socket, address)
@@ -187,14 +189,15 @@ def new_key_pair() -> KeyPair:
 
 
 def key_text(key: bytes) -> str:
-    """A key of 32 bytes as key files have it."""
+    """Write a key of 32 bytes as key files have it."""
     return z85.encode(key).decode()
 
 
 def connect_feed(
     feed_endpoint: str, keys: ClientKeys | None = None, queued_max: int = FEED.peer_hwm
 ) -> zmq.Socket[bytes]:
-    """A subscriber's end of the feed, not yet subscribed to anything. `keys`: for a tcp endpoint.
+    """Open a subscriber's end of the feed, not yet subscribed to anything. `keys`: for a tcp
+    endpoint.
 
     SNDHWM 0: subscriptions are messages, and at the default of 1,000 libzmq silently drops the
     rest. HEARTBEAT_TTL: the broadcaster cuts us when we are frozen, and frees our queue.
@@ -251,7 +254,7 @@ def give_listener(socket: zmq.Socket[bytes], descriptor: int, path: str) -> None
 
 
 def take_listener(socket: zmq.Socket[bytes], path: str) -> None:
-    """Closes the listener, and with it every connection that came through it."""
+    """Close the listener, and with it every connection that came through it."""
     try:
         socket.unbind(f"ipc://{path}")
     except zmq.ZMQError:  # it has gone
@@ -301,7 +304,8 @@ def _bind(socket: zmq.Socket[bytes], address: str) -> None:
 def request(
     control_endpoint: str, message: ControlRequest, *, timeout_s: float, tries: int = 3
 ) -> ControlReply:
-    """One control request and its reply, blocking; the same id is sent again when nothing comes.
+    """Send one control request and return its reply, blocking; the same id is sent again when
+    nothing comes.
 
     Raises Unavailable when no reply came within `timeout_s` (split over the tries).
     """

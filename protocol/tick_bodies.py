@@ -176,5 +176,5 @@ def is_plain(body: bytes) -> bool:
 
 
 def token_of(plain: bytes) -> int:
-    """The instrument token of a plain body."""
+    """Return the instrument token of a plain body."""
     return int.from_bytes(plain[4:8], "big")

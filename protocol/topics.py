@@ -35,20 +35,20 @@ SUBSCRIPTION_BYTES_MAX = 256  # longest topic or prefix that is looked at; longe
 
 
 def tick_topic(key: str) -> bytes:
-    """Topic of an instrument, without its NUL: `tick/NSE:INFY`."""
+    """Return the topic of an instrument, without its NUL: `tick/NSE:INFY`."""
     return TICK + key.encode()
 
 
 def order_topic(order_id: object) -> bytes:
-    """Topic of an order, without its NUL: `order/261130000000001`. An id that is no plain word
-    would tear the frame apart."""
+    """Return the topic of an order, without its NUL: `order/261130000000001`. An id that is no
+    plain word would tear the frame apart."""
     if isinstance(order_id, str) and order_id.isalnum() and order_id.isascii():
         return ORDER + order_id[:ORDER_ID_CHARS_MAX].encode()
     return ORDER + NO_ORDER_ID
 
 
 def last_topic(per_second: int, key: str) -> bytes:
-    """Topic of an instrument's latest ticks, without its NUL: `last/2/NSE:INFY`."""
+    """Return the topic of an instrument's latest ticks, without its NUL: `last/2/NSE:INFY`."""
     return last_head(per_second) + key.encode()
 
 
@@ -71,7 +71,8 @@ def parse_last(topic: bytes) -> tuple[int, bytes] | None:
 
 
 def tick_of(topic: bytes) -> bytes | None:
-    """The topic of the ticks that `topic` brings, all or the latest; None if it brings none."""
+    """Return the topic of the ticks that `topic` brings, all or the latest; None if it brings
+    none."""
     if topic.startswith(TICK):
         return topic
     found = parse_last(topic)
@@ -79,7 +80,7 @@ def tick_of(topic: bytes) -> bytes | None:
 
 
 def key_of(topic: bytes) -> str:
-    """The instrument key of a topic of ticks, all or the latest."""
+    """Return the instrument key of a topic of ticks, all or the latest."""
     return (tick_of(topic) or topic)[len(TICK) :].decode()
 
 
@@ -92,7 +93,7 @@ def snapshot_request(nonce: str, prefix: bytes) -> bytes:
 
 
 def parse_snapshot_request(subscription: bytes) -> bytes | None:
-    """The prefix a snapshot request asks for, or None if `subscription` is not one."""
+    """Return the prefix a snapshot request asks for, or None if `subscription` is not one."""
     if not subscription.startswith(SNAPSHOT):
         return None
     nonce, mark, prefix = subscription[len(SNAPSHOT) :].partition(b"!")
@@ -106,7 +107,7 @@ def mode_request(mode: str, topic: bytes) -> bytes:
 
 
 def parse_mode_request(subscription: bytes) -> tuple[str, bytes] | None:
-    """Mode and topic (no NUL) of a mode request, or None if `subscription` is not one."""
+    """Return mode and topic (no NUL) of a mode request, or None if `subscription` is not one."""
     return _mode_and_topic(MODE, subscription)
 
 

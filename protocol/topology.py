@@ -67,17 +67,17 @@ WIRES: tuple[Wire, ...] = (BUS, CONTROL, INGEST, FEED)
 
 
 def endpoint(runtime_dir: Path, wire: Wire) -> str:
-    """The ZeroMQ endpoint of `wire` in `runtime_dir`."""
+    """Return the ZeroMQ endpoint of `wire` in `runtime_dir`."""
     return f"ipc://{socket_path(runtime_dir, wire)}"
 
 
 def socket_path(runtime_dir: Path, wire: Wire) -> Path:
-    """The socket file of `wire`."""
+    """Return the socket file of `wire`."""
     return runtime_dir / f"{wire.name}.sock"
 
 
 def endpoints(runtime_dir: Path) -> dict[str, str]:
-    """Endpoint by wire name, for `status --json`."""
+    """Return endpoint by wire name, for `status --json`."""
     return {wire.name: endpoint(runtime_dir, wire) for wire in WIRES}
 
 

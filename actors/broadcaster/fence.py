@@ -79,7 +79,7 @@ class Fence:
         return max((holding.epoch for holding in self.holdings.values()), default=0)
 
     def grant(self, shard: int, epoch: int, source: SourceName) -> Holding | None:
-        """Adopts the grant unless a higher epoch was seen; returns the one in force.
+        """Adopt the grant unless a higher epoch was seen; return the one in force.
 
         A repetition changes nothing. None for a shard that cannot exist.
         """

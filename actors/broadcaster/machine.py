@@ -129,13 +129,14 @@ class Broadcaster:
         return []
 
     def note_full_queues(self, count: int, now_ns: int) -> None:
-        """`count`: in this life. Readers hear of it soon: one of them has lost something."""
+        """Note how often a queue was full (`count`: in this life). Readers hear of it soon: one of
+        them has lost something."""
         if count > self.full_queues:
             self.full_queues = count
             self._hasten_heartbeat(now_ns)
 
     def rows(self, now_ns: int, utc_ns: int) -> list[Saved]:
-        """The last values that the next life begins with."""
+        """Return the last values that the next life begins with."""
         self.values.expire()
         return self.values.rows(now_ns=now_ns, utc_ns=utc_ns)
 

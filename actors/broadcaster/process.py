@@ -150,7 +150,7 @@ class Shell:
     # --- the file -----------------------------------------------------------------------------
 
     def _save(self, rows: list[store.Saved]) -> None:
-        """Writes in a thread: an fsync may take a second. One at a time."""
+        """Write in a thread, because an fsync may take a second. One at a time."""
         if self._saving is not None and not self._saving.done():
             self._driver.feed(e.SaveFailed())
             return

@@ -1,4 +1,4 @@
-"""Answers to those who ask for the last values of everything under a prefix."""
+"""Answers requests for the last values of everything under a prefix."""
 
 from collections.abc import Callable, Iterable
 
@@ -27,7 +27,8 @@ class Snapshots:
         return bool(self._waiting)
 
     def ask(self, subscription: bytes) -> bool:
-        """Whether `subscription` is a request for a snapshot; it is queued unless too many are."""
+        """Queue `subscription` if it is a request for a snapshot, unless too many wait; whether it
+        is one."""
         prefix = parse_snapshot_request(subscription)
         if prefix is None:
             return False
@@ -39,8 +40,8 @@ class Snapshots:
         self._waiting.pop(subscription, None)
 
     def next(self, now_ns: int, utc_ns: int) -> list[bytes]:
-        """The answer to the oldest request: one per turn, so that many clients at once cost many
-        short pauses and not a long one."""
+        """Answer the oldest request: one per turn, so that many clients at once cost many short
+        pauses and not a long one."""
         if not self._waiting:
             return []
         request = next(iter(self._waiting))

@@ -148,7 +148,7 @@ class LastValues:
         return [topic for topic in self._values if topic.startswith(prefix)]
 
     def expire(self) -> None:
-        """Drops what is older than the newest event of this life by more than `KEPT_NS`."""
+        """Drop what is older than the newest event of this life by more than `KEPT_NS`."""
         if self._newest_ns is None:
             return
         horizon_ns = self._newest_ns - KEPT_NS
@@ -196,7 +196,7 @@ def encode_file(gen: int, rows: list[Saved]) -> bytes:
 
 
 def decode_file(data: bytes) -> tuple[int, list[Saved]]:
-    """The gen that wrote the file, and its rows. Raises Damaged."""
+    """Return the gen that wrote the file, and its rows. Raises Damaged."""
     try:
         file = _decode_file(data)
         if file.version != FILE_VERSION:

@@ -29,7 +29,7 @@ class Wishes:
         self.due_ns = min(self._since_ns + LISTENERS_DELAY_NS_MAX, now_ns + LISTENERS_DELAY_NS)
 
     def all_at_once(self, now_ns: int) -> list[Tell]:
-        """Tells everything now, to a supervisor that knows nothing."""
+        """Tell everything now, to a supervisor that knows nothing."""
         self._told, self.due_ns = None, now_ns
         return self.turn(now_ns)
 

@@ -14,7 +14,7 @@ class Ladder:
         self.taken = 0
 
     def next_ns(self) -> int:
-        """The next wait, in nanoseconds; climbs one rung."""
+        """Return the next wait, in nanoseconds; climb one rung."""
         rung_s = self._rungs_s[min(self.taken, len(self._rungs_s) - 1)]
         self.taken += 1
         return int(rung_s * NS_PER_S)

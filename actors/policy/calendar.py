@@ -142,7 +142,7 @@ class Table(NamedTuple):
 
 
 def parse(text: str) -> Table:
-    """Raises BadTable with the key and what is wrong."""
+    """Parse and check a table. Raises BadTable with the key and what is wrong."""
     try:
         file = msgspec.convert(tomllib.loads(text), _File)
     except tomllib.TOMLDecodeError as error:
@@ -242,7 +242,7 @@ class Calendar:
         return max(self.years, default=0)
 
     def plan(self, segment: str, day: date) -> Plan:
-        """The day of one of SEGMENTS."""
+        """Return the day of one of SEGMENTS."""
         special = self._special(segment, day)
         if special is not None and special.sessions is not None:
             return Plan(special.sessions, special.name, special.is_certain)
@@ -265,7 +265,8 @@ class Calendar:
         return "closed"
 
     def next_open(self, segment: str, moment: datetime) -> datetime | None:
-        """Start of the first session after an IST moment; None when the tables know none."""
+        """Return the start of the first session after an IST moment; None when the tables know
+        none."""
         for n in range(AHEAD_DAYS_MAX):
             day = moment.date() + timedelta(days=n)
             for session in self.plan(segment, day).sessions:

@@ -26,14 +26,15 @@ class Machine(Protocol[Event, Command]):
         """Boot time at which it wants a `Wake`; None when it waits for nothing."""
 
     def handle(self, event: Event, now_ns: int) -> list[Command]:
-        """Applies one event at boot time `now_ns` and returns what the shell must do, in order.
+        """Apply one event at boot time `now_ns` and return what the shell must do, in order.
 
         An event that does not fit the state changes nothing and returns nothing.
         """
 
 
 def earliest(*dues_ns: int | None) -> int | None:
-    """The first of these deadlines; None when there is none. Asked after every event."""
+    """Return the first of these deadlines; None when there is none. It is asked after every
+    event."""
     first_ns = None
     for due_ns in dues_ns:
         if due_ns is not None and (first_ns is None or due_ns < first_ns):

@@ -36,7 +36,7 @@ def to_utc_ns(moment: datetime) -> int:
 
 
 def name_of(segment: int) -> str:
-    """`NSE`, `MCX`; a number that Kite has not documented is named as such."""
+    """Return `NSE`, `MCX`; for a number that Kite has not documented a name that says so."""
     return EXCHANGE_NAMES.get(segment, f"segment {segment}")
 
 
@@ -74,17 +74,18 @@ class Market:
         return self.phase(segment, utc_ns) == "open"
 
     def closed_segments(self, utc_ns: int) -> tuple[int, ...]:
-        """Those that are closed now by the calendar; none without one."""
+        """Return the segments that are closed now by the calendar; none without one."""
         return self._closed_segments(utc_ns // MINUTE_NS) if self.hours == "calendar" else ()
 
     def next_open(self, segments: Iterable[int], utc_ns: int) -> datetime | None:
-        """Start of the next session of any of them, IST; None when none is known to come."""
+        """Return the start of the next session of any of them, IST; None when none is known to
+        come."""
         if self.hours != "calendar":
             return None
         return self._next_open(frozenset(segments), utc_ns // MINUTE_NS)
 
     def opens_today(self, segments: Iterable[int], utc_ns: int) -> datetime | None:
-        """The next session of any of them, if it starts before this day (IST) is over."""
+        """Return the next session of any of them, if it starts before this day (IST) is over."""
         moment = self.next_open(segments, utc_ns)
         is_today = moment is not None and moment.date() == to_ist(utc_ns).date()
         return moment if is_today else None
@@ -99,7 +100,7 @@ class Market:
         return since_utc_ns < began_utc_ns + FLUSH_MINUTES * MINUTE_NS
 
     def warning(self, utc_ns: int) -> str:
-        """One sentence from December of the table's last year on, else empty."""
+        """Return one sentence from December of the table's last year on, else ""."""
         return self._warning(utc_ns // MINUTE_NS) if self.hours == "calendar" else ""
 
     def _phase_in(self, segment: int, minute: int) -> PhaseWord:
@@ -136,7 +137,7 @@ def last_flush_utc_ns(utc_ns: int) -> int:
 
 
 def last_utc_ns(utc_ns: int, at: time) -> int:
-    """The latest occurrence of `at` (IST) that is not after `utc_ns`."""
+    """Return the latest occurrence of `at` (IST) that is not after `utc_ns`."""
     now = to_ist(utc_ns)
     moment = datetime.combine(now.date(), at, IST)
     return to_utc_ns(moment if moment <= now else moment - timedelta(days=1))

@@ -15,7 +15,7 @@ def nearest(name: str, names: Iterable[str]) -> list[str]:
 
 
 def did_you_mean(near: Sequence[str]) -> str:
-    """`did you mean NSE:A, NSE:B or NSE:C?`; "" when there is nothing near."""
+    """Ask `did you mean NSE:A, NSE:B or NSE:C?`; "" when there is nothing near."""
     if not near:
         return ""
     *others, last = near

@@ -43,8 +43,8 @@ class BadTransfer(Exception):
 
 
 def fetch(url: str, path: Path, day_ist: str) -> Fetched:
-    """Downloads, parses, writes the list beside `path`. Raises the errors of requests and SQLite,
-    BadTransfer, and ValueError when it is no dump."""
+    """Download and parse the dump, write the list beside `path`. Raises the errors of requests and
+    SQLite, BadTransfer, and ValueError when it is no dump."""
     rows = parse_dump(_text(download(f"{url.rstrip('/')}/instruments")))
     offered = instruments_db.offered_path(path)
     facts = instruments_db.write(offered, rows, day_ist)
@@ -73,7 +73,7 @@ def download(url: str) -> bytes:
 
 
 def _get(url: str) -> tuple[bytes, bool]:
-    """The body, and whether its end was marked."""
+    """Return the body, and whether its end was marked."""
     headers = {"X-Kite-Version": "3", "Accept-Encoding": "gzip"}
     with (
         KiteHttp() as http,
@@ -96,7 +96,7 @@ def _get(url: str) -> tuple[bytes, bool]:
 
 
 def _unzipped(body: bytes) -> bytes:
-    """All members of a gzip file."""
+    """Unzip all members of a gzip file."""
     text = b""
     while body.startswith(_GZIP):
         unzip = zlib.decompressobj(_GZIP_ONLY)

@@ -202,7 +202,7 @@ def read_book(settings: Settings, wish: ReadBook) -> BookRead:
 
 
 async def fetch_dump(settings: Settings, day_ist: str) -> DumpEnded:
-    """Runs the child, which puts the new list beside the one in use."""
+    """Run the child, which puts the new list beside the one in use."""
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "kitefeed.actors.rest_poller.dump",
         "--url", settings.config.kite.rest_url,

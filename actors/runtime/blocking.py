@@ -26,8 +26,7 @@ class Blocking:
         return self._running < self._threads_max
 
     def start(self, call: Callable[[], Result], done: Callable[[Result], None]) -> bool:
-        """Runs `call` in a thread, then `done(result)` on the loop; False when all threads are
-        busy.
+        """Run `call` in a thread, then `done(result)` on the loop; False when all threads are busy.
 
         An exception of `call` is a bug and is raised on the loop: expected failures are results.
         """

@@ -55,7 +55,7 @@ class Bus:
         return boot_ns() - self._membership.heard_ns
 
     def send(self, message: Message) -> bool:
-        """Sends a report; False when no supervisor can take it. Nothing is queued."""
+        """Send a report; False when no supervisor can take it. Nothing is queued."""
         return self._wire.send([seal(message)])
 
     def close(self) -> None:
@@ -63,7 +63,7 @@ class Bus:
         self._wire.close()
 
     def _turn(self) -> None:
-        """Says hello until welcome, then beats."""
+        """Say hello until welcome, then beat."""
         lag_ns = int((self._loop.time() - self._due_s) * 1e9)
         if self._membership.turn(boot_ns()) is Duty.HELLO:
             self.send(self._hello())

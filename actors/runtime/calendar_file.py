@@ -11,14 +11,14 @@ SHIPPED = "calendar.toml"
 
 
 def load(own: Path | None = None) -> Calendar:
-    """The calendar in force. Raises ConfigError for a file of the user's that cannot be used; the
-    sentence names file, key and remedy."""
+    """Load the calendar in force. Raises ConfigError for a file of the user's that cannot be used;
+    the sentence names file, key and remedy."""
     shipped = calendar.parse(_shipped())
     return Calendar([shipped] if own is None else [shipped, _read(own)])
 
 
 def check(own: Path) -> None:
-    """Raises ConfigError as `load` does."""
+    """Check the user's own file. Raises ConfigError as `load` does."""
     _read(own)
 
 

@@ -56,7 +56,7 @@ class Settings(msgspec.Struct, frozen=True):
     def certificate_paths(
         self, table: GatewayTable | KiteEndpointTable
     ) -> tuple[Path, Path] | None:
-        """Certificate and key of a service, if it has them."""
+        """Return certificate and key of a service, if it has them."""
         if not table.certificate:
             return None
         return self._path(table.certificate, Path()), self._path(table.key, Path())
@@ -109,7 +109,7 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 def load(named: str | Path | None = None) -> Settings:
-    """The configuration in force.
+    """Load the configuration in force.
 
     Raises ConfigError when there is none, or one that cannot be used; the sentence names file, key
     and remedy.
@@ -145,7 +145,7 @@ def load(named: str | Path | None = None) -> Settings:
 
 
 def _check_no_token(data: dict[str, Any], path: Path) -> None:
-    """Raises ConfigError for a token in the file, which is read, copied and shown to others."""
+    """Raise ConfigError for a token in the file, which is read, copied and shown to others."""
     gateway = data.get("gateway")
     if isinstance(gateway, dict) and "token" in gateway:
         raise ConfigError(
@@ -156,7 +156,7 @@ def _check_no_token(data: dict[str, Any], path: Path) -> None:
 
 
 def _check_listening(settings: Settings) -> None:
-    """Raises ConfigError for a service that other hosts could reach unprotected."""
+    """Raise ConfigError for a service that other hosts could reach unprotected."""
     config, path = settings.config, settings.source
     gateway, endpoint = config.gateway, config.kite_endpoint
     if not is_loopback(gateway.listen) and not gateway.certificate:
@@ -206,6 +206,7 @@ def load_for_daemon(named: str | Path | None = None) -> Settings:
 
 
 def fallback(named: str | Path | None = None) -> Settings:
-    """Defaults in the right directories, for actors that must report a broken configuration."""
+    """Return defaults in the right directories, for actors that must report a broken
+    configuration."""
     path = location.find_config(named)
     return Settings(Config(), path, location.runtime_dir(path), location.state_dir(path))

@@ -12,8 +12,8 @@ from kitefeed.protocol.errors import ConfigError
 
 
 def change(path: Path, values: Mapping[str, str]) -> Config:
-    """Writes these settings (by their dotted names) into `path`, and leaves all else in it as it
-    is, comments too. Returns the configuration that the file then holds.
+    """Write these settings (by their dotted names) into `path`, and leave all else in it as it is,
+    comments too. Return the configuration that the file then holds.
 
     Raises ConfigError, and then nothing was written: for a value that cannot be used, one that the
     environment sets, or a file that cannot be read or written.

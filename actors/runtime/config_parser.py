@@ -77,7 +77,7 @@ def _type_of(place: str) -> Any:
 
 
 def parse(data: dict[str, Any], path: Path) -> Config:
-    """`data` as a Config. Raises ConfigError naming file, key, and the nearest valid name."""
+    """Make a Config of `data`. Raises ConfigError naming file, key, and the nearest valid name."""
     try:
         config = msgspec.convert(data, Config, dec_hook=_secret)
     except msgspec.ValidationError as error:
@@ -148,7 +148,7 @@ def _in_words(reason: str, place: str) -> str:
 
 
 def _choices(place: str) -> tuple[object, ...]:
-    """The words that a setting may have."""
+    """Return the words that a setting may have."""
     table, _, name = place.rpartition(".")
     kinds = {field.name: field.type for field in msgspec.structs.fields(_table_of(table))}
     return get_args(kinds[name])

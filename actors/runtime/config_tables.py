@@ -38,8 +38,8 @@ class StandbyTable(_Table, frozen=True):
 
 
 class SessionTable(_Table, frozen=True):
-    """file: where kitefeed keeps the session. watch: a token file that another program writes.
-    elsewhere: what is done when somebody else logged in, which ends the session."""
+    """The session's files. file: where kitefeed keeps the session. watch: a token file that another
+    program writes. elsewhere: what is done when somebody else logged in, which ends the session."""
 
     file: str = ""
     watch: str = ""
@@ -91,7 +91,7 @@ class GatewayTable(_Table, frozen=True):
         return f"http{'s' * bool(self.certificate)}://{place}" if self.listen else ""
 
     def problem(self) -> str:
-        """As `Kite.problem`."""
+        """Say what cannot be used, as `Kite.problem` does."""
         if 0 < len(self.token.reveal()) < TOKEN_CHARS_MIN:
             return (
                 f"gateway.token: is shorter than {TOKEN_CHARS_MIN} characters, and can be guessed; "
@@ -153,7 +153,7 @@ class NatsTable(_Table, frozen=True):
         )
 
     def problem(self) -> str:
-        """As `Kite.problem`."""
+        """Say what cannot be used, as `Kite.problem` does."""
         if self.credentials and self.nkey:
             return "nats.nkey: stands beside nats.credentials; write one of them"
         for n, server in enumerate(self.servers):
@@ -197,7 +197,7 @@ class LoginTable(_Table, frozen=True):
         return [os.path.expanduser(word) for word in shlex.split(self.command)]
 
     def problem(self, elsewhere: str) -> str:
-        """As `Kite.problem`."""
+        """Say what cannot be used, as `Kite.problem` does."""
         try:
             words = self.words
         except ValueError as error:
@@ -221,7 +221,8 @@ class AlertsTable(_Table, frozen=True):
     at_night: bool = False
 
     def problem(self) -> str:
-        """As `Kite.problem`; it repeats no URL, because they hold tokens."""
+        """Say what cannot be used, as `Kite.problem` does; repeat no URL, because they hold
+        tokens."""
         for n, url in enumerate(self.urls):
             if "://" not in url.reveal():
                 return f"alerts.urls[{n}]: write a URL of apprise, such as ntfy://TOPIC"
@@ -235,7 +236,7 @@ class AlertsTable(_Table, frozen=True):
 
 
 class RecordTable(_Table, frozen=True):
-    """Writing the feed down. dir: where, nowhere when empty. keep_days: 0 keeps all. parquet: each
+    """Recording the feed. dir: where, nowhere when empty. keep_days: 0 keeps all. parquet: each
     hour becomes Parquet, too, where the packages for it are."""
 
     dir: str = ""

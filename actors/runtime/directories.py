@@ -10,7 +10,7 @@ from kitefeed.protocol.errors import ConfigError
 
 
 def prepare_directory(path: Path) -> None:
-    """Makes `path`, 0700, or raises ConfigError when it is not ours or others can write to it: its
+    """Make `path`, 0700. Raises ConfigError when it is not ours or others can write to it: its
     sockets command a trading session. (What is in it is 0600, so others may look at its names.)"""
     try:
         _make(path)
@@ -20,7 +20,7 @@ def prepare_directory(path: Path) -> None:
 
 
 def verify_directory(path: Path) -> None:
-    """Raises ConfigError when `path` is missing, not ours, or others can write to it."""
+    """Raise ConfigError when `path` is missing, not ours, or others can write to it."""
     try:
         facts = path.stat()
     except OSError as error:
@@ -40,7 +40,7 @@ def _make(path: Path) -> None:
 
 
 def check_owner(path: Path, facts: os.stat_result) -> None:
-    """Raises ConfigError when somebody else could have written the configuration `path`: it says
+    """Raise ConfigError when somebody else could have written the configuration `path`: it says
     where the session is sent."""
     if facts.st_uid not in (os.geteuid(), 0):
         raise ConfigError(f"{path}: belongs to another user; make a copy of your own")

@@ -45,11 +45,11 @@ class Driver:
         self._is_closed = False
 
     def feed(self, event: object) -> None:
-        """Gives the machine one event now, and does what it says."""
+        """Give the machine one event now, and do what it says."""
         self.do(partial(self.machine.handle, event))
 
     def do(self, step: Callable[[int], Iterable[Any]]) -> None:
-        """Calls `step`, a method of the machine, with the boot time, and does what it says."""
+        """Call `step`, a method of the machine, with the boot time, and do what it says."""
         if self._is_closed:
             return
         self._steps.append(step)

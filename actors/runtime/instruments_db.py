@@ -38,7 +38,7 @@ def offered_path(path: Path) -> Path:
 
 
 def write(path: Path, instruments: Iterable[DumpRow], day_ist: str) -> Facts:
-    """Replaces the file at `path` atomically, mode 0600. ValueError for a dump without rows."""
+    """Replace the file at `path` atomically, mode 0600. ValueError for a dump without rows."""
     clear_leftovers(path)  # 20 MB each
     temporary = temporary_beside(path)
     try:

@@ -156,7 +156,7 @@ class KiteRest:
 
 
 def describe(error: BaseException) -> str:
-    """One line about an exception, without secrets."""
+    """Describe an exception in one line, without secrets."""
     text = " ".join(redact(str(error)).split())
     return f"{type(error).__name__}: {text}"[:DETAIL_CHARS_MAX]
 

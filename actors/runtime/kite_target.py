@@ -57,7 +57,7 @@ class Kite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Target(_HOSTS.get(hosts, elsewhere), self.rest_url, self.ws_url)
 
     def routes(self, shipped: Mapping[str, str]) -> dict[str, str]:
-        """The official client's table of routes, moved below the prefix."""
+        """Return the official client's table of routes, moved below the prefix."""
         return {
             name: path if name in DUMP_ROUTES else self.rest_prefix + path
             for name, path in shipped.items()

@@ -56,7 +56,7 @@ class _BackgroundHandler(logging.Handler):
                 self._queue.task_done()
 
     def drain(self, timeout_s: float) -> None:
-        """Waits until all lines are written, but never longer than `timeout_s`."""
+        """Wait until all lines are written, but never longer than `timeout_s`."""
         waiter = threading.Thread(target=self._queue.join, daemon=True)
         waiter.start()
         waiter.join(timeout_s)
@@ -66,7 +66,7 @@ _handler: _BackgroundHandler | None = None
 
 
 def set_up(role: str) -> logging.Logger:
-    """Configures the process once; returns the logger of `role`."""
+    """Configure the process once; return the logger of `role`."""
     global _handler
     logging.raiseExceptions = False
     if _handler is None:
@@ -99,6 +99,6 @@ def _redact_uncaught(log: logging.Logger) -> None:
 
 
 def drain(timeout_s: float = 0.5) -> None:
-    """Writes out what is queued, at the end of a process."""
+    """Write out what is queued, at the end of a process."""
     if _handler is not None:
         _handler.drain(timeout_s)

@@ -45,7 +45,7 @@ class Runtime:
         self.stopped = asyncio.Event()
 
     def stop(self, code: Exit = Exit.OK) -> None:
-        """Ends the actor; the first code counts."""
+        """End the actor; the first code counts."""
         if not self.stopped.is_set():
             self.exit_code = code
             self.stopped.set()
@@ -61,7 +61,7 @@ _HOLDS_TOKENS = (Role.TICKER, Role.REST_POLLER, Role.TOKEN_VALIDATOR, Role.AUTH_
 
 
 def run(role: str, main: Main) -> int:
-    """Runs one actor or service to its end and returns its exit code."""
+    """Run one actor or service to its end and return its exit code."""
     gc.freeze()  # what was imported stays: no look for garbage passes through it again
     os.umask(0o077)
     memory.forbid_core_dumps()

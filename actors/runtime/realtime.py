@@ -207,7 +207,7 @@ def _raise_limit() -> None:
 
 
 def _threads() -> set[int]:
-    """Every thread of this process, libzmq's as well."""
+    """Return every thread of this process, libzmq's as well."""
     return {int(name) for name in os.listdir(_THREADS)}
 
 

@@ -7,7 +7,7 @@ from kitefeed.protocol.secret import Secret as Secret
 
 
 def fingerprint_of(api_key: str, access_token: Secret) -> str:
-    """The short hash by which messages and logs name a session: 12 hexadecimal digits."""
+    """Return the short hash by which messages and logs name a session: 12 hexadecimal digits."""
     return hashlib.sha256(f"{api_key}:{access_token.reveal()}".encode()).hexdigest()[:12]
 
 
@@ -18,7 +18,7 @@ _IN_URL = re.compile(
 
 
 def remember(secret: Secret) -> Secret:
-    """Registers a secret with the redaction of this process; returns it."""
+    """Register a secret with the redaction of this process; return it."""
     if len(secret.reveal()) >= 6:  # shorter ones would blot out ordinary words
         _known.add(secret.reveal())
     return secret

@@ -114,7 +114,7 @@ def read(path: Path, api_key: str = "") -> Session | None:
 
 
 def write(path: Path, session: Session) -> None:
-    """Replaces `path` atomically, mode 0600; its directory is made 0700 when it is missing. Raises
+    """Replace `path` atomically, mode 0600; its directory is made 0700 when it is missing. Raises
     TryLater when the disk refuses; the old session is still there then."""
     record = {
         "version": 1,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Temp file, fsync, rename. Mode 0600; the directory is made 0700 when it is missing. Raises
-    OSError, and then `path` is as it was and nothing is left beside it."""
+    """Write a temp file, fsync, rename. Mode 0600; the directory is made 0700 when it is missing.
+    Raises OSError, and then `path` is as it was and nothing is left beside it."""
     temporary = temporary_beside(path)
     try:
         with temporary.open("wb") as file:

@@ -12,13 +12,13 @@ def order_close(s: State, number: int, epoch: int) -> None:
 
 
 def give_up(s: State, number: int, epoch: int) -> None:
-    """Closes a socket, or ends the attempt to open it."""
+    """Close a socket, or end the attempt to open it."""
     order_close(s, number, epoch)
     s.closing[epoch] = s.now_ns + CLOSING_NS
 
 
 def hang_up(s: State, shard: Shard) -> None:
-    """Closes an open socket."""
+    """Close an open socket."""
     give_up(s, shard.number, shard.link.epoch)
     shard.link = Link()
 

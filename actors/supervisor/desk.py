@@ -120,7 +120,7 @@ class Desk:
                 yield from self._ask_quotes(ticket, tokens, now_ns)
 
     def turn(self, now_ns: int) -> Iterator[Reply]:
-        """Answers the requests that can be answered by now."""
+        """Answer the requests that can be answered by now."""
         self._subscriptions.confirmations.retain(self._supervisor.state.running)
         for pending in self._subscriptions.due(now_ns, self._can_stream()):
             yield self._answer(pending, now_ns)

@@ -14,7 +14,7 @@ from kitefeed.protocol.topology import Role
 
 
 def advance(s: State) -> None:
-    """Sends the grants that the facts call for, until they are acknowledged."""
+    """Send the grants that the facts call for, until they are acknowledged."""
     if s.is_settled:
         for shard in s.shards:
             _advance(s, shard)

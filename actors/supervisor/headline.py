@@ -54,7 +54,7 @@ def broadcaster_up(s: State) -> None:
 
 
 def derive(s: State) -> FeedState:
-    """The headline and everything beside it, from the facts alone."""
+    """Derive the headline and everything beside it, from the facts alone."""
     feed, reason = _feed(s)
     return FeedState(
         feed=feed,
@@ -80,7 +80,7 @@ def closed_segments(s: State) -> list[int]:
 
 
 def retry_in_s(s: State) -> float | None:
-    """Seconds to the next attempt, None when none is due."""
+    """Return the seconds to the next attempt, None when none is due."""
     if s.dial.state is not DialState.WAITING or not s.dial.until_ns:
         return None
     return round(max(0, s.dial.until_ns - s.now_ns) / 1e9, 1)
@@ -110,7 +110,7 @@ def _facts_of(state: FeedState) -> tuple[object, ...]:
 
 
 def _feed(s: State) -> tuple[str, str]:
-    """Headline and reason, in the order of precedence."""
+    """Return headline and reason, in the order of precedence."""
     if s.misconfigured:
         return "misconfigured", s.misconfigured
     if s.override == "paused":
@@ -334,7 +334,7 @@ def _dial_conditions(s: State) -> dict[str, str]:
 
 
 def _say_conditions(s: State) -> None:
-    """One error line when a condition begins, one info line when it ends."""
+    """Say one error line when a condition begins, one info line when it ends."""
     found = _conditions(s)
     for key, text in found.items():
         if key not in s.conditions:

@@ -116,7 +116,7 @@ class Supervisor:
         return min((t for t in due if t > s.now_ns), default=None)
 
     def handle(self, event: Event, now_ns: int) -> list[Command]:
-        """Applies `event`. Late and foreign reports (other epoch, other request) change nothing."""
+        """Apply `event`. Late and foreign reports (other epoch, other request) change nothing."""
         s = self.state
         s.begin(now_ns)
         if (name := _COUNTED.get(type(event))) is not None:

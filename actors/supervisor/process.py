@@ -60,7 +60,7 @@ class Shell:
         ]
 
     async def run(self) -> None:
-        """Turns once a second until stopped."""
+        """Turn once a second until stopped."""
         while not self._runtime.stopped.is_set():
             self._turn()
             delay_s = to_next_s(asyncio.get_running_loop().time())

@@ -40,7 +40,7 @@ def _advance(s: State, shard: Shard) -> None:
 
 
 def stop(s: State, shard: Shard) -> None:
-    """Ends polling; a later start gets a new epoch."""
+    """End polling; a later start gets a new epoch."""
     if shard.rest.is_started and Role.REST_POLLER in s.actors_up:
         s.send(Role.REST_POLLER, m.StopPolling(shard.number))
     shard.rest = Rest()

@@ -224,7 +224,7 @@ def check_soon(s: State, *, at_once: bool = False) -> None:
 
 
 def scheduled_checks(s: State, before_utc_ns: int) -> None:
-    """Validates at fixed times of the day: around the token flush, and before the open. A
+    """Validate at fixed times of the day: around the token flush, and before the open. A
     simulator's market has neither."""
     if s.market.hours != "calendar":
         return

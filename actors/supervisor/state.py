@@ -291,7 +291,7 @@ class State:
         return [shard for shard in self.used if self.has_hours(shard)] or self.used
 
     def shard_of(self, epoch: int) -> Shard | None:
-        """The shard whose open socket has this epoch."""
+        """Return the shard whose open socket has this epoch."""
         return next((s for s in self.shards if s.is_open and s.link.epoch == epoch), None)
 
     @property

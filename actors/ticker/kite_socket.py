@@ -158,7 +158,7 @@ class _Ticker(KiteTicker):  # type: ignore[misc]
         self.connected = protocol
 
     def abort(self) -> None:
-        """Cuts the connection, or gives the attempt up; `on_gone` follows."""
+        """Cut the connection, or give the attempt up; `on_gone` follows."""
         if self.connected is not None:
             self.connected.transport.abortConnection()
         elif self.attempt is not None:
@@ -202,7 +202,7 @@ class KiteSocket:
         self._ticker.on_close = self._guarded(self._closed)
 
     def connect(self) -> None:
-        """Starts the attempt; `on_end` comes in any case."""
+        """Start the attempt; `on_end` comes in any case."""
         self._guarded(self._ticker.connect_once)(self._guarded(self._gone), self._received_binary)
         self._loop.call_later(CONNECT_TIMEOUT_S, self._give_up)
 
@@ -212,11 +212,11 @@ class KiteSocket:
             self._drop(f"cannot connect: no answer within {CONNECT_TIMEOUT_S} s")
 
     def ask(self, ask: Ask) -> None:
-        """Sends one subscription message. A failure ends the link."""
+        """Send one subscription message. A failure ends the link."""
         self._guarded(self._ask)(ask)
 
     def close(self) -> None:
-        """Ends it in whatever state it is: politely when open, at once while connecting."""
+        """End it in whatever state it is: politely when open, at once while connecting."""
         if self._is_over or self._is_closing:
             return
         self._is_closing = True

@@ -20,7 +20,7 @@ log = logging.getLogger("ticker")
 
 
 def install(loop: asyncio.AbstractEventLoop, on_error: Callable[[], None]) -> None:
-    """Makes `loop` Twisted's running reactor. `on_error` is told of exceptions that Twisted caught
+    """Make `loop` Twisted's running reactor. `on_error` is told of exceptions that Twisted caught
     in code of its own or of autobahn (ours is guarded)."""
     _take_over_logging(on_error)
     reactor: Any = _Reactor(loop)
@@ -48,8 +48,8 @@ class _Reactor(AsyncioSelectorReactor):  # type: ignore[misc]
 
 
 def _take_over_logging(on_error: Callable[[], None]) -> None:
-    """Until somebody begins logging, Twisted prints tracebacks on stderr itself, and tracebacks
-    of a handshake name the URL that holds the token."""
+    """Keep Twisted from printing tracebacks on stderr, as it does until somebody begins logging:
+    those of a handshake name the URL that holds the token."""
     said: set[str] = set()
 
     def observe(event: dict[str, Any]) -> None:

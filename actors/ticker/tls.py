@@ -32,7 +32,8 @@ class VerifiedTls:
         return self._connection
 
     def explain(self, reason: Any) -> str | None:
-        """A sentence for the Failure that ended the connection; None when TLS is not to blame."""
+        """Explain the Failure that ended the connection in a sentence; None when TLS is not to
+        blame."""
         if reason.check(VerificationError):
             return self._refused(f"belongs to another host than {self._host}")
         if not reason.check(SSL.Error):
@@ -62,6 +63,6 @@ def _verify_result(connection: Any) -> int:
 
 
 def _words(error: SSL.Error) -> str:
-    """`wrong version number` of `[('SSL routines', '', 'wrong version number')]`."""
+    """Return `wrong version number` of `[('SSL routines', '', 'wrong version number')]`."""
     queue = error.args[0] if error.args and isinstance(error.args[0], list) else []
     return ", ".join(str(entry[-1]) for entry in queue) or type(error).__name__

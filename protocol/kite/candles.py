@@ -8,8 +8,8 @@ _OTHER_FIRST_MINUTE = 540  # 09:00: currencies and commodities
 
 
 def first_minute(exchange: str) -> int:
-    """The minute of the day, IST, from which the candles of this exchange (`NSE`, `MCX`, ...) are
-    counted: its continuous session begins in it."""
+    """Return the minute of the day, IST, from which the candles of this exchange (`NSE`, `MCX`,
+    ...) are counted: its continuous session begins in it."""
     return _FIRST_MINUTES.get(exchange, _OTHER_FIRST_MINUTE)
 
 

@@ -77,7 +77,8 @@ class Columns:
 
 
 def _template(mode: int, wire: dict[str, int]) -> tuple[bytes, dict[str, int]]:
-    """A body up to its depth with zeros for what is copied in, and where each field goes."""
+    """Return a body up to its depth, with zeros where bytes are copied in, and the place of each
+    field."""
     encode = msgspec.msgpack.encode
     names = TickBody.__struct_fields__
     head = encode([None] * len(names)).rstrip(_NIL)  # the array's own marker

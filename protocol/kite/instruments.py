@@ -139,7 +139,7 @@ class DumpRows(Iterator[DumpRow]):
 
 
 def parse_dump(text_or_lines: str | Iterable[str]) -> DumpRows:
-    """Iterates over the instruments of a dump. A row that names none is left out and counted.
+    """Iterate over the instruments of a dump. A row that names none is left out and counted.
 
     Columns are found by name: others may come, go, and change places. ValueError at once when the
     header does not name those that are needed (an error page, another file).
@@ -204,7 +204,8 @@ def _expiry(text: str) -> str:
 
 
 def format_dump(instruments: Iterable[DumpRow]) -> str:
-    """The dump of these instruments, as `/instruments` serves it: the inverse of `parse_dump`."""
+    """Write the dump of these instruments, as `/instruments` serves it: the inverse of
+    `parse_dump`."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -214,5 +215,5 @@ def format_dump(instruments: Iterable[DumpRow]) -> str:
 
 
 def _cell(value: object) -> object:
-    """Whole floats without their `.0`, as in Kite's file."""
+    """Write a whole float without its `.0`, as in Kite's file."""
     return int(value) if isinstance(value, float) and value.is_integer() else value

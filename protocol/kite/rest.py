@@ -55,12 +55,12 @@ class RestFault(StrEnum):
 
 
 def success_envelope(data: object) -> bytes:
-    """The JSON body of a successful answer."""
+    """Return the JSON body of a successful answer."""
     return msgspec.json.encode({"status": "success", "data": data})
 
 
 def error_envelope(message: str, error_type: str) -> bytes:
-    """The JSON body of a failed answer; `error_type` is such as `TokenException`."""
+    """Return the JSON body of a failed answer; `error_type` is such as `TokenException`."""
     return msgspec.json.encode(
         {"status": "error", "message": message, "data": None, "error_type": error_type}
     )
@@ -108,7 +108,7 @@ def split_by_url(
     count_max: int = QUOTE_COUNT_MAX,
     query_bytes_max: int = QUOTE_QUERY_BYTES_MAX,
 ) -> list[list[int]]:
-    """Batches of tokens, in order, each within both limits as a query `i=..&i=..`.
+    """Return batches of tokens, in order, each within both limits as a query `i=..&i=..`.
 
     ValueError when the limits leave no room for even one token.
     """
@@ -135,7 +135,7 @@ def split_by_url(
 def tick_from_quote(
     token: int, mode: int, item: Mapping[str, object], left_out: list[str] | None = None
 ) -> TickBody:
-    """The tick body of one quote item; `mode` is the one that was asked for.
+    """Return the tick body of one quote item; `mode` is the one that was asked for.
 
     Every field but `last_price` may be absent or null (an index has few of them); those that are
     there are filled whatever the mode. A string time and a naive datetime, which the official
@@ -218,7 +218,8 @@ def _quantity(item: Mapping[str, object], name: str, high: int = QUANTITY_MAX) -
 
 
 def _time_utc_s(item: Mapping[str, object], name: str) -> int | None:
-    """UTC epoch seconds; None for null, "" and any time not after 1970, which stands for none."""
+    """Return UTC epoch seconds; None for null, "" and any time not after 1970, which stands for
+    none."""
     value = item.get(name)
     if value is None or value == "":
         return None
@@ -275,7 +276,7 @@ def _level(level: object, divisor: int, spare: _Spare) -> DepthLevel:
 
 
 def ltp_item(body: TickBody) -> dict[str, object]:
-    """The item of `/quote/ltp`."""
+    """Return the item of `/quote/ltp`."""
     return {
         "instrument_token": body.instrument_token,
         "last_price": body.last_price / body.divisor,
@@ -283,7 +284,7 @@ def ltp_item(body: TickBody) -> dict[str, object]:
 
 
 def ohlc_item(body: TickBody) -> dict[str, object]:
-    """The item of `/quote/ohlc`."""
+    """Return the item of `/quote/ohlc`."""
     ohlc = {
         "open": _rupees(body.open, body.divisor),
         "high": _rupees(body.high, body.divisor),
@@ -296,7 +297,7 @@ def ohlc_item(body: TickBody) -> dict[str, object]:
 def quote_item(
     body: TickBody, lower_circuit_limit: int = 0, upper_circuit_limit: int = 0
 ) -> dict[str, object]:
-    """The item of `/quote`, absent numbers as 0 and absent times as null; limits are scaled.
+    """Return the item of `/quote`, absent numbers as 0 and absent times as null; limits are scaled.
 
     An index gets the smaller item that Kite sends for one.
     """

@@ -18,7 +18,7 @@ def checksum(api_key: str, request_token: str, api_secret: str) -> str:
 
 
 def login_url(api_key: str) -> str:
-    """The page on which the user logs in; Kite then redirects with a request token."""
+    """Return the page on which the user logs in; Kite then redirects with a request token."""
     return f"{LOGIN_PAGE}?v=3&api_key={quote(api_key, safe='')}"
 
 
@@ -55,8 +55,8 @@ def request_token_from_redirect(text: str) -> str:
 
 
 def _as_typed(text: str) -> str:
-    """The address as the browser had it: without the quotes it was pasted in, the backslashes of a
-    shell, and the escapes of an HTML page or of another address that held it."""
+    """Return the address as the browser had it: without the quotes it was pasted in, the
+    backslashes of a shell, and the escapes of an HTML page or of another address that held it."""
     text = unquoted(text).replace("\\", "")
     if "=" not in text and "%3D" in text.upper():
         text = unquote(text)

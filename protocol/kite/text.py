@@ -76,7 +76,7 @@ ClientMessage: TypeAlias = Subscribe | Unsubscribe | SetMode
 
 
 def parse_text(payload: bytes) -> TextMessage | BadFrame:
-    """One text message of the server. Never raises, whatever the bytes are."""
+    """Parse one text message of the server. Never raises, whatever the bytes are."""
     message = _json_object(payload)
     return message if isinstance(message, BadFrame) else _server_message(message, len(payload))
 
@@ -156,7 +156,7 @@ def server_message(message: TextMessage) -> bytes:
 
 
 def parse_client_message(payload: bytes) -> ClientMessage | BadFrame:
-    """One message of a client, as the server reads it. Never raises.
+    """Parse one message of a client, as the server reads it. Never raises.
 
     Tokens that are no u32 numbers are left out in silence, strings included, as the server does.
     """

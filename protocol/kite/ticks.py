@@ -109,7 +109,7 @@ _EMPTY_LEVEL = DepthLevel(0, 0, 0)
 
 
 def mode_from_name(name: str) -> int:
-    """The mode number of `ltp`, `quote` or `full`; ValueError for anything else."""
+    """Return the mode number of `ltp`, `quote` or `full`; ValueError for anything else."""
     mode = _MODES.get(name)
     if mode is None:
         raise ValueError(f"mode must be ltp, quote or full, not {name!r}")
@@ -170,7 +170,7 @@ FRAME_PACKETS_MAX = 0xFFFF  # the count is a u16
 
 
 def encode_packet(body: TickBody) -> bytes:
-    """The packet Kite would send for this body; absent fields become zero.
+    """Return the packet Kite would send for this body; absent fields become zero.
 
     An index (segment 9) gets the index layout with its signed change. `divisor` is not on the
     wire. ValueError for an unknown mode or a depth that is not 120 bytes; struct.error for a
@@ -228,41 +228,41 @@ def _checked_depth(depth: bytes | None) -> bytes:
 
 
 def encode_frame(bodies: Iterable[TickBody]) -> bytes:
-    """One binary frame of these ticks, in order. ValueError above 65 535 of them."""
+    """Return one binary frame of these ticks, in order. ValueError above 65 535 of them."""
     return frame_of_packets([encode_packet(body) for body in bodies])
 
 
 def frame_of_packets(packets: Sequence[bytes]) -> bytes:
-    """One binary frame of packets that are already encoded (or deliberately damaged)."""
+    """Return one binary frame of packets that are already encoded (or deliberately damaged)."""
     return frame_of_parts([*map(part_of_frame, packets)])
 
 
 def part_of_frame(packet: bytes) -> bytes:
-    """A packet as it stands in a frame, behind its length."""
+    """Return a packet as it stands in a frame, behind its length."""
     return _U16.pack(len(packet)) + packet
 
 
 def frame_of_parts(parts: Sequence[bytes]) -> bytes:
-    """One binary frame of what `part_of_frame` made. ValueError above 65 535 of them."""
+    """Return one binary frame of what `part_of_frame` made. ValueError above 65 535 of them."""
     if len(parts) > FRAME_PACKETS_MAX:
         raise ValueError(f"a frame holds at most {FRAME_PACKETS_MAX} packets, not {len(parts)}")
     return b"".join((_U16.pack(len(parts)), *parts))
 
 
 def unpack_depth(depth: bytes) -> tuple[list[DepthLevel], list[DepthLevel]]:
-    """Five buy and five sell levels, best first. ValueError unless 120 bytes are given."""
+    """Return five buy and five sell levels, best first. ValueError unless 120 bytes are given."""
     levels = [DepthLevel._make(level) for level in iter_depth(depth)]
     return levels[:DEPTH_LEVELS], levels[DEPTH_LEVELS:]
 
 
 def iter_depth(depth: bytes) -> Iterator[tuple[int, int, int]]:
-    """Quantity, price and orders of five buy levels, then of five sell levels, best first.
+    """Return quantity, price and orders of five buy levels, then of five sell levels, best first.
     ValueError unless 120 bytes are given."""
     return _DEPTH_LEVEL.iter_unpack(_checked_depth(depth))
 
 
 def pack_depth(buy: Sequence[DepthLevel], sell: Sequence[DepthLevel]) -> bytes:
-    """The 120 bytes of `unpack_depth`; a side shorter than five is filled with empty levels.
+    """Return the 120 bytes of `unpack_depth`; a side shorter than five is filled with empty levels.
 
     ValueError for more than five levels, struct.error for a number that does not fit.
     """

@@ -1,4 +1,4 @@
-"""India's time zone, in which Kite tells every time, and the unit of ours."""
+"""India's time zone, in which Kite tells every time, and the unit of our own times."""
 
 from datetime import timedelta, timezone
 

@@ -211,7 +211,7 @@ class Probe(Message, frozen=True):
 
 
 class Probed(Message, frozen=True):
-    """last_price: of the quote, scaled; 0 when none was had."""
+    """The answer to `Probe`. last_price: of the quote, scaled; 0 when none was had."""
 
     request_id: int
     outcome: ProbeOutcome
@@ -229,8 +229,9 @@ class FetchQuotes(Message, frozen=True):
 
 
 class Quoted(Message, frozen=True):
-    """quotes: a JSON object, Kite's own item by token, of those that Kite knows. It comes as bytes,
-    because the supervisor passes it on unread. "rate": there was no request to spare."""
+    """The answer to `FetchQuotes`. quotes: a JSON object, Kite's own item by token, of those that
+    Kite knows; as bytes, because the supervisor passes it on unread. "rate": there was no request
+    to spare."""
 
     request_id: int
     outcome: RestOutcome
@@ -378,5 +379,5 @@ _decoder: msgspec.msgpack.Decoder[BusMessage] = msgspec.msgpack.Decoder(BusMessa
 
 
 def open_bus(frame: bytes) -> BusMessage:
-    """The body of a bus frame. Raises one of `feed.DECODE_ERRORS`."""
+    """Return the body of a bus frame. Raises one of `feed.DECODE_ERRORS`."""
     return _decoder.decode(open_envelope(frame).body)

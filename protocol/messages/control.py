@@ -149,12 +149,13 @@ _reply_decoder: msgspec.msgpack.Decoder[ControlReply] = msgspec.msgpack.Decoder(
 
 
 def open_request(frame: bytes) -> tuple[str, ControlRequest]:
-    """Id and body of a control request. Raises one of `feed.DECODE_ERRORS`."""
+    """Return id and body of a control request. Raises one of `feed.DECODE_ERRORS`."""
     envelope = open_envelope(frame)
     return envelope.id, _request_decoder.decode(envelope.body)
 
 
 def open_reply(frame: bytes) -> tuple[str | None, ControlReply]:
-    """Id of the request it answers, and the reply. Raises one of `feed.DECODE_ERRORS`."""
+    """Return the id of the request that it answers, and the reply. Raises one of
+    `feed.DECODE_ERRORS`."""
     envelope = open_envelope(frame)
     return envelope.re, _reply_decoder.decode(envelope.body)

@@ -31,13 +31,13 @@ def new_id() -> str:
 
 
 def seal(body: Message, *, id: str | None = None, re: str | None = None) -> bytes:
-    """One control frame holding `body`."""
+    """Seal `body` in one control frame."""
     raw = msgspec.Raw(_encoder.encode(body))
     return _encoder.encode(Envelope(v=VERSION, id=id or new_id(), body=raw, re=re))
 
 
 def open_envelope(frame: bytes) -> Envelope:
-    """Raises one of `feed.DECODE_ERRORS`, also for a higher major version."""
+    """Open a frame. Raises one of `feed.DECODE_ERRORS`, also for a higher major version."""
     envelope = _decode_envelope(frame)
     if envelope.v != VERSION:
         raise msgspec.ValidationError(f"version {envelope.v}; this side speaks {VERSION}")

@@ -48,7 +48,7 @@ class GrantReport(msgspec.Struct, frozen=True):
 
 
 class Beat(Message, frozen=True):
-    """Once a second from the actor's main loop, so that a hung loop is silent."""
+    """A sign of life, once a second from the actor's main loop: a hung loop is silent."""
 
     lag_ns: int = 0  # how late the loop ran its timer
     values: int = 0  # broadcaster: instruments with a last value
