@@ -97,9 +97,9 @@ def _bar(instrument: str, token: int, interval: str, row: dict[str, Any]) -> Bar
 
 
 class Earlier:
-    """What a stream of bars shows of the time before it: of the day's recording, if there is one
-    that is read in a moment, else Kite's candles. That neither can be had is logged once, and ends
-    nothing: bars that began before the program came say `first`."""
+    """Looks up the bars of the time before a stream began: in the day's recording, if there is one
+    that is read in a moment, else in Kite's candles. When neither can be had, one line is logged
+    and nothing ends: bars that began before the program came say `first`."""
 
     FILLED_MAX = 20  # requests of one stream for single bars: more would hold up the others
 

@@ -25,7 +25,7 @@ TICKS_PER_LOOK = 10_000  # so that bars become final while more comes than is re
 
 
 class _Stream:
-    """What both kinds share: all that does not wait."""
+    """The part of both streams that does not wait."""
 
     def __init__(
         self, feed: Reader, bars: Bars, earlier: Earlier | None, since_ns: int | None
@@ -74,8 +74,8 @@ class _Stream:
         return self._reader.begins_in_the_past and utc_ns() - tick.t_rx_ns > PAST_NS
 
     def _time_of(self, tick: Tick) -> int:
-        """When a program got it, or would have got it that was there: in a replay, the time of the
-        day that is played, as far as its ticks have told."""
+        """Return when a program got the tick, or would have got it if it had been there. In a
+        replay this is the time of the day that is played, as far as its ticks have told."""
         if tick.source_code != Source.REPLAY:
             return min(utc_ns(), tick.t_rx_ns) if self._reader.begins_in_the_past else utc_ns()
         at_s = tick.raw.exchange_timestamp

@@ -266,7 +266,7 @@ class Bars:
         return before != series.source or tick.seq > seq + 1
 
     def _traded(self, series: _Series, volume: int | None, at_ns: int) -> int:
-        """What was traded since the tick before, by the day's volume of this one."""
+        """Return the volume traded since the tick before, from the day's volume of this one."""
         if volume is None:
             return 0
         if series.volume is None:
@@ -292,7 +292,7 @@ class Bars:
 
     @property
     def due_ns(self) -> int | None:
-        """When the next bar becomes final; None while there is none."""
+        """The time at which the next bar becomes final; None while there is none."""
         return min(self._due) + self.wait_ns if self._due else None
 
     def final(self, now_ns: int) -> Iterator[Bar]:

@@ -53,8 +53,8 @@ class Batch:
 
     @property
     def is_fresh(self) -> Any:
-        """Which of them are current values now: what `tick.is_fresh` says of each. An array of
-        bool, or a list where numpy is not installed."""
+        """Whether each tick is a current value now, as `tick.is_fresh` says. An array of bool, or a
+        list where numpy is not installed."""
         fresh = [tick.is_fresh for tick in self.ticks]
         numpy = _numpy()
         return fresh if numpy is None else numpy.array(fresh, bool)

@@ -1,6 +1,6 @@
-"""Where ticks are missing before they reached the daemon: its source ended, or batches of it were
-lost. Pure. Heartbeats tell of it; it is healed when all that had a value has one of later.
-"""
+"""Notes ticks that were lost before they reached the daemon: their source ended, or batches of it
+were lost. Pure. Heartbeats tell of such a break; it is healed when every instrument that had a
+value has a later one."""
 
 from collections.abc import Mapping
 

@@ -76,7 +76,7 @@ class Callbacks:
         return self.on_status is not None and self._told != _words_of(view.status(now_ns))
 
     def take(self, view: View, now_ns: int) -> Call | None:
-        """What is to be told next; it counts as told from here on."""
+        """Return the next thing to tell the program; it counts as told from here on."""
         if self.on_gap is not None and (gap := view.holes.take()) is not None:
             return Call("on_gap", self.on_gap, gap)
         if self.on_status is not None:
@@ -92,5 +92,5 @@ class Callbacks:
 
 
 def _words_of(status: Status) -> tuple[str, str]:
-    """What of it `on_status` is called for."""
+    """Return the words of a status whose change calls `on_status`."""
     return status.feed, status.source

@@ -156,7 +156,8 @@ class Chain:
 
 
 def _names(name: str) -> list[str]:
-    """What options on it may be called: NIFTY for `NIFTY 50`, BANKNIFTY for `BANK NIFTY`."""
+    """Return the names that options on it may have: NIFTY for `NIFTY 50`, BANKNIFTY for `BANK
+    NIFTY`."""
     squeezed = name.replace(" ", "")
     symbols = {key.partition(":")[2].replace(" ", ""): alias for alias, key in ALIASES.items()}
     return list(dict.fromkeys((name, squeezed, symbols.get(squeezed, name))))

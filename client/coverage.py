@@ -1,4 +1,4 @@
-"""What a recording holds, instrument by instrument, and what it lacks. Pure."""
+"""Sums up what a recording holds, instrument by instrument, and what it lacks. Pure."""
 
 from collections.abc import Iterable, Mapping
 

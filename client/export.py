@@ -121,8 +121,8 @@ def _plain(column: Column) -> list[object]:
 
 @contextmanager
 def _database(made: Path, threads: int) -> Iterator[Any]:
-    """What DuckDB has no room for in MEMORY_MB lies in `made`. Its errors are OSErrors: this writes
-    files, and gives it nothing else that it could refuse."""
+    """Open a DuckDB that spills to `made` beyond MEMORY_MB. Its errors become OSErrors: this module
+    writes files, and gives DuckDB nothing else that it could refuse."""
     duckdb = c.needed("duckdb")
     try:
         with duckdb.connect(str(made / "work.duckdb")) as db:
@@ -134,7 +134,7 @@ def _database(made: Path, threads: int) -> Iterator[Any]:
 
 
 def _fill(db: Any, recording: Recording, rupees: bool, progress: Progress) -> int:
-    """How many ticks there are."""
+    """Put all ticks into the table `ticks`; return how many there are."""
     numpy, ticks = c.numpy_module(), 0
     for number, batch in enumerate(_batches(recording, rupees, progress)):
         arrays, chosen = {}, []
@@ -172,8 +172,8 @@ def _copied(rows: str, target: Path) -> str:
 
 
 def _run(db: Any, words: str, look: Callable[[], None]) -> None:
-    """What takes minutes. DuckDB hears no signal while it works: so it does in another thread, and
-    is interrupted by what `look` raises."""
+    """Run a statement that takes minutes. DuckDB hears no signal while it works, so it works in
+    another thread, and whatever `look` raises interrupts it."""
     with ThreadPoolExecutor(1) as thread:
         work = thread.submit(db.execute, words)
         try:
@@ -242,7 +242,7 @@ def _aside(directory: Path, name: str) -> Iterator[Path]:
 
 
 def _remove_unlocked(left: Path, ours: Path) -> None:
-    """What the process left that made it, if that has ended."""
+    """Remove what another export left behind, if its process has ended."""
     try:
         with _locked(left, waits=False) as is_known:
             if is_known or left == ours:

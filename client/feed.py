@@ -346,7 +346,8 @@ class Feed(Reader):
             self._watch.sign.show(self._has_something or self._has_more)
 
     def _descriptors(self) -> tuple[int, ...]:
-        """What to wait at after `wait(0)` has found nothing; none after `close()`."""
+        """Return the descriptors to wait at after `wait(0)` has found nothing; none after
+        `close()`."""
         with self._lock:
             if self._socket.closed:
                 return ()

@@ -1,5 +1,5 @@
-"""What a fork leaves of a feed: neither its connections nor libzmq's threads come along, so that
-waiting there would never end."""
+"""Disables in a forked child the feeds that it inherits: it has neither their connections nor
+libzmq's threads, so that waiting there would never end."""
 
 import os
 import weakref

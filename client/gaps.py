@@ -1,4 +1,4 @@
-"""What a program is told of ticks that it did not get, or is about to lose. Pure.
+"""Tells a program of ticks that it did not get, or is about to lose. Pure.
 
 Nothing is noted for a program that has no `on_gap`.
 """
@@ -97,7 +97,7 @@ class Gaps:
             self.heal(reason)
 
     def filled(self, share: float, utc_ns: int) -> None:
-        """How much is used up of the room or time that there is; at 1 ticks are lost."""
+        """Warn when the room or time for ticks is nearly used up; at 1 ticks are lost."""
         if share >= WARN_AT:
             if "behind" not in self._open:
                 self.missed("behind", {}, utc_ns, None)

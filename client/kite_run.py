@@ -1,4 +1,4 @@
-"""What `KiteTicker.connect` does: reads the feed and calls the program, until it is ended."""
+"""Runs `KiteTicker.connect`: reads the feed and calls the program, until it is ended."""
 
 import logging
 import struct
@@ -37,7 +37,7 @@ log = logging.getLogger("kitefeed")
 
 
 class Response(NamedTuple):
-    """What `on_connect` is given: the fields of the official client's answer to its handshake."""
+    """The argument of `on_connect`: the fields of the official client's answer to its handshake."""
 
     peer: str
     headers: Mapping[str, str] = {}

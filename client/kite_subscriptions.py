@@ -1,7 +1,7 @@
-"""What a program written for Kite subscribes to, and how the feed is told of it.
+"""Passes on to the feed what a program written for Kite subscribes to.
 
-Kite's clients send a message and go on, and no answer comes. So a thread of its own asks here, and
-what is refused becomes a sentence.
+Kite's clients send a message and go on; no answer comes. So a thread of its own asks here, and a
+refusal becomes a sentence.
 """
 
 import threading

@@ -1,4 +1,4 @@
-"""What a reader lost on the way, and what has been made good since. Pure.
+"""Notes what a reader lost on the way, and what has been made good since. Pure.
 
 Most losses show by the number of the next message. The end of a burst does not, if its instrument
 is quiet afterwards. So the broadcaster tells all readers when the queue to one of them was full,

@@ -1,4 +1,4 @@
-"""Whom a reader of NATS believes, and what time it is there. Pure.
+"""Decides which bridge a reader of NATS believes, and what time it is there. Pure.
 
 Several bridges may know one prefix; the one with the highest term is believed, and of it the frames
 of the broadcaster it names. Times in frames are of that daemon's host, so its clock is measured: by
@@ -30,7 +30,7 @@ class Sample(NamedTuple):
         return now_ns + self.offset_ns + self.error_ns
 
     def ahead_ns(self, now_ns: int, own_utc_ns: int) -> int:
-        """How far our wall clock is ahead of the one there."""
+        """Return how far our wall clock is ahead of the daemon's, in nanoseconds."""
         return own_utc_ns - now_ns - self.offset_ns
 
 
@@ -128,8 +128,8 @@ class Belief:
         return f.feed_frame(HEARTBEAT_TOPIC, message)
 
     def silence(self, reason: str, utc_ns: int) -> bytes | None:
-        """What the reader is told when the connection has ended: no source, and why. None before
-        anything was believed."""
+        """Return a heartbeat that says there is no source, and why, for a connection that has
+        ended. None before anything was believed."""
         if self.beat is None:
             return None
         words = f.Heartbeat(self.gen, "stale", "none", "unknown", reason, [], 0, 0, 0, 0, 0, 0, 0)

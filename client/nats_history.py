@@ -1,4 +1,5 @@
-"""What was published since some time, before what is live: no hole between them, and nothing twice.
+"""Gives out what was published since some time, before what is live: no hole between them, and
+nothing twice.
 
 The link reads TICKS and lays the frames here; the reader's view gives them out as ticks. When the
 link has come to the end, the reader begins to keep what is live, and the link reads on to what was

@@ -103,7 +103,7 @@ class NatsLink:
 
     @property
     def silence(self) -> str:
-        """Why nothing comes, while nothing comes."""
+        """The reason why nothing comes, while nothing comes."""
         return self.problem or NO_HEARTBEAT
 
     @property

@@ -108,7 +108,7 @@ class Past:
     async def _stored(
         self, client: "Client", seq: int, newest: int
     ) -> AsyncIterator[nats_store.Stored]:
-        """What TICKS has of the wanted instruments between these numbers, in order."""
+        """Yield what TICKS has of the wanted instruments between these numbers, in order."""
         subjects = self._link.subjects
         wanted = [subjects.logged(each) for each in sorted(subjects.covering(self._link.wanted))]
         if len(wanted) > FILTERS_MAX:

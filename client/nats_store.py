@@ -1,5 +1,5 @@
-"""What JetStream keeps, asked for directly: no consumer is made for it, and nothing is left behind.
-Needs a server of 2.11 or later, whose answers come in batches."""
+"""Asks JetStream directly for what it keeps: no consumer is made, and nothing is left behind. Needs
+a server of 2.11 or later, whose answers come in batches."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime

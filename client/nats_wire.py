@@ -189,7 +189,7 @@ def _words(error: Exception | str | None) -> str:
 
 
 def ends() -> tuple[type[Exception], ...]:
-    """What ends a connection, or a question to JetStream."""
+    """Return the errors that end a connection, or a question to JetStream."""
     from nats.errors import Error
 
     return (Error, Unavailable, TimeoutError, OSError)

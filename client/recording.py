@@ -136,7 +136,7 @@ class Recording:
 
     @property
     def gaps(self) -> list[Gap]:
-        """What was missed of the day, in order of time; `reason` and `healed` as in the format."""
+        """The gaps of the day, in order of time; `reason` and `healed` as in the format."""
         found: dict[tuple[int, str], Gap] = {}
         before: Segment | None = None
         for segment in (each for each in self._segments if not each.problem):
@@ -157,7 +157,7 @@ class Recording:
 
     @property
     def damage(self) -> list[str]:
-        """What cannot be read: file, place, and why; empty when all can be."""
+        """The places that cannot be read: file, place, and why; empty when all can be."""
         found = []
         for segment in self._segments:
             found += segment.damage()
@@ -176,7 +176,7 @@ class Recording:
 
     @property
     def progress(self) -> float:
-        """How much of it was read by who iterates now, from 0 to 1."""
+        """The share that the present iteration has read, from 0 to 1."""
         total = sum(segment.bytes for segment in self._segments)
         return sum(segment.read_bytes for segment in self._segments) / total if total else 1.0
 

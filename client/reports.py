@@ -1,4 +1,4 @@
-"""What a program tells the daemon about itself, so that `kitefeed top` can show who is slow.
+"""Reports a program's state to the daemon, so that `kitefeed top` can show who is slow.
 
 Nothing waits for it and nothing depends on it: a report that cannot be sent now is dropped. It
 leaves only when the program looks at its feed, so a program that hangs falls silent.

@@ -19,8 +19,8 @@ FIND_BYTES = 1_048_576  # read at once where a block is looked for
 
 
 class Bytes:
-    """What is in an open file, as far as it was written by then: as `recording.blocks` reads it.
-    What has gone since, or cannot be read, is missing from what it gives."""
+    """The bytes of an open file, as far as it was written by then, for `recording.blocks`. Bytes
+    that have gone since, or cannot be read, are missing from what it gives."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -37,7 +37,7 @@ class Bytes:
             return b""
 
     def find(self, words: bytes, start: int) -> int:
-        """Where they begin; -1 when they do not come any more."""
+        """Return where the words begin; -1 when they do not come any more."""
         while start < self._size:
             found = self[start : start + FIND_BYTES]
             at = found.find(words)
@@ -166,8 +166,8 @@ class Segment:
         return found
 
     def damage(self) -> list[str]:
-        """What of it cannot be read. A torn tail of a file that is not sealed is none: it may be
-        written at this moment, and is cut when recording begins again."""
+        """Return what of it cannot be read. The torn tail of a file that is not sealed is no
+        damage: it may be under way now, and is cut when recording begins again."""
         if self.problem:
             return [f"{self.path}: {self.problem}"]
         found = []
@@ -224,7 +224,7 @@ class Follower:
         self._sizes: dict[Path, int] = {}  # of which nothing more can be read
 
     def records(self) -> Iterator[r.Record]:
-        """What has come since, and a gap in the place of what cannot be read."""
+        """Yield the records that have come since, and a gap in place of what cannot be read."""
         for day in (each for each in Segment.days(self._directory) if each.name >= self._day):
             for path in _paths(day):
                 with suppress(OSError):  # it has been removed just now

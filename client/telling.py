@@ -1,4 +1,4 @@
-"""How a feed calls the functions of its program: one after the other, in one thread at a time."""
+"""Calls the functions of a feed's program: one after the other, in one thread at a time."""
 
 import threading
 from collections.abc import Callable

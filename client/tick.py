@@ -79,7 +79,7 @@ _RECORD = (
 
 
 class Judge(Protocol):
-    """What knows the feed as it is now: the feed itself. It may be asked in any thread."""
+    """The feed itself, which knows whether a tick is current now. Any thread may ask it."""
 
     def why_stale(self, tick: "Tick") -> Staleness: ...
 
@@ -113,7 +113,7 @@ class Verdict(NamedTuple):
 
 
 class Arrival(msgspec.Struct, frozen=True, gc=False):
-    """What all ticks of one message have in common. `gen`, `shard`, `epoch`, `source_code`: as on
+    """The facts that all ticks of one message share. `gen`, `shard`, `epoch`, `source_code`: as on
     the wire. `t_rx_ns`: when the daemon received them, UTC. `judge` is not pickled, unless it is a
     `Verdict`."""
 
@@ -193,7 +193,7 @@ class Tick(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     @property
     def t_rx_ns(self) -> int:
-        """When the daemon received it: UTC, nanoseconds since 1970."""
+        """The time at which the daemon received it: UTC, nanoseconds since 1970."""
         return self.arrival.t_rx_ns
 
     # --- quality: judged when read ------------------------------------------------------------
@@ -206,19 +206,19 @@ class Tick(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     @property
     def why_stale(self) -> Staleness:
-        """Why it is not fresh, in one word of `Staleness`; empty while it is."""
+        """The reason why it is not fresh, in one word of `Staleness`; empty while it is."""
         return self.arrival.judge.why_stale(self)
 
     @property
     def source(self) -> SourceWord:
-        """Where the value stands now: "cache" once its source no longer feeds."""
+        """The source where the value stands now: "cache" once its source no longer feeds."""
         if not self.arrival.judge.has_source(self):
             return "cache"
         return _SOURCES.get(self.source_code, "cache")
 
     @property
     def origin(self) -> Origin:
-        """Where the value once came from."""
+        """The source that the value once came from."""
         return _ORIGINS.get(self.source_code, "none")
 
     @property
@@ -234,7 +234,7 @@ class Tick(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     @property
     def exchange(self) -> str:
-        """What stands before the colon of its name: NSE, NFO, MCX, ..."""
+        """The part of its name before the colon: NSE, NFO, MCX, ..."""
         return self.instrument.partition(":")[0]
 
     @property
@@ -250,7 +250,7 @@ class Tick(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     @property
     def mode(self) -> ModeWord:
-        """How much of it came: the highest mode that anybody asks for."""
+        """The mode it came in: the highest that anybody asks for."""
         return _MODES.get(self.raw.mode, "unknown")
 
     # --- prices -------------------------------------------------------------------------------
@@ -374,12 +374,12 @@ class Tick(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     @property
     def exchange_timestamp(self) -> datetime | None:
-        """When the exchange sent it, IST; None but in mode full."""
+        """The time at which the exchange sent it, IST; None but in mode full."""
         return _ist(self.raw.exchange_timestamp)
 
     @property
     def received_at(self) -> datetime:
-        """When the daemon received it, IST."""
+        """The time at which the daemon received it, IST."""
         return datetime.fromtimestamp(self.t_rx_ns / 1e9, UTC).astimezone(IST)
 
     @property

@@ -1,4 +1,4 @@
-"""What programs written for Kite are told while the feed cannot give live prices. Pure.
+"""Tells programs written for Kite when the feed cannot give live prices. Pure.
 
 An official client cannot see how old a price is. So it is sent none that is not live, and a
 sentence instead: one when the trouble begins, one when it is over.

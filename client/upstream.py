@@ -1,6 +1,5 @@
-"""What a client asks of the daemon on its host: whether instruments can be had, and how they are
-called. All of it blocks, until the deadline at most.
-"""
+"""Asks the daemon on its host, for a client, whether instruments can be had, and how they are
+called. All of it blocks, until the deadline at most."""
 
 from kitefeed.client.wants import ANY, checked, checked_mode
 from kitefeed.protocol.clock import boot_ns
@@ -89,7 +88,7 @@ def _left_s(deadline_ns: int) -> float:
 
 
 def _refusal(name: str) -> str:
-    """Why this can be no instrument; empty when it can."""
+    """Say why this cannot be an instrument; empty when it can."""
     if name.endswith(ANY):
         return "a pattern is read from the beginning or not at all: Feed('NSE:NIFTY*')"
     try:

@@ -17,7 +17,7 @@ from kitefeed.protocol.tick_bodies import Encoded
 
 @dataclass(slots=True, eq=False)
 class PythonTopic:
-    """What is known of one topic. `seq`: the highest number met in this gen, 0 before the first.
+    """The state of one topic. `seq`: the highest number met in this gen, 0 before the first.
     `arrival`, `value_seq`, `flags`, `body`: its last value as it came; no arrival before the first.
     No Struct: this is changed with every tick, in half the time."""
 

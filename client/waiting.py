@@ -49,15 +49,15 @@ class Waiting:
         self.ticks.extend(tick for tick in waiting if tick.instrument not in instruments)
 
     def oldest_ns(self, now_ns: int) -> int:
-        """When the tick came that waits longest; now when none waits."""
+        """Return the time at which the oldest waiting tick came; `now_ns` when none waits."""
         try:
             return self.ticks[0].arrival.boot_ns
         except IndexError:  # also when another thread took it just now
             return now_ns
 
     def fullness(self, now_ns: int, late_ns: int | None) -> float:
-        """How much is used up of the room, or of the time `late_ns` after which older ticks are
-        given up for newer ones: at 1 some are."""
+        """Return the share used up of the room, or of the time `late_ns` after which older ticks
+        are given up for newer ones. At 1 some are."""
         if not self.is_iterated:
             return 0.0
         share = len(self.ticks) / PENDING_MAX

@@ -1,4 +1,4 @@
-"""What a reader wants of the feed: instruments, patterns, and in which mode. Pure."""
+"""Keeps what a reader wants of the feed: instruments, patterns, and in which mode. Pure."""
 
 from collections.abc import Iterable, Mapping
 from numbers import Integral
@@ -87,7 +87,7 @@ class Wants:
         return Wants(names, self.mode, self.per_second, may_chunk=self._may_chunk)
 
     def read_singly(self) -> None:
-        """Where no chunks of all instruments are carried: a message for every tick."""
+        """Ask for a message for every tick: this feed carries no chunks of all instruments."""
         self._all = self._head
         self._may_chunk = False
 
@@ -97,8 +97,8 @@ class Wants:
 
     @property
     def queued_max(self) -> int:
-        """How many messages may wait for it at its end: chunks are a hundred times as large. It is
-        never changed while connected: libzmq would then wait for ever, now and again."""
+        """The number of messages that may wait at the reader's end: chunks are a hundred times as
+        large. It never changes while connected, or libzmq would wait for ever now and again."""
         has_chunks = self.is_all and self._all.startswith(TICKS_TOPIC)
         return CHUNKS_QUEUED_MAX if has_chunks or self._may_chunk else FEED.peer_hwm
 
@@ -116,7 +116,7 @@ class Wants:
         return [*dict.fromkeys([*live, *own])]
 
     def snapshot_prefixes(self) -> list[bytes]:
-        """What to ask the last values of."""
+        """Return the topics whose last values to ask for."""
         if self.is_all or self.is_chunked:
             return [self._head]
         live = self._live()

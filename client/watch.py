@@ -1,4 +1,4 @@
-"""How the threads of one feed wait for it: one sleeps at its socket, the others behind that one.
+"""Lets the threads of one feed wait for it: one sleeps at its socket, the others behind that one.
 
 ZeroMQ's sockets belong to one thread at a time, but their descriptor may be looked at by any. So
 the feed's lock is held to read the socket, and never to wait for it: whoever else asks something
@@ -51,8 +51,8 @@ class Watch:
         self._all: select.epoll | None = None
 
     def descriptors(self) -> tuple[int, int]:
-        """Where to wait for messages, and for what others have read: as long as `sign` is shown
-        whenever that may be so."""
+        """Return the descriptors to wait at: for messages, and for what other threads have read.
+        `sign` must be shown as long as such messages may be there."""
         self.sign = self.sign or Sign()
         return self._descriptor, self.sign.fileno()
 
