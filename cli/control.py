@@ -1,4 +1,4 @@
-"""What every command that talks to the daemon needs: where it is, and one request."""
+"""Finds the daemon, and asks it one request, for every command that talks to it."""
 
 from pathlib import Path
 from typing import TypeVar
@@ -33,7 +33,7 @@ _REMEDY: dict[str, type[KitefeedError]] = {
 
 
 def runtime_dir() -> Path:
-    """Where the daemon's sockets and locks are.
+    """Return the directory of the daemon's sockets and locks.
 
     Raises ConfigError when the configuration in force is missing or no TOML: falling back to the
     default directory would speak to (or stop) another daemon than the one that was meant.

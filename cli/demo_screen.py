@@ -1,4 +1,4 @@
-"""What the demo shows: a live table on a terminal, plain lines anywhere else."""
+"""Shows the demo: a live table on a terminal, plain lines anywhere else."""
 
 import sys
 from typing import TYPE_CHECKING, Protocol

@@ -157,7 +157,7 @@ class Stage:
         return any(child.poll() is not None for child in self._children)
 
     def last_lines(self) -> str:
-        """What the processes said last, for a failure's report."""
+        """Return the last lines of the processes' log, for a failure's report."""
         text = (self.directory / "log").read_text("utf-8", errors="replace")
         return "\n".join(text.splitlines()[-LAST_LINES:])
 

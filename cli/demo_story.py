@@ -1,4 +1,4 @@
-"""What the demo tells: steps, each with something that happens, a condition, and a time limit."""
+"""The demo's story: steps, each with something that happens, a condition, and a time limit."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,7 +11,7 @@ REST_FRESH_S = 6.0  # a sweep every 5 s
 
 
 class Scene(NamedTuple):
-    """What can be seen at one moment."""
+    """The state of the demo at one moment."""
 
     report: StatusReport
     rows: list[Row]

@@ -1,5 +1,5 @@
-"""Where `kitefeed` begins. It imports nothing at first, so that Ctrl-C is quiet from the start:
-what the commands need takes a fifth of a second to import."""
+"""Begins `kitefeed`. It imports nothing at first, so that Ctrl-C is quiet from the start: importing
+what the commands need takes a fifth of a second."""
 
 import gc
 from typing import TYPE_CHECKING

@@ -1,7 +1,7 @@
-"""What the commands set up for processes they start: environment variables and descriptors.
+"""Prepares the environment of the processes that commands start: variables and descriptors.
 
-Settings are read from the environment by `protocol.location` alone; this module writes it, and
-passes it on.
+Only `protocol.location` reads settings from the environment; this module writes it, and passes it
+on.
 """
 
 import os

@@ -20,7 +20,7 @@ SHUTDOWN_S = 1.0
 
 
 class Place(NamedTuple):
-    """Where Kite sends the browser."""
+    """The address to which Kite sends the browser."""
 
     host: str
     port: int
@@ -28,7 +28,8 @@ class Place(NamedTuple):
 
 
 def place_of(kite: Kite) -> Place:
-    """That of `kite.redirect_url`. Raises ConfigError when this host cannot answer there."""
+    """Return the address in `kite.redirect_url`. Raises ConfigError when this host cannot answer
+    there."""
     try:
         url = urlsplit(kite.redirect_url)
         place = Place(url.hostname or "", url.port or 80, url.path or "/")

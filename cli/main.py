@@ -147,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _shown(error: click.ClickException) -> int:
-    """What click says of a wrong command line."""
+    """Show click's words about a wrong command line; return its exit code."""
     try:
         error.show()
     except OSError as trouble:

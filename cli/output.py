@@ -1,4 +1,4 @@
-"""How numbers, times and ages are written for people."""
+"""Writes numbers, times and ages for people."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""What the kernel says of processes of this host: CPU time and memory."""
+"""Asks the kernel about processes of this host: CPU time and memory."""
 
 import os
 from pathlib import Path

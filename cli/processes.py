@@ -33,7 +33,7 @@ def is_supervisord(pid: int) -> bool:
 
 
 def _arguments_from_ps(pid: int) -> list[str]:
-    """Where there is no /proc."""
+    """Ask `ps` for the arguments, where there is no /proc."""
     try:
         answer = subprocess.run(
             ["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False

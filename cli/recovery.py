@@ -43,7 +43,7 @@ def _is_settled(report: StatusReport, fingerprint: str) -> bool:
 
 
 def told(report: StatusReport, fingerprint: str, took_s: float) -> str:
-    """What the state of the daemon `took_s` after the login means. Raises as `wait` does."""
+    """Say what the state of the daemon `took_s` after the login means. Raises as `wait` does."""
     word = _word(report, fingerprint)
     if word == "refused":
         raise LoginNeeded("The session is stored, but Kite refuses it: log in once more")
@@ -60,7 +60,7 @@ def told(report: StatusReport, fingerprint: str, took_s: float) -> str:
 
 
 def _word(report: StatusReport, fingerprint: str) -> str:
-    """What the daemon knows of this session."""
+    """Return the daemon's word for this session."""
     for session in report.sessions:
         if session.fingerprint == fingerprint:
             return session.word

@@ -1,4 +1,5 @@
-"""Which services of the daemon run. The six actors know nothing of them; their locks tell."""
+"""Finds the services of the daemon that run. The six actors know nothing of them; their locks
+tell."""
 
 from typing import Literal
 

@@ -41,8 +41,8 @@ class ServiceManager:
 
 
 class Health:
-    """What the manager is told, each time that `look` is called: READY once, what the daemon is
-    doing in a sentence, and WATCHDOG while a restart of the whole would help nobody.
+    """Tells the service manager, each time `look` is called: READY once, what the daemon is doing
+    in a sentence, and WATCHDOG while a restart of the whole would help nobody.
 
     can_restart: whether a new `kitefeed up` could start, which it cannot on a broken configuration.
     """

@@ -1,4 +1,4 @@
-"""Where commands put a Kite session: which file, which app, and whether Kite accepts it."""
+"""Stores a Kite session for commands: in which file, for which app, and whether Kite accepts it."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -37,7 +37,7 @@ def configured_api_key(settings: Settings, is_standby: bool) -> str:
 
 
 def without_api_key(settings: Settings, is_standby: bool) -> ConfigError:
-    """What to say when it names none and one is needed."""
+    """Return the error for a configuration that names no key where one is needed."""
     if not is_standby:
         return ConfigError(
             f"{settings.source}: kite.api_key is not set: write your app's key there"
@@ -88,7 +88,8 @@ def _checked(settings: Settings, given: Session) -> tuple[Session, str]:
 
 
 def lifetime(found: Session, now_utc_s: float) -> str:
-    """When its user logged in, and when Kite ends it, in IST; empty when the former is unknown."""
+    """Say when its user logged in, and when Kite ends it, in IST; empty when the former is
+    unknown."""
     began = found.logged_in
     if began is None:
         return ""

@@ -86,8 +86,8 @@ def after(error: OSError) -> int:
 
 
 def _broken(error: OSError) -> OSError | None:
-    """What the one of our streams met that cannot be written. It is given up: the flush of the
-    interpreter's end would meet the same."""
+    """Return the error of a stream of ours that cannot be written, None without one. The stream is
+    given up: the flush at the interpreter's end would meet the same."""
     found: OSError | None = error if isinstance(error, BrokenPipeError) else None
     for number, stream in ((1, sys.stdout), (2, sys.stderr)):
         trouble = getattr(getattr(getattr(stream, "buffer", None), "raw", None), "trouble", None)

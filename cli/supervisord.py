@@ -1,4 +1,4 @@
-"""What supervisord loads before it starts the first program, by `[rpcinterface:kitefeed]`.
+"""Prepares supervisord before it starts the first program, by `[rpcinterface:kitefeed]`.
 
 It is the one hook that runs in supervisord itself, also when it was started by hand, by init or by
 cron with an empty environment.

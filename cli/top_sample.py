@@ -1,4 +1,4 @@
-"""What `kitefeed top` shows, measured: from the status, from the feed, and from the kernel.
+"""Measures what `kitefeed top` shows: from the status, from the feed, and from the kernel.
 
 Rates are means over the last five seconds at most. Ticks are counted by their numbers, so a rate is
 that of the daemon and not of how fast this program reads.
@@ -95,7 +95,7 @@ class Sample(msgspec.Struct):
 
 
 class Rates:
-    """How fast counters rise. A counter that fell was restarted, and begins anew."""
+    """The rates at which counters rise. A counter that fell was restarted, and begins anew."""
 
     def __init__(self) -> None:
         self._seen: dict[str, deque[tuple[float, float]]] = {}

@@ -44,7 +44,7 @@ def render(sample: Sample, width: int, height: int) -> "RenderableType":
 
 
 def _shares(left: int, readers: int) -> tuple[int, int]:
-    """How many rows of readers and of instruments: readers first, they are what goes wrong."""
+    """Return how many rows readers and instruments get: readers first, they are what goes wrong."""
     for_readers = max(READERS_MIN, min(readers or 1, left - INSTRUMENTS_MIN))
     return for_readers, max(INSTRUMENTS_MIN, left - max(1, min(readers, for_readers)))
 

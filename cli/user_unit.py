@@ -43,7 +43,7 @@ def _quoted(word: str) -> str:
 
 
 def systemctl() -> str:
-    """Where systemd's command is. Raises Unavailable where there is none."""
+    """Return the path of systemd's command. Raises Unavailable where there is none."""
     found = shutil.which("systemctl")
     if found is None or sys.platform != "linux":
         raise Unavailable(

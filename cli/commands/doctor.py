@@ -22,8 +22,8 @@ MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "wrong": ("✗", "r
 
 
 class Diagnosis(msgspec.Struct):
-    """What `--json` prints. It holds no secret, no key and no name of a user: a home directory,
-    whose name is often one, is `~`."""
+    """The answer that `--json` prints. It holds no secret, no key and no name of a user: a home
+    directory, whose name is often one, is `~`."""
 
     version: str
     python: str
@@ -103,7 +103,8 @@ def _report() -> StatusReport | None:
 
 
 def _way_to_kite(settings: Settings, report: StatusReport | None) -> Iterator[Finding]:
-    """What follows from no answer is not asked."""
+    """Yield the findings on the way to Kite; without an answer, those that need one are left
+    out."""
     yield kite.names(settings.config.kite.rest_url, "name, REST")
     yield kite.names(settings.config.kite.ws_url, "name, socket")
     yield kite.proxy(settings)

@@ -86,7 +86,7 @@ def show(is_standby: bool) -> None:
 
 
 def _known() -> dict[str, SessionStatus]:
-    """What the daemon knows of the sessions, by fingerprint; nothing without one."""
+    """Return the sessions that the daemon knows, by fingerprint; none without a daemon."""
     try:
         return {each.fingerprint: each for each in get_status().sessions}
     except (Unavailable, TryLater):

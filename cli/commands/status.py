@@ -133,14 +133,14 @@ def _since(utc_s: float) -> str:
 
 
 def source(report: StatusReport) -> str:
-    """Where prices come from, and who decided that when it was the operator."""
+    """Say where prices come from, and when the operator decided that."""
     if report.override == "auto":
         return report.source
     return f"{report.source} ({report.override} by command; `kitefeed source auto` ends that)"
 
 
 def token(report: StatusReport) -> str:
-    """How old the access token is, and when Kite ends it; nothing without one."""
+    """Say how old the access token is, and when Kite ends it; nothing without a token."""
     if report.session == "absent":
         return ""
     # Imported here: the other lines do without the session file.
@@ -168,7 +168,7 @@ def _stored(path: Path) -> str:
 
 
 def next_attempt(report: StatusReport) -> str:
-    """When it is tried again, and how often Kite has refused the WebSocket in a row."""
+    """Say when the next attempt is, and how often Kite has refused the WebSocket in a row."""
     parts = [] if report.retry_in_s is None else [f"in {output.age(report.retry_in_s)}"]
     if report.consecutive_403:
         parts.append(f"the WebSocket was refused (403) {report.consecutive_403} times in a row")
@@ -189,7 +189,8 @@ def processes(actors: list[ActorStatus]) -> list[str]:
 
 
 def _held(held: list[HeldStatus]) -> list[tuple[str, str]]:
-    """What reads stale although it streams, and whose silence it is."""
+    """Name the instruments that read stale although they stream, and those whose silence is the
+    cause."""
     return [("held stale", f"{each.held}: {_silent(each)}") for each in held]
 
 
@@ -235,7 +236,7 @@ def _unconfirmed(late: Unconfirmed) -> str:
 
 
 def instrument_list(known: ListStatus) -> str:
-    """How many of which day, and what the last fetch came to where that was no good."""
+    """Say how many instruments of which day are known, and what went wrong with the last fetch."""
     parts = [f"{known.rows:,} of {known.day_ist}" if known.rows else "none yet"]
     if known.outcome == "doubted":
         remedy = "`kitefeed instruments fetch --believe` takes it"
@@ -254,7 +255,7 @@ def _user(report: StatusReport) -> str:
 
 
 def target(found: Target | None) -> str:
-    """Which Kite it is; all but the real one with their addresses."""
+    """Say which Kite it is; all but the real one with their addresses."""
     if found is None:
         return output.NOTHING
     if found.kind == "kite":

@@ -80,7 +80,7 @@ def _json(recording: Recording, coverage: Coverage, compared: list[Compared], wh
 def page(
     recording: Recording, coverage: Coverage, compared: list[Compared], why_not: str
 ) -> Iterator[str]:
-    """What a person reads."""
+    """Yield the lines that a person reads."""
     began, ended = _time(coverage.first_ns), _time(coverage.last_ns)
     yield (
         f"{recording.date}, {began} to {ended} IST: {coverage.ticks:,} ticks of "

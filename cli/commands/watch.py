@@ -38,7 +38,7 @@ def watch(instruments: tuple[str, ...], is_once: bool) -> None:
 
 
 def _configured() -> tuple[str, ...]:
-    """What the configuration names, less what the daemon says that it cannot have."""
+    """Return the configured instruments, less those that the daemon says it cannot have."""
     refused = get_status().subscriptions.refused
     # Imported here: who names instruments does without.
     from kitefeed.actors.runtime import config

@@ -1,4 +1,4 @@
-"""What one question of `kitefeed doctor` came to."""
+"""The outcome of one question of `kitefeed doctor`."""
 
 from collections.abc import Callable
 from typing import Literal

@@ -80,7 +80,7 @@ def descriptors() -> Finding:
 
 
 def scheduler(settings: Settings) -> Finding:
-    """What the daemon's processes have, where they run: they may have other limits than this."""
+    """Look at the scheduler of the daemon's processes: they may have other limits than this one."""
     name = "scheduler"
     if not settings.config.realtime:
         return ok(name, "as all other programs have it: realtime is not set")

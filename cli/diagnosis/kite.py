@@ -22,7 +22,7 @@ NO_DATA = "take a plan with market data at developers.kite.trade; quotes are not
 
 
 class Answer(NamedTuple):
-    """What Kite's REST root said. offset_s: how far this host's clock is ahead of its `Date`;
+    """The answer of Kite's REST root. offset_s: how far this host's clock is ahead of its `Date`;
     None where it sent none."""
 
     status: int
@@ -47,7 +47,7 @@ def names(url: str, name: str) -> Finding:
 
 
 def proxy(settings: Settings) -> Finding:
-    """What the environment of this shell says; the daemon has the one it was started in."""
+    """Look for a proxy in this shell's environment; the daemon has the one it was started in."""
     # Imported here: it takes a tenth of a second.
     from requests.utils import get_environ_proxies
 

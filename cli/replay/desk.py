@@ -1,4 +1,4 @@
-"""What a replay answers to those who ask on `control`, as a daemon would. Pure."""
+"""Answers those who ask a replay on `control`, as a daemon would. Pure."""
 
 from collections.abc import Mapping
 

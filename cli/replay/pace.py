@@ -1,4 +1,4 @@
-"""When each record of a replay is due. Pure."""
+"""Decides when each record of a replay is due. Pure."""
 
 from kitefeed.protocol.kite.units import NS_PER_S
 
@@ -14,8 +14,8 @@ class Pace:
         self._due_ns = 0
 
     def wait_ns(self, day_ns: int, now_ns: int) -> int:
-        """How long to wait with the record of `day_ns`; who is late does not hurry after it by more
-        than he is late."""
+        """Return how long to wait with the record of `day_ns`. A player that is late never hurries
+        by more than it is late."""
         if self._speed is None:
             return 0
         if not self._day_ns:

@@ -120,7 +120,8 @@ class Shell:
     # --- the day ------------------------------------------------------------------------------
 
     def _to_the_beginning(self) -> Record | None:
-        """What was before the time at which it is to begin becomes the last values."""
+        """Turn the records before the time at which it begins into last values; return the first
+        after."""
         for record in self._records:
             if record.t_ns >= self._recording.since_ns:
                 return record
