@@ -1,4 +1,4 @@
-"""How a service holds its address: however long another program has it, and for so many at once."""
+"""Holds a service's address: however long another program has it, and for so many at once."""
 
 import asyncio
 import contextlib

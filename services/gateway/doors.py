@@ -1,4 +1,4 @@
-"""Who may come in, before any route is looked at.
+"""Turns strangers away before any route is looked at.
 
 A page of the internet can make a browser send requests to this host. Such a request names the
 page's host in `Host` (DNS rebinding) or its origin in `Origin`; both are refused.
@@ -26,9 +26,9 @@ HEADERS = {
 
 
 def names_of(address: str, port: int, others: Iterable[str] = ()) -> frozenset[str]:
-    """What `Host` may say of a server that listens at `address`: its own address, the names that
-    every host has for itself, and `others`, with that port, one of their own, or none (that of a
-    proxy before us)."""
+    """Return the values of `Host` that are good for a server at `address`: its own address, the
+    names that every host has for itself, and `others`, with that port, one of their own, or none
+    (that of a proxy before us)."""
     hosts = {_shown(address)}
     if ip_address(address).is_loopback or ip_address(address).is_unspecified:
         hosts |= {"localhost", "127.0.0.1", "[::1]"}

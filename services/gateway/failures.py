@@ -1,4 +1,4 @@
-"""How often an address gave a wrong token lately. Pure."""
+"""Counts how often an address gave a wrong token lately. Pure."""
 
 from ipaddress import IPv6Address, ip_address, ip_network
 

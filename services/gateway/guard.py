@@ -114,7 +114,7 @@ def _is_browser(request: web.Request) -> bool:
 
 
 def _local(to: str) -> str:
-    """Where the browser wanted to go, of the places that a link of ours leads to."""
+    """Return where the browser wanted to go, if a link of ours leads there, else the page."""
     return to if to in ("/", "/login") else "/"
 
 

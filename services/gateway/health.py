@@ -1,4 +1,4 @@
-"""What `/health` says. Pure.
+"""Judges the feed for `/health`. Pure.
 
 The feed is healthy while data arrives wherever the calendar says that it should. That a process is
 up, a port open or somebody logged in proves nothing of the kind, and is never asked here.

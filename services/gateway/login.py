@@ -79,8 +79,8 @@ class Logins:
             return False
 
     def last_utc_s(self, report: StatusReport | None) -> float | None:
-        """When somebody logged in for the session that `report` says is in use, else for the
-        newest; None without one, or when its file does not tell. Blocking."""
+        """Return when somebody logged in for the session that `report` says is in use, else for the
+        newest, in UTC epoch seconds; None without one, or when its file does not tell. Blocking."""
         known = report.sessions if report is not None else []
         in_use = next((each.fingerprint for each in known if each.is_in_use), None)
         try:
@@ -109,7 +109,7 @@ class Logins:
         return kite_login.link(self.kite, self.api_key, state)
 
     async def finish(self, query: str, state: str) -> Session:
-        """What Kite sent the browser back with, into the session file; returns the session.
+        """Put what Kite sent the browser back with into the session file; return the session.
 
         Raises LoginNeeded or BadInput when it is refused, Unavailable when Kite does not answer,
         TryLater when all is well but the secret could not be kept.

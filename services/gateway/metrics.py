@@ -1,4 +1,4 @@
-"""What `/metrics` says, in the text format of Prometheus. Pure.
+"""Writes the answer of `/metrics`, in the text format of Prometheus. Pure.
 
 Times are given as when something last happened, not as an age: an age would stand still with the
 exporter. No label names an instrument: there may be nine thousand.

@@ -52,7 +52,7 @@ class Reader:
 
 
 class Cursor:
-    """What one client has been told of a reader."""
+    """The values of a reader that one client has been told."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader

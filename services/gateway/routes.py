@@ -1,4 +1,4 @@
-"""What the gateway answers."""
+"""Answers the gateway's requests."""
 
 import asyncio
 import logging
@@ -148,8 +148,8 @@ class Gateway:
         return found
 
     async def report(self) -> StatusReport | None:
-        """What `kitefeed status` shows; None when the supervisor does not answer. Asked once for
-        all who want it at the same time."""
+        """Return what `kitefeed status` shows; None when the supervisor does not answer. It is
+        asked once for all who want it at the same time."""
         if self._report is None or self._report.done():
             self._report = asyncio.ensure_future(self._ask_status())
         return await asyncio.shield(self._report)

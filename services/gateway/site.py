@@ -63,7 +63,7 @@ class _Login(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Beginning(msgspec.Struct):
-    """What the page is given with its HTML, so that it is true from its first paint on.
+    """The facts that the page is given with its HTML, so that it is true from its first paint on.
 
     instruments: what the configuration always streams. page_token: goes with each of its POSTs.
     api_key: the app's, which is no secret: it stands in the address of Kite's login page.
@@ -210,7 +210,7 @@ class Site:
         return _json(self.app() | {"has_secret": self._logins.has_secret()})
 
     async def begin_login(self, request: web.Request) -> web.Response:
-        """Where the browser is to go."""
+        """Answer with the address to which the browser is to go."""
         self._must_be_the_page(request)
         asked = await _read(request, _Login)
         if asked.secret:
@@ -235,7 +235,7 @@ class Site:
             return _elsewhere("/#login")
 
     async def redirected(self, request: web.Request) -> web.Response:
-        """Where Kite sends the browser. The answer repeats nothing of the address."""
+        """Take the browser that Kite sends back. The answer repeats nothing of the address."""
         try:
             await self._logins.finish(request.query_string, request.query.get("state", ""))
         except TryLater as error:

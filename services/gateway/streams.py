@@ -53,7 +53,7 @@ class FeedNews(msgspec.Struct, tag="feed", tag_field="type"):
 
 
 class EventNews(msgspec.Struct, tag="events", tag_field="type"):
-    """What happened to the feed: on connecting all that is known, then each as it comes."""
+    """The events of the feed: on connecting all that are known, then each as it comes."""
 
     events: list[Event]
 
@@ -71,7 +71,7 @@ class QuoteNews(msgspec.Struct, tag="quotes", tag_field="type"):
 
 
 class Refused(msgspec.Struct, tag="refused", tag_field="type"):
-    """Why instruments (by name), or a whole message (under ""), cannot be had."""
+    """The reasons why instruments (by name), or a whole message (under ""), cannot be had."""
 
     refused: dict[str, str]
 

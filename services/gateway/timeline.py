@@ -1,4 +1,4 @@
-"""What happened to the feed while the gateway ran, for people. Pure."""
+"""Tells people what happened to the feed while the gateway ran. Pure."""
 
 from collections import deque
 

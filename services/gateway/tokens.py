@@ -1,5 +1,5 @@
-"""Who has a token of the gateway: `kitefeed keys --gateway NAME` makes them, one may come by
-environment. A browser that gave one keeps a cookie, which holds no token and ends with it."""
+"""Knows the owners of the gateway's tokens: `kitefeed keys --gateway NAME` makes them, one may come
+by environment. A browser that gave one keeps a cookie, which holds no token and ends with it."""
 
 import hmac
 from pathlib import Path
@@ -26,7 +26,7 @@ class Tokens:
         return self._is_always or is_there
 
     def owner_of(self, token: str) -> str | None:
-        """Whose token it is; None for nobody's. It takes as long for each."""
+        """Return the token's owner; None when it has none. It takes as long for each."""
         digest = passwords.digest(token)
         found = None
         for name, known in self._digests().items():
@@ -39,7 +39,8 @@ class Tokens:
         return f"{owner}.{expires}.{_seal(self._digests()[owner], owner, expires)}"
 
     def owner_of_cookie(self, cookie: str, utc_s: float) -> str | None:
-        """Whose it is; None for one that is made up, too old, or of a token that is gone."""
+        """Return the cookie's owner; None when it is made up, too old, or of a token that is
+        gone."""
         owner, _, rest = cookie.partition(".")
         expires, _, seal = rest.partition(".")
         known = self._digests().get(owner)

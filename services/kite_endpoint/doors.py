@@ -1,4 +1,4 @@
-"""Who may enter: who has a password of the owner's, or, where he says "any", who runs as him."""
+"""Lets in who has a password of the owner's, or, where he says "any", who runs as him."""
 
 from pathlib import Path
 from typing import Literal

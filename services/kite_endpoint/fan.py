@@ -28,7 +28,7 @@ Socket = TypeVar("Socket")
 
 
 def packet_bytes(token: int, mode: int) -> int:
-    """How long Kite's packet of this instrument is in this mode."""
+    """Return the length of Kite's packet of this instrument in this mode."""
     return (_INDEX_LENGTHS if is_index(token) else _LENGTHS)[mode]
 
 
@@ -43,7 +43,7 @@ class _Group(Generic[Socket]):
 
 
 class Fan(Generic[Socket]):
-    """Which sockets want what, and what they were sent last.
+    """The sockets, what each wants, and what was sent last.
 
     A packet that says the same as the last one of its mode is not sent again: a socket in mode ltp
     hears of prices, not of depth, as on Kite.
@@ -78,7 +78,8 @@ class Fan(Generic[Socket]):
             del self._groups[key]
 
     def frames(self, ticks: Iterable[TickBody]) -> Iterator[tuple[list[Socket], bytes]]:
-        """Who is to be sent what because of these ticks, the newest of each instrument last."""
+        """Yield the frames that these ticks cause, each with its sockets; the newest of each
+        instrument last."""
         newest = {body.instrument_token: body for body in ticks}
         packets = {token: encode_packet(body) for token, body in newest.items()}
         columns = {
@@ -95,7 +96,8 @@ class Fan(Generic[Socket]):
                 yield group.sockets, frame_of_parts(parts[start : start + PACKETS_PER_FRAME])
 
     def _column(self, packets: Mapping[int, bytes], mode: int) -> tuple[list[int], list[bytes]]:
-        """Whose packets of this mode say something new, and these as they stand in a frame."""
+        """Return the tokens whose packets of this mode say something new, and these as they stand
+        in a frame."""
         tokens, ready = [], []
         last = self._last.get
         for token, packet in packets.items():

@@ -97,7 +97,7 @@ class Market:
                 refuse(refused)
 
     async def _set(self, wanted: dict[str, int]) -> dict[str, str]:
-        """Why which of these cannot be had."""
+        """Ask the feed for these and drop the others; return why some cannot be had."""
         gone = [key for key in self._had if key not in wanted]
         if gone:
             self._feed.unsubscribe(*gone)

@@ -1,4 +1,5 @@
-"""Whose process is at the other end of a connection on this host, by the kernel's own table."""
+"""Finds the user whose process is at the other end of a connection on this host, by the kernel's
+own table."""
 
 import ipaddress
 import os

@@ -1,8 +1,8 @@
-"""What does not stream, asked of Kite itself: one question at a time, by what the daemon's own
+"""Asks Kite itself for what does not stream: one question at a time, by what the daemon's own
 polling leaves of the one request a second.
 
-Who asks while a question is under way shares the next one, and an answer serves everybody for a
-second. Circuit limits, which ticks lack, are kept for the day.
+A program that asks while a question is under way shares the next one, and an answer serves
+everybody for a second. Circuit limits, which ticks lack, are kept for the day.
 """
 
 import asyncio

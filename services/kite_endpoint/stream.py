@@ -54,7 +54,8 @@ class LastValue:
 
 
 class LastValues:
-    """What a program that subscribes is sent at once: the `Source` of its subscriptions.
+    """The values that a program is sent as soon as it subscribes: the `Source` of its
+    subscriptions.
 
     find: the latest tick of a token; may_pass: whether it may be sent.
     """
@@ -201,7 +202,7 @@ class EndpointStream(Stream[EndpointConnection]):
                 await connection.pass_on(message)
 
     async def say(self, message: OrderUpdate | BrokerMessage) -> None:
-        """What Kite says of the account, to every program, as Kite does."""
+        """Send what Kite says of the account to every program, as Kite does."""
         await push(self.open_sockets, server_message(message))
 
     def _may_pass(self, tick: Tick) -> bool:

@@ -1,5 +1,5 @@
-"""When the session is renewed without a person, and when a person is told that it is not. Pure:
-facts and times in, orders out; each order's outcome is told before the next look.
+"""Decides when the session is renewed without a person, and when a person is told that it is not.
+Pure: facts and times in, orders out; each order's outcome is told before the next look.
 
 There are two causes: the hour of the day that the user set, and somebody else's login that ended
 the session. Each is answered once. The user's own command logs in at Kite with a password, and
@@ -53,8 +53,8 @@ class Seen(NamedTuple):
 
 
 class Record(msgspec.Struct):
-    """What must survive a restart. fingerprint: of the last login. answered_utc_ns: the last hour
-    that was answered. takeovers_utc_ns: when a login of ours answered somebody else's.
+    """The facts that must survive a restart. fingerprint: of the last login. answered_utc_ns: the
+    last hour that was answered. takeovers_utc_ns: when a login of ours answered somebody else's.
     not_before_utc_ns: of the next try, after one that failed or was cut short."""
 
     fingerprint: str = ""
@@ -93,7 +93,7 @@ class Machine:
         self._refused_renewal = ""  # the session whose refresh token Kite does not take
 
     def look(self, seen: Seen, utc_ns: int) -> Order | None:
-        """What is to be done now; a `Do` is followed by `done`."""
+        """Return the order of this moment; a `Do` is followed by `done`."""
         self._note_login(seen)
         if self._cause(seen, utc_ns) is None:
             self._is_checked = False

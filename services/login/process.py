@@ -71,7 +71,7 @@ class Keeper:
         self._written = b""
 
     def told(self) -> str:
-        """What it is going to do."""
+        """Say what it is going to do."""
         at, due = self._rules.at, self._rules.due_at
         if at is None or due is None:
             return "logs in when somebody else has ended the session"

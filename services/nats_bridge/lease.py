@@ -1,7 +1,8 @@
-"""Which of several bridges publishes: one key, renewed every second by who holds it. Pure.
+"""Decides which of several bridges publishes: its holder renews one key every second. Pure.
 
 The holder stops by itself before the others may take over, by a clock that nobody sets, so that two
-never publish at once; who was frozen meanwhile finds his time over before he sends anything.
+never publish at once. A holder that was frozen meanwhile finds its time over before it sends
+anything.
 """
 
 from typing import Literal
@@ -39,7 +40,7 @@ class Keeper:
 
     @property
     def other(self) -> str:
-        """Who holds it, if that is another one."""
+        """The holder of the key, if it is another one; else empty."""
         holder = self._seen.holder if self._seen is not None and not self._is_mine else ""
         return "" if holder == self.holder else holder
 
@@ -63,7 +64,7 @@ class Keeper:
             self._unfed_ns = now_ns
 
     def wish(self, now_ns: int, *, is_fed: bool) -> Wish:
-        """What to do now."""
+        """Decide whether to take or to renew the key now."""
         if self._is_mine:
             return "renew" if now_ns - self._tried_ns >= RENEW_NS else ""
         seen = self._seen
@@ -73,8 +74,8 @@ class Keeper:
         return "take" if is_free or is_over or is_better else ""
 
     def offer(self, now_ns: int, utc_ms: int, *, is_fed: bool) -> tuple[Lease, int]:
-        """What to write, and the revision that it is to replace (0: none). A new term is the wall
-        clock, if that is ahead: terms rise although a server may forget them."""
+        """Return the lease to write, and the revision that it is to replace (0: none). A new term
+        is the wall clock, if that is ahead: terms rise although a server may forget them."""
         self._tried_ns = now_ns
         term = self.term if self._is_mine else max(self.term + 1, utc_ms)
         return Lease(term, self.holder, is_fed), self._revision

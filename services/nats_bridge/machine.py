@@ -1,8 +1,8 @@
-"""What the bridge publishes, and in which order, and what it gives up. Pure.
+"""Decides what the bridge publishes, in which order, and what it gives up. Pure.
 
-Ticks wait in one queue, in the order in which they came. So many are on their way unacknowledged,
-at most; when more wait than there is room for, of each instrument the newest is kept, and the rest
-is a gap that is told once NATS takes messages again.
+Ticks wait in one queue, in the order in which they came. At most so many are on their way
+unacknowledged. When more wait than there is room for, the newest of each instrument is kept, and
+the rest is a gap that is told once NATS takes messages again.
 """
 
 from collections import deque
@@ -177,7 +177,8 @@ class Machine:
         gap.instruments = len(self._gap_topics)
 
     def gap_due(self) -> BridgeGap | None:
-        """What was given up, once NATS has taken all that waits; it is told once."""
+        """Return the gap of what was given up, once NATS has taken all that waits; it is told
+        once."""
         if self._gap is None or self._waiting or self._groups or not self._may_publish:
             return None
         gap, self._gap = self._gap, None
@@ -219,7 +220,8 @@ class Machine:
         self._gap = None
 
     def due(self, now_ns: int) -> Group | None:
-        """What to publish now; None when nothing waits, or there is no room on the way."""
+        """Return the group to publish now; None when nothing waits, or there is no room on
+        the way."""
         if not self._may_publish or not self._waiting or self._on_the_way >= WINDOW:
             return None
         take = self._waiting.popleft
@@ -283,8 +285,9 @@ class Machine:
     def reconciled(
         self, stored: Mapping[str, tuple[Place, int]], sent: set[str], asked_ns: int
     ) -> None:
-        """What LAST holds by subject: place and receive time, asked for at boot time `asked_ns`,
-        when `sent` was on its way. The newest of ours that it lacks are published again."""
+        """Compare with what LAST holds by subject: place and receive time, asked for at boot time
+        `asked_ns`, when `sent` was on its way. The newest of ours that it lacks are published
+        again."""
         if self._is_new:
             self._begin_behind(stored)
         waiting = {out.id for out in self._waiting}

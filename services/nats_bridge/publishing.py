@@ -140,7 +140,8 @@ class Publishing:
         )
 
     def chores(self) -> list[Coroutine[Any, Any, None]]:
-        """What goes on as long as the connection lives; each raises when it has ended."""
+        """Return the work that goes on as long as the connection lives; each raises when it has
+        ended."""
         return [self._publish_for_ever(), self._look_for_ever(), self._beat_for_ever()]
 
     def cut(self) -> None:

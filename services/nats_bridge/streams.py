@@ -36,7 +36,7 @@ def last_config(subjects: Subjects) -> StreamConfig:
 
 
 def ticks_config(subjects: Subjects, history_mb: int) -> StreamConfig:
-    """What was published in the last day, in its order, as long as there is room."""
+    """Keep what was published in the last day, in its order, as long as there is room."""
     return StreamConfig(
         name=subjects.ticks_stream,
         description="kitefeed: the ticks of a day, and the gaps in them",
@@ -63,7 +63,7 @@ async def make(js: JetStreamContext, wanted: StreamConfig) -> list[str]:
 
 
 def _differences(found: StreamConfig, wanted: StreamConfig) -> list[str]:
-    """Why a stream that somebody else made does not do what ours does."""
+    """Say why a stream that somebody else made does not do what ours does."""
     notes = []
     missing = [each for each in wanted.subjects or [] if each not in (found.subjects or [])]
     if missing:

@@ -89,7 +89,8 @@ KINDS: dict[Code, Kind] = {
 
 
 class Alert(msgspec.Struct, frozen=True):
-    """What somebody is told. text: all of it but the title. at_utc_s: UTC epoch seconds."""
+    """One message to the people who are told. text: all of it but the title. at_utc_s: UTC epoch
+    seconds."""
 
     code: Code
     title: str

@@ -11,7 +11,7 @@ from kitefeed.protocol.exits import Exit
 
 
 class ApprisePost(msgspec.Struct):
-    """What this process is given."""
+    """The input of this process."""
 
     url: str
     title: str

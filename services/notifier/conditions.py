@@ -1,4 +1,5 @@
-"""What is wrong now, by the code under which somebody is told. Pure: facts in, conditions out."""
+"""Finds what is wrong now, by the code under which somebody is told. Pure: facts in, conditions
+out."""
 
 from datetime import datetime, time
 from typing import NamedTuple
@@ -78,7 +79,7 @@ def is_well(facts: Facts) -> bool:
 def find(
     facts: Facts, market: Market, segments: frozenset[int], utc_ns: int
 ) -> dict[Code, Condition]:
-    """What is wrong, for the segments that are wanted."""
+    """Return what is wrong, for the segments that are wanted."""
     found = dict(_of_feed(facts))
     report = facts.report
     opens = _opens_today(market, segments, utc_ns)
@@ -184,7 +185,7 @@ def _of_disk(facts: Facts) -> str:
 
 
 def _opens_today(market: Market, segments: frozenset[int], utc_ns: int) -> datetime | None:
-    """When the market opens today, while all of it is closed."""
+    """Return when the market opens today, while all of it is closed; else None."""
     if market.is_any_open(segments, utc_ns):
         return None
     return market.opens_today(segments, utc_ns)
@@ -206,7 +207,7 @@ def _login_due(facts: Facts, opens: datetime) -> Condition:
 
 
 def _missing(facts: Facts, utc_ns: int) -> list[str]:
-    """What lacks for the open, the session first."""
+    """Return what the open still lacks, the session first."""
     status, report = facts.status, facts.report
     if status.feed == "lost" or report is None:
         return ["a daemon that answers"]

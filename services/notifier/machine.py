@@ -1,4 +1,4 @@
-"""When somebody is told of what. Pure: facts and times in, messages out.
+"""Decides when somebody is told of what. Pure: facts and times in, messages out.
 
 A condition is told once it has lasted for its grace, and once more when it is over. In between it
 is repeated at most every `remind_ns`, in market hours only. Outside of them nobody is told anything
@@ -56,7 +56,8 @@ class Outage(msgspec.Struct):
 
 
 class Memory(msgspec.Struct):
-    """What must not be told twice, over restarts. told_utc_ns: when each code was last told."""
+    """The memory, over restarts, of what must not be told twice. told_utc_ns: when each code was
+    last told."""
 
     episodes: dict[Code, Episode] = {}
     told_utc_ns: dict[Code, int] = {}
@@ -106,9 +107,9 @@ class Machine:
         self._beat_utc_ns: int | None = None
 
     def look(self, facts: Facts, utc_ns: int, *, is_delivered: bool = True) -> list[Command]:
-        """What is to be told now; call it every second. is_delivered: nothing that was told before
-        waits for a target that fails; while something does, the dead man's switch is not fed, so
-        that it tells in its way."""
+        """Return what to tell now; call it every second. is_delivered: no earlier message waits for
+        a target that fails. While one does, the dead man's switch is not fed, so that it tells in
+        its way."""
         self.memory.clamp(utc_ns)
         self._start_utc_ns = min(self._start_utc_ns, utc_ns)
         if facts.report is not None:

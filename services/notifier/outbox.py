@@ -1,6 +1,6 @@
-"""Who still has to be told what, and when it is tried. Pure.
+"""Keeps each target's messages until they are delivered, and decides when to try. Pure.
 
-Each target has a queue of its own, and gets one message after the other: one that fails is tried
+Each target has a queue of its own, and gets one message after the other. One that fails is tried
 again by TRIES_S and then given up, so that what is newer has its turn.
 """
 
@@ -24,7 +24,7 @@ class Try(NamedTuple):
 
 
 class TargetState(msgspec.Struct):
-    """How one target takes what it is sent, for people. Times UTC epoch seconds, 0 for never.
+    """The state of one target, for people. Times UTC epoch seconds, 0 for never.
 
     problem: why the last try failed; empty when it did not. lost: messages given up.
     """
@@ -63,7 +63,7 @@ class Outbox:
             target.queue.append(alert)
 
     def due(self, now_ns: int) -> list[Try]:
-        """What is to be tried now, at most one message for each target. `now_ns`: boot time."""
+        """Return the messages to try now, at most one for each target. `now_ns`: boot time."""
         found = []
         for name, target in self._targets.items():
             if target.queue and not target.is_trying and now_ns >= target.due_ns:
@@ -72,7 +72,7 @@ class Outbox:
         return found
 
     def done(self, name: str, problem: str, now_ns: int, utc_s: float) -> None:
-        """What came of a try; problem: empty when it was delivered."""
+        """Take the outcome of a try; problem: empty when it was delivered."""
         target = self._targets[name]
         target.is_trying = False
         target.state.problem = problem

@@ -167,7 +167,7 @@ class Notifier:
         )  # fmt: skip
 
     def _ask(self) -> StatusReport | None:
-        """What `kitefeed status` shows; None when the supervisor does not answer."""
+        """Return what `kitefeed status` shows; None when the supervisor does not answer."""
         try:
             reply = request(self._control, GetStatus(), timeout_s=ANSWER_S, tries=1)
         except (Unavailable, *DECODE_ERRORS):

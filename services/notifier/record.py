@@ -1,4 +1,4 @@
-"""What the notifier keeps over restarts, in a file that `kitefeed doctor` reads, too."""
+"""Keeps the notifier's memory over restarts, in a file that `kitefeed doctor` reads, too."""
 
 from pathlib import Path
 

@@ -220,7 +220,7 @@ class Recorder:
         self._seqs[topic] = max(seq, last)
 
     def _last_of(self, utc_ns: int) -> int:
-        """When the record before this one came."""
+        """Return when the record before this one came; `utc_ns` when there was none."""
         return self._last_ns or utc_ns
 
     def _look_into_answer(self, topic: bytes, message: f.FeedMessage) -> None:
@@ -378,5 +378,6 @@ class Recorder:
 
 
 def subscriptions() -> tuple[bytes, ...]:
-    """What is recorded: all ticks, and the feed's words. Not the account's orders and notices."""
+    """Return what is recorded: all ticks, and the feed's words. Not the account's orders and
+    notices."""
     return (TICKS_TOPIC + NUL, HEARTBEAT_TOPIC + NUL, STATE_TOPIC + NUL)

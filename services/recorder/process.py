@@ -52,7 +52,7 @@ class Shell:
 
     @classmethod
     async def made(cls, settings: Settings) -> "Shell":
-        """What a former life left is put in order before the feed is read."""
+        """Make it, once what a former life left is put in order: before the feed is read."""
         directory = settings.record_path
         assert directory is not None  # noqa: S101  (it would be switched off)
         previous = None
@@ -156,7 +156,7 @@ class Shell:
         send_or_drop(self._reports, seal(report))
 
     def _problem(self) -> str:
-        """Why nothing is recorded, or soon will not be."""
+        """Say why nothing is recorded, or soon will not be; empty while all is well."""
         if self._writer.trouble:
             return self._writer.trouble
         free_mb = self._writer.free_mb

@@ -209,7 +209,7 @@ class Writer:
         return is_synced
 
     def _forget(self, today: str) -> None:
-        """What is too old goes when a segment begins; what cannot be removed stays."""
+        """Remove what is too old, when a segment begins; what cannot be removed stays."""
         try:
             gone = shelf.forget(self._directory, today, self._keep_days)
         except OSError as error:
