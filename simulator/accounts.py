@@ -21,7 +21,7 @@ _NAMES = ("Asha Rao", "Vikram Shah", "Meera Iyer", "Kabir Sen", "Divya Nair", "R
 
 
 class Refusal(StrEnum):
-    """Why a login was refused."""
+    """The reason why a login was refused."""
 
     CHECKSUM = "checksum"
     REQUEST_TOKEN = "request_token"
@@ -111,7 +111,7 @@ class Accounts:
         app.access_token = None
 
     def new_request_token(self, app: App, now_ns: int) -> str:
-        """What the login page hands to the redirect URL: good once, for five minutes."""
+        """Return what the login page hands to the redirect URL: good once, for five minutes."""
         token = self._secret(32, _MIXED, "request_token", app.number, app.logins, now_ns)
         app.request_tokens[token] = now_ns + REQUEST_TOKEN_LIFE_NS
         if len(app.request_tokens) > _REQUEST_TOKENS_MAX:

@@ -1,7 +1,7 @@
-"""What every instrument did in each minute, kept as it happens, and candles made of it. Pure.
+"""Keeps what every instrument did in each minute, as it happens, and makes candles of it. Pure.
 
-A candle is made of the ticks that were sent: its prices are the last prices of those whose exchange
-time lies in it, its volume is what the day's volume grew by. Those of a recorded day may come in
+A candle is made of the ticks that were sent. Its prices are the last prices of those whose exchange
+time lies in it; its volume is what the day's volume grew by. Ticks of a recorded day may come in
 another order than their exchange times.
 """
 

@@ -1,4 +1,4 @@
-"""How `kitefeed simulate fault` finds the running simulators: each names itself in a small file.
+"""Lets `kitefeed simulate fault` find the running simulators: each names itself in a small file.
 
 The file holds no secret. It lies in the directory for temporary files, which others may write to,
 so one that belongs to somebody else is not believed. Its simulator keeps it locked: the kernel

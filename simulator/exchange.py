@@ -1,4 +1,4 @@
-"""What happens as the market moves: orders are matched, and candles kept. Pure."""
+"""Matches orders and keeps candles as the market moves. Pure."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -43,7 +43,7 @@ class Exchange:
                 book.on_open(now_ns)
 
     def take_updates(self) -> Iterator[tuple[App, dict[str, object]]]:
-        """What the sockets of each app are to be told of its orders; each is given once."""
+        """Yield what the sockets of each app are to be told of its orders; each is given once."""
         for app in self._apps:
             outbox = self.book(app).outbox
             while outbox:

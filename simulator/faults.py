@@ -1,4 +1,4 @@
-"""What can be made to go wrong, by name. Pure: names, arguments, and which are in force.
+"""Names what can be made to go wrong, with its arguments, and keeps what is in force. Pure.
 
 Some faults happen once (`expire`, `kill`, `drop_ws`, `drop_one`, `market`); the others stand until
 `clear`, for one app or for all; those that lose messages, until so many are lost.

@@ -1,4 +1,4 @@
-"""What is listed on the simulated exchanges: real tokens where known, plausible ones beyond."""
+"""Lists what the simulated exchanges trade: real tokens where known, plausible ones beyond."""
 
 import datetime as dt
 from collections.abc import Iterator

@@ -158,7 +158,8 @@ class Security:
         return max(self.tick, self.close - ticks * self.tick), self.close + ticks * self.tick
 
     def show_book(self, is_shown: bool) -> None:
-        """What was sent of it before is outdated; an index has none."""
+        """Show the book or hide it; an index has none. What was sent of the book before is
+        outdated."""
         if is_shown != self.has_book and not is_index(self.listing.token):
             self.has_book = is_shown
             self.revision += 1

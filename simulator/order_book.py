@@ -247,7 +247,7 @@ class OrderBook:
     # --- money and shares -------------------------------------------------------------------------
 
     def _lack(self, form: OrderForm, security: Security, but: Order | None = None) -> str:
-        """What the account lacks for this order, in Kite's words; "" when nothing."""
+        """Say what the account lacks for this order, in Kite's words; "" when nothing."""
         listing = security.listing
         if form.product == "CNC" and not form.is_buy:
             if form.quantity > self._sellable(security, but):

@@ -1,4 +1,4 @@
-"""What a client wants of an order, and what Kite refuses of it. Pure.
+"""Reads what a client wants of an order, and refuses what Kite refuses. Pure.
 
 Every refusal is an OrderError with Kite's error type and, where it is known, Kite's own sentence
 (kite.trade/docs/connect/v3/orders, its forum, support.zerodha.com).

@@ -1,4 +1,4 @@
-"""What an account holds, owes and has left: holdings, positions and margins. Pure.
+"""Reckons what an account holds, owes and has left: holdings, positions and margins. Pure.
 
 The rules of margin are simple ones, not the exchanges': the whole value of shares for delivery, a
 fifth of it for the day, the premium of a bought option, and 15 % of the value of anything else.

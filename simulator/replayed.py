@@ -59,7 +59,7 @@ class RecordedSecurity(Security):
             self.asks = [level.quantity for level in sell]
 
     def body(self, mode: int) -> TickBody:
-        """What was recorded, or as much of it as this mode has."""
+        """Return what was recorded, or as much of it as this mode has."""
         found = self._body
         if mode == LTP:
             return TickBody(found.instrument_token, LTP, found.divisor, found.last_price)
@@ -95,7 +95,8 @@ class RecordedMarket(Market):
                 self._take(body, now_ns, message)
 
     def due_ns(self, now_ns: int) -> int | None:
-        """When the next message is due, on the clock of `now_ns`; None when the day is over."""
+        """Return when the next message is due, on the clock of `now_ns`; None when the day is
+        over."""
         if not self._is_timed:
             self._next = self._next or next(self._messages, None)
             if self._next is None:

@@ -93,7 +93,7 @@ class Rest:
     # --- sessions ---
 
     async def login_page(self, request: web.Request) -> web.Response:
-        """Where a browser logs in; here nobody types, the redirect comes at once."""
+        """Log a browser in: nobody types here, the redirect comes at once."""
         app = self._world.accounts.by_key(request.query.get("api_key", ""))
         if app is None:
             return error_response(InputError("Invalid `api_key`."))
@@ -146,7 +146,7 @@ class Rest:
         return self._logged_in(key, found, self._world.wall_ns())
 
     def authorised(self, request: web.Request) -> App:
-        """Whose live token this is; RestError for any other."""
+        """Return the app whose live token this is; raises RestError for any other."""
         app = self._world.accounts.authorise(*credentials_of(request))
         if app is None:
             raise RestError(403)

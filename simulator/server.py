@@ -90,8 +90,9 @@ class Simulator:
         return f"{host}:{self._port}"
 
     def credentials(self, app: App) -> dict[str, object]:
-        """What a client needs: the addresses for `kite.rest_url`, `ws_url` and `login_url` of the
-        configuration, and the account. `access_token` is null while there is no live session."""
+        """Return what a client needs: the addresses for `kite.rest_url`, `ws_url` and `login_url`
+        of the configuration, and the account. `access_token` is null while there is no live
+        session."""
         return {
             "rest": self.rest_url,
             "ws": self.ws_url,

@@ -1,4 +1,5 @@
-"""What happened so far, for a checker to compare with what a client saw. All times UTC epoch ns."""
+"""Counts what happened so far, for a checker to compare with what a client saw. All times UTC epoch
+ns."""
 
 from collections import Counter, deque
 from collections.abc import Iterable
@@ -48,7 +49,8 @@ class Stats:
         self._handshakes.append(Handshake(now_ns, status, app_number))
 
     def count_message(self, payload: bytes) -> None:
-        """What a client sent on a socket; one that cannot be read is passed over."""
+        """Count a message that a client sent on a socket; one that cannot be read is passed
+        over."""
         match parse_client_message(payload):
             case SetMode(mode):
                 self._messages[MODE_NAMES[mode]] += 1
@@ -58,7 +60,7 @@ class Stats:
                 self._messages["unsubscribe"] += 1
 
     def messages(self) -> dict[str, int]:
-        """How many messages there were of each kind: subscribe, unsubscribe, and each mode."""
+        """Return the number of messages of each kind: subscribe, unsubscribe, and each mode."""
         return dict(self._messages)
 
     def count_packets(self, packets: Iterable[Due], now_ns: int) -> None:

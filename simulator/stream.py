@@ -83,7 +83,7 @@ class SimulatedStream(Stream[SimulatedConnection]):
         await self.tell_orders()
 
     async def tell_orders(self) -> None:
-        """What happened to orders since is told to every socket of their app."""
+        """Tell every socket of an app what happened to the app's orders since."""
         for app, postback in self._world.exchange.take_updates():
             await self.push(app, server_message(OrderUpdate(postback)))
 

@@ -1,4 +1,4 @@
-"""What REST, WebSocket and control share: the one state of a simulator, and its clock."""
+"""The one state of a simulator, shared by REST, WebSocket and control, and its clock."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
