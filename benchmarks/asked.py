@@ -1,4 +1,4 @@
-"""What the options ask of the frames instead of what each part would send."""
+"""The options that change the frames, in place of what each part would send."""
 
 from typing import NamedTuple
 

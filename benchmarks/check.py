@@ -24,8 +24,8 @@ Received = tuple[int, int, Any]
 
 
 class LossesTold(NamedTuple):
-    """What a reader itself says that it did not get: messages to it, and `upstream` batches that
-    the broadcaster never had, of whatever instruments."""
+    """The losses that a reader itself tells: messages to it, and `upstream` batches that the
+    broadcaster never had, of whatever instruments."""
 
     here: int
     upstream: int
@@ -142,7 +142,7 @@ def is_wire(packet: bytes, values: tuple[Any, ...]) -> bool:
 
 
 def official_tick(packet: bytes) -> dict[str, Any]:
-    """What pykiteconnect 5.2.2 makes of a packet, without `change`."""
+    """Return what pykiteconnect 5.2.2 makes of a packet, without `change`."""
     values = wire_values(packet)
     token, mode, divisor, last, quantity, average, volume, buy, sell = values[:9]
     open_, high, low, close, traded, oi, oi_high, oi_low, time, depth = values[9:]

@@ -1,4 +1,4 @@
-"""What processes and their threads have spent: CPU time, wake-ups, memory."""
+"""Reads what processes and their threads have spent: CPU time, wake-ups, memory."""
 
 import os
 import time

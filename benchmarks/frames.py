@@ -1,4 +1,4 @@
-"""What is streamed: instruments, and prebuilt frames whose every packet can be told apart.
+"""Builds what is streamed: instruments, and frames whose every packet can be told apart.
 
 Nothing of kitefeed's codec is used here: the bytes, and what a reader must make of them
 (`benchmarks.check`), are written from Kite's documentation, so that a fault of ours cannot hide.
@@ -253,7 +253,7 @@ def _level(price: int, number: int, rng: random.Random) -> bytes:
 
 
 def read_stamps(path: Path) -> "array[int]":
-    """When each frame was sent, in ns of the monotonic clock."""
+    """Return when each frame was sent, in ns of the monotonic clock."""
     stamps = array("q")
     stamps.frombytes(path.read_bytes())
     return stamps

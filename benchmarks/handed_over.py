@@ -1,4 +1,4 @@
-"""What a peer wrote down of its ticks (benchmarks/peers.py), compared with what was sent."""
+"""Compares what a peer wrote down of its ticks (benchmarks/peers.py) with what was sent."""
 
 import json
 from array import array

@@ -66,7 +66,7 @@ def commit() -> str:
 
 
 def load() -> str:
-    """What else the machine was doing."""
+    """Say what else the machine was doing."""
     return " ".join(f"{value:.1f}" for value in os.getloadavg())
 
 

@@ -32,7 +32,7 @@ def _have(directory: Path, packages: tuple[str, ...]) -> str:
 
 
 def module(directory: Path, package: str) -> Path:
-    """Where `package` (name@version) is, once it is installed."""
+    """Return the directory of `package` (name@version), once it is installed."""
     return directory / "node_modules" / package.rpartition("@")[0]
 
 

@@ -1,4 +1,5 @@
-"""Who is measured: kitefeed's ways to read, the official clients, the floor, and any other program.
+"""The programs that are measured: kitefeed's ways to read, the official clients, the floor, any
+other.
 
 A peer is a program that reads ticks, in a process of its own, and talks in lines of JSON:
 

@@ -1,4 +1,4 @@
-"""What many write first: a program that reads the feed and publishes each tick as JSON.
+"""Does what many write first: reads the feed and publishes each tick as JSON.
 
     python -m benchmarks.publish_json
 

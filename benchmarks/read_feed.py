@@ -50,7 +50,7 @@ def _first(feed: subject.Feed, given: Spec) -> subject.Tick | None:
 
 
 def losses(feed: subject.Feed, before: LossesTold = NOTHING) -> LossesTold:
-    """What the program was told that it did not get, since it was told `before`."""
+    """Return what the program was told that it did not get, since it was told `before`."""
     upstream = feed.heartbeat.lost_batches if feed.heartbeat else 0
     here = feed.gaps + feed.skipped + feed.overrun
     return LossesTold(here - before.here, upstream - before.upstream)

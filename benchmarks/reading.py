@@ -1,5 +1,5 @@
-"""What every reader process does: it is told what to read, says when it is ready and when it has
-all, and only then, its CPU time taken, compares every tick with the bytes that were sent."""
+"""The life of every reader process: it is told what to read, and says when it is ready and when it
+has all. Only then, its CPU time taken, it compares every tick with the bytes that were sent."""
 
 import gc
 import json

@@ -1,4 +1,4 @@
-"""Where the table goes: build/benchmarks, and docs/PERFORMANCE.md when it is told to."""
+"""Writes the table: to build/benchmarks, and to docs/PERFORMANCE.md when it is told to."""
 
 import shlex
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ BEGIN, END = "<!-- make bench: from here -->\n", "<!-- make bench: to here -->\n
 
 
 def facts(arguments: Sequence[str]) -> list[str]:
-    """What every figure has to say: command, commit, when, machine, what else it did."""
+    """Return what every figure has to say: command, commit, when, machine, what else it did."""
     return [
         f"command: `python -m benchmarks {shlex.join(arguments)}`",
         f"commit: {measure.commit()}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",

@@ -237,7 +237,7 @@ class Server:
         return True
 
     def _snapshot(self, tokens: list[int]) -> list[bytes]:
-        """What Kite sends after a subscribe: the last value of each."""
+        """Return what Kite sends after a subscribe: the last value of each."""
         packets = [self._last(token) for token in tokens]
         return [
             websocket_frame(join(packets[start : start + SNAPSHOT_PACKETS]))

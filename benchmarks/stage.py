@@ -44,7 +44,7 @@ class Result(msgspec.Struct):
 
 
 class Way(NamedTuple):
-    """How a daemon runs: with the loops in Python, and over which scheme from Kite."""
+    """The way a daemon runs: with the loops in Python, and over which scheme from Kite."""
 
     is_pure: bool = False
     scheme: Scheme = "ws"
@@ -206,7 +206,7 @@ class Stage:
     def spec(
         self, peer: Peer, plan: frames.Plan, universe: Universe, daemon: Daemon | None = None
     ) -> dict[str, object]:
-        """What a reader is told (benchmarks/reading.py)."""
+        """Return what a reader is told (benchmarks/reading.py)."""
         return {
             "key": peer.key,
             "plan": str(self.files.plan),
@@ -220,7 +220,7 @@ class Stage:
 
 
 class Files:
-    """Where one run leaves its plan, its stamps and its latencies."""
+    """The files in which one run leaves its plan, its stamps and its latencies."""
 
     def __init__(self, root: Path) -> None:
         self.plan = root / "plan"
@@ -242,8 +242,8 @@ class Files:
 
 
 def _asked(peer: Peer, universe: Universe) -> list[str]:
-    """What a Feed is told to read; nothing for everything. Patterns: many names it would take out
-    of the messages that hold all ticks."""
+    """Return what a Feed is told to read; nothing for everything. Patterns, because of many names
+    it would pick the ticks out of the messages that hold all."""
     if peer.key.startswith("each"):
         return sorted({f"{key.partition(':')[0]}:*" for key in universe.keys})
     return universe.keys if peer.key == NAMED.key else []

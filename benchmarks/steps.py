@@ -1,4 +1,4 @@
-"""What one process does with one frame, as a program for callgrind:
+"""Does what one process does with one frame, as a program for callgrind:
 
     python -m benchmarks.steps STEP FRAME ROUNDS
 

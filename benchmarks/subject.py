@@ -1,5 +1,5 @@
-"""What of kitefeed is timed, in one place (and `recode`): change it here when the code's names
-change."""
+"""The parts of kitefeed that are timed, in one place (and `recode`): change it here when the code's
+names change."""
 
 import os
 from collections.abc import Callable
@@ -44,7 +44,7 @@ HOT = (Role.TICKER, Role.BROADCASTER)
 
 
 def read(bodies: list[bytes]) -> list[TickBody]:
-    """What travels to objects: what a program does for each tick, its message left aside."""
+    """Turn what travels into objects: what a program does for each tick, its message left aside."""
     return [_decode_body(body) for body in bodies]
 
 
@@ -57,7 +57,7 @@ def in_columns(bodies: list[bytes]) -> Batch:
 
 
 def materialise(bodies: list[TickBody]) -> list[dict[str, Any]]:
-    """What a program pays on top that reads every field of every tick."""
+    """Return every field of every tick: what a program that reads them all pays on top."""
     arrival = Arrival(_GEN, _SHARD, _EPOCH, int(feed.Source.WEBSOCKET), _NOW_NS, 0, 0, NOBODY, 0)
     return [official_dict(Tick("", body, 0, 0, arrival)) for body in bodies]
 

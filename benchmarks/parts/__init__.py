@@ -30,7 +30,7 @@ class Failure(NamedTuple):
 
 
 class Context:
-    """What every part is given."""
+    """The things that every part is given."""
 
     def __init__(
         self,

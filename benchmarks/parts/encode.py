@@ -68,7 +68,7 @@ def _rows(reps: int, shape: Shape) -> list[Row]:
 
 
 def _assert_right(frame: bytes, topics: list[bytes], bodies: list[bytes]) -> None:
-    """What is written reads as what was sent, under its own name. Raises ValueError."""
+    """Check that what is written reads as what was sent, under its own name. Raises ValueError."""
     wanted = [check.wire_values(packet) for packet in packets_of(frame)]
     expected = list(zip(topics, wanted, strict=True))
     for what, ticks in (

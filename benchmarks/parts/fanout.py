@@ -1,5 +1,5 @@
-"""What one more subscriber costs the daemon: 1, 4, 16, 64 of them, each of everything; and what a
-further program costs: that, and its own process. A further official client is a whole one."""
+"""Measures what one more subscriber costs the daemon: 1, 4, 16, 64 of them, each of everything. A
+further program costs that, and its own process. A further official client is a whole one."""
 
 from benchmarks import processes, subject
 from benchmarks.frames import Shape
@@ -80,7 +80,8 @@ def _begin(raw: Talker) -> None:
 
 
 def _messages(raw: Talker) -> int:
-    """How many each plain subscriber had. Raises RuntimeError when they were not the same."""
+    """Return how many messages each plain subscriber had. Raises RuntimeError when they were not
+    the same."""
     told = raw.hear(60)
     raw.tell({})
     if len(set(told["counts"])) != 1 or len(set(told["sums"])) != 1:
@@ -120,7 +121,7 @@ def _added(results: dict[int, list[Result]], count: int) -> list[float]:
 def _further(
     kind: Peer, results: dict[int, list[Result]], alone: dict[Peer, list[Result]]
 ) -> list[Row]:
-    """What a program more costs in all, beside an official client, which shares nothing."""
+    """Say what a program more costs in all, beside an official client, which shares nothing."""
     if not (results.get(1) and results.get(BY_ADDED)):
         return []
     added = _added(results, BY_ADDED)

@@ -57,7 +57,7 @@ def measure(context: Context) -> list[Row]:
 
 
 def _cells(context: Context) -> list[Cell]:
-    """What the options name takes the place of a whole axis."""
+    """Return the cells; an option that is given takes the place of a whole axis."""
     asked, peers = context.asked, _peers(context)
     shapes = [
         Shape(mix, size, max(FRAMES_MIN, round(per_s * (asked.seconds or SECONDS) / size)), per_s)
@@ -104,7 +104,7 @@ def _lost(runs: list[Result]) -> Figure:
 
 
 def _line(cell: Cell, rows: list[Row]) -> str:
-    """How many times better each of ours is, for who waits for the table."""
+    """Say how many times better each of ours is, for who waits for the table."""
     told: dict[str, list[str]] = {}
     for row in rows:
         metric = row.part.removeprefix(f"{PART}, ")

@@ -37,7 +37,7 @@ _COLLECTED = re.compile(r"Collected : (\d+)")
 
 
 class Run(NamedTuple):
-    """What is counted: a module of benchmarks and what it is to do."""
+    """One run that is counted: a module of benchmarks and what it is to do."""
 
     module: str
     what: str

@@ -1,4 +1,5 @@
-"""Where a frame's time goes: CPU of every thread of ticker, broadcaster and reader, per frame."""
+"""Measures where a frame's time goes: CPU of every thread of ticker, broadcaster and reader, per
+frame."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
