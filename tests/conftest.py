@@ -32,7 +32,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_timeout_set_timer(item: pytest.Item, settings: pytest_timeout.Settings) -> Literal[True]:
-    """What a test may take as a whole is longer on a busy host, like all that it waits for."""
+    """Give a test more time as a whole on a busy host, like all that it waits for."""
     allowed_s = settings.timeout * slowness()
     pytest_timeout.pytest_timeout_set_timer(item, settings._replace(timeout=allowed_s))
     return True
@@ -52,7 +52,7 @@ def pytest_collection() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def secrets_of_each_test_alone() -> Iterator[None]:
-    """What one test calls a secret would be blotted out of the texts of those after it."""
+    """Forget what a test called a secret: it would be blotted out of the texts of later tests."""
     before = set(secrets._known)
     yield
     secrets._known.intersection_update(before)

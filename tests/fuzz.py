@@ -85,7 +85,7 @@ def damaged(data: bytes, random: Random) -> bytes:
 
 
 class Batch(NamedTuple):
-    """What the broadcaster has before it keeps a batch. `values`: head and seq of each that is
+    """The state of the broadcaster before it keeps a batch. `values`: head and seq of each that is
     there; `order`: which of them the ticks are of, some of them twice."""
 
     values: list[tuple[bytes, int]]
@@ -128,7 +128,7 @@ def ticks_of(values: list[Any], given: Batch) -> Ticks:
 
 
 def kept(keep: Callable[..., list[bytes]], kind: Callable[..., Any], given: Batch) -> object:
-    """What is written, and what the values are afterwards."""
+    """Return what is written, and what the values are afterwards."""
     values = [kind(head, seq, ORIGIN, 0, b"old") for head, seq in given.values]
     ticks = ticks_of(values, given)
     origin = Origin(1, 2, 1, 4)
@@ -148,7 +148,8 @@ class Read(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What one reader reads, one after the other, and whose ticks it wants (None: all)."""
+    """The messages that one reader reads, one after the other, and whose ticks it wants (None:
+    all)."""
 
     wanted: frozenset[str] | None
     reads: list[Read]
@@ -303,7 +304,7 @@ LOOPS: Mapping[str, Loop] = {
 
 
 def outcome(take: Callable[[Any], object], given: object) -> object:
-    """What it gives, or what it raises."""
+    """Return what it gives, or the type of what it raises."""
     try:
         return take(given)
     except Exception as error:  # noqa: BLE001 - whatever it is, both raise it

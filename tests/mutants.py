@@ -33,7 +33,7 @@ _COMPUTED: dict[type[ast.operator], type[ast.operator]] = {
 
 
 def changed(node: ast.AST) -> ast.AST | None:
-    """What `node` becomes; None where there is nothing to change."""
+    """Return what `node` becomes; None where there is nothing to change."""
     match node:
         case ast.Compare(left, [op, *ops], compared) if type(op) in _COMPARED:
             return ast.Compare(left, [_COMPARED[type(op)](), *ops], compared)
@@ -95,7 +95,7 @@ def copy_project(where: Path) -> None:
 
 
 def stages_of(module: Module, days: int) -> dict[str, list[str]]:
-    """What may find a mutant of `module`, the quickest first: a name, and the command."""
+    """Return what may find a mutant of `module`, the quickest first: a name, and the command."""
     folder = Path("tests/unit") / module.path.relative_to(ROOT).parent
     own = folder / f"test_{module.path.stem}.py"
     while not (ROOT / folder).is_dir():  # as tests/unit/services, for a service with one test file
@@ -112,7 +112,8 @@ def stages_of(module: Module, days: int) -> dict[str, list[str]]:
 
 
 def finding(command: list[str], where: Path) -> str:
-    """What `command` says of a project that is not sound, on a line; nothing of a sound one."""
+    """Return what `command` says of a project that is not sound, on a line; nothing of a
+    sound one."""
     environment = {**os.environ, "PYTHONPATH": str(where)}
     try:
         done = subprocess.run(

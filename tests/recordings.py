@@ -28,7 +28,8 @@ DEPTH = pack_depth([Level(10, 1500_00, 2)], [Level(7, 1500_10, 1)])
 
 
 class Writes:
-    """What a broadcaster of one gen and one source publishes, at the times that a test says."""
+    """Writes what a broadcaster of one gen and one source publishes, at the times that a test
+    says."""
 
     def __init__(self, gen: int = 7, epoch: int = 3, source: int = Source.WEBSOCKET) -> None:
         self.gen, self.epoch, self.source = gen, epoch, source

@@ -1,4 +1,4 @@
-"""What tests of several folders need."""
+"""The helpers that tests of several folders share."""
 
 import asyncio
 import os
@@ -31,9 +31,9 @@ SLOWNESS_MAX = 5.0
 
 
 def slowness() -> float:
-    """How many times as long as on a host with cores to spare something may take now: so many
-    processes, or workers of this run, want each core. 1 to 5. Times that tests allow are multiplied
-    by it, so that what they say is held to where nothing else runs, and nowhere else."""
+    """Return how many times as long something may take now as on a host with cores to spare: so
+    many processes, or workers of this run, want each core. 1 to 5. Times that tests allow are
+    multiplied by it, so that what they say is held to where nothing else runs, and nowhere else."""
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     per_core = max(workers, os.getloadavg()[0]) / (os.cpu_count() or 1)
     return min(max(per_core, 1.0), SLOWNESS_MAX)
@@ -65,8 +65,8 @@ async def eventually_async(
 
 
 def status_of(run_dir: Path) -> StatusReport | None:
-    """What `kitefeed status` tells, at a hundredth of its cost, for tests that ask again and again;
-    None when nobody answers."""
+    """Return what `kitefeed status` tells, at a hundredth of its cost, for tests that ask again and
+    again; None when nobody answers."""
     if not locks.live_holders(run_dir):
         return None
     try:
@@ -80,7 +80,7 @@ _decode_tick = msgspec.msgpack.Decoder(TickBody).decode
 
 
 def decode_frame(frame: bytes) -> tuple[list[TickBody], BadFrame | None]:
-    """What `repack_frame` makes of a frame, as a reader decodes it; every build the same."""
+    """Return what `repack_frame` makes of a frame, as a reader decodes it; every build the same."""
     packets = repack_in_python(frame)
     assert not IS_COMPILED or repack_compiled(frame) == packets
     ticks = [_decode_tick(body) for body in packets.bodies]

@@ -1,4 +1,5 @@
-"""What a browser looks at: a daemon with a gateway, whose simulated Kite redirects to the page."""
+"""Gives a browser something to look at: a daemon with a gateway, whose simulated Kite redirects to
+the page."""
 
 import json
 import re

@@ -106,7 +106,7 @@ def _shoot(page: Page, name: str) -> None:
 
 
 def _until(prices: Prices, holds: Any) -> Scene:
-    """What is seen at the first moment at which it holds."""
+    """Return the scene at the first moment at which `holds` is true of it."""
 
     def look() -> Scene | None:
         try:

@@ -1,4 +1,4 @@
-"""What a person sees who has nothing yet: no app key, no session, no instrument, no price."""
+"""Tests the page for a person who has nothing yet: no app key, session, instrument or price."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""What the page says of each state of the feed: its words, what helps, and nothing runs over."""
+"""Tests the page in each state of the feed: its words, what helps, and that nothing runs over."""
 
 import json
 import re

@@ -25,7 +25,7 @@ REQUEST = snapshot_request("0123456789ab", TICK)  # ZeroMQ asks again after ever
 
 
 class Life:
-    """What was seen of one life of the broadcaster; boot times, 0 for not yet."""
+    """The sightings of one life of the broadcaster; boot times, 0 for not yet."""
 
     def __init__(self, gen: int) -> None:
         self.gen = gen
@@ -174,7 +174,8 @@ class Probe:
 
 
 class Ledger:
-    """What Kite has sent from here on, by its own count, and what the probe has received."""
+    """Compares what Kite has sent from here on, by its own count, with what the probe has
+    received."""
 
     def __init__(self, rig: Rig, probe: Probe) -> None:
         """Begins while nothing is on the way: the market stands still for a moment."""

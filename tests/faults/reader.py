@@ -50,7 +50,7 @@ class Reader:
 
     @property
     def judged(self) -> int:
-        """How many values were read as fresh."""
+        """The number of values that were read as fresh."""
         return self.truth.judged
 
     @property

@@ -152,7 +152,7 @@ def subscribe_all(rig: Rig, count: int) -> None:
 
 
 def all_confirmed(rig: Rig) -> int:
-    """How many instruments stream, once all that are wanted do."""
+    """Wait until all wanted instruments stream; return how many there are."""
 
     def confirmed() -> int:
         counts = rig.status()["subscriptions"]

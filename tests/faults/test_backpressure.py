@@ -1,4 +1,4 @@
-"""What slow readers do to a healthy one, to the daemon, and to themselves: at 6,000 ticks a second.
+"""Tests slow readers beside a healthy one, the daemon, and themselves: at 6,000 ticks a second.
 
 How "changes nothing" is decided: a healthy reader tells the p99 of its latency every second.
 Windows with a disturber and windows without alternate in one run, so that whatever else this host

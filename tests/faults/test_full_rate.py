@@ -1,4 +1,4 @@
-"""What one reader does must not harm another: at Kite's full rate, 6,000 ticks per second."""
+"""Tests that no reader harms another: at Kite's full rate, 6,000 ticks per second."""
 
 import os
 import signal

@@ -28,7 +28,7 @@ FROZEN, FROZEN_TOKEN = "NSE:RELIANCE", 738561
 
 
 def handshakes(rig: Rig, status: int) -> list[float]:
-    """When handshakes of this status were, in seconds by the simulator's own stamps."""
+    """Return when handshakes of this status were, in seconds by the simulator's own stamps."""
     recent = rig.simulator.stats()["handshakes"]["recent"]
     return [row["at_ns"] / 1e9 for row in recent if row["status"] == status]
 

@@ -24,7 +24,7 @@ LEFT, KILLED, FROZEN = "NSE:TCS", "NSE:HDFCBANK", "NSE:TATAMOTORS"
 
 
 def streams(rig: Rig) -> int:
-    """How many instruments Kite has been asked for on the one socket."""
+    """Return how many instruments Kite has been asked for on the one socket."""
     sockets: list[int] = rig.simulator.stats()["subscribed"]["1"]
     return sum(sockets)
 

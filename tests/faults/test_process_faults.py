@@ -171,7 +171,8 @@ def test_08_what_a_ticker_reads_after_it_stood_still_says_how_old_it_may_be(
 
 
 def say_under(rig: Rig, epoch: int) -> int:
-    """What the ticker would say if it were continued, in its place: it was killed. How often."""
+    """Say in place of the ticker, which was killed, what it would say if it were continued; return
+    how often."""
     source = sockets.connect_ingest(rig.run_dir)
     before, batches = fenced(rig), 50
     try:

@@ -14,7 +14,7 @@ FILE = Path(__file__).with_name("segment.hex")
 
 
 def parts() -> list[bytes]:
-    """What this release writes, uncompressed."""
+    """Return what this release writes, uncompressed."""
     feed, at_ns = Writes(), NINE_FIFTEEN
     gap = Gap(at_ns - 60 * S, at_ns, "killed", detail="")
     healed = Gap(at_ns - 60 * S, at_ns, "killed", healed=True)

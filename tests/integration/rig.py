@@ -287,7 +287,7 @@ class Truth:
         self._seen.append(Seen(at_ns, self.slack_s, age_s, token, price, what))
 
     def _compare(self, until_ns: int) -> None:
-        """What was seen until then, of which the market's history is known."""
+        """Compare what was seen until then, of which the market's history is known."""
         while self._seen and self._seen[0].at_ns < until_ns:
             lie = self._lie(self._seen.popleft())
             if lie:
@@ -301,8 +301,9 @@ class Truth:
         return text if is_lie else ""
 
     def _last_true_ns(self, seen: Seen) -> int:
-        """When its price was last the market's, at or before then: it held until the next change.
-        One that was never recorded had been replaced when the record began, or is wrong."""
+        """Return when its price was last the market's, at or before then: it held until the next
+        change. A price that was never recorded had been replaced when the record began, or is
+        wrong."""
         until_ns = seen.at_ns
         for since_ns, recorded in sorted(self._history.get(seen.token, {}).items(), reverse=True):
             if since_ns > seen.at_ns:

@@ -116,7 +116,7 @@ class Stage:
         return found[0]
 
     def items(self, topic: str = "") -> list[Item]:
-        """What came under `topic`, ticks included, which come as columns."""
+        """Return what came under `topic`, ticks included, which come as columns."""
         wanted = topic.encode()
         found = [item for batch in self.batches for item in (*batch.items, *ticks_of(batch))]
         return [item for item in found if item.topic.startswith(wanted)]

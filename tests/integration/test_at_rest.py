@@ -1,4 +1,4 @@
-"""What the whole daemon holds in memory when it has nothing to do."""
+"""Tests how much memory the whole daemon holds when it has nothing to do."""
 
 from pathlib import Path
 

@@ -37,7 +37,8 @@ def flag(stage: Stage) -> Path:
 
 
 def saved_price(stage: Stage) -> int | None:
-    """What the file holds for INFY now. Raises Damaged if it is ever seen half written."""
+    """Return the price that the file holds for INFY now. Raises Damaged if it is ever seen half
+    written."""
     try:
         _, rows = store.decode_file((stage.state / NAME).read_bytes())
     except FileNotFoundError:

@@ -377,7 +377,7 @@ def test_logging_in_by_the_redirected_url(stage: tuple[Home, RunningSimulator]) 
 
 
 def redirect_of(url: str) -> str:
-    """Where the login page sends the browser."""
+    """Return where the login page sends the browser."""
 
     class Stay(HTTPRedirectHandler):
         def redirect_request(self, *_: object) -> None:

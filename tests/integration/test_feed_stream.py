@@ -1,4 +1,5 @@
-"""What streams: orders and notices, wishes of programs and operators, faults of the socket."""
+"""Tests what streams: orders and notices, wishes of programs and operators, faults of the
+socket."""
 
 import os
 import re

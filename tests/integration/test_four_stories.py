@@ -270,7 +270,7 @@ def test_a_network_loss_is_one_condition_and_no_refusal_and_ends_by_itself(alone
 
 
 def _expire(story: Story) -> tuple[float, float]:
-    """When the session died, and when it was known."""
+    """Let the session die; return when it died, and when that was known."""
     story.until(lambda: story.is_fresh("websocket"), 10)
     killed_s = story.does("the session dies", lambda: story.rig.simulator.fault("kill"))
     return killed_s, story.until(lambda: _status(story).feed == "login_required", 10)
@@ -302,12 +302,12 @@ def _has_waited(tries: list[float], ladder_s: Sequence[float]) -> bool:
 
 
 def _due(ladder_s: Sequence[float], within_s: float) -> int:
-    """How many validations a ladder makes within so long of its first, that one included."""
+    """Return how many validations a ladder makes within so long of its first, that one included."""
     return 1 + sum(due_s <= within_s for due_s in itertools.accumulate(ladder_s))
 
 
 def _in_time(within_s: float) -> int:
-    """How many validations an attempt that takes so long may need."""
+    """Return how many validations an attempt that takes so long may need."""
     return 1 + int(within_s / GOOD_FOR_S)
 
 
@@ -320,7 +320,7 @@ def _is_one_before_each(asked: list[float], tries: list[float]) -> bool:
 
 
 def _looks_at_standby(story: Story) -> int:
-    """How often a standby session may have been validated; one in five minutes is due."""
+    """Return how often a standby session was validated; once in five minutes is due."""
     return story.calls_of(2, PROFILE)
 
 

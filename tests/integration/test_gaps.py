@@ -39,7 +39,7 @@ def live(stage: Stage) -> FakeSource:
 
 
 class Heard:
-    """What `on_gap` was told, and which tick the program had been given before."""
+    """The gaps that `on_gap` was told, and the tick that the program had been given before each."""
 
     def __init__(self) -> None:
         self.gaps: list[Gap] = []
@@ -73,7 +73,7 @@ class Heard:
 
     @property
     def holes(self) -> int:
-        """What is missing of INFY among the ticks that were given out."""
+        """The number of ticks of INFY that are missing among those that were given out."""
         return sum(later - before - 1 for before, later in pairwise(self.seqs))
 
 

@@ -41,7 +41,7 @@ sys.stdin.read()
 
 
 def megabytes(pid: int) -> float:
-    """What it holds in memory."""
+    """Return how much memory it holds."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 1e6
 

@@ -38,7 +38,7 @@ def healthy(gateway: Gateway) -> None:
 
 
 def program(name: str) -> list[str]:
-    """How a recipe is started; skips where its language is not."""
+    """Return the command that starts a recipe; skip where its language is not."""
     runner = {".sh": "bash", ".mjs": "node", ".php": "php"}[os.path.splitext(name)[1]]
     needed = (runner, "curl") if runner == "bash" else (runner,)
     for each in needed:

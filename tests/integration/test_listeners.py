@@ -1,4 +1,5 @@
-"""What programs subscribe to is what Kite is asked for: thousands of instruments, modes, churn."""
+"""Tests that Kite is asked for what programs subscribe to: thousands of instruments, modes,
+churn."""
 
 import datetime as dt
 import os

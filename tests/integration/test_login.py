@@ -57,7 +57,7 @@ class Login:
         return self._log.read_text()
 
     def link(self) -> str:
-        """What it prints to be opened, once it waits."""
+        """The link that it prints to be opened, once it waits."""
         eventually(lambda: "Log in here" in self.text() or self.process.poll() is not None, 20)
         found = re.search(r"^  (http\S+)$", self.text(), re.M)
         assert found, self.text()

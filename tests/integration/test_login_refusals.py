@@ -1,4 +1,4 @@
-"""What is said when Kite refuses a login, by the simulator's answers."""
+"""Tests what is said when Kite refuses a login, by the simulator's answers."""
 
 from collections.abc import Iterator
 

@@ -60,7 +60,7 @@ class Receiver:
         return [body for _, path, body in list(self.got) if path.startswith(start)]
 
     def alerts(self) -> list[dict[str, Any]]:
-        """What the webhook was told."""
+        """Return what the webhook was told."""
         return [json.loads(body) for body in self.bodies("/hook/")]
 
     def codes(self) -> list[str]:

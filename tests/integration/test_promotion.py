@@ -44,7 +44,7 @@ def is_made(hour: Path) -> bool:
 
 
 def of_hour(hour: Path) -> Path:
-    """Where it is made, until it is whole."""
+    """Return where it is made, until it is whole."""
     return made_of(hour) / f".kitefeed-export.{DAY}.{hour.stem}"
 
 

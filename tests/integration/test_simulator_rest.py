@@ -64,7 +64,7 @@ def raw_get(running: RunningSimulator, path: str, app: int = 1) -> requests.Resp
 
 
 def login(running: RunningSimulator, app: int = 1) -> str:
-    """What the browser brings back: the request token."""
+    """Return the request token that the browser brings back."""
     page = client_of(running, app).login_url().replace("https://kite.zerodha.com", running.rest_url)
     answer = requests.get(page, allow_redirects=False, timeout=5)
     assert answer.status_code == 302

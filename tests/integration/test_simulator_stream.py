@@ -116,7 +116,8 @@ async def next_end(ws: aiohttp.ClientWebSocketResponse) -> int | None:
 
 
 async def read_on(ws: aiohttp.ClientWebSocketResponse) -> None:
-    """What is under way; TimeoutError once nothing has come for longer than a heartbeat takes."""
+    """Read what is under way; TimeoutError once nothing has come for longer than a heartbeat
+    takes."""
     while True:
         await asyncio.wait_for(ws.receive(), 1.3)
 

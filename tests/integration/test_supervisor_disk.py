@@ -1,4 +1,4 @@
-"""What the supervisor remembers when it is killed inside a write, or meets a full disk."""
+"""Tests what the supervisor remembers when it is killed inside a write, or meets a full disk."""
 
 import os
 from collections.abc import Iterator

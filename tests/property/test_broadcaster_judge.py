@@ -1,4 +1,4 @@
-"""What the broadcaster judges is what every reader once judged for itself, from five fields.
+"""Tests that the broadcaster judges as every reader once judged for itself, from five fields.
 
 Anything may happen to a broadcaster: grants, losses, headlines, clocks that step, a machine that
 stands still, messages that come late. Whatever reads fresh would have read so by the old rules. The
@@ -265,7 +265,7 @@ class TwoJudges(RuleBasedStateMachine):
             self._compare(then_ns + 1)
 
     def _turning_points(self) -> set[int]:
-        """When a verdict may change, unless something is heard before."""
+        """Return when a verdict may change, unless something is heard before."""
         view, points_ns = self.view, {self.now_ns, self.view._heard_ns + HEARTBEAT_HOLDS_NS}
         for tick in view.values.values():
             received_ns = self.now_ns - tick.age_ns(self.now_ns)

@@ -1,4 +1,4 @@
-"""What holds for any day and moment of the shipped calendar."""
+"""Tests rules that hold for any day and moment of the shipped calendar."""
 
 from datetime import date, datetime, timedelta
 from itertools import pairwise

@@ -55,7 +55,7 @@ def whole(root: Path, codec: int = Codec.NONE) -> list[tuple[object, ...]]:
 
 
 def read(root: Path) -> tuple[list[tuple[object, ...]], Recording | None]:
-    """What `Recording` gives; None where it says that nothing can be read."""
+    """Return what `Recording` gives; None where it says that nothing can be read."""
     try:
         recording = Recording(DAY, dir=root)
     except BadInput as error:

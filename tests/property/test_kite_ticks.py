@@ -119,7 +119,8 @@ def tick_of(body: TickBody, source: Source = Source.WEBSOCKET) -> Tick:
 
 
 def no_price_below_zero(packet: bytes) -> bytes:
-    """What the official client reads unsigned. Bytes of other fields change as well."""
+    """Clear the sign of what the official client reads unsigned. Bytes of other fields change as
+    well."""
     return packet[:4] + bytes(byte & 0x7F for byte in packet[4:])
 
 

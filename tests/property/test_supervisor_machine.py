@@ -71,7 +71,7 @@ class World(RuleBasedStateMachine):
     # --- the other actors answer --------------------------------------------------------------
 
     def _take_orders(self) -> None:
-        """What the actors do at once when they are told to; answers are left to the rules."""
+        """Do what the actors do at once when they are told to; answers are left to the rules."""
         for role, order in self.bench.orders:
             if role in self.deaf:
                 continue

@@ -1,5 +1,5 @@
-"""What is checked without being decoded: whatever the decoder refuses the check refuses, and the
-other way."""
+"""Tests the check that does without decoding: it refuses whatever the decoder refuses, and nothing
+else."""
 
 from random import Random
 

@@ -1,4 +1,4 @@
-"""What happens to a feed that is well, one thing at a time: nothing beside it hides what follows.
+"""Things that happen to a feed that is well, one at a time: nothing beside it hides what follows.
 As in `faults.py`, each returns how long it lasts, in seconds."""
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def batches_lost(story: Story) -> float:
 
 
 def messages_lost(story: Story) -> float:
-    """What is asked of a socket, new or open, never arrives; nor perhaps what repeats it."""
+    """Lose what is asked of a socket, new or open; perhaps also what repeats it."""
     world, rng = story.world, story.aside
     kinds = rng.choice([["subscribe"], ["subscribe"], ["mode"], ["subscribe", "mode"]])
     world.kite.losing = {kind: rng.choice([1, 1, 2]) for kind in kinds}
@@ -306,7 +306,7 @@ CLOSED: tuple[Fault, ...] = (knocks, second_login, new_login, knocks, supervisor
 
 
 def things(seed: int, rng: Random, *, is_sharded: bool) -> list[Fault]:
-    """What happens on a day, in whatever order."""
+    """Return what happens on a day, in whatever order."""
     own = rng.sample(OF_SEVERAL, 4) if is_sharded else rng.sample(OF_A_SOCKET, 2)
     own.append(new_login)
     for n in range(THINGS - len(own)):

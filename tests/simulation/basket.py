@@ -1,4 +1,4 @@
-"""Which instruments a day is about. On every third day commodities are among them, which trade on
+"""Chooses the instruments of a day. On every third day commodities are among them, which trade on
 into the evening; on a few of these there is nothing else. On a quarter of the others it is shares
 alone, none of them always active. On some days a screen reads it, too."""
 
@@ -96,7 +96,7 @@ def day_with_commodities(
 
 
 def commodity_floor(day: datetime, *, is_half_holiday: bool, is_shut: bool) -> Floor:
-    """When commodities truly trade, which the calendar ought to know."""
+    """Return when commodities truly trade, which the calendar ought to know."""
     if is_shut:
         return Floor([], is_announced=True)
     opens_ns = at_ist(day, 17 if is_half_holiday else 9)

@@ -1,5 +1,5 @@
-"""What must have happened by now: seen from outside, between two events, with what the world knows
-and the machines do not. Each bound is the design's, and a little time for it to be seen."""
+"""Checks what must have happened by now: seen from outside, between two events, with what the world
+knows and the machines do not. Each bound is the design's, and a little time for it to be seen."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Bounds:
     # --- what is said -------------------------------------------------------------------------
 
     def _check_said(self, s: State) -> None:
-        """What is wrong has its line, and what is over has its end."""
+        """Check that all that is wrong has its line, and all that is over its end."""
         lines, word = self.world.checker.lines, s.session.word
         if s.override == "paused" or s.misconfigured:
             return
@@ -149,7 +149,7 @@ class Bounds:
         return is_priming and s.has_hours(shard) and bool(shard.instruments) and is_told
 
     def _check_polls(self, s: State, steady_ns: int) -> None:
-        """Where quotes are polled and Kite answers, there are fresh values."""
+        """Check that there are fresh values where quotes are polled and Kite answers."""
         for shard in s.shards:
             rest = shard.rest
             is_due = rest.is_started and self._is_answered(rest.fingerprint) and s.polled(shard)
@@ -192,8 +192,8 @@ class Bounds:
             require(min(lasts_ns, steady_ns) <= WORD_NS, promise)
 
     def _check_asked(self, s: State, steady_ns: int) -> None:
-        """What was asked of Kite and lost is asked again, and nothing is called confirmed that does
-        not come in the mode that was asked for."""
+        """Check that what was asked of Kite and lost is asked again, and that nothing is called
+        confirmed that does not come in the mode that was asked for."""
         world = self.world
         for shard in s.shards:
             epoch = shard.link.epoch

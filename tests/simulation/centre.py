@@ -205,7 +205,7 @@ class Mouth(Host):
         self.feed(e.Told(message, self.world.utc_ns))  # type: ignore[arg-type]
 
     def check_fenced(self, tick: Tick) -> None:
-        """What is sent as new is of the one source that holds the grant."""
+        """Check that what is sent as new is of the one source that holds the grant."""
         if not tick.flags & KEPT_FLAGS:
             grant = self._grants.get(tick.arrival.shard)
             is_granted = (
@@ -250,7 +250,7 @@ class Reader:
         self._is_resync_due = False
 
     def subscribe(self) -> None:
-        """What libzmq sends again to every broadcaster it finds."""
+        """Send what libzmq sends again to every broadcaster it finds."""
         self._send(b"\1", b"hb/", b"state/feed\0", *self._subscriptions(), *self._requests)
 
     def _subscriptions(self) -> list[bytes]:
@@ -346,7 +346,7 @@ class Screen(Reader):
             self._resync()
 
     def kept(self) -> list[tuple[str, Value]]:
-        """What the broadcaster holds of what is read here, except what is from disk."""
+        """Return what the broadcaster holds of what is read here, except what is from disk."""
         values = self.world.mouth.machine.values
         kept = [(key_of(topic), value) for topic, value in values.matching(TICK)]
         return [(key, v) for key, v in kept if key in self.keys and not v.flags & CACHED]

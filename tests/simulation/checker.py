@@ -1,5 +1,5 @@
-"""What must hold after every event. `Broken` names the promise; the design's section 4 has the
-words, and each check says what it is about."""
+"""Checks what must hold after every event. `Broken` names the promise; the design's section 4 has
+the words, and each check says what it is about."""
 
 from __future__ import annotations
 
@@ -310,7 +310,7 @@ class Checker:
         require(not SECRET_LIKE.search(line.text), "no secret in a log line")
 
     def on_line(self, line: Say) -> None:
-        """What the machine says of trouble; requests and the like are lines beside it."""
+        """Check what the machine says of trouble; requests and the like are lines beside it."""
         self.lines_told += 1
         require(self.lines_told <= LINES_MAX, "trouble is told in few lines")
         found = CONDITION.search(line.text)

@@ -14,7 +14,7 @@ from tests.simulation.story import Story
 
 @dataclass
 class Failure:
-    """Why a day is not as promised, and what happened just before."""
+    """The reason why a day is not as promised, and what happened just before."""
 
     seed: int
     error: BaseException

@@ -1,6 +1,6 @@
-"""What the supervisor owes beside safety, step by step: proofs before claims, questions in time,
-waits that end, reasons for what it closes and polls, words that fit the facts. The numbers are the
-design's own: a changed constant of the machines is found by them."""
+"""Checks what the supervisor owes beside safety, step by step: proofs before claims, questions in
+time, waits that end, reasons for what it closes and polls, words that fit the facts. The numbers
+are the design's own: a changed constant of the machines is found by them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ BAD_WORDS = ("stale", "login_required", "no_entitlement")
 
 
 class Found(NamedTuple):
-    """What the step under way found."""
+    """The state that the step under way found."""
 
     stepped_ns: int  # when the machine last looked at the clock
     live_since: dict[int, int]  # epoch -> since when, of sockets that are live

@@ -97,7 +97,8 @@ class Floor:
         return self._before[n] + min(utc_ns, end) - start
 
     def superseded_ns(self, elapsed_ns: int) -> int | None:
-        """When so much trading time had passed, in the session that ended with it; None: never."""
+        """Return when so much trading time had passed, in the session that ended with it; None:
+        never."""
         if elapsed_ns > self.total_ns:
             return None
         n = max(i for i, before in enumerate(self._before) if before < elapsed_ns)
@@ -137,7 +138,7 @@ class Exchange:
             self._own[token] = own
 
     def moments(self) -> list[int]:
-        """When trading begins or ends."""
+        """Return the times at which trading begins or ends."""
         sessions = [session for floor in self.floors for session in floor.sessions]
         return [at_ns for session in sessions for at_ns in session]
 
@@ -152,16 +153,16 @@ class Exchange:
         return BASE + self.version(token, utc_ns)
 
     def superseded_ns(self, token: int, price: int) -> int | None:
-        """When this price ceased to be the last one; None: it never did."""
+        """Return when this price ceased to be the last one; None: it never did."""
         return self.floor_of(token).superseded_ns((price - BASE + 1) * PERIODS_NS[token])
 
     def traded_ns(self, token: int, utc_ns: int) -> int:
-        """When its last trade was."""
+        """Return when its last trade was."""
         at_ns = self.floor_of(token).begun_ns(self.version(token, utc_ns) * PERIODS_NS[token])
         return utc_ns - YESTERDAY_NS if at_ns is None or at_ns > utc_ns else at_ns
 
     def body(self, token: int, mode: int, utc_ns: int) -> TickBody:
-        """What Kite would send of this instrument."""
+        """Return what Kite would send of this instrument."""
         version = self.version(token, utc_ns)
         has_volume = not is_index(token) and mode != LTP
         # The stamp is that of the last trade: a cached packet is old, and says so.

@@ -1,5 +1,6 @@
-"""What goes wrong: with sessions, with Kite and the way to it, with this machine. Each harms the
-world of a story and returns how long that lasts, in seconds; `Story.heal` ends them all."""
+"""Lets things go wrong: with sessions, with Kite and the way to it, with this machine. Each fault
+harms the world of a story and returns how long that lasts, in seconds; `Story.heal` ends them all.
+"""
 
 from __future__ import annotations
 

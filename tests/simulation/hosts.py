@@ -162,7 +162,7 @@ class Host:
 
     @property
     def due_ns(self) -> int:
-        """When it wants the processor next."""
+        """The time at which it wants the processor next."""
         return min(self.turn_due_ns, self.timer.due_ns)
 
     def tick(self) -> None:

@@ -230,7 +230,7 @@ class Kite:
         return self._packets(socket, tokens) if tokens else None
 
     def frame(self, socket: Socket) -> bytes:
-        """What has changed since the last frame, else a heartbeat."""
+        """Return what has changed since the last frame, else a heartbeat."""
         now_ns = self._utc_ns()
         if socket.fault == "mute":
             return HEARTBEAT

@@ -1,4 +1,5 @@
-"""What the checker remembers of one supervisor, and what it compares before and after a step."""
+"""Keeps what the checker remembers of one supervisor, and what it compares before and after a
+step."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ def require(holds: object, promise: str) -> None:
 
 
 class Before(NamedTuple):
-    """What the step under way found."""
+    """The state that the step under way found."""
 
     picture: tuple[object, ...]
     consecutive_403: int
@@ -49,7 +50,7 @@ class Before(NamedTuple):
 
 
 class Life:
-    """What is remembered of one supervisor's life: moments before which nothing may be tried."""
+    """The memory of one supervisor's life: moments before which nothing may be tried."""
 
     def __init__(self) -> None:
         self.reset()

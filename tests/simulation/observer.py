@@ -1,5 +1,5 @@
-"""What must hold between two events, as seen from outside: what a program reads, which sockets
-exist at Kite, what the broadcaster holds. Each check says what it is about."""
+"""Checks what must hold between two events, as seen from outside: what a program reads, which
+sockets exist at Kite, what the broadcaster holds. Each check says what it is about."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class Observer:
         self._ordered[shard] = keys
 
     def look(self) -> None:
-        """What a program reads between two events, and whether the stream is watched."""
+        """Check what a program reads between two events, and whether the stream is watched."""
         world = self.world
         if world.now_ns - self._looked_ns < LOOK_NS:
             return
@@ -365,7 +365,8 @@ class Observer:
                 self._fences[shard] = held.epoch, mouth.life
 
     def _check_grants(self, s: State) -> None:
-        """What the supervisor grants the broadcaster holds, whichever of them is a new one."""
+        """Check that the broadcaster holds what the supervisor grants, whichever of them is a new
+        one."""
         granted = {
             (shard.number, shard.grant.source, shard.grant.epoch)
             for shard in s.shards if shard.grant.epoch
@@ -380,7 +381,7 @@ class Observer:
             require(is_held or now_ns - since_ns < GRANTED_WITHIN_NS, "a grant reaches the fence")
 
     def _check_wishes(self, s: State) -> None:
-        """What nobody reads any more is carried on for half a minute, and no longer."""
+        """Check that what nobody reads any more is carried on for half a minute, and no longer."""
         world, now_ns = self.world, self.world.now_ns
         centre, reader = world.centre, world.reader
         if not self._is_steady_for(LISTENER_KEPT_NS[1]) or not world.lists.read()[0]:
@@ -395,7 +396,7 @@ class Observer:
                 require(key not in carried - wanted_anyway, "what nobody reads is dropped")
 
     def _check_wanted(self, s: State) -> None:
-        """What a program subscribes to is wanted soon, where there is room for it."""
+        """Check that what a program subscribes to is wanted soon, where there is room for it."""
         world, now_ns = self.world, self.world.now_ns
         known = (world.lists.used.rows or {}).keys()
         is_full = len(s.instruments) >= world.capacity.total
@@ -407,7 +408,7 @@ class Observer:
                 require(is_new, "what a program listens to is wanted")
 
     def _check_listed(self, s: State) -> None:
-        """What was once found in a list streams on, whatever later lists forget."""
+        """Check that what was once found in a list streams on, whatever later lists forget."""
         world = self.world
         is_full = len(s.instruments) >= world.capacity.total
         if self._is_steady_for(LISTED_WITHIN_NS) and world.lists.read()[0] and not is_full:
@@ -452,7 +453,8 @@ class Observer:
             require(not is_left, "no socket is left open")
 
     def _check_mutes(self, s: State) -> None:
-        """Where ticks are due and none come, a quote tells, and the socket is replaced."""
+        """Check that, where ticks are due and none come, a quote tells, and the socket is
+        replaced."""
         world, kite = self.world, self.world.kite
         account = kite.accounts.get(s.session.fingerprint or "")
         is_answered = kite.rest == "ok" and kite.net == "ok" and kite.latency_s == 1.0

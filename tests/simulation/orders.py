@@ -56,7 +56,8 @@ class Orders:
         return [dict(row) for row in self.rows.values()]
 
     def _happen(self) -> None:
-        """Where nothing is going on, seldom: each time, a quiet stretch ends."""
+        """Change an order now and then: seldom while nothing else goes on, because it ends a quiet
+        stretch."""
         low_s, high_s = (0.05, 4) if self.rng.random() < 0.6 else (20, 200)
         if self.world.is_calm():
             low_s, high_s = 300, 2_000
@@ -90,7 +91,7 @@ class Orders:
         return self.rows[order_id]
 
     def _moved(self, row: dict[str, object]) -> str:
-        """What happens to an open order; returns Kite's word for it."""
+        """Let something happen to an open order; return Kite's word for it."""
         filled = int(str(row["filled_quantity"]))
         what = self.rng.choice(["fill", "fill", "price", "complete", "CANCELLED"])
         if what == "fill" and filled < QUANTITY - 1:
@@ -114,7 +115,8 @@ class Orders:
                 self.world.at(at_ns, lambda s=socket: self._arrive(s, life, text))  # type: ignore[misc]
 
     def _arrive(self, socket: Socket, life: int, text: bytes) -> None:
-        """What a dead transport holds comes when it revives, or never."""
+        """Bring an update to a socket; what a dead transport holds comes when it revives, or
+        never."""
         world = self.world
         if world.ticker.life != life or world.kite.sockets.get(socket.link) is not socket:
             return

@@ -1,4 +1,4 @@
-"""How a small wrong change is made to the machines, and taken back."""
+"""Makes a small wrong change to the machines, and takes it back."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager

@@ -124,7 +124,7 @@ def _newest(s: State, shard: Shard) -> tuple[str, int]:
 
 
 def _first_one_s(s: State, shard: Shard) -> tuple[str, int]:
-    """What the first shard is granted, for all."""
+    """Return what the first shard is granted, for all."""
     return _wanted(s, s.shards[0] if shard.instruments else shard)
 
 

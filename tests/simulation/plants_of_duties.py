@@ -179,7 +179,7 @@ def _of_any_mode(self: confirmations.Confirmations, message: m.Confirmed) -> Non
 
 
 def _of_canaries_only(self: Canaries) -> int:
-    """What the others do proves nothing."""
+    """Take only canaries for proof: nothing that the others do."""
     ticked_ns = [canary.ticked_ns for canary in self._all.values() if canary.is_relied_on]
     return max(ticked_ns, default=0)
 

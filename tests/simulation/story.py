@@ -1,6 +1,6 @@
-"""What happens on a simulated day, drawn from its seed: when the market truly trades, when tokens
-die and people log in, and a few bad quarters of an hour, each ended by a demand: the faults are
-over, now be live."""
+"""A simulated day, drawn from its seed: when the market truly trades, when tokens die and people
+log in, and a few bad quarters of an hour, each ended by a demand: the faults are over, now be live.
+"""
 
 from __future__ import annotations
 
@@ -363,8 +363,8 @@ class Story:
         return f"orders whose last state was not told: {untold}" if untold else ""
 
     def _readable(self, reader: Reader) -> set[str]:
-        """What must be fresh: of segments that trade, where no silent canary casts a doubt, and no
-        mute socket goes unnoticed."""
+        """Return what must be fresh: of segments that trade, where no silent canary casts a doubt,
+        and no mute socket goes unnoticed."""
         world, floors = self.world, self._trading()
         carried = {i.key: shard for shard in world.centre.machine.state.shards
                    for i in shard.instruments}  # fmt: skip

@@ -63,7 +63,7 @@ UNSETTLED = (DialState.CONNECTING, DialState.CLASSIFYING, DialState.PREFLIGHT)
 
 
 def make_calendar() -> Market:
-    """What the supervisor believes about market hours."""
+    """Return what the supervisor believes about market hours."""
     return Market("calendar", CALENDAR)
 
 
@@ -449,7 +449,8 @@ class World:
             self._come_late(message)
 
     def _come_late(self, grant: m.Grant) -> None:
-        """What stood in other pipes: ticks of the source before, and now and then its grant."""
+        """Bring late what stood in other pipes: ticks of the source before, and now and then its
+        grant."""
         mouth, before = self.mouth, self._grants.get(grant.shard, grant)
         self._grants[grant.shard] = grant
         if self.is_echoing and before.epoch < grant.epoch:

@@ -1,5 +1,5 @@
-"""What `deploy/` and the runbook hold, each read by the program it is for where that is installed,
-and by an independent parser everywhere."""
+"""Tests `deploy/` and the runbook: the program that each file is for reads it where that is
+installed, and an independent parser everywhere."""
 
 import json
 import os

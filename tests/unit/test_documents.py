@@ -72,7 +72,8 @@ def test_every_command_is_explained() -> None:
 
 
 def unknown(typed: str) -> list[str]:
-    """What of a command as a document shows it is neither a command nor an option of it."""
+    """Return the parts of a command, as a document shows it, that are neither a command nor an
+    option of it."""
     found: list[str] = []
     command: click.Command = cli
     options = {"--help"}

@@ -1,4 +1,4 @@
-"""Who runs when, and what is left when somebody fails."""
+"""Tests who runs when, and what is left when somebody fails."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""What a monitor is told."""
+"""Tests what a monitor is told."""
 
 import json
 import re

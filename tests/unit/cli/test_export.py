@@ -1,4 +1,4 @@
-"""What `kitefeed export` shows while it works."""
+"""Tests what `kitefeed export` shows while it works."""
 
 import io
 import sys

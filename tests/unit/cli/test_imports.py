@@ -1,4 +1,5 @@
-"""What is loaded is what costs: milliseconds at the start of a command, megabytes in an actor."""
+"""Tests what is loaded, because it costs: milliseconds at the start of a command, megabytes in an
+actor."""
 
 import subprocess
 import sys

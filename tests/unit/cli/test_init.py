@@ -32,7 +32,7 @@ def written(home: Path) -> Config:
 
 
 def answer(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
-    """What a person types at a terminal."""
+    """Type these lines, as a person does at a terminal."""
     typed = iter(lines)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: next(typed))

@@ -24,7 +24,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "commands.md"
 
 
 def lazily(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
-    """What `main` makes of an error that a command raises."""
+    """Return what `main` makes of an error that a command raises."""
 
     @click.command()
     def broken() -> None:

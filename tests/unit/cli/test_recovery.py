@@ -1,4 +1,4 @@
-"""What the daemon's state after a login means to who logged in."""
+"""Tests what the daemon's state after a login means to who logged in."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What watches a terminal: keys, and the table of prices."""
+"""Tests what watches a terminal: keys, and the table of prices."""
 
 import os
 import pty

@@ -1,4 +1,4 @@
-"""What systemd is told, at a real socket of the kind that it gives."""
+"""Tests what systemd is told, at a real socket of the kind that it gives."""
 
 import socket
 from collections.abc import Iterator

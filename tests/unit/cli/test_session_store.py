@@ -1,4 +1,4 @@
-"""What `kitefeed session set` and `login` store, beside a Kite that judges sessions."""
+"""Tests what `kitefeed session set` and `login` store, beside a Kite that judges sessions."""
 
 import io
 import json

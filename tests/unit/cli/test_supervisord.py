@@ -115,8 +115,8 @@ def home(tmp_path: Path) -> Path:
 
 
 def started(home: Path, *, where: str = "/", **environment: str) -> set[str]:
-    """What supervisord starts by itself with the configuration in `home`, when it is started in
-    `where`."""
+    """Return what supervisord starts by itself with the configuration in `home`, when it is started
+    in `where`."""
     others = {name: value for name, value in os.environ.items() if "KITEFEED" not in name}
     done = subprocess.run(
         [sys.executable, "-P", "-c", WHAT_SUPERVISORD_STARTS, str(home / "supervisor.conf")],

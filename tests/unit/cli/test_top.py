@@ -1,4 +1,4 @@
-"""What `kitefeed top` computes and how it is laid out; no daemon."""
+"""Tests what `kitefeed top` computes and how it is laid out; no daemon."""
 
 import io
 import os

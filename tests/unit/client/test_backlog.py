@@ -13,7 +13,7 @@ def reader() -> Reader:
 
 
 def given(reader: Reader) -> list[tuple[str, int]]:
-    """What the program is given, and has taken."""
+    """Return what the program is given, and has taken."""
     found = [(tick.instrument, tick.seq) for tick in reader.view.arrived if reader.view.has_next]
     reader.view.arrived.clear()
     return found

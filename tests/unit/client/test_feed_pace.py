@@ -1,4 +1,4 @@
-"""How often the clock is looked at while a program takes ticks."""
+"""Tests how often the clock is looked at while a program takes ticks."""
 
 import pytest
 
@@ -32,8 +32,8 @@ def feed(clock: Clock) -> Feed:
 
 
 def taken(feed: Feed, clock: Clock, each_ns: int, most: int = 1_000) -> int:
-    """How many ticks a program is given that needs so long for each, before what came is looked
-    at."""
+    """Return how many ticks a program is given, which needs so long for each, before what came is
+    looked at."""
     for count in range(most):
         if not feed._may_take():
             return count

@@ -33,7 +33,7 @@ def ltp_tick() -> Tick:
 
 
 def value_of(tick: Tick, name: str) -> object:
-    """What a tick itself says of the column `name`."""
+    """Return what a tick itself says of the column `name`."""
     if name in columns.DEPTH:
         side, what, level = name.split("_")
         if tick.depth is None:

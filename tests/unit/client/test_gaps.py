@@ -1,4 +1,4 @@
-"""What a program is told of ticks that it does not get; no socket, virtual time."""
+"""Tests what a program is told of ticks that it does not get; no socket, virtual time."""
 
 import pytest
 

@@ -70,7 +70,7 @@ class Day:
         self.unwritten.append((self.at_ns, gap))
 
     def told(self) -> list[tuple[float, float | None, dict[str, int], str, bool]]:
-        """What `on_gap` would be called with; times in seconds of the day's recording."""
+        """Return what `on_gap` would be called with; times in seconds of the day's recording."""
         found = []
         while (gap := self.view.holes.take()) is not None:
             end = None if gap.end is None else round(gap.end.timestamp() - T0 / S, 1)

@@ -1,4 +1,4 @@
-"""What a reader believes after a loss that no gap tells of; no socket, virtual time."""
+"""Tests what a reader believes after a loss that no gap tells of; no socket, virtual time."""
 
 import pytest
 

@@ -1,4 +1,5 @@
-"""What a reader over NATS believes: the measured clock of the daemon's host, and which bridge."""
+"""Tests what a reader over NATS believes: the measured clock of the daemon's host, and which
+bridge."""
 
 import sys
 import threading
@@ -84,7 +85,7 @@ def beat(term: int, gen: int) -> BridgeBeat:
 
 
 class Reads:
-    """What a reader is given of the heartbeats that a daemon writes."""
+    """Reads the heartbeats that a daemon writes, as a reader is given them."""
 
     def __init__(self) -> None:
         self.belief = Belief()

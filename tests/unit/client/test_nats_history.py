@@ -1,4 +1,4 @@
-"""What a reader over NATS is given since some time: history, then what is live, each tick once."""
+"""Tests what a reader over NATS is given since some time: history, then live ticks, each once."""
 
 from kitefeed.client.nats_history import NatsHistory, SinceView
 from kitefeed.client.tick import Staleness, Tick

@@ -1,4 +1,5 @@
-"""How a reader repeats its request for the last values; nobody answers, and the time is virtual."""
+"""Tests how a reader repeats its request for the last values; nobody answers, and the time is
+virtual."""
 
 import itertools
 import tempfile

@@ -1,4 +1,4 @@
-"""What programs may import from `kitefeed`, and that it says what it is."""
+"""Tests what programs may import from `kitefeed`, and that it says what it is."""
 
 import inspect
 import re
@@ -28,7 +28,7 @@ def members(kind: type) -> Iterator[tuple[str, Any]]:
 
 
 def fields_of_status() -> dict[str, str]:
-    """What its docstring says of each field: `name:` or `one, other:` in front."""
+    """Return what its docstring says of each field: `name:` or `one, other:` in front."""
     found: dict[str, str] = {}
     text = inspect.getdoc(Status) or ""
     for line in re.split(r"\n(?=[\w, ]+: )", text):
@@ -45,7 +45,7 @@ def test_every_public_name_can_be_imported_and_is_listed() -> None:
 
 
 def listed(text: str) -> set[str]:
-    """What the lists of a docstring are about: `- one, other: ...`."""
+    """Return what the lists of a docstring are about: `- one, other: ...`."""
     return {
         name
         for line in re.findall(r"^- ([\w, ]+):", text, re.M)

@@ -1,4 +1,4 @@
-"""What programs are told, and what they may be sent."""
+"""Tests what programs are told, and what they may be sent."""
 
 import pytest
 

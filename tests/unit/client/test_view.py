@@ -1,4 +1,4 @@
-"""How a reader numbers, orders and judges what it receives; no socket, virtual time."""
+"""Tests how a reader numbers, orders and judges what it receives; no socket, virtual time."""
 
 from datetime import timedelta
 from typing import get_args

@@ -19,7 +19,7 @@ needs_extension = pytest.mark.skipif(not _hot.IS_COMPILED, reason="the extension
 
 
 def build(pure: str) -> str:
-    """Which one a new process has."""
+    """Return which build a new process has."""
     code = "from kitefeed._hot import BUILD; from kitefeed.protocol.kite import repack as r;"
     code += "print(BUILD, r.repack_frame.__name__, sep=', ')"
     environment = {**os.environ, PURE_VARIABLE: pure}

@@ -1,5 +1,5 @@
-"""What the compiled loops owe the process that they run in, whatever they are given. That they give
-the same as their twins is in `tests/property/test_twins.py`."""
+"""Tests what the compiled loops owe the process that they run in, whatever they are given. That
+they give the same as their twins is in `tests/property/test_twins.py`."""
 
 import gc
 import subprocess
@@ -153,7 +153,7 @@ def test_nothing_is_kept_of_what_was_taken(name: str) -> None:
     inputs = [loop.make(random) for _ in range(100)]
 
     def blocks() -> int:
-        """How many Python has in use after taking all of them."""
+        """Return how many blocks Python has in use after taking all inputs."""
         for given in inputs:
             loop.compiled(given)
         return sys.getallocatedblocks()

@@ -1,4 +1,4 @@
-"""Who is calling, as the kernel says it, and how much one message may be."""
+"""Tests who is calling, as the kernel says it, and how much one message may be."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Who is let in, judged from the frames libzmq sends."""
+"""Tests who is let in, judged from the frames libzmq sends."""
 
 import pytest
 

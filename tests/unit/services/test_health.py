@@ -1,4 +1,4 @@
-"""What `/health` says of the feed's words and heartbeats."""
+"""Tests what `/health` says of the feed's words and heartbeats."""
 
 import msgspec
 import pytest

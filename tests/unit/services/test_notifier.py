@@ -1,4 +1,4 @@
-"""Who is told of what, and when, on a virtual clock."""
+"""Tests who is told of what, and when, on a virtual clock."""
 
 from datetime import time
 

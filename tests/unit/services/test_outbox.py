@@ -1,4 +1,4 @@
-"""Who still has to be told what, and when it is tried."""
+"""Tests which target still has to be told what, and when it is tried."""
 
 from kitefeed.services.notifier.alerts import Alert, Code, Links, compose
 from kitefeed.services.notifier.outbox import QUEUED_MAX, TRIES_S, Outbox

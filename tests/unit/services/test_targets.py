@@ -1,4 +1,4 @@
-"""How each who is told is reached, and what is said of one that is not."""
+"""Tests how each target is reached, and what is said of one that is not."""
 
 import asyncio
 import sys

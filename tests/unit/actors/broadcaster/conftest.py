@@ -8,7 +8,7 @@ from kitefeed.actors.broadcaster import machine, store, ticks
 
 @pytest.fixture(autouse=True, params=["compiled", "pure Python"])
 def build(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which of the twins keeps ticks, and what a value is."""
+    """Choose the twin that keeps ticks, and what a value is."""
     if request.param == "compiled" and not IS_COMPILED:
         pytest.skip("the extension is not here")
     if request.param == "pure Python":

@@ -42,7 +42,7 @@ def stream(world: World, span_ns: int, *topics: bytes, every_ns: int = S // 100)
 
 
 def inner(world: World, prefix: bytes) -> list[tuple[bytes, FeedMessage]]:
-    """What a snapshot of `prefix` holds."""
+    """Return what a snapshot of `prefix` holds."""
     world.published.clear()
     world.subscribe(snapshot_request("0a", prefix))
     world.run(S // 100)

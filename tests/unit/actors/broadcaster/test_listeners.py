@@ -84,7 +84,7 @@ def test_what_no_instrument_is_called_is_not_asked_for(key: bytes) -> None:
 
 
 def asking(mode: str, key: str = "NSE:INFY") -> tuple[bytes, bytes]:
-    """What a reader subscribes to that wants a mode."""
+    """Return what a reader that wants a mode subscribes to."""
     topic = tick_topic(key)
     return topic + b"\0", mode_request(mode, topic)
 

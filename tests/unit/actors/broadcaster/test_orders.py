@@ -1,4 +1,4 @@
-"""What of an order book is news: nothing twice, nothing backwards, nothing from before."""
+"""Tests what of an order book is news: nothing twice, nothing backwards, nothing from before."""
 
 from collections.abc import Iterator
 from itertools import permutations

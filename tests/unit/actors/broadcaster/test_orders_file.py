@@ -1,4 +1,4 @@
-"""What the broadcaster remembers of orders, on a real disk."""
+"""Tests the broadcaster's memory of orders, on a real disk."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Who takes nothing any more is cut, and nobody else; virtual time."""
+"""Tests that a reader that takes nothing any more is cut, and nobody else; virtual time."""
 
 from kitefeed.actors.broadcaster.stuck import STUCK_NS, Stuck
 

@@ -1,4 +1,4 @@
-"""When a list is fetched, doubted, asked for again and taken: minutes on a virtual clock."""
+"""Tests when a list is fetched, doubted, asked for again and taken: minutes on a virtual clock."""
 
 from datetime import UTC, datetime
 

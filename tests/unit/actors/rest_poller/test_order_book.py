@@ -1,4 +1,4 @@
-"""When the order book is asked for, and when it is given up."""
+"""Tests when the order book is asked for, and when it is given up."""
 
 import msgspec
 

@@ -1,4 +1,4 @@
-"""What is said of logins, without a Kite."""
+"""Tests what is said of logins, without a Kite."""
 
 import http.server
 import threading
@@ -16,7 +16,7 @@ KITE = Kite(redirect_url="http://127.0.0.1:8787/login/redirect")
 
 @pytest.fixture
 def answering() -> Iterator[list[bytes]]:
-    """What a server answers to every POST, and that server's address."""
+    """Start a server; yield what it answers to every POST, and its address."""
     given = [b""]
 
     class Handler(http.server.BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""What the kernel tells of the connections of a server in this process."""
+"""Tests what the kernel tells of the connections of a server in this process."""
 
 import os
 import socket

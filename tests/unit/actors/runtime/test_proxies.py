@@ -1,4 +1,4 @@
-"""Which proxy the environment names for an address, and that this host needs none."""
+"""Tests which proxy the environment names for an address, and that this host needs none."""
 
 import pytest
 from requests.exceptions import InvalidProxyURL

@@ -1,5 +1,5 @@
-"""Who may have the realtime scheduler, why not, and under which budget; and what it does to the
-threads and children of a process, in processes of their own."""
+"""Tests who may have the realtime scheduler, why not, and under which budget; and what it does to
+the threads and children of a process, in processes of their own."""
 
 import os
 import resource
@@ -41,7 +41,7 @@ def test_the_budget_never_loosens_what_is_tighter(
 
 
 def after(seconds: int, cores: float) -> list[tuple[float, float]]:
-    """What one look a second has found, the last ones of so many."""
+    """Return what one look a second has found, the last ones of so many."""
     every = [(100.0 + second, 7.0 + second * cores) for second in range(seconds + 1)]
     return every[-realtime.WINDOW_S - 1 :]
 

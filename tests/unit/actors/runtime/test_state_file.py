@@ -1,4 +1,4 @@
-"""What an actor remembers: losing it costs a memory, and one line."""
+"""Tests an actor's memory on disk: losing it costs a memory, and one line."""
 
 import errno
 import logging

@@ -1,4 +1,4 @@
-"""What lies between a decoded message and an order, with the files and wires played by hand."""
+"""Tests all between a decoded message and an order, with the files and wires played by hand."""
 
 from typing import Any, TypeVar
 

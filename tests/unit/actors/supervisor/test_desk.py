@@ -99,7 +99,7 @@ class Office:
         self.replies += [(reply.ticket, reply.message) for reply in self.desk.turn(now_ns)]
 
     def told(self) -> None:
-        """What is wanted was asked of the open socket."""
+        """Note that the open socket was asked for all that is wanted."""
         order = m.Subscribe(0, self.epoch, self.subscriptions.instruments())
         self.subscriptions.confirmations.told(order, 0)
 

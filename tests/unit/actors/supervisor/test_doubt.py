@@ -1,4 +1,5 @@
-"""What a quote, or the lack of one, costs a socket; and how is told what reads stale meanwhile."""
+"""Tests what a quote, or the lack of one, costs a socket; and how it is told what reads stale
+meanwhile."""
 
 from typing import Literal
 

@@ -47,7 +47,7 @@ class Office:
         self.names = Names(self.subscriptions)
 
     def answered(self, asking: Asking[T], offered: Listing | None = None) -> T:
-        """What comes of it when each of its questions is answered."""
+        """Answer each of its questions; return what comes of it."""
         found = None
         while True:
             try:

@@ -1,4 +1,4 @@
-"""When the order book is read: after whatever may have cost an update of an order."""
+"""Tests when the order book is read: after whatever may have cost an update of an order."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What programs report of themselves is kept, bounded and forgotten."""
+"""Tests that reports of programs are kept, bounded and forgotten."""
 
 from kitefeed.actors.supervisor.readers import FORGET_NS, READERS_MAX, Readers
 from kitefeed.protocol.messages.control import ReaderReport

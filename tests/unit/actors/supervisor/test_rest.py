@@ -1,4 +1,4 @@
-"""When quotes are polled, with which session, and how that meets the socket."""
+"""Tests when quotes are polled, with which session, and how that meets the socket."""
 
 from kitefeed.actors.supervisor.facts import ActorUp, Operate, Persisted
 from kitefeed.protocol.messages import bus as m

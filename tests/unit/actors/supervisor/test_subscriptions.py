@@ -26,7 +26,8 @@ def make(
 
 
 def heard(*wanted: str, plain: tuple[str, ...] = (), **modes: Mode) -> m.ListenersWant:
-    """What the broadcaster tells; `INFY="full"`: a program asks for that mode of NSE:INFY."""
+    """Return what the broadcaster tells; `INFY="full"`: a program asks for that mode of
+    NSE:INFY."""
     return m.ListenersWant(wanted, {f"NSE:{name}": mode for name, mode in modes.items()}, plain)
 
 

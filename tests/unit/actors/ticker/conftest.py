@@ -9,7 +9,7 @@ from kitefeed.protocol.kite import repack
 
 @pytest.fixture(autouse=True, params=["compiled", "pure Python"])
 def build(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which of the twins reads frames."""
+    """Choose the twin that reads frames."""
     if request.param == "compiled" and not IS_COMPILED:
         pytest.skip("the extension is not here")
     twin = repack.repack_compiled if request.param == "compiled" else repack.repack_in_python

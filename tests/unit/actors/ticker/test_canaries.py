@@ -1,4 +1,4 @@
-"""What the silence of an always-active instrument says of its like, and of the stream."""
+"""Tests what the silence of an always-active instrument says of its like, and of the stream."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal

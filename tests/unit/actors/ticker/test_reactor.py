@@ -1,4 +1,4 @@
-"""That the parts of Twisted's reactor which are ours still fit into it."""
+"""Tests that our parts of Twisted's reactor still fit into it."""
 
 import asyncio
 import socket
@@ -11,7 +11,7 @@ from kitefeed.actors.ticker.reactor import _Reactor
 
 
 class Connection:
-    """What a reactor reads: `on_read` is called when there is something."""
+    """A connection that a reactor reads: `on_read` is called when there is something."""
 
     def __init__(self, sock: socket.socket, on_read: Callable[[], Exception | None]) -> None:
         self.fileno = sock.fileno
@@ -26,7 +26,7 @@ class Connection:
 
 
 def _turn(loop: asyncio.AbstractEventLoop) -> None:
-    """What is ready now, and what that schedules."""
+    """Run what is ready now, and what that schedules."""
     for _ in range(3):
         loop.call_soon(loop.stop)
         loop.run_forever()

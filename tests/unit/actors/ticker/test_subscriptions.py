@@ -82,7 +82,7 @@ def test_each_is_confirmed_once_also_while_another_one_stays_silent() -> None:
 
 
 def due_s(asked: Asked, until_s: int) -> list[tuple[float, list[Ask]]]:
-    """When something is asked again, and what."""
+    """Return when something is asked again, and what."""
     found: list[tuple[float, list[Ask]]] = []
     while asked.again_due_ns is not None and asked.again_due_ns <= until_s * S:
         now_ns = asked.again_due_ns

@@ -21,7 +21,7 @@ def envelope(error_type: object) -> bytes:
 
 
 def fault_of_answer(status: int, content_type: str | None, body: bytes) -> RestFault:
-    """What the official client makes of this HTTP answer, classified."""
+    """Return what the official client makes of this HTTP answer, classified."""
     response = requests.Response()
     response.status_code = status
     response._content = body

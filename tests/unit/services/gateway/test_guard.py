@@ -1,4 +1,4 @@
-"""Who passes where a token is needed, over real HTTP."""
+"""Tests who passes where a token is needed, over real HTTP."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""Who may enter what the page asks for."""
+"""Tests who may enter what the page asks for."""
 
 from types import SimpleNamespace
 from typing import Any

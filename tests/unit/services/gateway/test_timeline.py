@@ -1,4 +1,4 @@
-"""What the page tells of a day."""
+"""Tests what the page tells of a day."""
 
 from kitefeed.services.gateway.timeline import EVENTS_MAX, Event, Timeline
 

@@ -1,4 +1,4 @@
-"""Who may enter: passwords, and whose process it is."""
+"""Tests who may enter: passwords, and whose process it is."""
 
 import os
 import socket

@@ -1,4 +1,5 @@
-"""When the session is renewed without a person, on a virtual clock; 30 November is a Monday."""
+"""Tests when the session is renewed without a person, on a virtual clock; 30 November is a
+Monday."""
 
 from datetime import datetime, time
 

@@ -1,4 +1,4 @@
-"""Which of two bridges publishes."""
+"""Tests which of two bridges publishes."""
 
 from kitefeed.protocol.nats import Lease
 from kitefeed.services.nats_bridge.lease import HOLDS_NS, RENEW_NS, STOPS_NS, UNFED_NS, Keeper

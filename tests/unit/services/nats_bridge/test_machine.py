@@ -1,4 +1,4 @@
-"""What the bridge publishes when NATS is quick, slow, away, or another bridge publishes."""
+"""Tests what the bridge publishes when NATS is quick, slow, away, or another bridge publishes."""
 
 import pytest
 
@@ -53,7 +53,7 @@ class Nats:
             self.machine.acked(group.number, self.seq)
 
     def flow(self) -> list[str]:
-        """What is published until nothing waits; ids without the gen."""
+        """Return what is published until nothing waits; ids without the gen."""
         ids = []
         while groups := self.due():
             ids += [out.id.partition(":")[2] for group in groups for out in group.outs]

@@ -1,4 +1,4 @@
-"""What waits in the bridge while it may not publish, and what becomes of it."""
+"""Tests what waits in the bridge while it may not publish, and what becomes of it."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""What the recorder decides: blocks, segments, gaps."""
+"""Tests what the recorder decides: blocks, segments, gaps."""
 
 import pytest
 
