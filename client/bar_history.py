@@ -1,5 +1,5 @@
-"""Bars of the time before a program came: of the recording, or Kite's own candles, with the session
-that all share."""
+"""Bars of the time before a program came: from the recording, or Kite's own candles, with the
+session that all programs share."""
 
 import logging
 import os
@@ -48,8 +48,8 @@ class BarHistory:
     def bars(
         self, instrument: str, token: int, interval: str, begin_ns: int, end_ns: int
     ) -> list[Bar]:
-        """Those that begin at `begin_ns` or later and end by `end_ns`, UTC; [] for an interval of
-        which Kite has none. Raises KitefeedError when Kite cannot be asked, and why."""
+        """Return the bars that begin at `begin_ns` or later and end by `end_ns`, UTC; [] for an
+        interval of which Kite has none. Raises KitefeedError when Kite cannot be asked, and why."""
         name = NAMES.get(interval)
         if name is None:
             return []
@@ -112,7 +112,7 @@ class Earlier:
         self._is_told = False
 
     def since(self, instruments: dict[str, int], begin_ns: int, end_ns: int) -> Future[list[Bar]]:
-        """Of these, name to token, in order of their ends."""
+        """Return the bars of these instruments, name to token, in order of their ends."""
 
         def find() -> list[Bar]:
             found: list[Bar] = []
@@ -123,7 +123,7 @@ class Earlier:
         return self._start(find)
 
     def whole(self, bar: Bar, token: int) -> Bar | Future[list[Bar]]:
-        """The same bar whole, in place of one whose begin was missed, where it can be had."""
+        """Return the same bar whole, if it can be had, in place of one whose begin was missed."""
         if not self._left:
             return bar
         self._left -= 1
@@ -131,7 +131,7 @@ class Earlier:
         return self._start(lambda: self._bars(instrument, token, begin_ns, end_ns)[:1] or [bar])
 
     def _start(self, find: Callable[[], list[Bar]]) -> Future[list[Bar]]:
-        """One at a time, in a thread that does not keep the program from ending."""
+        """Run one call at a time, in a thread that does not keep the program from ending."""
         found: Future[list[Bar]] = Future()
 
         def run() -> None:
@@ -168,8 +168,8 @@ class Earlier:
             return []
 
     def _recording(self, begin: datetime, name: str, end_ns: int) -> "Recording":
-        """As soon as what belongs to the last bar that ends by `end_ns` has been written, if it is
-        being written."""
+        """Open the recording. If it is being written, wait until it holds all of the last bar that
+        ends by `end_ns`."""
         from kitefeed.client.recording import Recording  # most programs never need it
 
         first = first_minute(name.partition(":")[0])

@@ -1,5 +1,5 @@
-"""The bars of a feed, as they become final: a feed's ticks, its heartbeats and the clock, told to
-`Bars`."""
+"""Gives out the bars of a feed as they become final: it tells `Bars` the feed's ticks, its
+heartbeats and the time."""
 
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
@@ -105,8 +105,8 @@ class _Stream:
             self._heartbeat, self._looked_ns = heartbeat, now_ns
 
     def _head(self) -> Bar | None:
-        """The next bar, if it is there. One of which its instrument has had a later one is left
-        out: the last value that a feed begins with may be of a bar that `since` had whole."""
+        """Return the next bar, if it is there. A bar is left out when its instrument has had a
+        later one: the last value that a feed begins with may be of a bar that `since` had whole."""
         made = self._made
         while made:
             head = made[0]
@@ -133,8 +133,8 @@ class _Stream:
         return 0.0 if self._head() is None else None
 
     def _after(self, tick: Tick | None, deadline_ns: int | None) -> float | None:
-        """Takes the tick in. Returns how long to wait for the next: 0 while more may be there; None
-        when there is a bar, or no time left."""
+        """Take the tick in. Return how long to wait for the next, in seconds: 0 while more may be
+        there; None when there is a bar, or no time left."""
         if tick is not None:
             self._take(tick)
             return self._begin()

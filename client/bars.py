@@ -204,7 +204,8 @@ class Bars:
         return None
 
     def lost(self, shard: int | None, begin_ns: int, end_ns: int) -> None:
-        """Ticks of that time may be missing, of any instrument of this shard; None: of any."""
+        """Note that ticks of that time may be missing, of any instrument of this shard; None: of
+        any."""
         last = self._gaps[-1] if self._gaps else None
         if last is not None and last.shard == shard and last.end_ns >= begin_ns:
             begin_ns = min(last.begin_ns, begin_ns)
@@ -212,7 +213,7 @@ class Bars:
         self._gaps.append(_Lost(shard, begin_ns, end_ns))
 
     def _bar_at(self, series: _Series, tick: Tick, at_ns: int, now_ns: int) -> _Growing | None:
-        """The bar of this moment; None when it is final, and is not to be corrected."""
+        """Return the bar of this moment; None when it is final, and is not to be corrected."""
         start_s, end_s = span_of(at_ns // NS_PER_S, self._length_s, series.first)
         start_ns, end_ns = start_s * NS_PER_S, end_s * NS_PER_S
         if (growing := series.growing.get(start_ns)) is not None:
@@ -257,8 +258,8 @@ class Bars:
             bar.turnover += traded * price
 
     def _is_after_gap(self, series: _Series, tick: Tick) -> bool:
-        """Whether some may be missing between this tick and the one before: what came between two
-        connections, or two lives of the broadcaster, and numbers that were left out."""
+        """Whether ticks may be missing between this one and the one before: those between two
+        connections, or two lives of the broadcaster, or numbers that were left out."""
         before, seq = series.source, series.seq
         series.source, series.seq = (tick.gen, tick.epoch), tick.seq
         if before is None:
@@ -296,7 +297,7 @@ class Bars:
         return min(self._due) + self.wait_ns if self._due else None
 
     def final(self, now_ns: int) -> Iterator[Bar]:
-        """Those that have become final by now, in order of their ends."""
+        """Return the bars that have become final by now, in order of their ends."""
         for end_ns in sorted(self._due):
             if end_ns + self.wait_ns > now_ns:
                 return
@@ -308,7 +309,7 @@ class Bars:
                 yield self._made(instrument, bar)
 
     def under_way(self) -> Iterator[Bar]:
-        """The newest bar of each instrument, as it is now, that is not final yet."""
+        """Return the newest bar of each instrument, as it is now, that is not final yet."""
         for instrument, series in self._series.items():
             if series.current is not None:
                 yield structs.replace(self._made(instrument, series.current), is_final=False)
@@ -323,7 +324,7 @@ class Bars:
         )  # fmt: skip
 
     def _quality(self, bar: _Growing) -> Quality:
-        """The worst that holds; a polled bar lacks more than one with a gap."""
+        """Return the worst word that holds; a polled bar lacks more than one with a gap."""
         if bar.has_rest:
             return "rest"
         if bar.has_gap or any(each.touches(bar) for each in self._gaps):

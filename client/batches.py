@@ -76,7 +76,7 @@ def batch_of(ticks: list[Tick]) -> Batch:
 
 
 def _columns(ticks: list[Tick]) -> Columns:
-    """Of all fields. Ticks of one layout are read together, wherever they stand."""
+    """Return all fields as columns. Ticks of one layout are read together, wherever they stand."""
     sizes = [len(held) if isinstance(held := tick._held, bytes) else 0 for tick in ticks]
     if len(set(sizes)) == 1:
         return _alike(ticks, LAYOUTS.get(sizes[0]))
@@ -92,7 +92,7 @@ def _columns(ticks: list[Tick]) -> Columns:
 
 
 def _alike(ticks: list[Tick], layout: Layout | None) -> Columns:
-    """Of ticks of one layout, or of any that are to be decoded."""
+    """Return the columns of ticks of one layout, or of any ticks that are to be decoded."""
     if layout is None:
         raws = [tick.raw for tick in ticks]
         return {name: _decoded(raws, name, missing) for name, missing in _FIELDS.items()}
@@ -114,7 +114,7 @@ def _decoded(raws: list[TickBody], name: str, missing: int) -> Any:
 
 
 def _read(run: bytes, layout: Layout, name: str) -> Any:
-    """One number of each body, byte by byte of all of them at once."""
+    """Read one number of each body, byte by byte of all of them at once."""
     at, is_signed = layout.places[name]
     column = bytearray(len(run) // layout.size * _WIDTH)
     for byte in range(_WIDTH):

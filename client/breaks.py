@@ -12,7 +12,7 @@ _UNGRANTED = int(Flag.CACHED | Flag.STALE)
 
 
 class Breaks:
-    """Notes them in `gaps`, of the instruments in `values`."""
+    """Notes the breaks in `gaps`, for the instruments in `values`."""
 
     def __init__(self, values: LastTicks, gaps: Gaps) -> None:
         self._values = values
@@ -27,7 +27,7 @@ class Breaks:
         before_utc_ns: int,
         utc_ns: int,
     ) -> None:
-        """Two heartbeats that follow each other, sent at these times."""
+        """Compare two heartbeats that follow each other, sent at these times."""
         for shard, health in now.items():
             was = before.get(shard)
             if was is None or was.source == Source.NONE == health.source:

@@ -58,7 +58,7 @@ class Chain:
 
     @property
     def monthly(self) -> list[date]:
-        """Of each month the expiry that it shares with a future; where there is none, the last."""
+        """List for each month the expiry that it shares with a future, or else the last one."""
         futures = {day for (day,) in self._query("kind = 'FUT'", "DISTINCT expiry")}
         by_month: dict[tuple[int, int], date] = {}
         for day in self.expiries:
@@ -141,7 +141,7 @@ class Chain:
         )
 
     def _query(self, where: str, columns: str, *parameters: str) -> list[tuple]:  # type: ignore[type-arg]
-        """Of the derivatives on this underlying that have not expired."""
+        """Ask the list for derivatives on this underlying that have not expired."""
         sql = (
             f"SELECT {columns} FROM instruments"  # noqa: S608
             f" WHERE name = ? AND exchange = ? AND expiry >= ? AND {where}"

@@ -89,7 +89,7 @@ def columns(ticks: Sequence[Tick]) -> dict[str, Column]:
 
 
 def in_rupees(exact: dict[str, Column]) -> dict[str, Column]:
-    """With prices as floats, and without the divisor."""
+    """Return the columns with prices as floats, and without the divisor."""
     numpy = numpy_module()
     divisor = exact["divisor"].values
     made = dict(exact)
@@ -108,7 +108,7 @@ def numpy_module() -> Any:
 
 
 def needed(name: str) -> Any:
-    """A package that not everybody has. Raises ImportError, with a sentence."""
+    """Import a package that not everybody has. Raises ImportError, with a sentence."""
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
@@ -120,7 +120,7 @@ def needed(name: str) -> Any:
 
 
 def _numbers(numpy: Any, objects: Sequence[object], name: str) -> Column:
-    """One attribute of each, straight into an array: a list between costs twice the time."""
+    """Read one attribute of each straight into an array: a list between costs twice the time."""
     count, get = len(objects), attrgetter(name)
     try:
         return Column(numpy.fromiter(map(get, objects), numpy.int64, count))

@@ -97,7 +97,7 @@ def to_csv(
 
 
 def _batches(recording: Recording, rupees: bool, progress: Progress) -> Iterator[dict[str, Column]]:
-    """One at least."""
+    """Yield the ticks in batches, at least one."""
     ticks = 0
     for batch in c.batches(recording):
         ticks += len(batch["seq"].values)
@@ -108,7 +108,7 @@ def _batches(recording: Recording, rupees: bool, progress: Progress) -> Iterator
 
 
 def _plain(column: Column) -> list[object]:
-    """As Python's own numbers; None where there is none."""
+    """Return the column as Python's own numbers; None where there is no value."""
     values, is_null = column
     found: list[object] = values if isinstance(values, list) else values.tolist()
     if is_null is not None:
@@ -227,8 +227,8 @@ def _write_rows(path: Path, kind: type[msgspec.Struct], rows: list[Any]) -> None
 
 @contextmanager
 def _aside(directory: Path, name: str) -> Iterator[Path]:
-    """A directory in `directory` for what is called so, of one process at a time; it is gone
-    afterwards. Raises TryLater while another has it."""
+    """Make a directory in `directory` for the files of this name, for one process at a time; it is
+    gone afterwards. Raises TryLater while another has it."""
     directory.mkdir(parents=True, exist_ok=True)
     made = directory / f"{_PARTIAL}{name}"
     with ExitStack() as held:
@@ -259,8 +259,8 @@ def _remove_unlocked(left: Path, ours: Path) -> None:
 
 @contextmanager
 def _locked(directory: Path, *, waits: bool = True) -> Iterator[bool]:
-    """As long as this process lives, at most; False where the file system has no locks. Raises
-    BlockingIOError when another has it."""
+    """Hold the directory's lock, as long as this process lives at most; False where the file system
+    has no locks. Raises BlockingIOError when another process has it."""
     handle = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:
@@ -276,8 +276,8 @@ def _locked(directory: Path, *, waits: bool = True) -> Iterator[bool]:
 
 
 def _moved(made: Path, directory: Path, pattern: str) -> list[Path]:
-    """Each file at once, where it belongs; those of gaps last, which are there then in any case.
-    When that is interrupted, those that were not there before are not there."""
+    """Move each file at once to where it belongs. Those of gaps come last, which are there then in
+    any case. When that is interrupted, files that were not there before are removed."""
     targets = {path: directory / path.relative_to(made) for path in made.rglob(pattern)}
     for target in targets.values():
         target.parent.mkdir(parents=True, exist_ok=True)

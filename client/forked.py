@@ -35,7 +35,8 @@ def note(reader: Any) -> None:
 
 
 def _leave_behind() -> None:
-    """Closing is no error: a `with` ends in the child, too, and the parent's feed goes on."""
+    """Replace the parts of each reader. Closing is no error: a `with` ends in the child, too, and
+    the parent's feed goes on."""
     for reader in list(_READERS):
         reader._view.arrived.clear()
         left = _Left()

@@ -87,7 +87,7 @@ def _polars_series(polars: Any, name: str, column: Column) -> Any:
 
 
 def _batches(ticks: Iterable[Tick]) -> list[dict[str, Column]]:
-    """One at least, so that a frame without rows has its columns."""
+    """Return the columns in batches, at least one, so that a frame without rows has its columns."""
     return list(c.batches(ticks)) or [c.columns([])]
 
 

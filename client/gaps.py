@@ -57,9 +57,10 @@ class _Hole:
 
 
 class Gaps:
-    """Each gap is told when it is met, and again when it is healed, with all that was missing; one
-    that is healed before anybody was told of it, once. `is_wanted`: there is an `on_gap`.
-    `has_news`: whether `take` would give something; a plain attribute, as it is looked at often."""
+    """The gaps of a reader. Each is told when it is met, and again when it is healed, with all that
+    was missing. A gap that is healed before anybody was told of it is told once. `is_wanted`: there
+    is an `on_gap`. `has_news`: whether `take` would give something; a plain attribute, as it is
+    looked at often."""
 
     def __init__(self) -> None:
         self.is_wanted = False
@@ -70,7 +71,8 @@ class Gaps:
     def missed(
         self, reason: GapReason, missing: Mapping[str, int], start_ns: int, end_ns: int | None
     ) -> None:
-        """These were not given out, or perhaps not; it is the same gap until it is healed."""
+        """Note ticks that were not given out, or perhaps not; it is the same gap until it is
+        healed."""
         if self.is_wanted:
             hole = self._open.setdefault(reason, _Hole(reason, start_ns))
             hole.add(missing, start_ns, end_ns)
@@ -91,7 +93,8 @@ class Gaps:
     def passed(
         self, reason: GapReason, missing: Mapping[str, int], start_ns: int, end_ns: int
     ) -> None:
-        """These were not given out, and the newest values are held: that is healed at once."""
+        """Note ticks that were not given out, while the newest values are held: that is healed at
+        once."""
         if missing:
             self.missed(reason, missing, start_ns, end_ns)
             self.heal(reason)
@@ -113,7 +116,7 @@ class Gaps:
         self.has_news = bool(self._healed) or any(not one.is_told for one in self._open.values())
 
     def take(self) -> Gap | None:
-        """Take what is to be told next. A warning comes before the loss of which it warned."""
+        """Return what to tell next. A warning comes before the loss of which it warned."""
         gap = self._next()
         self._look()
         return gap

@@ -30,7 +30,8 @@ log = logging.getLogger("kitefeed")
 
 
 class History:
-    """Of the recordings in `directory`, from `since_ns` (UTC) on. wanted, prefixes: as `View`."""
+    """Reads the recordings in `directory`, from `since_ns` (UTC) on. wanted, prefixes: as
+    `View`."""
 
     def __init__(
         self,
@@ -56,8 +57,9 @@ class History:
         self._live: deque[Tick] = deque()  # what came after the seam
 
     def take(self, view: View, now_ns: int) -> Tick | None:
-        """The next tick. None while the rest is still being recorded, and when it is over. `view`:
-        of the feed, as it is now; what it holds for the program waits, or is not needed."""
+        """Return the next tick; None while the next one is still being recorded, and when history
+        is over. `view`: of the feed, as it is now; the ticks that it holds for the program wait, or
+        are not needed."""
         while not self._ready:
             if self.is_over:
                 return self._live.popleft() if self._live else None
@@ -79,7 +81,7 @@ class History:
         return self.is_over and not self._ready and not self._live
 
     def keep(self, view: View) -> None:
-        """Takes what came in meanwhile: before the seam it is recorded, too."""
+        """Take the live ticks that came in meanwhile: those before the seam are recorded, too."""
         while (tick := view.take()) is not None:
             if self._seam is not None:
                 self._live.append(tick)
@@ -122,7 +124,7 @@ class History:
         return tick.seq <= self._seam.get(tick.instrument, 0)
 
     def _look(self, view: View, now_ns: int) -> None:
-        """All that is recorded by now has been read."""
+        """Look how far the recording reaches, after all that is recorded by now has been read."""
         self.keep(view)
         if self._seam is None:
             self._gen, self._seam = view.gen, view.numbers()
@@ -142,8 +144,9 @@ class History:
         view.holes.heal("unrecorded")  # the last values are held
 
     def _end_early(self, missing: list[str], view: View) -> None:
-        """The recorder is dead, or far behind: the last of what came before the seam is known from
-        the feed, if nothing newer has come, and what was before that is not."""
+        """End without the rest of the recording: the recorder is dead, or far behind. The feed
+        knows the last tick of each before the seam, if nothing newer has come; older ones are lost.
+        """
         self.unrecorded = tuple(sorted(missing))
         log.warning(
             "the recording does not reach the present: ticks of %s before now are missing; "

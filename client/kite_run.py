@@ -96,8 +96,8 @@ class Run:
         return feed is not None and not self._ending.is_set() and feed.status.feed != "lost"
 
     def end(self, farewell: tuple[int | None, str | None] | None) -> None:
-        """Any thread may call it; what `connect` does ends within 0.1 s, or with the callback that
-        called this."""
+        """End the run; any thread may call it. `connect` ends within 0.1 s, or with the callback
+        that called this."""
         self._farewell = farewell
         self._ending.set()
 
@@ -135,7 +135,7 @@ class Run:
     # --- the beginning ------------------------------------------------------------------------
 
     def _connected(self) -> TickerFeed | None:
-        """Waits for a daemon as long as it takes, and tells of it by the official client's pauses;
+        """Wait for a daemon as long as it takes, and tell of it by the official client's pauses.
         None when it was ended, or has tried often enough."""
         ticker, delay_s, retries = self._ticker, DELAY_S, 0
         wait_s = min(ATTEMPT_S, ticker.connect_timeout)
@@ -158,7 +158,7 @@ class Run:
         return None
 
     def _tried_for(self, wait_s: float) -> tuple[TickerFeed | None, str]:
-        """A feed that was heard within `wait_s`, or why there is none."""
+        """Return a feed that was heard within `wait_s`, or why there is none."""
         until_ns, why = boot_ns() + int(wait_s * 1e9), ""
         while not self._ending.is_set() and (self.is_retrying or not why):
             try:
@@ -249,7 +249,7 @@ class Run:
             self._call("on_ticks", given)
 
     def _passed(self, ticks: list[Tick], modes: Mapping[int, int]) -> list[Tick]:
-        """Those that the program wants, and that may be taken for live."""
+        """Return the ticks that the program wants, and that may be taken for live."""
         passed, withheld = [], self._withheld
         for tick, may in judged(self._policy, ticks, self._is_closed):
             token = tick.raw.instrument_token
@@ -266,7 +266,7 @@ class Run:
     # --- callbacks ----------------------------------------------------------------------------
 
     def _call(self, name: str, *arguments: object) -> None:
-        """A program's mistake costs it that call, never the feed."""
+        """Call the program. Its mistake costs it that call, never the feed."""
         callback = getattr(self._ticker, name)
         if callback is None:
             return

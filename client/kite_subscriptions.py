@@ -23,10 +23,10 @@ _NAMES: dict[int, Mode] = {LTP: "ltp", QUOTE: "quote", FULL: "full"}
 
 
 class TickerSubscriptions:
-    """`modes`: what the program wants now, by token. As Kite's server has it: what is subscribed to
-    begins in mode quote, and a mode without a subscription does nothing. Any thread may call it.
+    """`modes`: what the program wants now, by token, as Kite's server has it: a subscription begins
+    in mode quote, and a mode without a subscription does nothing. Any thread may call it.
 
-    tell is called with a sentence for what cannot be had, in a thread of ours.
+    `tell` is called in a thread of ours, with a sentence for what cannot be had.
     """
 
     def __init__(self, feed: Feed, tell: Callable[[str], None]) -> None:
@@ -71,7 +71,8 @@ class TickerSubscriptions:
         self._closed.set()
 
     def _good(self, tokens: Iterable[object]) -> list[int]:
-        """Kite passes over what is no number without a word, and sends no ticks."""
+        """Return the tokens that are numbers. Kite passes over the others without a word, and sends
+        no ticks; here the program is told."""
         found: list[int] = []
         for token in tokens:
             if isinstance(token, Integral):

@@ -205,13 +205,14 @@ class KiteTicker:
         return tick is not None and tick.is_fresh
 
     def _wanted(self, change: Callable[[TickerSubscriptions], None]) -> None:
-        """Before `connect` it is only noted: `resubscribe` follows then."""
+        """Pass a change on to the run. Before `connect` it is only noted: `resubscribe` follows
+        then."""
         run = self._run
         if run is not None and run.wants is not None:
             change(run.wants)
 
     def _say(self, sentence: str) -> None:
-        """By `on_error`, as Kite's server does."""
+        """Tell the program by `on_error`, as Kite's server does."""
         if self._run is None:
             log.error("%s", sentence)
         else:
@@ -219,7 +220,7 @@ class KiteTicker:
 
 
 def _not_used(**arguments: object) -> None:
-    """Says of each that was given, once in this process, that it does nothing."""
+    """Warn of each argument that was given, once in this process, that it does nothing."""
     news = [name for name, value in arguments.items() if value and name not in _said]
     _said.update(news)
     if news:

@@ -42,8 +42,8 @@ class Losses:
 
     @property
     def is_in_doubt(self) -> bool:
-        """Something was lost, and no snapshot has told since what was: a value that came before may
-        have a newer one."""
+        """Whether something was lost that no snapshot has made good since: a value that came before
+        may have a newer one."""
         return self.count != self._repaired
 
     def note(self) -> None:
@@ -66,7 +66,7 @@ class Losses:
         return all(self._asked.values())
 
     def answered(self, snapshot: bytes, *, is_whole: bool) -> bool:
-        """One answer has come to its end; True when with it all is known again."""
+        """Note that one answer has come to its end. True when all is known again with it."""
         if snapshot in self._asked:
             self._asked[snapshot] = True
         if not is_whole:
@@ -79,19 +79,19 @@ class Losses:
     # --- queues -------------------------------------------------------------------------------
 
     def restarted(self) -> None:
-        """Another broadcaster counts its queues anew."""
+        """Forget the count of full queues: another broadcaster counts anew."""
         self._full_queues = None
 
     def heard(self, full_queues: int) -> None:
-        """From a heartbeat: how often some reader's queue was full."""
+        """Take from a heartbeat how often some reader's queue was full."""
         self.had_heartbeat = True
         before, self._full_queues = self._full_queues, full_queues
         self._is_queue_doubted |= before not in (None, full_queues)
 
     def drained(self, messages: int, now_ns: int) -> bool:
-        """Told after `messages` were taken in at once, which began at boot time `now_ns`; True when
-        something may have been lost. A queue that was full since the last heartbeat was ours only
-        if that many waited for us."""
+        """Count the `messages` that were taken in at once, beginning at boot time `now_ns`. True
+        when something may have been lost. A queue that was full since the last heartbeat was ours
+        only if that many waited for us."""
         before = self._read
         self._read += messages
         if messages >= BACKLOG_MESSAGES:

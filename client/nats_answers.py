@@ -23,14 +23,14 @@ SINGLES_MAX = 8  # instruments that are asked for one by one
 
 
 class NatsAnswers:
-    """In the link's thread."""
+    """Answers the requests of one reader. Runs in the link's thread."""
 
     def __init__(self, link: "NatsLink") -> None:
         self._link = link
         self._under_way: dict[bytes, asyncio.Task[None]] = {}  # by request
 
     def stop(self, request: bytes) -> None:
-        """The reader waits for this one no more."""
+        """Stop answering: the reader no longer waits for this request."""
         if (task := self._under_way.pop(request, None)) is not None:
             task.cancel()
 
@@ -41,8 +41,8 @@ class NatsAnswers:
                 self.begin(topic)
 
     def begin(self, request: bytes) -> None:
-        """Begins to answer, from the beginning. Before a bridge is believed nothing can be said:
-        it is begun again then."""
+        """Answer the request from the beginning. Before a bridge is believed nothing can be said:
+        the answer is begun again then."""
         self.stop(request)
         if self._link.belief.beat is not None and self._link.clock.is_known:
             self._under_way[request] = self._link.run(self._send_snapshot(request))
@@ -59,7 +59,7 @@ class NatsAnswers:
         self._link.publish(frames)
 
     async def send_last(self, topics: list[bytes]) -> None:
-        """The last values of what is subscribed to newly."""
+        """Send the last values of the newly subscribed topics."""
         for _ in range(TRIES):
             found, is_whole = await self._last_values(topics, int(f.Flag.REPLAY))
             self._link.publish(found)
@@ -68,7 +68,8 @@ class NatsAnswers:
             await asyncio.sleep(AGAIN_S)
 
     async def _last_values(self, prefixes: list[bytes], flag: int) -> tuple[list[bytes], bool]:
-        """The frames of LAST whose topics begin so, and whether these are all, and the newest."""
+        """Return the frames of LAST whose topics begin with these prefixes, and whether these are
+        all, and the newest."""
         is_proven, gen = await self._link.is_proven(), self._link.belief.gen
         client, found = self._link.client, list[bytes]()
         if client is None:

@@ -25,8 +25,8 @@ class Sample(NamedTuple):
     error_ns: int
 
     def utc_ns(self, now_ns: int) -> int:
-        """There, at our boot time `now_ns`; rather later than it is, so that nothing seems younger
-        than it is."""
+        """Return the time there at our boot time `now_ns`; rather too late than too early, so that
+        nothing seems younger than it is."""
         return now_ns + self.offset_ns + self.error_ns
 
     def ahead_ns(self, now_ns: int, own_utc_ns: int) -> int:
@@ -52,8 +52,8 @@ class BridgeClock:
         self.best = None
 
     def measured(self, asked_ns: int, answered_ns: int, utc_ns: int) -> None:
-        """An answer written at `utc_ns` there came at boot time `answered_ns`. One that agrees with
-        no earlier one tells of a clock that was set."""
+        """Take an answer that was written at `utc_ns` there and came at boot time `answered_ns`. If
+        it does not agree with the best one, that clock was set."""
         error_ns = (answered_ns - asked_ns) // 2 + 1
         sample = Sample(utc_ns - (asked_ns + answered_ns) // 2, error_ns)
         best = self.best
@@ -93,7 +93,7 @@ class Belief:
             self.beat, self._mark = None, _NONE
 
     def hear(self, beat: BridgeBeat) -> bool:
-        """A bridge's beat. True when another broadcaster is to be believed from now on."""
+        """Take a bridge's beat. True when another broadcaster is to be believed from now on."""
         if beat.term < self.term:
             return False
         before = self.beat
@@ -110,12 +110,12 @@ class Belief:
         return frame.startswith(self._mark, frame.find(NUL) + 2)
 
     def cut(self) -> None:
-        """Messages may have been lost."""
+        """Note that messages may have been lost."""
         self._is_cut = True
 
     def heartbeat(self, array: bytes, full_queues: int) -> bytes:
-        """The daemon's heartbeat as our reader gets it. `full_queues`: how often its own was.
-        Raises `feed.DECODE_ERRORS`."""
+        """Return the daemon's heartbeat as our reader gets it. `full_queues`: how often the
+        reader's own queue was full. Raises `feed.DECODE_ERRORS`."""
         message = f.decode_feed_message(array)
         words = f.decode_heartbeat(message.body)
         missing = max(0, message.seq - self._daemon_seq - 1) if self._daemon_seq else 0

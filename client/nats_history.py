@@ -15,10 +15,11 @@ WAITING_MAX = 5_000  # frames: the link waits, and TICKS keeps the rest
 
 
 class NatsHistory:
-    """since_ns: UTC. begins_ns: when the oldest of TICKS was published, 0 before that is known.
+    """since_ns: UTC. begins_ns: when the oldest frame of TICKS was published, 0 before that is
+    known.
 
-    The link sets `is_read` when it has given all there was, and waits for `is_joined`, which the
-    reader sets when that was taken and it keeps what comes live; then it reads on, and sets
+    The link sets `is_read` when it has given all there was, and waits for `is_joined`. The reader
+    sets that when it has taken all, and keeps what comes live. Then the link reads on, and sets
     `is_over`.
     """
 
@@ -38,8 +39,8 @@ class NatsHistory:
 
 
 class SinceView(View):
-    """A view that gives out history first. Its ticks are judged as any: they were replaced, but for
-    the last of an instrument, which is given out as the live one that it is."""
+    """A view that gives out history first. Its ticks are judged like any others: each was replaced,
+    but the last of an instrument, which is given out as the live tick that it is."""
 
     def __init__(
         self,
@@ -104,8 +105,8 @@ class SinceView(View):
         return now if is_last and now is not None else tick
 
     def _is_news(self, tick: Tick) -> bool:
-        """Whether a live tick was not given out as history. The first of each that is, proves that
-        nothing is missing between the two."""
+        """Whether a live tick was not given out as history. The first such tick of each instrument
+        proves that nothing is missing between history and the live feed."""
         place = self._places.pop(tick.instrument, None)
         if place is None:
             return True

@@ -59,8 +59,8 @@ QUEUE_MESSAGES_MAX = 65_536  # of one subscription, in the library
 
 
 class NatsLink:
-    """Made in any thread; `start` begins. `problem`: why there is no connection, empty while there
-    is one. `address`: what the reader connects to."""
+    """May be made in any thread; `start` begins. `problem`: why there is no connection, empty while
+    there is one. `address`: what the reader connects to."""
 
     def __init__(
         self, address: Address, login: Login, name: str, history: NatsHistory | None = None
@@ -108,7 +108,7 @@ class NatsLink:
 
     @property
     def is_history_known(self) -> bool:
-        """Whether there is any, where it is wanted."""
+        """Whether history has begun, has ended or cannot be had; true where none is wanted."""
         at = self.history
         return at is None or at.has_begun or at.is_read or bool(at.problem)
 
@@ -118,7 +118,7 @@ class NatsLink:
             raise Unavailable(f"since= cannot be had: {self.history.problem}")
 
     def publish(self, frames: Iterable[bytes]) -> None:
-        """To the reader. Only in the link's thread, as all below."""
+        """Send frames to the reader. Call this, as all below, only in the link's thread."""
         self._wire.publish(frames)
 
     def close(self) -> None:
@@ -171,7 +171,7 @@ class NatsLink:
             await asyncio.sleep(AGAIN_S)
 
     async def _serve(self, server: str) -> None:
-        """One connection, to its end. Raises what ends it."""
+        """Serve one connection, to its end. Raises what ends it."""
         lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
         def on_lost(reason: str) -> None:
@@ -196,15 +196,16 @@ class NatsLink:
         raise Unavailable(f"{server}: {self.problem}")
 
     def _cut(self) -> None:
-        """The connection has ended. Nothing is fresh from here on, and what comes next may come
-        after a gap."""
+        """Tell the reader that the connection has ended: nothing is fresh from here on, and what
+        comes next may come after a gap."""
         self.belief.cut()
         silence = self.belief.silence(f"NATS: {self.problem}", self.utc_ns(boot_ns()))
         if silence is not None:
             self.publish((silence,))
 
     def _on_trouble(self, reason: str) -> None:
-        """The library dropped messages, because this program had no time; or may not subscribe."""
+        """Take the library's word that it dropped messages, because this program had no time; or
+        that it may not subscribe."""
         self.problem = reason
         self._cut()
         self._answers.repeat()
@@ -337,7 +338,8 @@ class NatsLink:
         return False
 
     async def _see_lease(self, client: "Client") -> None:
-        """A bridge that was replaced while it was frozen is not believed, not even for a moment."""
+        """Look who holds the lease: a bridge that was replaced while it was frozen is not believed,
+        not even for a moment."""
         bucket = self.subjects.lease_bucket
         with contextlib.suppress(Unavailable, *f.DECODE_ERRORS):
             found = await nats_store.newest(client, f"KV_{bucket}", f"$KV.{bucket}.{LEASE_KEY}")

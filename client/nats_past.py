@@ -34,7 +34,7 @@ log = logging.getLogger("kitefeed")
 
 
 class Past:
-    """In the link's thread."""
+    """Reads the past for one reader. Runs in the link's thread."""
 
     def __init__(self, link: "NatsLink", history: NatsHistory) -> None:
         self._link = link
@@ -42,7 +42,7 @@ class Past:
         self._stream = link.subjects.ticks_stream
 
     async def send(self) -> None:
-        """Lays all that was published since then before the reader."""
+        """Lay before the reader all that was published since then."""
         history = self._history
         while not self._is_asked:  # noqa: ASYNC110 - the reader is another thread
             await asyncio.sleep(LOOK_S)
@@ -67,8 +67,8 @@ class Past:
         return has_asked and self._link.belief.beat is not None
 
     async def _read_on(self, seq: int) -> tuple[int, int]:
-        """All that TICKS has now, from this number on; the number behind, and how many it was. Goes
-        on where a connection ended."""
+        """Give all that TICKS has now, from this number on. Return the number behind it, and how
+        many messages it was. Goes on where a connection ended."""
         first, newest = seq, None
         while True:
             client = self._link.client
@@ -94,7 +94,7 @@ class Past:
         self._history.has_begun = True
 
     async def _say_if_short(self, client: "Client") -> None:
-        """Once, when TICKS does not reach back so far."""
+        """Say once if TICKS does not reach back so far."""
         history = self._history
         if history.begins_ns:
             return

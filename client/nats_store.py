@@ -56,8 +56,8 @@ async def oldest(client: "Client", stream: str, subject: str) -> Stored | None:
 async def read(
     client: "Client", stream: str, subject: str, seq: int = 1, start_time: str = ""
 ) -> AsyncIterator[Stored]:
-    """All messages that match `subject`, from this number, or from this time (RFC 3339), to the
-    newest, in order. Raises Unavailable when the stream does not answer."""
+    """Yield all messages that match `subject`, from this number, or from this time (RFC 3339), to
+    the newest, in order. Raises Unavailable when the stream does not answer."""
     wanted = Wanted(seq, subject, BATCH, start_time)
     if start_time:
         wanted.seq = 0
@@ -95,7 +95,7 @@ def rfc3339(utc_ns: int) -> str:
 
 
 async def _ask(client: "Client", stream: str, wanted: Wanted) -> AsyncIterator[Stored]:
-    """The answers to one request."""
+    """Yield the answers to one request."""
     inbox = client.new_inbox()
     answers = await client.subscribe(inbox)
     try:
@@ -118,7 +118,7 @@ async def _ask(client: "Client", stream: str, wanted: Wanted) -> AsyncIterator[S
 
 
 def _stored(stream: str, message: "Msg") -> Stored | None:
-    """None for the end of the answers, or for "there is none"."""
+    """Decode one answer; None for the end of the answers, or for "there is none"."""
     headers = message.headers or {}
     status = headers.get(_STATUS, "")
     if status in ("204", "404"):

@@ -16,7 +16,7 @@ _CACHED = int(Flag.CACHED)
 
 
 def again(frame: bytes, gen: int, utc_ns: int, flag: int, *, is_proven: bool) -> list[bytes]:
-    """The frame as it is sent now, with `flag`; nothing for one that cannot be read."""
+    """Return the frame as it is sent now, with `flag`; nothing for one that cannot be read."""
     topic, array = f.split_frame(frame)
     try:
         message = f.decode_feed_message(array)
@@ -33,8 +33,8 @@ def again(frame: bytes, gen: int, utc_ns: int, flag: int, *, is_proven: bool) ->
 def answer_frames(
     topic: bytes, values: list[bytes], gen: int, utc_ns: int, is_whole: bool
 ) -> Iterator[bytes]:
-    """The answer to a snapshot request. One that is not whole says so by its count: the reader asks
-    again."""
+    """Yield the answer to a snapshot request. An answer that is not whole says so by its count: the
+    reader asks again."""
     bodies: list[object] = [values[n : n + CHUNK] for n in range(0, len(values), CHUNK)]
     bodies.append(SnapshotEnd(len(values) + (not is_whole)))
     for seq, body in enumerate(bodies, 1):

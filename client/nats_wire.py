@@ -88,8 +88,8 @@ async def connect(
     on_lost: Callable[[str], None],
     on_trouble: Callable[[str], None],
 ) -> "Client":
-    """One connection. on_lost: called once when it has ended, with the reason; on_trouble: when a
-    message was dropped here, or the server refused something.
+    """Open one connection. on_lost: called once when it has ended, with the reason; on_trouble:
+    when a message was dropped here, or the server refused something.
 
     Raises Unavailable, with the reason, when there is none within `CONNECT_S`.
     """
@@ -97,7 +97,7 @@ async def connect(
     from nats.errors import SlowConsumerError
 
     async def on_error(error: Exception) -> None:
-        """The end of the connection is told by the other one."""
+        """Pass on trouble; `on_closed` tells the end of the connection."""
         if isinstance(error, SlowConsumerError) or "permissions" in str(error).lower():
             on_trouble(_words(error))
 
@@ -202,7 +202,7 @@ async def close(client: "Client") -> None:
 
 
 async def first_of(*waited: "asyncio.Future[Any] | Coroutine[Any, Any, Any]") -> None:
-    """Until the first of these ends; the others are ended with it. Raises what it raised."""
+    """Wait until the first of these ends, and end the others. Raises what it raised."""
     tasks = [asyncio.ensure_future(each) for each in waited]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -134,7 +134,8 @@ def atm(
 
 
 def _nearest(listed: list[float], price: float, chain: Chain) -> float:
-    """Of two that are as near, the lower. Where the list ends before the price, none is at it."""
+    """Return the strike at the money; of two that are as near, the lower. Raises BadInput where the
+    list ends before the price."""
     below, above = listed[:2], listed[-2:]
     is_listed = below[0] * 2 - below[-1] <= price <= above[-1] * 2 - above[0]
     if len(listed) > 1 and not is_listed:
@@ -170,8 +171,9 @@ def _price_of(tick: Tick, key: str, may_be_stale: bool) -> tuple[float, Stalenes
 def _asked(
     key: str, config: Config, timeout_s: float, may_be_stale: bool
 ) -> tuple[float, Staleness]:
-    """By the latest tick, which is waited for until it is the current price, or cannot become it.
-    It is judged before its feed is closed: no tick of a closed one is current."""
+    """Return the price and staleness of the latest tick. It waits until that is the current price,
+    or cannot become it. The tick is judged before its feed is closed: no tick of a closed feed is
+    current."""
     deadline_ns = boot_ns() + int(timeout_s * 1e9)
     with Feed(key, config=config, timeout_s=timeout_s, name="kitefeed.atm") as feed:
         tick = feed.get(key)
@@ -197,5 +199,6 @@ def _chain(underlying: str, config: Config) -> Chain:
 
 @lru_cache(maxsize=4)
 def _list_at(path: str) -> InstrumentsDb:
-    """One for each file: whether it is whole is then looked at once, and not with each question."""
+    """Return the one database of this file: whether it is whole is looked at once, and not with
+    each question."""
     return InstrumentsDb(Path(path))

@@ -14,13 +14,13 @@ _NOBODY = Verdict("no_feed", has=False)  # the ticks of the view itself go to no
 
 
 class Player:
-    """A reader that was there. wanted, prefixes: as `View` has them; None for all."""
+    """A reader at the time of the recording. wanted, prefixes: as `View` has them; None for all."""
 
     def __init__(self, wanted: frozenset[str] | None, prefixes: tuple[str, ...] = ()) -> None:
         self.view = View(_NOBODY, wanted, prefixes, None)
 
     def play(self, record: Record) -> Iterable[Tick]:
-        """The ticks of one record."""
+        """Return the ticks of one record."""
         if record.type == Type.GAP:
             self._miss(record)
             return ()

@@ -10,8 +10,8 @@ from kitefeed.protocol.recording import Gap, Record
 def recorded_bars(
     records: Iterable[Record], gaps: Iterable[Gap], player: Player, bars: Bars
 ) -> Iterator[Bar]:
-    """The final ones, as the time of the records passes. A bar that is not final when they end may
-    miss ticks: it says `gap`."""
+    """Yield the final bars, as the time of the records passes. A bar that is not final when the
+    records end may miss ticks: it says `gap`."""
     for gap in gaps:
         bars.lost(None, gap.from_ns, gap.to_ns)
     now_ns = 0

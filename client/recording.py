@@ -124,7 +124,7 @@ class Recording:
 
     @property
     def instruments(self) -> list[Described]:
-        """Those that are recorded, or that were asked for of them, by name."""
+        """The recorded instruments, or those of them that were asked for, by name."""
         found = self._described()
         if self._wanted is not None:
             found = {
@@ -147,12 +147,12 @@ class Recording:
 
     @property
     def last_ns(self) -> int:
-        """Up to when it had been written when it was opened, UTC nanoseconds."""
+        """The time up to which it had been written when it was opened, UTC nanoseconds."""
         return max(each.last_ns for each in self._segments)
 
     @property
     def size(self) -> int:
-        """Bytes of the files that are read for it."""
+        """The bytes of all files that are read for it."""
         return sum(each.path.stat().st_size for each in self._read_segments())
 
     @property
@@ -166,7 +166,8 @@ class Recording:
         return found
 
     def _may_be_written(self, segment: Segment) -> bool:
-        """At this moment: the last one of a day that is not over."""
+        """Whether the segment may be written at this moment: it is the last one of a day that is
+        not over."""
         return segment is self._segments[-1] and utc_ns() < _moment(self.date, "23:59") + SEALED_NS
 
     @property
@@ -200,7 +201,7 @@ class Recording:
         return {each.key: each for segment in self._segments for each in segment.instruments()}
 
     def _resolved(self) -> tuple[frozenset[str] | None, tuple[str, ...]]:
-        """Names and beginnings of names that are wanted; None for all."""
+        """Return the names, and beginnings of names, that are wanted; None for all."""
         if not self._asked:
             return None, ()
         known = self._described()
@@ -219,7 +220,7 @@ class Recording:
 
 
 def _between(before: Segment | None, segment: Segment) -> list[Gap]:
-    """Of two files that should follow each other, and do not."""
+    """Return the gap between two files that should follow each other, and do not."""
     if before is None or before.ended not in ("hour", ""):  # else it is told in the segment
         return []
     if segment.started_ns - before.last_ns <= MISSING_NS:

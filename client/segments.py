@@ -50,8 +50,8 @@ class Bytes:
 
 
 class Segment:
-    """One file. Its first blocks, and its last, have been read; a file whose beginning is damaged
-    has a header without instruments.
+    """One file of a recording. Its first blocks, and its last, have been read; a file whose
+    beginning is damaged has a header without instruments.
 
     ended: why it ended, as `End` has it; empty when it was not sealed: it is being written, or was
     torn. last_ns: of its last whole block.
@@ -99,7 +99,7 @@ class Segment:
 
     @contextmanager
     def _opened(self) -> Iterator[Any]:
-        """Its bytes, as far as it has been written by now."""
+        """Yield the file's bytes, as far as it has been written by now."""
         try:
             file = self.path.open("rb", buffering=0)
         except OSError as error:
@@ -114,15 +114,15 @@ class Segment:
     def blocks(
         self, offset: int = len(r.HEAD), *, has_notes: bool = False
     ) -> Iterator[Block | Damage]:
-        """All that is in it, from `offset` on; nothing of one that cannot be read. See
+        """Yield all blocks of the file, from `offset` on; none of a file that cannot be read. See
         `recording.blocks`."""
         with self._opened() as data:
             if not self.problem:
                 yield from r.blocks(data, offset, has_notes=has_notes)
 
     def records(self, offset: int = len(r.HEAD), last_ns: int = 0) -> Iterator[r.Record]:
-        """Those that can be read, and a gap in the place of what cannot. Of a file that is read
-        already up to `offset`, where the time was `last_ns`: the rest."""
+        """Yield the records that can be read, and a gap in the place of what cannot. Of a file that
+        is read already up to `offset`, where the time was `last_ns`: the rest."""
         last_ns, damaged = last_ns or self.started_ns, ""
         for block in self.blocks(offset):
             if isinstance(block, Damage):
@@ -143,7 +143,7 @@ class Segment:
             last_ns = block.last_ns
 
     def gaps(self) -> Iterator[Gap]:
-        """Those that are told in it, and what lies damaged between two blocks."""
+        """Yield the gaps that are told in the file, and what lies damaged between two blocks."""
         last_ns, damaged = self.started_ns, ""
         for block in self.blocks():
             if isinstance(block, Damage):
@@ -157,7 +157,7 @@ class Segment:
                 yield from _decoded(block, Type.GAP, r.decode_gap)
 
     def instruments(self) -> list[Described]:
-        """Of the header, and those that came later."""
+        """Return the instruments of the header, and those that came later."""
         found = list(self.header.instruments)
         for block in self.blocks(has_notes=True):
             if isinstance(block, Block) and block.flags & r.HAS_NOTES:
@@ -188,7 +188,7 @@ class Segment:
 
 
 def _decoded(block: Block, kind: Type, decode: Callable[[bytes], T]) -> list[T]:
-    """The records of one type in a block; none of one that cannot be read."""
+    """Return the records of one type in a block; none of a block that cannot be read."""
     try:
         return [decode(record.data) for record in r.records(block) if record.type == kind]
     except (r.BadRecording, *DECODE_ERRORS):
@@ -201,7 +201,7 @@ def _told(from_ns: int, to_ns: int, why: str) -> r.Record:
 
 
 def day_segments(directory: Path, day: str) -> list[Segment]:
-    """Those of a day, by the time at which they began."""
+    """Return the segments of a day, by the time at which they began."""
     found = map(Segment, _paths(directory / day))
     return sorted(found, key=lambda s: (s.started_ns, s.path.name))
 

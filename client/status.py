@@ -62,8 +62,8 @@ def status_of(
     epochs: list[int],
     is_lost: bool,
 ) -> Status:
-    """`age_ns`: of the heartbeat; `epochs`: of its shards; `is_lost`: it is too old. Words are
-    passed on as they came: a newer daemon may know more of them."""
+    """Build the status. `age_ns`: of the heartbeat; `epochs`: of its shards; `is_lost`: it is too
+    old. Words are passed on as they came: a newer daemon may know more of them."""
     return Status(
         feed="lost" if is_lost else cast(FeedWord, state.feed),
         source="cache" if is_lost else cast(StatusSource, state.source),

@@ -138,7 +138,8 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
 def _unpickled(
     gen: int, shard: int, epoch: int, source_code: int, t_rx_ns: int, age_ns: int, utc_then_ns: int
 ) -> Arrival:
-    """Boot times of two hosts, or of two boots, have nothing in common: the wall clock has."""
+    """Build an arrival by the wall clock: boot times of two hosts, or of two boots, have nothing in
+    common."""
     then_ns = boot_ns() - (utc_ns() - utc_then_ns)
     return Arrival(gen, shard, epoch, source_code, t_rx_ns, age_ns, then_ns, NOBODY, 0)
 
@@ -318,22 +319,22 @@ class Tick(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     @property
     def last_traded_quantity(self) -> int | None:
-        """Of the last trade; None in mode ltp, and for an index."""
+        """Quantity of the last trade; None in mode ltp, and for an index."""
         return self.raw.last_traded_quantity
 
     @property
     def volume_traded(self) -> int | None:
-        """Of the day; None in mode ltp, and for an index."""
+        """Volume of the day; None in mode ltp, and for an index."""
         return self.raw.volume_traded
 
     @property
     def total_buy_quantity(self) -> int | None:
-        """Of all bids; None in mode ltp, and for an index."""
+        """Quantity of all bids; None in mode ltp, and for an index."""
         return self.raw.total_buy_quantity
 
     @property
     def total_sell_quantity(self) -> int | None:
-        """Of all offers; None in mode ltp, and for an index."""
+        """Quantity of all offers; None in mode ltp, and for an index."""
         return self.raw.total_sell_quantity
 
     @property

@@ -26,7 +26,7 @@ _REMEDIES = {
 
 
 class Trouble:
-    """Told of the feed's state again and again; `sentence` is what a program that connects now is
+    """Is told the feed's state again and again. `sentence` is what a program that connects now is
     told, None while all is well."""
 
     def __init__(self, policy: Policy) -> None:
@@ -71,8 +71,8 @@ def may_pass(policy: Policy, source: str, is_closed: bool) -> bool:
 
 
 def judged(policy: Policy, ticks: Iterable[Tick], is_closed: bool) -> Iterator[tuple[Tick, bool]]:
-    """Each of these, and whether `may_pass` it. Ticks that came together have one source, so it is
-    asked for once."""
+    """Yield each tick, and whether `may_pass` it. Ticks that came together have one source, so it
+    is asked for once."""
     arrival: Arrival | None = None
     flags, may = 0, False
     for tick in ticks:

@@ -21,14 +21,14 @@ NO_TOKEN = "is no token of today's instrument list: `kitefeed instruments find T
 
 
 class Upstream:
-    """`control`: the daemon's address for requests; None where there is none: over tcp, and for a
-    reader that was given no more than the feed's."""
+    """`control`: the daemon's address for requests. None where there is no such address: over tcp,
+    and for a reader that was given no more than the feed's."""
 
     def __init__(self, control: str | None) -> None:
         self._control = control
 
     def names_of(self, asked: list[str | int], deadline_ns: int) -> dict[str | int, str]:
-        """Each by its name, of those that have one; blocking where there are tokens."""
+        """Return the name of each that has one. Blocks where there are tokens."""
         names: dict[str | int, str] = {one: one for one in asked if isinstance(one, str)}
         tokens = tuple(dict.fromkeys(one for one in asked if isinstance(one, int)))
         if not tokens:
@@ -50,7 +50,7 @@ class Upstream:
     def want(
         self, names: tuple[str, ...], mode: Mode | None, deadline_ns: int
     ) -> tuple[Answer, ...]:
-        """Whether these can be had, blocking; nothing where nobody answers."""
+        """Ask whether these can be had, blocking; nothing where nobody answers."""
         if not names or not self._control:
             return ()
         wish = WantInstruments(names, mode, is_kept=False, wait_s=0)
@@ -67,7 +67,7 @@ class Upstream:
     def inquire(
         self, asked: list[str | int], mode: Mode | None, deadline_ns: int
     ) -> tuple[Answer, ...]:
-        """One answer for each; `accepted` where nobody answers."""
+        """Return one answer for each; `accepted` where nobody answers."""
         checked_mode(mode)
         wished = list(dict.fromkeys(asked))
         names = self.names_of(wished, deadline_ns)

@@ -37,18 +37,18 @@ else:
 
 
 class LastTicks(Mapping[str, Tick]):
-    """By instrument. A tick of its own is made for each reading; bodies were checked when they
-    came, so decoding one cannot fail."""
+    """The last ticks, by instrument. A new tick is made for each reading; bodies were checked when
+    they came, so decoding one cannot fail."""
 
     def __init__(self) -> None:
         self._topics: dict[str, Topic] = {}
 
     def add(self, topic: Topic) -> None:
-        """The values of this topic are those of its key from here on."""
+        """Take the values of this topic for those of its key from here on."""
         self._topics[topic.key] = topic
 
     def topics(self) -> Iterable[Topic]:
-        """Of all that is read, also where no value has come."""
+        """Return the topics of all that is read, also those without a value."""
         return self._topics.values()
 
     def is_last(self, tick: Tick) -> bool:
@@ -57,7 +57,8 @@ class LastTicks(Mapping[str, Tick]):
         return known is not None and known.arrival is tick.arrival and known.value_seq == tick.seq
 
     def numbers(self, gen: int) -> dict[str, int]:
-        """By instrument, of those that came in this gen; values from disk have none."""
+        """Return by instrument the numbers of values that came in this gen; those from disk have
+        none."""
         return {
             key: known.value_seq
             for key, known in self._topics.items()
@@ -65,7 +66,7 @@ class LastTicks(Mapping[str, Tick]):
         }
 
     def remove(self, key: str) -> None:
-        """The instrument is read no more."""
+        """Forget the instrument, which is read no more."""
         self._topics.pop(key, None)
 
     def forget(self, key: str) -> None:

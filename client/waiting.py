@@ -13,8 +13,8 @@ PENDING_MAX = 10_000  # ~10 MB; the oldest go first
 class Waiting:
     """`ticks`: in order, PENDING_MAX at most. Any thread may take from it at any time, one by one.
 
-    What is given up is told to `gaps`, unless the program never takes ticks (`is_iterated`): it
-    reads values, and misses none.
+    `gaps` is told what is given up, unless the program never takes ticks (`is_iterated`): it reads
+    values, and misses none.
     """
 
     def __init__(self, values: LastTicks, gaps: Gaps) -> None:
@@ -24,7 +24,7 @@ class Waiting:
         self._gaps = gaps
 
     def keep_newest(self) -> int:
-        """Of each instrument; says how many others there were."""
+        """Keep the newest tick of each instrument; return how many others there were."""
         waiting = self._taken_out()
         is_last = self._values.is_last
         kept = [tick for tick in waiting if is_last(tick)]
@@ -34,7 +34,7 @@ class Waiting:
         return len(waiting) - len(kept)
 
     def make_room(self) -> int:
-        """Gives up what waits longest; says how many those were."""
+        """Give up the ticks that wait longest; return how many those were."""
         gone = []
         with suppress(IndexError):  # another thread takes them just now
             while len(self.ticks) > PENDING_MAX:
@@ -44,7 +44,7 @@ class Waiting:
         return len(gone)
 
     def drop(self, instruments: set[str]) -> None:
-        """These are read no more."""
+        """Drop the ticks of these instruments, which are read no more."""
         waiting = self._taken_out()
         self.ticks.extend(tick for tick in waiting if tick.instrument not in instruments)
 
@@ -69,7 +69,7 @@ class Waiting:
         return share
 
     def _taken_out(self) -> list[Tick]:
-        """All of them. One by one: other threads take meanwhile."""
+        """Take out all ticks. One by one: other threads take meanwhile."""
         waiting = []
         with suppress(IndexError):
             while True:
@@ -77,7 +77,8 @@ class Waiting:
         return waiting
 
     def _pass_over(self, reason: GapReason, ticks: list[Tick]) -> None:
-        """These are not given out; the newest of each instrument are, or are held."""
+        """Tell that these ticks are not given out; the newest of each instrument are, or are
+        held."""
         if ticks and self.is_iterated:
             times_ns = [tick.t_rx_ns for tick in ticks]
             counts = Counter(tick.instrument for tick in ticks)

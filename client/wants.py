@@ -31,7 +31,7 @@ Asked = str | int | Iterable[object]  # what programs name instruments by, and l
 
 
 def flat(asked: Iterable[object]) -> list[str | int]:
-    """Names and tokens, of lists too. Raises BadInput for anything else."""
+    """Return the names and tokens, also those in lists. Raises BadInput for anything else."""
     found: list[str | int] = []
     for one in asked:
         if isinstance(one, str):
@@ -83,7 +83,7 @@ class Wants:
         self._all = TICKS_TOPIC + NUL if per_second is None else self._head
 
     def of(self, names: Iterable[str]) -> "Wants":
-        """The same of these instruments."""
+        """Return the same wants for these instruments."""
         return Wants(names, self.mode, self.per_second, may_chunk=self._may_chunk)
 
     def read_singly(self) -> None:
@@ -104,13 +104,14 @@ class Wants:
 
     @property
     def is_choosing(self) -> bool:
-        """Whether it depends on how much streams, see `read_chunks`."""
+        """Whether chunks or single ticks are read depends on how much streams, see
+        `read_chunks`."""
         return self._may_chunk and len(self.modes) >= CHUNKED_MIN
 
     # --- what to subscribe to -----------------------------------------------------------------
 
     def subscriptions(self) -> list[bytes]:
-        """For the live ticks, and for the mode they shall have."""
+        """Return what to subscribe to for the live ticks, and for the mode they shall have."""
         live = [self._all] if self.is_all or self.is_chunked else self._live()
         own = (each for name in self.modes for each in self._of(name))
         return [*dict.fromkeys([*live, *own])]
@@ -123,7 +124,7 @@ class Wants:
         return live if len(live) <= SINGLE_REQUESTS_MAX else [self._head]
 
     def topic(self, name: str) -> bytes:
-        """On which its ticks come, without the NUL."""
+        """Return the topic on which its ticks come, without the NUL."""
         return self._head + name.encode()
 
     def _live(self) -> list[bytes]:
@@ -131,7 +132,7 @@ class Wants:
         return [*exact, *(self._head + prefix.encode() for prefix in self.prefixes)]
 
     def _of(self, name: str) -> list[bytes]:
-        """For one instrument."""
+        """Return the subscriptions for one instrument."""
         mode = self.modes[name]
         if self.is_chunked:
             return [want_request(mode or "", tick_topic(name))]
@@ -141,8 +142,9 @@ class Wants:
     # --- changes ------------------------------------------------------------------------------
 
     def add(self, names: Iterable[str], mode: Mode | None) -> tuple[list[bytes], list[bytes]]:
-        """From now on these, too, or in another mode: what to subscribe to for that, and what no
-        more. mode None: that of the others for new ones, unchanged for those that are read."""
+        """Want these instruments, too, or in another mode. Return what to subscribe to for that,
+        and what no more. mode None: that of the others for new ones, unchanged for those that are
+        read."""
         new: list[bytes] = []
         old: list[bytes] = []
         for name in names:
@@ -154,7 +156,8 @@ class Wants:
         return new, old
 
     def drop(self, names: Iterable[str]) -> list[bytes]:
-        """These no more: what to unsubscribe from. Those that are not wanted are passed over."""
+        """Want these no more; return what to unsubscribe from. Names that are not wanted are passed
+        over."""
         old = []
         for name in names:
             if name in self.modes:
@@ -163,8 +166,8 @@ class Wants:
         return old
 
     def read_chunks(self, streaming: int) -> tuple[list[bytes], list[bytes]]:
-        """Decides anew whether to read all ticks together, of `streaming` instruments, and pick out
-        those that are wanted: what to subscribe to for that, and what no more."""
+        """Decide anew whether to read all ticks together, of `streaming` instruments, and pick out
+        the wanted ones. Return what to subscribe to for that, and what no more."""
         count = len(self.modes)
         # Once begun it goes on with half as many, so that it never changes to and fro.
         enough = max(CHUNKED_MIN, streaming / CHUNKED_SHARE) / (2 if self.is_chunked else 1)

@@ -34,7 +34,8 @@ class Sign:
 
 
 class Watch:
-    """`lock`: held by whoever touches the feed; all methods but `sleep` are called with it."""
+    """`lock`: held by each thread that touches the feed; all methods but `sleep` are called with
+    it."""
 
     def __init__(self, lock: "threading.RLock") -> None:
         self.is_taken = False  # a thread sleeps at the socket
@@ -57,7 +58,7 @@ class Watch:
         return self._descriptor, self.sign.fileno()
 
     def fileno(self) -> int:
-        """One descriptor for both."""
+        """Return one descriptor for both."""
         if self._all is None:
             if not hasattr(select, "epoll"):
                 raise NotImplementedError("fileno() needs Linux's epoll: use kitefeed.wait instead")
@@ -75,7 +76,7 @@ class Watch:
             self._followers -= 1
 
     def at(self, descriptor: int) -> None:
-        """The socket is another one from now on."""
+        """Watch another socket from now on."""
         if self._descriptor >= 0:
             self._poll.unregister(self._descriptor)
         self._poll.register(descriptor, select.POLLIN)
@@ -87,11 +88,13 @@ class Watch:
         self.ring()
 
     def sleep(self, within_s: float) -> None:
-        """Called without the lock, after `is_taken` was set with it; `leave` is to follow."""
+        """Wait at the socket. Called without the lock, after `is_taken` was set with it; `leave` is
+        to follow."""
         self._poll.poll(within_s * 1_000)
 
     def leave(self) -> None:
-        """The sleeper is awake. The others look what came, and one of them goes to the socket."""
+        """Note that the sleeper is awake. The others look what came, and one of them goes to the
+        socket."""
         self.is_taken = False
         if self._is_rung:
             self._is_rung = False
@@ -102,7 +105,7 @@ class Watch:
             self._heard.close()
 
     def ring(self) -> None:
-        """Wakes the sleeper: something came that it has not read itself."""
+        """Wake the sleeper: something came that it has not read itself."""
         if self.is_taken and not self._is_rung and not self._is_closed:
             self._is_rung = True
             self._bell.send(b"\0")
