@@ -8,8 +8,8 @@ _IN_THE_TERMINAL = frozenset({"www-browser", "links", "elinks", "lynx", "w3m"})
 
 
 def show(url: str) -> None:
-    """Opens `url` in it; nothing happens where there is none. Returns at once: some browsers are
-    waited for by what starts them."""
+    """Open `url` in the browser; nothing happens where there is none. Returns at once: some
+    browsers hold up the program that starts them."""
     try:
         browser = webbrowser.get()
     except webbrowser.Error:

@@ -45,7 +45,7 @@ def runtime_dir() -> Path:
 
 
 def ask(message: ControlRequest, wanted: type[Reply], *, timeout_s: float = ANSWER_S) -> Reply:
-    """One request to the daemon. A refusal is raised as the error whose remedy it names.
+    """Ask the daemon once. A refusal is raised as the error whose remedy it names.
 
     Without any actor it fails at once; while the supervisor alone is away, it is waited for.
     """

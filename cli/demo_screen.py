@@ -20,16 +20,17 @@ PRICES_EVERY = 8  # updates of half a second: a line of prices each 4 s
 
 class DemoScreen(Protocol):
     def say(self, sentence: str) -> None:
-        """The narration, until the next."""
+        """Show the narration, until the next."""
 
     def show(self, scene: Scene) -> None:
-        """The newest values; called twice a second."""
+        """Show the newest values; called twice a second."""
 
     def close(self) -> None: ...
 
 
 def open_screen(page: str) -> DemoScreen:
-    """`page`: the address of the gateway's, which shows the same in a browser."""
+    """Open a screen. `page`: the address of the gateway's page, which shows the same in a
+    browser."""
     return TableScreen(page) if sys.stdout.isatty() else LineScreen(page)
 
 
@@ -44,7 +45,7 @@ def headline(report: StatusReport) -> str:
 
 
 class LineScreen:
-    """State changes at once, prices every few seconds."""
+    """Prints state changes at once, prices every few seconds."""
 
     def __init__(self, page: str) -> None:
         click.echo(f"The same in a browser: {page}")
@@ -67,7 +68,7 @@ class LineScreen:
         self._shown += 1
 
     def close(self) -> None:
-        """Lines stay as they are."""
+        """Leave the lines as they are."""
 
     @staticmethod
     def _prices(rows: list[Row]) -> str:

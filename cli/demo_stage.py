@@ -70,7 +70,7 @@ class Stage:
         return f"{self.page}login/redirect"
 
     def start(self) -> None:
-        """Both are started; whether the daemon is live is for its status to say."""
+        """Start both; whether the daemon is live is for its status to say."""
         environment.prefer_own_programs()
         self._account = self._start_simulator()
         path = self.directory / "kitefeed.toml"
@@ -116,16 +116,16 @@ class Stage:
     # --- what happens on the stage ------------------------------------------------------------
 
     def refuse_websocket(self) -> None:
-        """Kite answers every upgrade with 403, and closes the open socket."""
+        """Let Kite answer every upgrade with 403, and close the open socket."""
         self._post("/_sim/fault", {"name": "refuse_ws", "arg": "403"})
 
     def kill_session(self) -> None:
-        """The token is dead, for REST and WebSocket alike; a login is all that is missing."""
+        """Kill the token, for REST and WebSocket alike; a login is all that is missing."""
         self._post("/_sim/fault", {"name": "kill", "app": 1})
         self._post("/_sim/fault", {"name": "clear"})
 
     def log_in(self) -> None:
-        """The user logs in: a new token is in the session file."""
+        """Log the user in: a new token is in the session file."""
         self._write_session(self._post("/_sim/login", {"app": 1}))
 
     def _write_session(self, account: dict[str, Any]) -> None:
@@ -133,7 +133,8 @@ class Stage:
         session_file.write(self.directory / "state" / "session.json", found)
 
     def _keep_secret(self, account: dict[str, Any]) -> None:
-        """In a file of the demo's own, not in the user's keyring: LOGIN is one click."""
+        """Keep the secret in a file of the demo's own, not in the user's keyring: LOGIN is one
+        click."""
         path = self.directory / "state" / app_secret.FILE_NAME
         app_secret.keep_in_file(path, account["api_key"], Secret(account["api_secret"]))
 
@@ -178,7 +179,8 @@ class Stage:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _end_orphans(self) -> None:
-        """Actors are in groups of their own; without supervisord they leave, or are made to."""
+        """End actors that are left: they are in groups of their own. Without supervisord they
+        leave, or are killed."""
         run = self.directory / "run"
         if not wait_until(lambda: not locks.live_holders(run), ORPHANS_S):
             for holder in locks.live_holders(run):
@@ -186,20 +188,20 @@ class Stage:
 
 
 def _free_port() -> int:
-    """One of loopback that nobody listens at. Somebody else may take it meanwhile: then the page is
-    missing, which the log says, and the demo goes on."""
+    """Return a port of loopback that nobody listens at. Another program may take it meanwhile: then
+    the page is missing, which the log says, and the demo goes on."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
 
 
 def _short_directory() -> str | None:
-    """None: the usual place."""
+    """Return a directory with a short path; None for the usual place."""
     return "/tmp" if len(tempfile.gettempdir()) > 60 else None  # noqa: S108 - mkdtemp makes it 0700
 
 
 def _first_line(stream: IO[bytes] | None) -> bytes:
-    """The first line of a child, or nothing when it ends or takes too long."""
+    """Return the first line of a child, or nothing when it ends or takes too long."""
     if stream is None:
         return b""
     with selectors.DefaultSelector() as selector:

@@ -34,7 +34,7 @@ def is_live(scene: Scene) -> bool:
 
 
 def is_polling(scene: Scene) -> bool:
-    """Every value was polled, and is no older than a sweep."""
+    """Whether every value was polled, and is no older than a sweep."""
     return scene.report.feed == "rest" and all(
         row.source == "rest" and row.age_s is not None and row.age_s < REST_FRESH_S
         for row in scene.rows
@@ -42,7 +42,7 @@ def is_polling(scene: Scene) -> bool:
 
 
 def is_waiting_for_login(scene: Scene) -> bool:
-    """Headline, and every value still readable."""
+    """Whether the headline asks for a login, and every value can still be read."""
     return scene.report.feed == "login_required" and all(row.last_price for row in scene.rows)
 
 

@@ -23,7 +23,7 @@ def main() -> int:
 
 
 def _run() -> int:
-    """Of the packages that commands need, an installation for programs alone has none."""
+    """Run the command. An installation for programs alone lacks the packages that commands need."""
     try:
         code: int = imported("kitefeed.cli.main").main()
         return code
@@ -41,8 +41,8 @@ def _run() -> int:
 
 
 def imported(module: str) -> "ModuleType":
-    """The module, imported without a look for garbage in between: what modules make stays, and to
-    look through it again and again is a sixth of what a start costs."""
+    """Import the module without collecting garbage in between: what modules make stays, and looking
+    through it again and again is a sixth of what a start costs."""
     from importlib import import_module
 
     gc.disable()

@@ -27,29 +27,30 @@ def prefer_own_programs() -> None:
 
 
 def name_supervisord() -> None:
-    """Tells the programs who their parent is: one that dies before they look is missed by them."""
+    """Tell the programs who their parent is: a program misses one that dies before it looks."""
     os.environ[SUPERVISORD_VARIABLE] = str(os.getpid())
 
 
 def forget_secrets() -> None:
-    """For what this process starts: only a login needs the app's secret, which other programs of
-    the same user could read in the environment of any process that has it."""
+    """Hide the app's secret from what this process starts. Only a login needs it, and other
+    programs of the same user could read it in the environment of any process that has it."""
     os.environ.pop(SECRET_VARIABLE, None)
 
 
 def temporary_directory_is(path: Path) -> dict[str, str]:
-    """The environment for a child whose temporary files go to `path`."""
+    """Return the environment for a child whose temporary files go to `path`."""
     return {**os.environ, "TMPDIR": str(path)}
 
 
 def forget_settings() -> None:
-    """For a daemon of its own, such as the demo's: what the user has set is for his."""
+    """Remove the user's settings, for a daemon of its own, such as the demo's."""
     for place in location.settings_from_environment():
         os.environ.pop(location.variable_of(place), None)
 
 
 def supervisord_rpc() -> Any:
-    """The supervisord that started this process; it named its socket in the environment."""
+    """Connect to the supervisord that started this process; it named its socket in the
+    environment."""
     # Imported here: it is needed once in a long while.
     from supervisor.childutils import getRPCInterface
 

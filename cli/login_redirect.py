@@ -55,9 +55,9 @@ def _is_loopback(host: str) -> bool:
 async def receive(
     logins: Logins, place: Place, waits: Iterable[tuple[float, Callable[[], None]]]
 ) -> Session | None:
-    """Listens at `place` until the redirect of a login that `logins` began has come; returns the
-    session, None when none came in time, or raises what it was refused for. `waits`: seconds, and
-    what is done before them. Whatever else asks there is turned away, and changes nothing."""
+    """Listen at `place` until the redirect of a login that `logins` began has come. Return the
+    session, None when none came in time, or raise why it was refused. `waits`: seconds, and what is
+    done before them. Whatever else asks there is turned away, and changes nothing."""
     answered: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
     app = web.Application(middlewares=[sealed, only_for(_names(place))])
     app.router.add_get(place.path, _taker(logins, answered))

@@ -96,7 +96,8 @@ class LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
-        """To click a broken pipe is an error, and other troubles of the streams are bugs."""
+        """Run the command. click takes a broken pipe for an error, and other troubles of the
+        streams for bugs; here both end as `streams` says."""
         try:
             return super().invoke(ctx)
         except OSError as error:

@@ -10,7 +10,7 @@ _COLOURS = {"live": "green", "rest": "yellow", "paused": "yellow", "closed": "cy
 
 
 def colour_of(feed: str) -> str:
-    """Of the feed's headline."""
+    """Return the colour of the feed's headline."""
     return _COLOURS.get(feed, "red")
 
 

@@ -1,5 +1,5 @@
-"""A table of prices on a terminal: what is not current is visibly so, by a word and not by colour
-alone."""
+"""A table of prices on a terminal. A price that is not current is marked by a word, and not by
+colour alone."""
 
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,7 @@ def _change(row: Row) -> str:
 
 
 def _state(row: Row, is_closed: bool) -> str:
-    """Of a current value nothing has to be said."""
+    """Say what a value is; of a current one nothing has to be said."""
     if row.is_fresh:
         return ""
     if row.last_price is None:

@@ -35,7 +35,7 @@ def row_of(tick: Tick) -> Row:
 
 
 def decimals_of(tick: Tick) -> int:
-    """Two; currencies are quoted with four."""
+    """Return how many decimals its prices have: two; currencies are quoted with four."""
     return 2 if tick.raw.divisor <= 100 else 4
 
 
@@ -57,7 +57,8 @@ class Prices:
             self._feed.close()
 
     def rows(self) -> list[Row]:
-        """One row per instrument, in the order given; without a daemon, rows without values."""
+        """Return one row for each instrument, in the order given; without a daemon, rows without
+        values."""
         feed = self._feed or self._maybe_open()
         ticks = feed.snapshot() if feed else {}
         return [
@@ -66,7 +67,7 @@ class Prices:
         ]
 
     def _maybe_open(self) -> Feed | None:
-        """None while the daemon starts, or does not know the instruments yet."""
+        """Open the feed; None while the daemon starts, or does not know the instruments yet."""
         try:
             self._feed = Feed(*self._instruments, timeout_s=OPEN_S, name=self._name)
         except KitefeedError:

@@ -16,7 +16,7 @@ class Usage(NamedTuple):
 
 
 def usage_of(pid: int | None) -> Usage | None:
-    """None for a process that has gone, and where there is no /proc."""
+    """Return what a process uses; None for one that has gone, and where there is no /proc."""
     if pid is None:
         return None
     directory = Path("/proc") / str(pid)

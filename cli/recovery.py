@@ -14,7 +14,8 @@ RECOVERY_S = (
 
 
 def wait(settings: Settings, fingerprint: str, login_ns: int) -> str:
-    """One sentence, once the daemon is live with this session or cannot be. `login_ns`: boot time.
+    """Return one sentence, once the daemon is live with this session or cannot be. `login_ns`: boot
+    time.
 
     Raises LoginNeeded when Kite refuses the session, TryLater when prices are not fresh in time.
     """

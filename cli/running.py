@@ -11,7 +11,7 @@ Word = Literal["running", "off", "down"]
 
 
 def services() -> list[tuple[str, Word, str]]:
-    """Name, how it is, and where it serves by the configuration; nothing of a broken one."""
+    """Return name, state, and where it serves by the configuration; nothing of a broken one."""
     try:
         settings = config.load()
     except ConfigError:

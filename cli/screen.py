@@ -19,7 +19,7 @@ HINT = "q ends"
 
 
 class Keys:
-    """Single keys, unseen and without Enter, as long as standard input is a terminal."""
+    """Reads single keys, unseen and without Enter, as long as standard input is a terminal."""
 
     def __enter__(self) -> Self:
         self._terminal = sys.stdin.fileno() if sys.stdin.isatty() else None
@@ -36,7 +36,7 @@ class Keys:
             termios.tcsetattr(self._terminal, termios.TCSADRAIN, self._before)
 
     def is_over(self, within_s: float) -> bool:
-        """Waits so long; whether an ending key was pressed meanwhile, and then at once."""
+        """Wait so long, or until an ending key is pressed; return whether one was."""
         if self._terminal is None:
             pause(within_s)
             return False

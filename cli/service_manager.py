@@ -1,4 +1,5 @@
-"""Tells the service manager how the daemon is, where one asks for it: sd_notify(3), of systemd."""
+"""Tells the service manager how the daemon is, if there is one that asks: sd_notify(3), of
+systemd."""
 
 import socket
 from collections.abc import Callable
@@ -12,8 +13,8 @@ Ask = Callable[[], StatusReport | None]
 
 
 class ServiceManager:
-    """Its socket: a path, or a name that starts with `@` (Linux's abstract ones). Without an
-    address everything that is told goes nowhere."""
+    """The service manager at its socket: a path, or a name that starts with `@` (Linux's abstract
+    ones). Without an address everything that is told goes nowhere."""
 
     def __init__(self, address: str) -> None:
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
@@ -24,8 +25,9 @@ class ServiceManager:
         return self._address != ""
 
     def tell(self, *words: str, status: str) -> bool:
-        """`words` as sd_notify(3) has them, and `status`, a sentence, when it has changed. Whether
-        the manager took it: one that is gone, or whose queue is full, is to be told again."""
+        """Tell the manager `words` as sd_notify(3) has them, and `status`, a sentence, when it has
+        changed. Return whether the manager took it: one that is gone, or whose queue is full, is to
+        be told again."""
         if status != self._status:
             words = (*words, f"STATUS={status}")
         if not words:
@@ -68,15 +70,15 @@ class Health:
 
 
 def silent_actors(report: StatusReport) -> list[str]:
-    """Those that do not beat, and for whose sake the whole may be started anew; none while prices
-    come, which that would interrupt: supervisord sees to the single process. Neither the session
-    nor the market is asked for: a restart brings no login."""
+    """Return the actors that do not beat, for whose sake the whole may be started anew. While
+    prices come there are none, because a restart would interrupt them: supervisord sees to the
+    single process. Neither the session nor the market is asked for: a restart brings no login."""
     if report.source in ("websocket", "rest"):
         return []
     return [str(actor.role) for actor in report.actors if actor.state == "absent"]
 
 
 def sentence(report: StatusReport) -> str:
-    """One line, whatever Kite or a file said."""
+    """Write one line, whatever Kite or a file said."""
     text = f"{report.feed}: {report.reason}" if report.reason else report.feed
     return " ".join(text.split())[:STATUS_CHARS_MAX]

@@ -28,8 +28,9 @@ def path_of(settings: Settings, is_standby: bool) -> Path:
 
 
 def configured_api_key(settings: Settings, is_standby: bool) -> str:
-    """The app of this session as the configuration names it, empty when it does not. That of the
-    first session is never the standby's by itself: a login with it would end the first session."""
+    """Return the app of this session as the configuration names it, empty when it does not. The
+    first session's app is never the standby's by itself: a login with it would end the first
+    session."""
     if not is_standby:
         return settings.config.kite.api_key
     standby = settings.config.session.standby
@@ -49,10 +50,10 @@ def without_api_key(settings: Settings, is_standby: bool) -> ConfigError:
 
 
 def store(settings: Settings, given: Session, *, is_standby: bool, is_forced: bool) -> str:
-    """Writes the session; returns what to tell of it. It is shown to Kite before, unless forced.
+    """Write the session; return what to tell of it. It is shown to Kite before, unless forced.
 
-    Raises LoginNeeded when Kite refuses it, and when the file there is readable by others: whoever
-    made it so should know. What is there is left as it was then.
+    Raises LoginNeeded when Kite refuses it, and when others can read the file there: the person who
+    made it so should know. The file is left as it was then.
     """
     path = path_of(settings, is_standby)
     _refuse_loose(path)
@@ -65,7 +66,7 @@ def store(settings: Settings, given: Session, *, is_standby: bool, is_forced: bo
 
 
 def _checked(settings: Settings, given: Session) -> tuple[Session, str]:
-    """The session with its user as Kite names him, and what Kite said."""
+    """Return the session with its user as Kite names him, and what Kite said."""
     # Imported here: it takes a third of a second.
     from kitefeed.actors.runtime.kite_rest import KiteRest, RestFailure
 

@@ -1,5 +1,5 @@
-"""Standard input, output and error as whoever started the command left them: closed, full, or in
-an encoding that lacks some characters. A command says so in a sentence, or does without."""
+"""Standard input, output and error as the caller of the command left them: closed, full, or in an
+encoding that lacks some characters. A command says so in a sentence, or does without."""
 
 import io
 import os
@@ -25,9 +25,9 @@ class _Output(io.FileIO):
 
 
 def prepare() -> None:
-    """Opens what is closed as /dev/null, because the next file or socket would take its number;
-    prints `?` for a character that the terminal's encoding lacks; and notices what cannot be
-    written (`after`)."""
+    """Open closed streams as /dev/null, because the next file or socket would take their number;
+    print `?` for a character that the terminal's encoding lacks; and notice what cannot be written
+    (`after`)."""
     for number, name in enumerate(_NAMES):
         stream: TextIO = getattr(sys, name) or _nothing(number)
         setattr(sys, name, _watched(stream, number) if number else stream)
@@ -60,7 +60,7 @@ def complain(sentence: str) -> None:
 
 
 def flush() -> int:
-    """At the end of a command: what it still has to print is printed. Returns an exit code."""
+    """Print what is still to be printed, at the end of a command. Returns an exit code."""
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -69,7 +69,8 @@ def flush() -> int:
 
 
 def after(error: OSError) -> int:
-    """The exit code of a command that `error` ended. Raises it when the streams are not to blame.
+    """Return the exit code of a command that `error` ended. Raises it when the streams are not to
+    blame.
 
     `kitefeed tail | head`: the reader has seen enough, and that is no error.
     """

@@ -43,11 +43,12 @@ def prepare(supervisord: Any, **_: str) -> _Nothing:
 
 
 def leave_out_services_that_are_off(supervisord: Any) -> None:
-    """Each would start a process that finds this out and ends, at a fifth of a second of a core.
+    """Keep services that are off from starting: each would start a process that finds this out and
+    ends, at a fifth of a second of a core.
 
-    They are asked for as the programs would ask, which start in the directory of supervisord's
-    configuration. Where they may find another answer, they look for themselves: programs that are
-    given settings in `environment`, and all while the configuration cannot be used.
+    The configuration is asked as the programs would ask it, which start in the directory of
+    supervisord's configuration. Programs that may find another answer look for themselves: those
+    that are given settings in `environment`, and all while the configuration cannot be used.
     """
     try:
         with contextlib.chdir(supervisord.options.here):
@@ -67,13 +68,13 @@ def is_given_settings(environment: dict[str, str] | None) -> bool:
 
 
 def let_children_end() -> None:
-    """A child has our handlers until it becomes its program; a SIGTERM in that moment would be lost
-    in them, and the stop would take until the SIGKILL."""
+    """Give a child the default SIGTERM. It has our handlers until it becomes its program: a SIGTERM
+    in that moment would be lost in them, and the stop would take until the SIGKILL."""
     os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 def say_once_that_the_log_is_lost() -> None:
-    """A full disk behind the log costs lines, and not a traceback for each of them."""
+    """Let a full disk behind the log cost lines, and not a traceback for each of them."""
     said: list[str] = []
 
     def handle_error(_: loggers.Handler) -> None:
@@ -115,7 +116,8 @@ class Waker:
             os.write(self._writing, self.AGAIN)
 
     def handle_error(self) -> None:
-        """The above has raised: from here on supervisord wakes once a second, as it would have."""
+        """Stop waking: `handle_read_event` has raised. From here on supervisord wakes once a
+        second, as it would have."""
         signal.set_wakeup_fd(-1)
         socket_map.pop(self._reading, None)
 

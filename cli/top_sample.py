@@ -53,7 +53,7 @@ class SourceRow(msgspec.Struct):
 
 class Broadcast(msgspec.Struct):
     """The broadcaster; counts are of its present life. queue_max: messages that may wait for one
-    subscriber; ZeroMQ does not tell how many do, nor what it dropped for whom, so each program
+    subscriber. ZeroMQ tells neither how many do, nor what it dropped for whom, so each program
     counts its own losses (`readers`)."""
 
     published_per_s: float | None
@@ -101,7 +101,7 @@ class Rates:
         self._seen: dict[str, deque[tuple[float, float]]] = {}
 
     def of(self, name: str, value: float, at_s: float) -> float | None:
-        """Per second; None at the first look."""
+        """Return the rate per second; None at the first look."""
         seen = self._seen.setdefault(name, deque(maxlen=WINDOW))
         if seen and value < seen[-1][1]:
             seen.clear()
@@ -147,7 +147,8 @@ class Sampler:
         )
 
     def _maybe_open(self, report: StatusReport) -> Feed | None:
-        """None while the broadcaster is away. Reads all ticks together, which is cheap."""
+        """Open the feed; None while the broadcaster is away. It reads all ticks together, which is
+        cheap."""
         try:
             endpoint = report.endpoints[FEED.name]
             self._feed = Feed(endpoint=endpoint, timeout_s=OPEN_S, name=NAME)
@@ -190,7 +191,7 @@ class Sampler:
         )
 
     def _counter_rate(self, report: StatusReport, role: Role, name: str) -> float | None:
-        """Counters come with an actor's beat: they are as old as that."""
+        """Return the rate of a counter, which came with an actor's beat and is as old as that."""
         for actor in report.actors:
             if actor.role == role and name in actor.counters and actor.beat_age_s is not None:
                 at_s = boot_ns() / 1e9 - actor.beat_age_s

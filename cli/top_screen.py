@@ -19,7 +19,7 @@ SILENT_S = 5.0  # two reports missed: it hangs, or does not look at its feed
 
 
 def render(sample: Sample, width: int, height: int) -> "RenderableType":
-    """All of it, in at most `height` lines where that is possible."""
+    """Draw all of it, in at most `height` lines where that is possible."""
     from rich.console import Group
     from rich.constrain import Constrain
     from rich.text import Text

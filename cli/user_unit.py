@@ -22,7 +22,7 @@ def path() -> Path:
 
 
 def text(config: Path) -> str:
-    """The unit that runs this installation with the configuration `config`."""
+    """Return the unit that runs this installation with the configuration `config`."""
     program = Path(sys.executable).parent / "kitefeed"
     command = f"{_quoted(str(program))} --config {_quoted(str(config)).replace('$', '$$')} up"
     head = (
@@ -35,7 +35,7 @@ def text(config: Path) -> str:
 
 
 def _quoted(word: str) -> str:
-    """As systemd takes a word apart; `%` begins one of its specifiers."""
+    """Quote a word as systemd reads it; `%` begins one of its specifiers."""
     if any(ord(each) < ord(" ") for each in word):
         raise BadInput(f"{word!r} cannot be named in a unit: move it to a path without line ends")
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
@@ -54,7 +54,7 @@ def systemctl() -> str:
 
 
 def write(unit: str) -> None:
-    """Replaces the unit; an other one is kept beside it. Raises ConfigError."""
+    """Replace the unit; keep another one beside it. Raises ConfigError."""
     place = path()
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,8 @@ def write(unit: str) -> None:
 
 
 def remove() -> None:
-    """Raises Unavailable when there is none, ConfigError when it cannot be removed."""
+    """Remove the unit. Raises Unavailable when there is none, ConfigError when it cannot be
+    removed."""
     place = path()
     try:
         place.unlink()
@@ -84,7 +85,7 @@ def remove() -> None:
 
 
 def run(*words: str) -> str:
-    """`systemctl --user WORDS`; why it failed, "" when it did not."""
+    """Run `systemctl --user WORDS`; return why it failed, "" when it did not."""
     try:
         done = subprocess.run(
             [systemctl(), "--user", *words],

@@ -1,5 +1,5 @@
-"""Waiting in commands: for a condition, or simply for a moment. Here signals that were noted take
-effect (`signals`)."""
+"""Waiting in commands: for a condition, or simply for a moment. Signals that were noted (`signals`)
+take effect here."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ def pause(seconds: float) -> None:
 
 
 def wait_until(condition: Callable[[], bool], within_s: float, *, look_s: float = LOOK_S) -> bool:
-    """Looks every `look_s`; whether the condition came true in time. Looks at least once."""
+    """Look every `look_s`, at least once; return whether the condition came true in time."""
     give_up_ns = boot_ns() + int(within_s * 1e9)
     while not condition():
         if boot_ns() >= give_up_ns:

@@ -1,5 +1,5 @@
-"""`kitefeed alerts test`: whether those who are to be told of trouble are reached. Works with and
-without a daemon."""
+"""`kitefeed alerts test`: whether alerts reach the people who are to be told of trouble. Works with
+and without a daemon."""
 
 import asyncio
 
@@ -40,7 +40,7 @@ def test() -> int:
 
 
 async def _try_all(settings: Settings) -> dict[str, str]:
-    """Target -> the problem, empty when it was reached."""
+    """Try every target; return the problem of each, empty when it was reached."""
     alert = compose(Code.TEST, "This is what an alert looks like.", links_of(settings), utc_ns())
     targets = targets_of(settings)
     url = settings.config.alerts.heartbeat_url

@@ -62,7 +62,7 @@ def bars(
 
 
 def line(bar: Bar) -> str:
-    """Begin (IST), instrument, open, high, low, close, volume, and what it lacks."""
+    """Write begin (IST), instrument, open, high, low, close, volume, and what the bar lacks."""
     prices = (bar.open, bar.high, bar.low, bar.close)
     word = WORDS.get(bar.quality, "" if bar.quality == "complete" else bar.quality)
     note = f"corrected; {word}" if bar.is_correction else word

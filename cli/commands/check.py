@@ -77,7 +77,7 @@ def judge_now(age_warn: float, age_crit: float) -> Verdict:
 
 
 def judge(report: StatusReport, age_warn: float, age_crit: float) -> Verdict:
-    """The worst of the headline, the age of the newest tick, and the processes."""
+    """Return the worst of the headline, the age of the newest tick, and the processes."""
     found = [(_LEVELS.get(report.feed, Level.CRITICAL), _headline(report))]
     age_s = report.last_tick_age_s if report.feed == "live" else None
     if report.feed == "live":
@@ -127,7 +127,7 @@ def _written(verdict: Verdict, age_warn: float, age_crit: float, form: Format) -
 
 
 def _exposition(verdict: Verdict) -> str:
-    """For the textfile collector of node_exporter: what is not known is left out."""
+    """Write the verdict for node_exporter's textfile collector; what is not known is left out."""
     is_up = verdict.feed is not None
     lines = [
         "# HELP kitefeed_check_status 0 ok, 1 warning, 2 critical, 3 unknown.",

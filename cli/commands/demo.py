@@ -64,7 +64,8 @@ class Theatre:
         self._shown_ns = 0
 
     def perform(self, step: Step) -> float:
-        """Lets it happen; how long it took in seconds. Raises TryLater when it does not."""
+        """Let the step happen; return how long it took in seconds. Raises TryLater when it does not
+        happen."""
         self._screen.say(step.narration)
         began_ns = boot_ns()
         if step.act is not None:
@@ -78,14 +79,14 @@ class Theatre:
         return took_s
 
     def watch(self, seconds: float) -> None:
-        """Shows what is there, for so long."""
+        """Show what is there, for so long."""
         end_ns = boot_ns() + int(seconds * 1e9)
         while boot_ns() < end_ns:
             self._look(lambda scene: False)
             pause(LOOK_S)
 
     def _look(self, has_happened: Callable[[Scene], bool]) -> bool:
-        """One look at the daemon; whether the condition holds there."""
+        """Look at the daemon once; return whether the condition holds there."""
         if self._stage.has_ended():
             raise self._failure("A process of the demo ended by itself")
         try:

@@ -69,7 +69,7 @@ def line(finding: Finding) -> str:
 
 
 def examine() -> Iterator[Finding]:
-    """One finding after the other, as they come."""
+    """Yield one finding after the other, as they come."""
     yield host.build()
     try:
         settings = config.load_for_daemon()

@@ -64,8 +64,8 @@ def init(
 
 
 def destination(is_forced: bool) -> Path:
-    """The configuration in force, or where it would be. Raises BadInput when it is there already
-    and may not be replaced."""
+    """Return the path of the configuration in force, or where it would be. Raises BadInput when it
+    is there already and may not be replaced."""
     path = location.find_config() or location.home() / location.CONFIG_NAME
     if path.is_dir():
         raise BadInput(f"{path} is a directory; name a file")
@@ -85,8 +85,8 @@ class Answers:
         self.text = EXAMPLE.read_text("utf-8")
 
     def take(self, name: str, given: str | None, question: str, default: str) -> None:
-        """By option; else asked for on a terminal, again until it is good; else the default.
-        Raises BadInput for an option that cannot be used."""
+        """Take the answer from the option. Without one, ask on a terminal until the answer is good;
+        elsewhere take the default. Raises BadInput for an option that cannot be used."""
         if given is None and sys.stdin.isatty():
             ask: Callable[[str], str] = lambda answer: self._ask(name, answer)  # noqa: E731
             click.prompt(question, default, show_default=bool(default), value_proc=ask, err=True)
@@ -104,7 +104,7 @@ class Answers:
         return answer
 
     def _set(self, name: str, answer: str) -> None:
-        """Raises ConfigError, and then nothing was set."""
+        """Set the answer. Raises ConfigError, and then nothing was set."""
         words = [word.strip() for word in answer.split(",")]
         value = list(filter(None, words)) if name == INSTRUMENTS else answer.strip()
         text = toml_file.with_value(self.text, name, value)
@@ -113,7 +113,7 @@ class Answers:
 
 
 def _without(path: Path, error: ConfigError) -> str:
-    """The sentence without the file that is not written yet."""
+    """Return the sentence without the name of the file, which is not written yet."""
     return str(error).removeprefix(f"{path}: ")
 
 

@@ -91,7 +91,8 @@ def fetch(believe: bool) -> None:
 
 
 def _list() -> "InstrumentsDb":
-    """The list in use. Raises, where there is none or a damaged one, what can be done about it."""
+    """Open the list in use. Where there is none or a damaged one, it raises what can be done about
+    it."""
     from kitefeed.protocol.instrument_list import InstrumentsDb, ListDamaged
 
     path = config.load().instruments_path

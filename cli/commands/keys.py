@@ -64,7 +64,7 @@ def _make_password(directory: Path, name: str, kind: passwords.Kind, use: str) -
 
 
 def _make_nkey(directory: Path, name: str) -> None:
-    """The seed is the secret; a NATS server is told the public key alone."""
+    """Make an nkey. The seed is the secret; a NATS server is told the public key alone."""
     try:
         import nkeys
     except ImportError:

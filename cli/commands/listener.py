@@ -36,7 +36,7 @@ Start = Callable[[str], None]
 
 
 class Watchdog:
-    """Fed with supervisord's events. `parent_pid`: the supervisord whose programs are ours.
+    """Is fed with supervisord's events. `parent_pid`: the supervisord whose programs are ours.
     `health`: tells the service manager, every 5 s."""
 
     def __init__(
@@ -81,8 +81,9 @@ class Watchdog:
                 self._say(f"{name} cannot be started: {error}")
 
     def _look_at_supervisor(self) -> None:
-        """The actor's main loop touches its lock every second. Ticks are counted instead of
-        reading a clock: a clock that jumps, or a laptop that slept, looks like a hang."""
+        """Kill the supervisor actor if it hangs: its main loop touches its lock every second. Ticks
+        are counted instead of reading a clock: a clock that jumps, or a laptop that slept, looks
+        like a hang."""
         holder = locks.live_holder(self._directory, Role.SUPERVISOR)
         if holder is None or holder.parent_pid != self._parent_pid:
             self._seen, self._ticks_untouched = None, 0
@@ -111,7 +112,7 @@ def listener() -> None:
 
 
 def serve(watchdog: Watchdog, source: TextIO, sink: TextIO) -> None:
-    """READY, an event, RESULT, until `source` ends (supervisord.org/events.html)."""
+    """Say READY, take an event, say RESULT, until `source` ends (supervisord.org/events.html)."""
     while True:
         sink.write("READY\n")
         sink.flush()
@@ -146,8 +147,8 @@ def _status(directory: Path) -> StatusReport | None:
 
 
 def _is_configuration_usable() -> bool:
-    """An actor that waits for a usable one does not beat; `kitefeed up` would end with 78, and
-    systemd would not start it again."""
+    """Whether a new start could use the configuration. An actor that waits for a usable one does
+    not beat; `kitefeed up` would end with 78, and systemd would not start it again."""
     try:
         config.load_for_daemon()
     except ConfigError:

@@ -105,7 +105,7 @@ class _Login:
         return found
 
     def by_gateway(self) -> Session:
-        """The gateway takes the redirect, and writes the session."""
+        """Log in by the gateway: it takes the redirect, and writes the session."""
         if self._is_remembered:
             self._keep(self._secret())
         before = _stamps(self._settings)
@@ -124,7 +124,7 @@ class _Login:
         return self._logged_in(found)
 
     def by_own_redirect(self) -> Session:
-        """This command takes the redirect itself, at the address that is registered for it."""
+        """Take the redirect in this command, at the address that is registered for it."""
         # Imported here: a web server, which nothing else of the commands needs.
         from kitefeed.cli.login_redirect import place_of, receive
         from kitefeed.services.gateway.login import Logins
@@ -175,7 +175,8 @@ class _Login:
     # --- the app's secret ---------------------------------------------------------------------
 
     def _secret(self) -> Secret:
-        """With --remember-secret it is asked for anew, so that a wrong one can be replaced."""
+        """Return the app's secret. With --remember-secret it is asked for anew, so that a wrong one
+        can be replaced."""
         given = secret_from_environment(SECRET_VARIABLE)
         if given is None and not self._is_remembered:
             kept = app_secret.find(self._settings, self._api_key)
@@ -214,7 +215,8 @@ def _has_gateway(settings: Settings) -> bool:
 
 
 def _stamps(settings: Settings) -> list[tuple[int, int]]:
-    """By which a session file that was replaced is known, also by the same session."""
+    """Return the marks by which a replaced session file is known, also when the session is the
+    same."""
     found = []
     for path, _ in session_file.candidates(settings, "primary"):
         try:
@@ -233,7 +235,7 @@ def _current(settings: Settings) -> Session | None:
 
 
 def _ask(name: str, *, is_hidden: bool) -> str:
-    """A line of standard input; with a terminal it is asked for."""
+    """Read a line of standard input; with a terminal, ask for it."""
     if sys.stdin.isatty():
         answer: str = click.prompt(name, hide_input=is_hidden, err=True)
         return answer

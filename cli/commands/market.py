@@ -46,7 +46,7 @@ def market(day: str | None, is_json: bool) -> None:
 
 
 def _calendar() -> Calendar:
-    """As configured; without a configuration, the shipped one."""
+    """Load the calendar of the configuration; without one, the shipped calendar."""
     try:
         own = config.load().calendar_path
     except ConfigError:

@@ -52,8 +52,8 @@ def _run(name: str) -> int:
 
 
 def _is_off(name: str) -> bool:
-    """Looked at before the service is imported, which takes up to half a second of a core. A
-    configuration that cannot be used is waited for by the service itself."""
+    """Whether the service is switched off: asked before it is imported, which takes up to half a
+    second of a core. The service itself waits for a configuration that can be used."""
     try:
         return name in switched_off(config.load().config)
     except ConfigError:
@@ -132,7 +132,8 @@ def _must_be_of_user(is_user: bool) -> None:
 
 
 def _do(*commands: list[str]) -> None:
-    """Each by systemctl. Raises TryLater at the first that fails, and says what is left to do."""
+    """Give each command to systemctl. Raises TryLater at the first that fails, and says what is
+    left to do."""
     for number, words in enumerate(commands):
         if trouble := user_unit.run(*words):
             left = "\n".join(f"  systemctl --user {' '.join(each)}" for each in commands[number:])
@@ -143,7 +144,8 @@ def _do(*commands: list[str]) -> None:
 
 
 def _tell_what_is_not_in_it() -> None:
-    """systemd starts the daemon without this shell's variables. Their values may be secrets."""
+    """Name the settings of this shell: systemd starts the daemon without them. Their values may be
+    secrets."""
     given = sorted(location.settings_from_environment())
     if given:
         names = ", ".join(f"${location.variable_of(place)}" for place in given)

@@ -103,7 +103,7 @@ def clear(is_standby: bool) -> None:
 
 
 def _read_token() -> str:
-    """Never from the command line, which other users of the machine can read."""
+    """Read the token, never from the command line, which other users of the machine can read."""
     if sys.stdin.isatty():
         prompted: str = click.prompt("Access token", hide_input=True, err=True)
         return prompted
@@ -111,8 +111,8 @@ def _read_token() -> str:
 
 
 def parse(text: str, api_key: str) -> Session:
-    """A session out of what a person gave. Raises BadInput, which repeats none of the text, and
-    NoApiKey when neither it nor `api_key` names the app."""
+    """Read a session out of what a person gave. Raises BadInput, which repeats none of the text,
+    and NoApiKey when neither it nor `api_key` names the app."""
     if len(text) > session_file.FILE_BYTES_MAX:
         raise BadInput(f"It is longer than {session_file.FILE_BYTES_MAX} bytes; give one token")
     try:

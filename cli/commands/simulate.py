@@ -162,7 +162,8 @@ def stats(url: str | None) -> None:
 
 
 def _call(url: str | None, path: str, body: dict[str, object] | None) -> object:
-    """The JSON answer. Ends the program with a sentence when there is none, or a refusal."""
+    """Return the JSON answer. When there is none, or a refusal, the program ends with a
+    sentence."""
     root = url or _only_one()
     data = None if body is None else json.dumps(body).encode()
     try:
@@ -179,7 +180,8 @@ def _call(url: str | None, path: str, body: dict[str, object] | None) -> object:
 
 
 def _only_one() -> str:
-    """The address of the one simulator that runs, which is named. With several nobody guesses."""
+    """Return the address of the one simulator that runs, and name it. With several nobody
+    guesses."""
     found = discovery.running()
     if not found:
         raise _Unavailable("No simulator is running: start one with `kitefeed simulate`.")

@@ -50,7 +50,7 @@ def status(is_json: bool, is_watching: bool) -> None:
 
 
 def _json(report: StatusReport) -> str:
-    """The daemon's report, and what it does not know itself: its services."""
+    """Write the daemon's report, and what it does not know itself: its services."""
     services = {name: word for name, word, _ in _services()}
     return msgspec.json.encode(msgspec.to_builtins(report) | {"services": services}).decode()
 
@@ -76,14 +76,14 @@ def _services() -> list[tuple[str, str, str]]:
 
 
 def _service(word: str, where: str) -> str:
-    """`at` an address, `off`, or that it should run and does not."""
+    """Write a service's address, `off`, or that it should run and does not."""
     if word == "running":
         return where
     return "off" if word == "off" else f"{DOWN}, should be at {where}: see the daemon's log"
 
 
 def _painted(name: str, value: str, report: StatusReport) -> str:
-    """In colour what has to be seen; into a file or pipe click leaves it out."""
+    """Colour what has to be seen; into a file or pipe click leaves colours out."""
     if name == "feed":
         return click.style(value, fg=output.colour_of(report.feed), bold=True)
     is_trouble = name in ("refused", "unconfirmed", "orders") or (
@@ -94,7 +94,8 @@ def _painted(name: str, value: str, report: StatusReport) -> str:
 
 
 def rows(report: StatusReport) -> list[tuple[str, str]]:
-    """Name and value of each line, processes apart; what is as always has none."""
+    """Return name and value of each line, processes apart; the value is empty where all is as
+    always."""
     market = ", ".join(f"{segment} {state}" for segment, state in report.market.items())
     counts = report.subscriptions
     found = [
@@ -159,7 +160,7 @@ def token(report: StatusReport) -> str:
 
 
 def _stored(path: Path) -> str:
-    """All that is known of a token that came without the time of its login."""
+    """Say all that is known of a token that came without the time of its login."""
     try:
         age_s = utc_ns() / 1e9 - path.stat().st_mtime
     except OSError:
@@ -176,14 +177,14 @@ def next_attempt(report: StatusReport) -> str:
 
 
 def next_open(report: StatusReport) -> str:
-    """Only while nothing is open; the clock is IST."""
+    """Say when the market opens next, IST; empty while a segment is open."""
     if report.next_open is None or report.feed != "closed":
         return ""
     return output.day_and_time(datetime.fromisoformat(report.next_open))
 
 
 def processes(actors: list[ActorStatus]) -> list[str]:
-    """Those that are not as they should be; `kitefeed top` shows all."""
+    """Return the lines of processes that are not as they should be; `kitefeed top` shows all."""
     trouble = [_actor_line(actor) for actor in actors if actor.state != "up"]
     return trouble or [ALL_RUN]
 
@@ -274,7 +275,7 @@ def _ago(seconds: float | None) -> str:
 
 
 def outage(last: Outage | None) -> str:
-    """One line: what it was, when it began, and how long until it was over."""
+    """Say in one line what the outage was, when it began, and how long until it was over."""
     if last is None:
         return "none"
     began = f"{last.condition}, from {output.clock_time(last.detected_utc_s)}"
@@ -297,7 +298,8 @@ def _actor_line(actor: ActorStatus) -> str:
 
 
 def _latest() -> StatusReport | None:
-    """None while no daemon answers: a watch goes on, because daemons are restarted."""
+    """Return the status; None while no daemon answers: a watch goes on, because daemons are
+    restarted."""
     try:
         return get_status()
     except Unavailable:
@@ -313,7 +315,8 @@ def _watch_json(report: StatusReport | None) -> None:
 
 
 def _watch_changes(report: StatusReport | None) -> None:
-    """Into a file or pipe: the whole block when the headline changes, and nothing in between."""
+    """Print into a file or pipe the whole block when the headline changes, and nothing in
+    between."""
     shown = ""
     while True:
         headline = _headline(report)

@@ -36,7 +36,7 @@ def unsubscribe(instruments: tuple[str, ...]) -> int:
 
 
 def report(answers: tuple[Answer, ...]) -> int:
-    """One line per instrument; returns the exit code they come to."""
+    """Print one line for each instrument; return the exit code they come to."""
     for answer in answers:
         detail = f": {answer.detail}" if answer.detail else ""
         is_error = answer.outcome == "refused"

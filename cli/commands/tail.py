@@ -68,8 +68,8 @@ def tail(
 
 
 def judged(feed: Feed) -> list[Tick]:
-    """The latest values, as soon as one of them is known to be fresh or not. The first ones of new
-    instruments are neither: no tick has proven yet that their stream is live."""
+    """Return the latest values, as soon as one of them is known to be fresh or not. The first
+    values of new instruments are neither: no tick has proven yet that their stream is live."""
     give_up_ns = boot_ns() + int(JUDGED_S * 1e9)
     while boot_ns() < give_up_ns and all(t.why_stale in UNJUDGED for t in feed.values()):
         feed.next(0.05)

@@ -46,7 +46,8 @@ def top(is_json: bool, is_once: bool) -> None:
 
 
 def _latest(sampler: Sampler) -> Sample | None:
-    """None while no daemon answers: a watch goes on, because daemons are restarted."""
+    """Return a sample; None while no daemon answers: a watch goes on, because daemons are
+    restarted."""
     try:
         return sampler.look()
     except Unavailable:

@@ -51,8 +51,9 @@ def up() -> None:
 
 
 def take_start(runtime_dir: Path) -> None:
-    """Returns when nobody holds a role, and no other `up` can start here as long as this process
-    (supervisord, soon) lives. Raises TryLater when a daemon runs there, or starts at this moment.
+    """Wait until nobody holds a role, and keep any other `up` from starting here as long as this
+    process (supervisord, soon) lives. Raises TryLater when a daemon runs there, or starts at this
+    moment.
 
     Holders whose supervisord has gone are about to leave: they are given the time.
     """
@@ -98,15 +99,16 @@ def link_configuration(runtime_dir: Path) -> Path:
 
 
 def supervisord_command(configuration: Path) -> list[str]:
-    """-P: a `supervisor.py` in the user's directory is not the package. -u: as root supervisord
-    wants to be told that root is meant."""
+    """Return the command. -P: a `supervisor.py` in the user's directory is not the package. -u: as
+    root supervisord wants to be told that root is meant."""
     command = [sys.executable, "-P", "-m", "supervisor.supervisord", "-n", "-c", str(configuration)]
     is_root = os.geteuid() == 0 and _has_name(0)
     return [*command, "-u", "root"] if is_root else command
 
 
 def _has_name(uid: int) -> bool:
-    """Containers without /etc/passwd know nobody by name, and supervisord would look him up."""
+    """Whether the user has a name: containers without /etc/passwd know nobody by name, and
+    supervisord would look him up."""
     try:
         pwd.getpwuid(uid)
     except KeyError:
@@ -115,7 +117,8 @@ def _has_name(uid: int) -> bool:
 
 
 def _announce(settings: Settings) -> None:
-    """Prices matter more than their log: it starts where nothing can be written, too."""
+    """Say that it starts. It starts where nothing can be written, too: prices matter more than
+    their log."""
     try:
         print(
             f"kitefeed: starting {len(Role)} processes in {settings.runtime_dir} with "

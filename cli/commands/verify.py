@@ -155,8 +155,8 @@ def _time(utc_ns: int) -> str:
 
 
 def _compared(recording: Recording, last_ns: int) -> tuple[list[Compared], str]:
-    """The minutes that are over, and recorded up to `last_ns` or not to come any more. And why not,
-    where it could not be."""
+    """Compare the minutes that are over and recorded up to `last_ns`, or not to come any more, with
+    Kite's. Also return why not, where it could not be done."""
     history = BarHistory()
     begin = datetime.fromisoformat(recording.date).replace(tzinfo=IST)
     begin_ns = int(begin.timestamp()) * NS_PER_S

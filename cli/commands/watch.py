@@ -47,7 +47,7 @@ def _configured() -> tuple[str, ...]:
 
 
 def rows(names: tuple[str, ...], ticks: dict[str, Tick]) -> list[Row]:
-    """One for each name, in the order given, and for each that a pattern stands for."""
+    """Return a row for each name, in the order given, and for each that a pattern stands for."""
     found: dict[str, Row] = {}
     for name in names or ("*",):
         keys = [name]
@@ -83,7 +83,7 @@ def _watch(feed: Feed, names: tuple[str, ...]) -> None:
 
 
 def render(status: Status, shown: list[Row], rows_max: int, hint: str = "") -> "Group":
-    """The headline, as many rows as there is room for, and how many there are beside."""
+    """Draw the headline, as many rows as there is room for, and how many there are beside."""
     from rich.console import Group
     from rich.text import Text
 

@@ -33,7 +33,7 @@ def processes(report: StatusReport | None) -> Finding:
 
 
 def services() -> Finding:
-    """The programs beside the six that the configuration switches on."""
+    """Look at the programs beside the six that the configuration switches on."""
     name = "services"
     known = [(each, word) for each, word, _ in running.services() if word != "off"]
     down = [each for each, word in known if word == "down"]
@@ -64,7 +64,7 @@ def instrument_list(settings: Settings) -> Finding:
 
 
 def alerts(settings: Settings) -> Finding:
-    """Whether those who are to be told of trouble were reached by the last alert."""
+    """Look whether the last alert reached the people who are to be told of trouble."""
     name = "alerts"
     if not alerted(settings.config.alerts):
         return skipped(name, "nobody is told of trouble: [alerts] names nobody")
@@ -81,8 +81,8 @@ def alerts(settings: Settings) -> Finding:
 
 
 def duplicates(settings: Settings) -> Finding:
-    """Other daemons of this user that hold the API key: together they would want too many sockets
-    of Kite."""
+    """Look for other daemons of this user that hold the API key: together they would want too many
+    sockets of Kite."""
     name = "duplicates"
     own = locks.live_holder(settings.runtime_dir, Role.TICKER)
     directory = location.key_locks_dir(settings.source)
@@ -95,8 +95,8 @@ def duplicates(settings: Settings) -> Finding:
 
 
 def lag(report: StatusReport) -> Finding:
-    """From the moment the daemon has a tick to the moment a program has it, read by a program of
-    our own: this one. It asks for nothing: it reads what streams."""
+    """Measure the time from the daemon's receipt of a tick until this program has it. It asks for
+    no instrument: it reads what streams."""
     name = "lag"
     if report.feed != "live":
         return skipped(name, "measured while the feed is live")
@@ -118,7 +118,8 @@ def lag(report: StatusReport) -> Finding:
 
 
 def _ages_ms(feed: Feed) -> list[float]:
-    """Of ticks that came while we read; last values are older, and say nothing of the way."""
+    """Return the ages of ticks that came while we read; last values are older, and say nothing of
+    the way."""
     found: list[float] = []
     began_ns = boot_ns()
     while (left_s := READ_S - (boot_ns() - began_ns) / 1e9) > 0 and len(found) < 1_000:

@@ -42,5 +42,5 @@ def wrong(name: str, text: str, remedy: str, code: Exit = Exit.TRY_LATER) -> Fin
 
 
 def of_error(name: str, error: KitefeedError) -> Finding:
-    """Its sentence ends with the remedy already."""
+    """Make a finding of an error, whose sentence ends with the remedy already."""
     return Finding(name, "wrong", redact(str(error)), "", error.exit_code)

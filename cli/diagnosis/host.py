@@ -21,7 +21,7 @@ SECRET_BYTES_MAX = MB
 
 
 def build() -> Finding:
-    """Both are right, and give the same: Python costs more."""
+    """Tell which build this is. Both are right, and give the same: Python costs more."""
     if IS_COMPILED:
         return ok("build", BUILD)
     why = f"as ${PURE_VARIABLE} says" if is_pure_forced() else "installed without a C compiler"
@@ -39,7 +39,7 @@ def configuration(settings: Settings) -> Finding:
 
 
 def modes(settings: Settings) -> Finding:
-    """Of what others must not write, and of what they must not read."""
+    """Check the modes of what others must not write, and of what they must not read."""
     name = "modes"
     there = [path for path in (settings.runtime_dir, settings.state_dir) if path.exists()]
     files = [settings.session_path, settings.standby_path]
@@ -60,7 +60,8 @@ def modes(settings: Settings) -> Finding:
 
 
 def _secrets(settings: Settings) -> list[Path]:
-    """Those that are there: the app's, keys, passwords and tokens, URLs of alerts."""
+    """Return the files of secrets that are there: the app's, keys, passwords and tokens, URLs of
+    alerts."""
     found = [*settings.state_dir.glob("api_secret*.json")]
     found += [path for path in settings.keys_path.rglob("*") if not path.is_dir()]
     urls = settings.alert_urls_path

@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 
 
 def names(url: str, name: str) -> Finding:
-    """Addresses of `url`'s host, of both families."""
+    """Look up the addresses of `url`'s host, of both families."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     try:
@@ -63,7 +63,7 @@ def proxy(settings: Settings) -> Finding:
 
 
 def ask(settings: Settings) -> Answer | Finding:
-    """One request to the REST root, without a session; the finding when there is no answer."""
+    """Ask the REST root once, without a session; return a finding when there is no answer."""
     import requests
 
     url = settings.config.kite.rest_url
@@ -133,7 +133,7 @@ def clock(answer: Answer) -> Finding:
 
 
 def handshake(settings: Settings, report: StatusReport | None) -> Finding:
-    """Whether a WebSocket gets as far as Kite. Without a session Kite refuses it, so this takes
+    """Try whether a WebSocket gets as far as Kite. Without a session Kite refuses it, so this takes
     none of the key's three sockets."""
     name = "WebSocket"
     live = [shard for shard in report.shards if shard.state == "live"] if report else []
@@ -157,7 +157,8 @@ def handshake(settings: Settings, report: StatusReport | None) -> Finding:
 
 
 def session(settings: Settings, report: StatusReport | None) -> list[Finding]:
-    """Session and entitlement: as the daemon knows them, else one profile and one quote."""
+    """Look at session and entitlement: as the daemon knows them, else by one profile and one
+    quote."""
     try:
         found = session_file.current(settings, "primary")
     except KitefeedError as error:
@@ -205,7 +206,7 @@ def _as_asked(settings: Settings, found: session_file.Session) -> list[Finding]:
 
 
 def _connected(parts: SplitResult) -> Any:
-    """A connection, encrypted where the URL says so; what it raises is an OSError."""
+    """Open a connection, encrypted where the URL says so; what it raises is an OSError."""
     plain = socket.create_connection((parts.hostname or "", _port(parts)), ANSWER_S)
     if parts.scheme not in ("https", "wss"):
         return plain
@@ -230,7 +231,7 @@ def _port(parts: SplitResult) -> int:
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause in a few words."""
+    """Return the innermost cause in a few words."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     return " ".join(str(error).split())[:120] or type(error).__name__

@@ -23,7 +23,7 @@ NOTHING_TO_DO = "this is a replay of a recorded day: there is nothing to change"
 
 
 class Desk:
-    """names: of what is played, by token."""
+    """Answers requests for one replay. names: of what is played, by token."""
 
     def __init__(self, machine: Replay, names: Mapping[int, str], version: str) -> None:
         self._machine = machine
@@ -32,7 +32,7 @@ class Desk:
         self._version = version
 
     def answer(self, request: ControlRequest, endpoints: dict[str, str]) -> ControlReply | None:
-        """None for what is not answered."""
+        """Return the answer; None for a request that is not answered."""
         match request:
             case GetStatus():
                 return Status(self._status(endpoints))

@@ -60,7 +60,7 @@ class Replay(Broadcaster):
     # --- records in ---------------------------------------------------------------------------
 
     def play(self, record: Record, now_ns: int, utc_ns: int) -> list[bytes]:
-        """The frames to publish for one record."""
+        """Return the frames to publish for one record."""
         self.played_ns = record.t_ns
         try:
             if record.type == Type.GAP:
@@ -72,7 +72,7 @@ class Replay(Broadcaster):
         return []
 
     def end(self, now_ns: int, utc_ns: int) -> list[bytes]:
-        """The day is over: its values stay, and nobody vouches for them."""
+        """End the day: its values stay, and nobody vouches for them."""
         return self._vouch_for_none("the recording is over", now_ns, utc_ns)
 
     def _play_gap(self, gap: Gap, now_ns: int, utc_ns: int) -> list[bytes]:
@@ -102,7 +102,7 @@ class Replay(Broadcaster):
         return []
 
     def _play_values(self, frames: list[bytes], now_ns: int, utc_ns: int) -> list[bytes]:
-        """Last values: those that were not played yet."""
+        """Play last values: those that were not played yet."""
         found: list[bytes] = []
         for frame in frames:
             topic, array = f.split_frame(frame)
@@ -151,7 +151,7 @@ class Replay(Broadcaster):
         bodies: list[bytes],
         flags: list[int],
     ) -> list[bytes]:
-        """The frames of those ticks for who listens."""
+        """Return the frames of those ticks that somebody listens to."""
         listeners = self.listeners
         has_all, wanted, prefixes = (
             listeners.has_all_ticks, listeners.wanted_topics, listeners.prefixes,
@@ -230,7 +230,7 @@ class Replay(Broadcaster):
     def _say(
         self, what: str, now_ns: int, utc_ns: int, heard: f.Heartbeat | None = None
     ) -> list[bytes]:
-        """A heartbeat, and the state when its words are new."""
+        """Return a heartbeat, and the state when its words are new."""
         words = self._said_of(what, heard)
         words.since_utc_ns, words.at_utc_ns = self._words.since_utc_ns or utc_ns, utc_ns
         is_news = words.reason != self._words.reason
@@ -240,7 +240,8 @@ class Replay(Broadcaster):
         return [self._heartbeat(now_ns, utc_ns), *state]
 
     def _heartbeat(self, now_ns: int, utc_ns: int) -> bytes:
-        """As it was recorded last; one that would hold no longer in the day vouches for nothing."""
+        """Return the heartbeat as it was recorded last. If that would no longer hold in the day,
+        this one vouches for nothing."""
         if not self.is_still and (now_ns - self._heard_ns) * self._scale > HEARTBEAT_HOLDS_NS:
             self._shards = [
                 msgspec.structs.replace(shard, is_alive=False, fresh_since_ns=0, segments=[])

@@ -15,7 +15,7 @@ from kitefeed.simulator.replayed import Message, RecordedMarket
 def recorded_market(
     date: str, since: str | None, directory: str | None, speed: float | None
 ) -> RecordedMarket:
-    """Raises BadInput and ConfigError, as `Recording`."""
+    """Make the market of a recorded day. Raises BadInput and ConfigError, as `Recording`."""
     recording = Recording(date, dir=directory, since=since)
     listings = [_listing(each) for each in recording.instruments]
     return RecordedMarket(listings, _messages(recording), speed, recording.since_ns)
@@ -35,7 +35,7 @@ def _messages(recording: Recording) -> Iterator[Message]:
 
 
 def _ticks(frame: bytes, seen: dict[bytes, tuple[int, int]]) -> list[f.ReceivedBody]:
-    """Those of a message that did not come before."""
+    """Return the ticks of a message that did not come before."""
     topic, array = f.split_frame(frame)
     if topic == TICKS_TOPIC:
         chunk = f.decode_chunk_message(array)

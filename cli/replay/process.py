@@ -49,7 +49,7 @@ class Options(NamedTuple):
 
 
 async def run(recording: Recording, runtime_dir: Path, options: Options) -> None:
-    """Until the end, or a signal. Raises TryLater when something runs in `runtime_dir`."""
+    """Play until the end, or a signal. Raises TryLater when something runs in `runtime_dir`."""
     locks = [RoleLock(runtime_dir, role, new_id()) for role in (Role.BROADCASTER, Role.SUPERVISOR)]
     shell = Shell(recording, runtime_dir, options)
     linger_ms = 0
@@ -153,8 +153,8 @@ class Shell:
         log.info("the recording is over")
 
     async def _readers_have_come(self) -> None:
-        """Until enough programs are here, and have asked for all they want: one asks for ticks when
-        it has heard a heartbeat. Who steps sees by himself when they have."""
+        """Wait until enough programs are here, and have asked for all they want: a program asks for
+        ticks when it has heard a heartbeat. A person who steps sees when they have."""
         while self._options.readers:
             self._news.clear()
             is_enough = self._machine.listeners.subscribers >= self._options.readers
@@ -166,7 +166,8 @@ class Shell:
                 return
 
     async def _publish(self, frames: list[bytes]) -> None:
-        """At full speed no reader loses anything: the day waits for the slowest."""
+        """Publish the frames. At full speed no reader loses anything: the day waits for the
+        slowest."""
         if self._options.speed is not None and not self._options.is_stepped:
             self._feed.publish(frames)
             self._machine.note_full_queues(self._feed.full_queues, boot_ns())
@@ -185,7 +186,7 @@ class Shell:
     # --- the sockets --------------------------------------------------------------------------
 
     async def _look(self) -> None:
-        """Heartbeats, snapshots and conflated values, and the end."""
+        """Send heartbeats, snapshots and conflated values, and look for the end."""
         due_s = 0.0
         while True:
             signals.end_if_told()
