@@ -1,4 +1,4 @@
-"""The life of a service's process: that of an actor's, and a service may be switched off."""
+"""The life of a service's process: like an actor's, but a service may be switched off."""
 
 import asyncio
 import contextlib
@@ -14,9 +14,9 @@ from kitefeed.services.table import SERVICES
 
 
 def run(name: str, main: Main) -> int:
-    """Runs the service to its end, and returns its exit code. One that is switched off, perhaps by
-    a configuration that could not be used when it started, ends with 0 at once: supervisord leaves
-    it alone until the daemon is started again."""
+    """Run the service to its end; return its exit code. A service that is switched off ends with 0
+    as soon as it knows, which may be late: its configuration could not be used when it started.
+    supervisord leaves it alone until the daemon is started again."""
 
     async def live(runtime: Runtime) -> None:
         if SERVICES[name].where(runtime.settings.config):
@@ -27,7 +27,7 @@ def run(name: str, main: Main) -> int:
 
 @contextlib.asynccontextmanager
 async def chores(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Runs these beside what is done inside. One that fails ends the service, as any bug does."""
+    """Run these beside what is done inside. One that fails ends the service, as any bug does."""
     tasks = [asyncio.ensure_future(each) for each in coroutines]
     for task in tasks:
         task.add_done_callback(fail)
@@ -40,8 +40,8 @@ async def chores(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 async def opened(feed: AsyncFeed, config: Path | None) -> None:
-    """Opens `feed` of the daemon of `config`, however much later that one starts. Another feed
-    waits for it, because one that gave up waiting cannot be opened again."""
+    """Open `feed` of the daemon of `config`, however much later that daemon starts. Another feed
+    waits for it, because a feed that gave up waiting cannot be opened again."""
     while True:
         with contextlib.suppress(Unavailable):
             async with AsyncFeed([], config=config):
@@ -50,7 +50,7 @@ async def opened(feed: AsyncFeed, config: Path | None) -> None:
 
 
 def fail(task: asyncio.Future[None]) -> None:
-    """For `add_done_callback`: raised in a callback, an error reaches the loop's handler of
+    """Raise the task's error. As an `add_done_callback` its error reaches the loop's handler of
     unexpected ones."""
     if not task.cancelled() and (error := task.exception()) is not None:
         raise error

@@ -46,7 +46,7 @@ async def listening(
 async def serving(
     server: web.Server, listener: socket.socket, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[None]:
-    """Serves who comes to `listener`, which it closes in the end."""
+    """Serve all who come to `listener`, which it closes in the end."""
     door = _Door(server, listener, tls)
     taking_in = asyncio.ensure_future(door.take_in())
     try:
@@ -155,7 +155,7 @@ async def _bind(runtime: Runtime, listen: str, setting: str) -> socket.socket | 
 
 
 def split(listen: str) -> tuple[str, int]:
-    """Address and port of a checked setting; brackets of IPv6 taken off."""
+    """Return address and port of a checked setting; brackets of IPv6 taken off."""
     address, _, port = listen.rpartition(":")
     return address.strip("[]"), int(port)
 
@@ -163,7 +163,7 @@ def split(listen: str) -> tuple[str, int]:
 def tls_of(
     paths: tuple[Path, Path] | None, setting: str, source: Path | None
 ) -> ssl.SSLContext | None:
-    """With the owner's certificate and key, of `setting` in the file `source`; None without any.
+    """Load the owner's certificate and key, of `setting` in the file `source`; None without any.
     Raises ConfigError when they cannot be used."""
     if paths is None:
         return None

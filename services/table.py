@@ -12,7 +12,7 @@ from kitefeed.protocol.secret import Secret
 
 
 def alerted(alerts: AlertsTable) -> list[str]:
-    """The settings that name somebody to tell."""
+    """Return the settings that name somebody to tell."""
     names = ("urls", "urls_file", "webhook", "command", "heartbeat_url")
     return [name for name in names if getattr(alerts, name) not in ("", [], Secret(""))]
 
@@ -73,5 +73,5 @@ SERVICES: dict[str, Service] = {
 
 
 def switched_off(config: Config) -> set[str]:
-    """The services that would end at once if they were started."""
+    """Return the services that would end at once if they were started."""
     return {name for name, service in SERVICES.items() if not service.where(config)}

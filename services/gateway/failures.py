@@ -10,7 +10,8 @@ ADDRESSES_MAX = 1_024
 
 
 class Failures:
-    """Of IPv6 a whole /64 counts as one: a single host has as many addresses as it likes."""
+    """The failures by address. Of IPv6 a whole /64 counts as one: a host has as many addresses as
+    it likes."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[int, int]] = {}  # address -> since when, how many
@@ -20,7 +21,7 @@ class Failures:
         return count >= FAILURES_MAX and now_ns - since_ns < WINDOW_NS
 
     def note(self, address: str, now_ns: int) -> int:
-        """One more; how many there are in this window."""
+        """Count one more; return how many there are in this window."""
         key = _key(address)
         since_ns, count = self._known.pop(key, (now_ns, 0))
         if now_ns - since_ns >= WINDOW_NS:

@@ -1,5 +1,5 @@
-"""Nobody passes without a token, where there are tokens: programs give it with each request, as
-`Authorization: Bearer TOKEN`, a browser once, in a form, for a cookie."""
+"""Lets nobody pass without a token, where there are tokens. Programs give it with each request, as
+`Authorization: Bearer TOKEN`; a browser gives it once, in a form, for a cookie."""
 
 import logging
 import re
@@ -55,13 +55,13 @@ class Guard:
         return _refused(status, TOO_MANY if status == 429 else f"{WRONG} {MAKE_ONE}")
 
     def _may_pass(self, request: web.Request) -> bool:
-        """For who came in before: whether his token is still there."""
+        """Whether the token of a client that came in before is still there."""
         token = _bearer(request)
         is_owners = token is not None and self._tokens.owner_of(token) is not None
         return not self._tokens.are_needed() or self._has_cookie(request) or is_owners
 
     async def enter(self, request: web.Request) -> web.StreamResponse:
-        """`POST /enter`, by the form: a cookie for a token."""
+        """Answer `POST /enter`, by the form: a cookie for a token."""
         if request.content_type != "application/x-www-form-urlencoded":
             raise web.HTTPUnsupportedMediaType
         form = await request.post()
@@ -84,7 +84,7 @@ class Guard:
         return self._tokens.owner_of_cookie(cookie, utc_ns() / 1e9) is not None
 
     def _judge(self, request: web.Request, token: str) -> int:
-        """200, 401 for a wrong one, 429 for one that is not looked at any more."""
+        """Judge a token: 200, 401 for a wrong one, 429 for one that is not looked at any more."""
         address, now_ns = request.remote or "", self._now_ns()
         if self._failures.are_too_many(address, now_ns):
             return 429
@@ -128,7 +128,7 @@ def _refused(status: int, sentence: str) -> web.Response:
 
 
 def _page(request: web.Request, status: int = 401, trouble: str = "") -> web.Response:
-    """The form. It names its own origin when it is sent, which `no-referrer` would hide."""
+    """Write the form. It names its own origin when it is sent, which `no-referrer` would hide."""
     told = f'<p class="problem" role="alert">{escape(trouble)}</p>' if trouble else ""
     answer = _refused(status, "")
     answer.content_type = "text/html"

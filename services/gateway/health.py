@@ -69,7 +69,7 @@ class WebsocketHealth(msgspec.Struct, frozen=True):
 
 
 def judge(status: Status, heartbeat: Heartbeat | None) -> Health:
-    """`status`: the feed as a program reads it now; "lost" without a recent heartbeat."""
+    """Judge the feed. `status`: as a program reads it now; "lost" without a recent heartbeat."""
     is_live = status.feed in ("live", "rest") and heartbeat is not None and is_fed(heartbeat)
     age_s = status.heartbeat_age_s
     return Health(
@@ -89,7 +89,7 @@ def judge(status: Status, heartbeat: Heartbeat | None) -> Health:
 def in_full(
     health: Health, report: StatusReport | None, last_login_utc_s: float | None = None
 ) -> FullHealth:
-    """`last_login_utc_s`: of the session in use, by its file."""
+    """Add what the supervisor knows. `last_login_utc_s`: of the session in use, by its file."""
     known = {**msgspec.structs.asdict(health), "last_login_utc_s": last_login_utc_s}
     if report is None:
         return FullHealth(**known)

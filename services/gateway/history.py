@@ -9,7 +9,8 @@ Point = tuple[int, float]
 
 
 class History:
-    """Courses of a day; that of the day before ends when the first price of a new one comes."""
+    """The courses of a day; an instrument's old course ends when its first price of a new day
+    comes."""
 
     def __init__(self) -> None:
         self._courses: dict[str, _Course] = {}
@@ -28,7 +29,7 @@ class History:
 
 
 class _Course:
-    """Points a step apart. When there are too many the step is doubled, so that they always are of
+    """Points a step apart. When there are too many the step is doubled, so that they always cover
     the whole day."""
 
     def __init__(self, day: int) -> None:
@@ -49,5 +50,5 @@ class _Course:
 
 
 def _day(utc_s: float) -> int:
-    """In India, which is 5:30 ahead."""
+    """Return the day in India, which is 5:30 ahead."""
     return (int(utc_s) + 19_800) // 86_400

@@ -91,8 +91,8 @@ class Logins:
         return at.timestamp() if at is not None else None
 
     def begin(self, typed: Secret | None = None, *, is_kept: bool = False) -> str:
-        """The address of Kite's login page. `typed`: the app's secret, where none is kept, or
-        another is; `is_kept`: once the login has shown that it is good.
+        """Begin a login; return the address of Kite's login page. `typed`: the app's secret, where
+        none is kept, or another is; `is_kept`: keep it once the login has shown that it is good.
 
         Raises ConfigError without an app key, BadInput without a secret.
         """
@@ -138,8 +138,8 @@ class Logins:
         return session
 
     async def finish_pasted(self, address: str) -> str:
-        """`finish`, by the address that a browser ended at. Returns what is to be told of another
-        redirect URL that is registered; "" when it is ours. Raises as `finish`."""
+        """Do what `finish` does, by the address that a browser ended at. Return what is to be told
+        of another redirect URL that is registered; "" when it is ours. Raises as `finish`."""
         address = unquoted(address)
         try:
             query = urlsplit(address).query

@@ -96,8 +96,8 @@ class _Collector:
 def exposition(
     health: Health, report: StatusReport | None, streams: int, utc_s: float, fresh_utc_s: float
 ) -> bytes:
-    """`report`: None when the supervisor does not answer; what it knows is then left out. utc_s:
-    now; fresh_utc_s: when all that should be fresh last was, 0 for never."""
+    """Write the metrics. `report`: None when the supervisor does not answer; what it knows is then
+    left out. utc_s: now; fresh_utc_s: when all that should be fresh last was, 0 for never."""
     registry = CollectorRegistry()
     families = list(_families(health, report, streams, utc_s))
     if fresh_utc_s:

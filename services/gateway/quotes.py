@@ -77,12 +77,12 @@ def quote_of(tick: Tick) -> Quote:
 
 
 def _price(level: Level | None) -> float | None:
-    """None for an empty level, whose price is zero."""
+    """Return the level's price; None for an empty level, whose price is zero."""
     return level.price if level and level.orders else None
 
 
 def to_csv(quotes: Iterable[Quote]) -> str:
-    """With a head line; as RFC 4180 wants it, which Excel reads."""
+    """Write the quotes with a head line, as RFC 4180 wants it, which Excel reads."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(Quote.__struct_fields__)

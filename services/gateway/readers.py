@@ -1,5 +1,5 @@
-"""The gateway's own readers of the feed: one for each list of instruments that somebody looks at,
-shared by all who look at the same, kept for a while after the last of them has gone.
+"""The gateway's own readers of the feed: one for each list of instruments that somebody looks at.
+All who look at the same list share it, and it is kept for a while after the last has gone.
 
 Each is an ordinary AsyncFeed of conflated values: whatever a browser does, the daemon sees one more
 program that reads the latest price a few times a second.
@@ -82,8 +82,8 @@ class Readers:
 
     @asynccontextmanager
     async def of(self, instruments: tuple[str, ...], rate: int) -> AsyncIterator[Reader]:
-        """The reader of these. Raises BadInput for what can be no name, Unavailable without a
-        daemon, TryLater when too many different lists are looked at."""
+        """Give the reader of these instruments. Raises BadInput for what cannot be a name,
+        Unavailable without a daemon, TryLater when too many different lists are looked at."""
         key = (frozenset(instruments), at_least(rate))
         async with self._lock:  # two who ask for the same at once share it
             reader = self._open.get(key)
@@ -118,7 +118,8 @@ class Readers:
         self._open.pop(min(idle, key=lambda key: self._open[key].left_ns)).close()
 
     async def _reader(self, instruments: frozenset[str], rate: int) -> Reader:
-        """Without what the daemon refuses, of which it tells why."""
+        """Open a reader without the instruments that the daemon refuses; it tells why it refuses
+        them."""
         refused: dict[str, str] = {}
         while True:
             left = sorted(instruments - refused.keys())
@@ -139,5 +140,6 @@ class Readers:
 
 
 def at_least(rate: int) -> int:
-    """The slowest rate of the daemon that is as fast as `rate`; its fastest if there is none."""
+    """Return the slowest rate of the daemon that is as fast as `rate`; its fastest if there is
+    none."""
     return min((r for r in LAST_RATES if r >= rate), default=max(LAST_RATES))

@@ -138,8 +138,8 @@ class Gateway:
         return judge(self._feed.status, self._feed.heartbeat)
 
     async def _health_when_heard(self) -> Health:
-        """The same, but a gateway that has just begun to read, or stood still itself, hears the
-        next heartbeat before it calls the feed lost."""
+        """Return the feed's health. A gateway that has just begun to read, or stood still itself,
+        waits for the next heartbeat before it calls the feed lost."""
         deadline_s = asyncio.get_running_loop().time() + HEARTBEAT_S
         while (found := self._health()).feed == LOST and self._looks_lost < LOOKS_PATIENT:
             if asyncio.get_running_loop().time() >= deadline_s:
@@ -159,7 +159,7 @@ class Gateway:
         return reply.report if isinstance(reply, Status) else None
 
     async def ask(self, message: ControlRequest) -> ControlReply | None:
-        """One request to the supervisor; None when it does not answer."""
+        """Ask the supervisor once; None when it does not answer."""
         try:
             return await asyncio.to_thread(
                 request_of, self._control, message, timeout_s=ANSWER_S, tries=1
@@ -168,7 +168,7 @@ class Gateway:
             return None
 
     async def status(self, _: web.Request) -> web.Response:
-        """All that `kitefeed status --json` tells."""
+        """Answer with all that `kitefeed status --json` tells."""
         report = await self.report()
         if report is None:
             raise Unavailable("The supervisor does not answer")
@@ -224,7 +224,7 @@ def _instruments(request: web.Request) -> tuple[str, ...]:
 
 @web.middleware
 async def _in_words(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Expected errors as a status and their sentence."""
+    """Turn expected errors into a status and their sentence."""
     try:
         return await handler(request)
     except KitefeedError as error:

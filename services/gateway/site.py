@@ -178,7 +178,7 @@ class Site:
     # --- login --------------------------------------------------------------------------------
 
     def app(self) -> dict[str, str]:
-        """Of `Beginning`, what concerns the app."""
+        """Return the part of `Beginning` that concerns the app."""
         is_here = kite_login.leads_to(self._logins.kite, self._redirect_url)
         return {
             "api_key": self._logins.api_key,
@@ -187,7 +187,7 @@ class Site:
         }
 
     async def set_app(self, request: web.Request) -> web.Response:
-        """The app's key and redirect URL, into the configuration."""
+        """Write the app's key and redirect URL into the configuration."""
         self._must_be_the_page(request)
         must_be_here(request)
         if self._logins.api_key and not self._is_new():
@@ -219,7 +219,8 @@ class Site:
         return _json({"url": url})
 
     async def finish_login(self, request: web.Request) -> web.Response:
-        """By the address that the browser ended at, where another is registered for the app."""
+        """Finish a login by the address that the browser ended at, where another is registered for
+        the app."""
         self._must_be_the_page(request)
         asked = await _read(request, _Pasted)
         try:
@@ -228,7 +229,8 @@ class Site:
             raise BadInput(str(error)) from None
 
     async def login(self, _: web.Request) -> web.Response:
-        """The way from a link, such as one in an alert; the page where the secret is not known."""
+        """Send a browser on to Kite from a link, such as one in an alert; to the page where the
+        secret is not known."""
         try:
             return _elsewhere(self._logins.begin())
         except BadInput:
@@ -260,7 +262,7 @@ def _shown(found: Found) -> dict[str, object]:
 
 
 def must_be_here(request: web.Request) -> None:
-    """Raises BadInput for what would cross a network in the clear."""
+    """Refuse with BadInput what would cross a network in the clear."""
     try:
         address = ip_address(request.remote or "")
     except ValueError:
@@ -288,7 +290,7 @@ def _elsewhere(url: str) -> web.Response:
 
 
 def _told(status: int, title: str, sentence: str, to: str = "") -> web.Response:
-    """A page of one sentence, with the ways back; `to`: where it goes by itself."""
+    """Write a page of one sentence, with the ways back; `to`: where it goes by itself."""
     onward = f'<meta http-equiv="refresh" content="0;url={to}">' if to else ""
     again = "" if to else ' <a href="/#login">Enter the secret again</a>'
     body = (

@@ -1,4 +1,5 @@
-"""Values as they change, to browsers and phones: `/ws/market` (WebSocket) and `/api/stream` (SSE).
+"""Sends values as they change to browsers and phones: `/ws/market` (WebSocket) and `/api/stream`
+(SSE).
 
 Both say the same: `feed` when its state changes, `quotes` at the rate that was asked for, and a
 `pulse` each second with the server's clock, by which a page tells a lost connection from a quiet
@@ -34,14 +35,14 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Subscribe(msgspec.Struct, tag="subscribe", tag_field="type", forbid_unknown_fields=True):
-    """Browser -> gateway: these too, from now on; `rate`: times a second at most, for all."""
+    """Browser -> gateway: send these instruments, too; `rate`: times a second at most, for all."""
 
     instruments: list[str]
     rate: int | None = None
 
 
 class Unsubscribe(msgspec.Struct, tag="unsubscribe", tag_field="type", forbid_unknown_fields=True):
-    """Browser -> gateway: these no more."""
+    """Browser -> gateway: send these instruments no more."""
 
     instruments: list[str]
 
@@ -147,7 +148,8 @@ class Streams:
 
 
 async def _turn(client: "_Client", socket: web.WebSocketResponse) -> None:
-    """A client that does not take what it is sent is not waited for again."""
+    """Run the client to its end, and close its socket. A client that takes nothing is not waited
+    for again."""
     reason = b"the token is gone"
     try:
         await client.run()
@@ -186,7 +188,7 @@ class _Client:
         self._drawn: set[str] = set()  # whose course of the day was told
 
     async def hear(self, text: str) -> None:
-        """One message of the browser; a bad one is answered with why."""
+        """Take one message of the browser; a bad one is answered with why."""
         try:
             message = _decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -205,7 +207,7 @@ class _Client:
             self.wanted[name] = None
 
     async def run(self) -> None:
-        """Tells what is new, until the client's token is gone. Ends with TimeoutError or
+        """Tell what is new, until the client's token is gone. Ends with TimeoutError or
         ConnectionError when the client does not take it, or has gone."""
         loop = asyncio.get_running_loop()
         pulse_due_s = 0.0
@@ -237,7 +239,8 @@ class _Client:
             await self._tell(EventNews(events))
 
     async def _tell_history(self) -> None:
-        """Before the first value of each: it is drawn as soon as that is there."""
+        """Tell the course before the first value of each instrument: the page draws it as soon as
+        that is there."""
         new = [name for name in self.wanted if name not in self._drawn]
         self._drawn = set(self.wanted)
         found = {name: points for name in new if (points := self._history.points(name))}

@@ -47,13 +47,13 @@ class Timeline:
         self._login_utc_s: float | None = None  # in this trouble
 
     def note(self, feed: str, source: str, session: str, reason: str, utc_s: float) -> list[Event]:
-        """The events of this state, none when it is no news."""
+        """Note this state; return its events, none when it is no news."""
         found = [*self._login(source, session, utc_s), *self._headline(feed, source, reason, utc_s)]
         self.events.extend(found)
         return found
 
     def after(self, number: int) -> list[Event]:
-        """Those that came after event `number`."""
+        """Return the events that came after event `number`."""
         return [event for event in self.events if event.number > number]
 
     def _login(self, source: str, session: str, utc_s: float) -> list[Event]:
@@ -82,7 +82,7 @@ class Timeline:
         return [self._event(utc_s, feed, source, text, reason=why)]
 
     def _end(self, utc_s: float, feed: str, source: str, text: str) -> Event:
-        """Of the trouble, if there was some."""
+        """Make the event that ends the trouble, if there was some."""
         lasted_s, login_s = (
             None if since is None else round(utc_s - since, 1)
             for since in (self._trouble_utc_s, self._login_utc_s)

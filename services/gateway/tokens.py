@@ -58,5 +58,5 @@ class Tokens:
 
 
 def _seal(digest: str, owner: str, expires: str) -> str:
-    """By what is known only to who can read the token's file."""
+    """Seal a cookie with what only a reader of the token's file knows."""
     return hmac.digest(digest.encode(), f"cookie {owner} {expires}".encode(), "sha256").hex()

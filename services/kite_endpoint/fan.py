@@ -1,8 +1,8 @@
-"""Ticks of the feed as Kite's frames, made once for all sockets that want the same. Pure.
+"""Turns ticks of the feed into Kite's frames, made once for all sockets that want the same. Pure.
 
-A full packet begins with the packet of each lower mode (of an index, too), so one is encoded for a
-tick, whatever the modes of those who read it, and cut to the length that a mode has: a column of
-packets for each mode. A socket costs no more than to pick its own out of that.
+A full packet begins with the packet of each lower mode (of an index, too). So each tick is encoded
+once, whatever the modes of its readers, and cut to the length that a mode has: a column of packets
+for each mode. A socket costs no more than to pick its own out of that.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -55,7 +55,7 @@ class Fan(Generic[Socket]):
         self._last: dict[int, bytes] = {}  # token: its last packet, in the mode it came in
 
     def place(self, socket: Socket, modes: Mapping[int, int]) -> None:
-        """From now on `socket` wants these tokens in these modes; none: it has left."""
+        """Note that `socket` wants these tokens in these modes from now on; none: it has left."""
         before = self._group_of.get(socket, frozenset())
         self._leave(socket)
         key = frozenset(modes.items())

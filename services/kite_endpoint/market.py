@@ -1,4 +1,4 @@
-"""The feed as the endpoint reads it: what its programs want is what it asks for."""
+"""Reads the feed for the endpoint: it asks for what the endpoint's programs want."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -45,13 +45,14 @@ class Market:
         return None if key is None else self._feed.get(key)
 
     def want(self, modes: Mapping[str, int]) -> None:
-        """From now on programs want these, each in its mode."""
+        """Note that programs want these from now on, each in its mode."""
         if modes != self._streamed:
             self._streamed = modes
             self._changed.set()
 
     async def look(self, keys: Iterable[str]) -> dict[str, Tick]:
-        """The last values of those that stream, for whomever. Nothing streams because of it."""
+        """Return the last values of those that stream, whoever asked for them. Nothing streams
+        because of it."""
         wanted = list(keys)
         found = {key: tick for key in wanted if (tick := self._feed.get(key)) is not None}
         if len(found) < len(wanted):
@@ -127,7 +128,7 @@ class Everything:
         self._until_ns = 0
 
     async def open(self) -> AsyncFeed | None:
-        """None while the daemon is away."""
+        """Open the feed of everything; None while the daemon is away."""
         self._until_ns = boot_ns() + LINGER_NS
         async with self._opening:
             if self._feed is None:
@@ -139,7 +140,7 @@ class Everything:
             return self._feed
 
     async def run(self) -> None:
-        """Takes out what nobody iterates over, and closes it when nobody has asked for a while."""
+        """Take out what nobody iterates over, and close it when nobody has asked for a while."""
         while True:
             async with self._opening:
                 if self._feed is not None and boot_ns() > self._until_ns:

@@ -22,11 +22,11 @@ class DayNames:
         self._dumps: dict[str, bytes] = {}
 
     def keys_of(self, tokens: Sequence[int]) -> dict[int, str]:
-        """`NSE:INFY` by token, of those that exist."""
+        """Return names (`NSE:INFY`) by token, for those that exist."""
         return self._db.owners(tokens) if tokens else {}
 
     def tokens_of(self, keys: Sequence[str]) -> dict[str, int]:
-        """The token of each of `keys` that exists."""
+        """Return the token of each of `keys` that exists."""
         return {key: listed.token for key, listed in self._db.resolve(keys).items()} if keys else {}
 
     def meta(self) -> InstrumentsMeta:
@@ -34,7 +34,8 @@ class DayNames:
         return self._meta
 
     def dump(self, exchange: str) -> bytes:
-        """The list as gzipped CSV, of one exchange or ("") all. Takes a second: not in the loop."""
+        """Return the list as gzipped CSV, of one exchange or ("") all. Takes a second: not in the
+        loop."""
         self._look()
         if exchange not in self._dumps:
             sql = f"SELECT {COLUMNS} FROM instruments WHERE ? IN ('', exchange) ORDER BY key"  # noqa: S608
@@ -60,8 +61,8 @@ def _facts(path: Path) -> tuple[int, int] | None:
 
 
 def _instrument(found: Found) -> DumpRow:
-    """`exchange_token` is the token without its segment, as in Kite's own rows. The list's last
-    price is not live, and not kept."""
+    """Make a row. `exchange_token` is the token without its segment, as in Kite's own rows. The
+    list's last price is not live, and not kept."""
     return DumpRow(
         instrument_token=found.token,
         exchange_token=found.token >> 8,

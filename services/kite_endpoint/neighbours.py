@@ -14,13 +14,13 @@ Address = tuple[str, int]
 
 
 def user_of(peer: Address, own: Address) -> int | None:
-    """The user id of the process that connected from `peer` to `own`; None where the kernel does
-    not say (another host, no /proc)."""
+    """Return the user id of the process that connected from `peer` to `own`; None where the kernel
+    does not say (another host, no /proc)."""
     return find(peer, own, _lines())
 
 
 def is_ours(peer: Address, own: Address) -> bool | None:
-    """Whether that is our own user, or root; None where the kernel does not say."""
+    """Whether that user is our own, or root; None where the kernel does not say."""
     uid = user_of(peer, own)
     return None if uid is None else uid in (os.geteuid(), 0)
 
@@ -43,7 +43,7 @@ def _lines() -> Iterable[str]:
 
 
 def _packed(host: str, port: int, is_v6: bool) -> str:
-    """As the table writes it: 32-bit words in the host's byte order, in hexadecimal."""
+    """Write an address as the table does: 32-bit words in the host's byte order, in hexadecimal."""
     address = ipaddress.ip_address(host.partition("%")[0])
     if is_v6 and isinstance(address, ipaddress.IPv4Address):
         address = ipaddress.IPv6Address(f"::ffff:{address}")

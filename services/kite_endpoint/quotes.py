@@ -59,7 +59,8 @@ class QuoteDesk:
         self._turn = asyncio.Lock()
 
     async def of(self, tokens: Iterable[int]) -> dict[int, Quote]:
-        """Of those that Kite knows. Raises RestError: 429 when there is no request left over."""
+        """Return the quotes of those that Kite knows. Raises RestError: 429 when no request is left
+        over."""
         wanted = list(dict.fromkeys(tokens))
         found = {token: quote for token in wanted if (quote := self._recent(token)) is not None}
         missing = [token for token in wanted if token not in found]
@@ -73,7 +74,7 @@ class QuoteDesk:
         return found
 
     async def limits_of(self, tokens: Iterable[int]) -> dict[int, Limits]:
-        """The circuit limits of these, asked for once a day."""
+        """Return the circuit limits of these, asked for once a day."""
         today = _today()
         wanted = list(tokens)
         await self.of(token for token in wanted if not self._is_of(today, token))
@@ -88,7 +89,8 @@ class QuoteDesk:
         return None if quote is None or boot_ns() - quote.at_ns > SHARED_NS else quote
 
     def _asked(self, tokens: Iterable[int]) -> "asyncio.Task[None]":
-        """The question that has these; raises RestError when it has no room for them."""
+        """Return the question that has these tokens; raises RestError when it has no room for
+        them."""
         both = {**self._next, **dict.fromkeys(tokens)}
         if len(both) > QUOTES_MAX:
             raise RestError(429)
@@ -110,7 +112,7 @@ class QuoteDesk:
 
 
 def _look_at(task: "asyncio.Task[None]") -> None:
-    """Whoever asked may have gone: then nobody else looks at an error."""
+    """Look at the task's error: the program that asked may have gone, and nobody else looks."""
     if not task.cancelled():
         task.exception()
 
@@ -120,7 +122,7 @@ def _today() -> date:
 
 
 def asking(control: str) -> Ask:
-    """By the daemon at this address."""
+    """Return a function that asks the daemon at this address."""
 
     def put(tokens: Sequence[int]) -> Mapping[int, Item]:
         try:

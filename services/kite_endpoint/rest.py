@@ -1,5 +1,5 @@
-"""Kite's market-data REST: what streams from the last values of the feed, the rest by a question of
-the daemon's to Kite; and the day's list."""
+"""Kite's market-data REST. What streams comes from the last values of the feed, the rest by a
+question of the daemon's to Kite; and the day's list."""
 
 import asyncio
 from collections.abc import Iterable
@@ -73,8 +73,8 @@ class Rest:
         return answer
 
     async def _streaming(self, tokens: Iterable[int], mode: int) -> dict[int, Tick]:
-        """The last values of those that stream in this mode, if they may be taken for live. An
-        official client reads no headers: what is not live must not come as if it were."""
+        """Return the last values of those that stream in this mode, if they may be taken for live.
+        An official client reads no headers: what is not live must not come as if it were."""
         keys = self._names.keys_of(list(tokens))
         found = await self._market.look(keys.values())
         is_closed = self._market.status.feed == "closed"
@@ -87,8 +87,8 @@ class Rest:
         }
 
     def _tokens(self, asked: list[str]) -> dict[str, int]:
-        """Each by its token: `NSE:INFY`, or the digits of a token. Those that nobody lists are
-        left out."""
+        """Return the token of each: `NSE:INFY`, or the digits of a token. Those that nobody lists
+        are left out."""
         named = self._names.tokens_of([name for name in asked if not name.isdecimal()])
         numbers = [int(name) for name in asked if name.isdecimal()]
         listed = self._names.keys_of(numbers)
@@ -96,7 +96,7 @@ class Rest:
         return {n: (named | given)[n] for n in asked if n in named or n in given}
 
     async def instruments(self, request: web.Request) -> web.Response:
-        """Kite answers this to anybody, and so do we."""
+        """Send the list to anybody, as Kite does."""
         exchange = request.match_info.get("exchange", "")
         zipped = await asyncio.to_thread(self._names.dump, exchange)
         return dump_response(request, zipped)
@@ -109,7 +109,7 @@ class Rest:
         return success(shapes.profile(status.user_id, status.user_name or status.user_id))
 
     async def other(self, request: web.Request) -> web.Response:
-        """Whatever else Kite has."""
+        """Refuse whatever else Kite has."""
         self._doors.owner_of_request(request)
         raise RestError(403, "PermissionException", NO_ORDERS)
 
@@ -124,7 +124,7 @@ def _item_of(body: TickBody, mode: int, limits: Limits | None) -> dict[str, obje
 
 
 def _cut(item: Item, mode: int) -> Item:
-    """Of Kite's answer to /quote what the other two routes give."""
+    """Return the part of Kite's answer to /quote that the other two routes give."""
     if mode == FULL:
         return item
     names = ("instrument_token", "last_price", "ohlc")[: 2 if mode == LTP else 3]

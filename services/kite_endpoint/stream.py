@@ -34,7 +34,7 @@ class Names(Protocol):
     """The day's list."""
 
     def keys_of(self, tokens: Sequence[int]) -> dict[int, str]:
-        """`NSE:INFY` by token, of those that exist."""
+        """Return names (`NSE:INFY`) by token, for those that exist."""
 
     def meta(self) -> InstrumentsMeta: ...
 
@@ -49,7 +49,7 @@ class LastValue:
         self.exchange_s = raw.exchange_timestamp or 0
 
     def body(self, mode: int) -> TickBody:
-        """In `mode`, or in the lower one in which the feed has it so far."""
+        """Return the tick in `mode`, or in the lower one in which the feed has it so far."""
         return msgspec.structs.replace(self._raw, mode=min(mode, self._raw.mode))
 
 
@@ -98,7 +98,7 @@ class EndpointConnection(Connection):
         self._changed(self)
 
     async def cut_off(self) -> None:
-        """Says why, for when it reads again; nobody waits for that."""
+        """Cut the program off. It is said why, for when it reads again; nobody waits for that."""
         if not self._is_cut:
             self._is_cut = True
             log.warning(
@@ -111,7 +111,7 @@ class EndpointConnection(Connection):
             closing.add_done_callback(lambda _: self._transport.abort())
 
     async def tell(self, sentence: str) -> None:
-        """An `error` text: the one way to tell a program of Kite's anything."""
+        """Send an `error` text: the one way to tell a program of Kite's anything."""
         await self.send_text(server_message(ServerError(sentence)))
 
 
@@ -160,7 +160,7 @@ class EndpointStream(Stream[EndpointConnection]):
     # --- what they want -----------------------------------------------------------------------
 
     def _wanted(self) -> dict[str, int]:
-        """The highest mode that anybody wants of each instrument, by key."""
+        """Return the highest mode that anybody wants of each instrument, by key."""
         found: dict[str, int] = {}
         for connection in self.open_sockets:
             for token, mode in connection.subscriptions.modes.items():
@@ -182,7 +182,7 @@ class EndpointStream(Stream[EndpointConnection]):
         self._market.want(self._wanted())
 
     def refused(self, reasons: Mapping[str, str]) -> None:
-        """The daemon does not stream these; those who want them are told why, once."""
+        """Tell each program once why the daemon does not stream the instruments that it wants."""
         tokens = {token: key for token, key in self._keys.items() if key in reasons}
         for connection in self.open_sockets:
             found = [tokens[token] for token in connection.subscriptions.modes if token in tokens]
@@ -193,7 +193,7 @@ class EndpointStream(Stream[EndpointConnection]):
     # --- what they are sent -------------------------------------------------------------------
 
     async def feed(self, ticks: Iterable[Tick]) -> None:
-        """Passes on what may be passed, to all who want it."""
+        """Pass on the ticks that may be passed, to all who want them."""
         is_closed = self._market.status.feed == "closed"
         bodies = [tick.raw for tick, may in judged(self._policy, ticks, is_closed) if may]
         for sockets, frame in self._fan.frames(bodies):
@@ -218,7 +218,7 @@ class EndpointStream(Stream[EndpointConnection]):
         await self._maybe_close(everybody)
 
     async def _maybe_close(self, connections: list[EndpointConnection]) -> None:
-        """For programs that take a disconnect as their signal to stop."""
+        """Close the sockets of programs that take a disconnect as their signal to stop."""
         if self._policy == "close" and self._trouble.is_on:
             code = int(WSCloseCode.TRY_AGAIN_LATER)
             await asyncio.gather(

@@ -33,7 +33,8 @@ class Rules(NamedTuple):
 
     @property
     def not_before(self) -> time:
-        """Kite's flush ends every session that is made before it is over."""
+        """The hour before which no login lasts: Kite's flush ends every session that is made
+        before."""
         return TOKEN_FLUSH if self.has_flush else time()
 
     @property
@@ -108,7 +109,8 @@ class Machine:
     def done(
         self, what: Do, outcome: Outcome, seen: Seen, utc_ns: int, why: str = ""
     ) -> Tell | None:
-        """The outcome of an order; what is to be said of it. why: of one that is not good."""
+        """Take the outcome of an order; return what is to be said of it. why: of one that is not
+        good."""
         if outcome == "good":
             self._answer(seen, utc_ns, is_login=what is not Do.CHECK)
             return Tell("info", _GOOD[what])
@@ -150,7 +152,7 @@ class Machine:
             self.record.not_before_utc_ns = 0
 
     def _answer(self, seen: Seen, utc_ns: int, *, is_login: bool = False) -> None:
-        """Both causes are over: one login is enough for both."""
+        """Note that both causes are over: one login is enough for both."""
         self.record.not_before_utc_ns = 0
         due_ns = self._due_utc_ns(to_ist(utc_ns))
         if due_ns is not None and due_ns <= utc_ns:
@@ -164,7 +166,8 @@ class Machine:
     # --- logging in ---------------------------------------------------------------------------
 
     def _log_in(self, seen: Seen, utc_ns: int) -> Order:
-        """By the first way that there is; else a person is told, once for each cause."""
+        """Log in by the first way that there is; without one, tell a person, once for each
+        cause."""
         rules = self._rules
         if self._cause(seen, utc_ns) == "elsewhere":
             if rules.elsewhere == "alert":
@@ -189,7 +192,7 @@ class Machine:
         return Do.COMMAND
 
     def _pause_ns(self) -> int:
-        """After the failures so far, this one included."""
+        """Return the pause after the failures so far, this one included."""
         return PAUSES_NS[min(self.record.failures, len(PAUSES_NS)) - 1]
 
     def _takeovers(self, utc_ns: int) -> int:
@@ -204,7 +207,7 @@ class Machine:
         return Tell("error", f"login needed, {why}: {self._rules.login}")
 
     def _failed(self, why: str, utc_ns: int) -> Tell:
-        """`failures` counts this one already."""
+        """Tell of a failure; `failures` counts this one already."""
         count = self.record.failures
         if count >= FAILURES_MAX:
             self.record.not_before_utc_ns = 0

@@ -95,7 +95,8 @@ class Keeper:
                     self._say(order)
 
     def _seen(self) -> Seen | None:
-        """None while the supervisor does not answer: it knows the market's hours."""
+        """Look at the daemon. None while the supervisor does not answer: it knows the market's
+        hours."""
         try:
             reply = request(self._control, GetStatus(), timeout_s=ANSWER_S, tries=1)
         except (Unavailable, *DECODE_ERRORS):

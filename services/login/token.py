@@ -1,4 +1,4 @@
-"""From what the user's command prints to a session. What it prints is never said: it may hold a
+"""Makes a session of what the user's command prints. What it prints is never said: it may hold a
 token, a password, anything."""
 
 import asyncio
@@ -24,7 +24,7 @@ ENDING_S = 1.0  # a killed process has ended long before
 
 
 async def printed_by(words: list[str], timeout_s: float, directory: Path | None = None) -> str:
-    """Runs a program without a shell to its end, in `directory`; returns its standard output. Its
+    """Run a program without a shell to its end, in `directory`; return its standard output. Its
     children go with it. Raises BadInput when it fails, which repeats nothing of what it printed."""
     nowhere = asyncio.subprocess.DEVNULL
     try:
@@ -54,7 +54,7 @@ async def printed_by(words: list[str], timeout_s: float, directory: Path | None 
 
 
 async def _end(child: asyncio.subprocess.Process) -> None:
-    """Kills it with its children, and reads its output to the end, which closes the pipe."""
+    """Kill it with its children, and read its output to the end, which closes the pipe."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     with contextlib.suppress(TimeoutError):
@@ -76,9 +76,10 @@ async def _output(child: asyncio.subprocess.Process) -> bytes:
 
 
 def session_of(settings: Settings, printed: str) -> Session:
-    """The session that was printed, or that Kite gives for the request token that was: bare, in the
-    redirected address, or a JSON object as in the session file. Of several lines the last counts.
-    It has been shown to Kite. Blocking. Raises KitefeedError, which repeats nothing of it."""
+    """Return the session that was printed, or the one that Kite gives for a printed request token:
+    bare, in the redirected address, or a JSON object as in the session file. Of several lines the
+    last counts. The session has been shown to Kite. Blocking. Raises KitefeedError, which repeats
+    nothing of it."""
     kite = settings.config.kite
     lines = [line for line in printed.splitlines() if line.strip()]
     if not lines:
@@ -107,7 +108,7 @@ class _Printed(msgspec.Struct):
 
 
 def _from_json(text: str) -> str:
-    """A request token in it as a query; else the text, which may be a session."""
+    """Return a request token in it as a query; else the text, which may be a session."""
     try:
         token = msgspec.json.decode(text, type=_Printed).request_token
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -131,7 +132,8 @@ def _exchanged(settings: Settings, text: str) -> Session:
 
 
 def renewed(settings: Settings, session: Session) -> Session:
-    """The next session by the refresh token of this one. Blocking; raises as `kite_login.renew`."""
+    """Return the next session by the refresh token of this one. Blocking; raises as
+    `kite_login.renew`."""
     secret = app_secret.find(settings, session.api_key)
     if secret is None:
         raise LoginNeeded("the app's secret is not kept: `kitefeed login --remember-secret`")
@@ -139,8 +141,8 @@ def renewed(settings: Settings, session: Session) -> Session:
 
 
 def accepted(kite: Kite, session: Session) -> Session:
-    """The session with its user as Kite names him. Blocking. Raises LoginNeeded when Kite refuses
-    it, Unavailable when Kite cannot be asked."""
+    """Return the session with its user as Kite names him. Blocking. Raises LoginNeeded when Kite
+    refuses it, Unavailable when Kite cannot be asked."""
     # Imported here: it takes a third of a second.
     from kitefeed.actors.runtime.kite_rest import KiteRest, RestFailure
 

@@ -43,7 +43,7 @@ class Bridge:
         self._publishing.take(frame)
 
     async def run(self, stopped: asyncio.Event) -> None:
-        """Until `stopped`."""
+        """Publish until `stopped`."""
         for server in cycle(self._servers):
             try:
                 await self._serve(server, stopped)
@@ -60,7 +60,7 @@ class Bridge:
                 await asyncio.wait_for(stopped.wait(), AGAIN_S)
 
     async def _serve(self, server: str, stopped: asyncio.Event) -> None:
-        """One connection, to its end. Raises one of ENDS with the reason."""
+        """Serve one connection, to its end. Raises one of ENDS with the reason."""
         lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
         def on_lost(reason: str) -> None:
@@ -88,7 +88,7 @@ class Bridge:
 
 
 def holder_of(settings: Settings) -> str:
-    """The name under which this daemon's bridge holds the lease: the same in each of its lives, and
-    of no other daemon."""
+    """Return the name under which this daemon's bridge holds the lease: the same in each of its
+    lives, and no other daemon's."""
     place = f"{socket.gethostname()}:{settings.runtime_dir}"
     return f"{socket.gethostname()}/{hashlib.sha256(place.encode()).hexdigest()[:8]}"

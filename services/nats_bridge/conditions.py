@@ -1,4 +1,4 @@
-"""One condition, one line: when it begins, and when it is over."""
+"""Writes one line when a condition begins, and one when it is over."""
 
 import logging
 

@@ -35,7 +35,7 @@ class Keeper:
 
     @property
     def is_replaced(self) -> bool:
-        """Whether another one holds it; not only that ours could not be renewed in time."""
+        """Whether another one holds it; not whether ours could not be renewed in time."""
         return not self._is_mine
 
     @property
@@ -48,7 +48,7 @@ class Keeper:
         return self._is_mine and now_ns - self._renewed_ns < STOPS_NS
 
     def saw(self, lease: Lease | None, revision: int, now_ns: int) -> None:
-        """The key as it is now; None when there is none."""
+        """Take the key as it is now; None when there is none."""
         if self._seen is None or revision != self._revision:
             self._changed_ns = now_ns
             # A renewal of ours whose answer was lost; a term is of one life of one holder.
@@ -88,5 +88,5 @@ class Keeper:
         self._unfed_ns = 0
 
     def denied(self) -> None:
-        """Somebody else has written in between."""
+        """Note that another bridge has written in between."""
         self._is_mine = False

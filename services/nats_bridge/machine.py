@@ -77,7 +77,8 @@ class Machine:
     # --- the feed -----------------------------------------------------------------------------
 
     def take(self, frame: bytes, now_ns: int) -> None:
-        """One frame of the feed. Raises nothing for what it holds, but `feed.DECODE_ERRORS`."""
+        """Take one frame of the feed. Raises nothing for what it holds, but
+        `feed.DECODE_ERRORS`."""
         topic, array = f.split_frame(frame)
         if topic == TICKS_TOPIC:
             self._take_chunk(f.decode_chunk_message(array), now_ns)
@@ -88,7 +89,7 @@ class Machine:
             self._take_snapshot(f.decode_feed_message(array), now_ns)
 
     def heard(self, gen: int) -> None:
-        """From a heartbeat: it may be there before anything else of this broadcaster is."""
+        """Take the gen of a heartbeat, which may come before anything else of this broadcaster."""
         self.gen = max(self.gen, gen)
 
     def _take_chunk(self, message: f.ChunkMessage, now_ns: int) -> None:
@@ -103,8 +104,8 @@ class Machine:
             self._take_tick(topic, message.gen, seq, message.t_rx_ns, made, now_ns)
 
     def _take_snapshot(self, message: FeedMessage, now_ns: int) -> None:
-        """Last values: what was published already is passed over. The rest was lost on the way to
-        us, or came before our time."""
+        """Take last values. Those that were published already are passed over; the others were lost
+        on the way to us, or came before our time."""
         body = f.decode_snapshot_chunk(message.body)
         if isinstance(body, f.SnapshotEnd):
             return
@@ -152,7 +153,7 @@ class Machine:
     # --- what is given up ---------------------------------------------------------------------
 
     def _shorten(self, reason: str) -> None:
-        """Of each instrument the newest stays. What else waited is a gap."""
+        """Keep the newest tick of each instrument. The others that waited are a gap."""
         kept: dict[bytes, Out] = {}
         for out in self._waiting:
             before = kept.pop(out.topic, None)
@@ -196,21 +197,21 @@ class Machine:
         self._stored_seq = 0
 
     def cut(self) -> None:
-        """The connection has ended: what was on its way may have arrived or not. It goes again, by
-        the same ids, before what waits."""
+        """Note that the connection has ended: what was on its way may have arrived or not. It goes
+        again, by the same ids, before what waits."""
         self.is_connected = self.is_reconciled = False
         self._again(list(self._groups))
 
     def lead(self, term: int) -> None:
-        """From now on this one publishes. LAST is compared before the first tick: what it has is
-        not published again, and what was missed before our time is told."""
+        """Publish from now on. LAST is compared before the first tick: what it has is not published
+        again, and what was missed before our time is told."""
         self.is_leading, self.term = True, term
         self.is_reconciled = False
         self._is_new = True
         self._first = {topic: (out.place, out.t_rx_ns) for topic, out in self.newest.items()}
 
     def stand_by(self) -> None:
-        """Another one publishes: nothing of ours may come after."""
+        """Stop publishing: another bridge does, and nothing of ours may come after."""
         self.is_leading = self.is_reconciled = False
         self._waiting.clear()
         self._groups.clear()
@@ -234,9 +235,9 @@ class Machine:
         return Group(self._number, outs)
 
     def acked(self, number: int, seq: int) -> None:
-        """LAST has taken this group; `seq`: the number it gave the last message, 0 when it had that
-        already. One that is not what it should be tells of messages that it did not take, or that
-        another one wrote."""
+        """Note that LAST has taken this group; `seq`: the number it gave the last message, 0 when
+        it had that already. An unexpected number tells of messages that LAST did not take, or that
+        another bridge wrote."""
         outs = self._groups.pop(number, None)
         if outs is None:
             return
@@ -248,8 +249,8 @@ class Machine:
         self.stored += len(outs)
 
     def refused(self, number: int) -> None:
-        """LAST did not take the last message of this group, and who knows which others. Those who
-        listened have them; what is kept is put right by comparing, and history lacks the rest."""
+        """Note that LAST did not take the last message of this group, and perhaps not others. Live
+        listeners have them; comparing puts right what is kept, and history lacks the rest."""
         outs = self._groups.pop(number, [])
         self._asked_ns.pop(number, None)
         self._on_the_way -= len(outs)
@@ -279,7 +280,7 @@ class Machine:
             self._shorten("NATS takes no messages, or too few")
 
     def on_the_way(self) -> set[str]:
-        """The ids of what is not acknowledged yet."""
+        """Return the ids of what is not acknowledged yet."""
         return {out.id for outs in self._groups.values() for out in outs}
 
     def reconciled(
@@ -301,8 +302,8 @@ class Machine:
         self.is_reconciled = True
 
     def _begin_behind(self, stored: Mapping[str, tuple[Place, int]]) -> None:
-        """Nothing of this daemon's that is in LAST goes again, and nothing between it and our first
-        tick was published by anybody."""
+        """Leave out what LAST has of this daemon's. Nobody published what came between that and our
+        first tick: it is noted as a gap."""
         nothing = ((0, 0), 0)
         for topic, ((gen, seq), t_rx_ns) in self._first.items():
             (stored_gen, stored_seq), since_ns = stored.get(self._subject(topic), nothing)

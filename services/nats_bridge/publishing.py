@@ -92,7 +92,7 @@ class Publishing:
         self._acks = ""
 
     def take(self, frame: bytes) -> None:
-        """One frame of the feed."""
+        """Take one frame of the feed."""
         topic, array = f.split_frame(frame)
         if topic == HEARTBEAT_TOPIC:
             self._machine.heard(f.decode_feed_message(array).gen)
@@ -145,11 +145,11 @@ class Publishing:
         return [self._publish_for_ever(), self._look_for_ever(), self._beat_for_ever()]
 
     def cut(self) -> None:
-        """The connection has ended."""
+        """Note that the connection has ended."""
         self._machine.cut()
 
     async def give_back(self) -> None:
-        """The lease, so that another bridge, or our next life, need not wait."""
+        """Give the lease back, so that another bridge, or our next life, need not wait."""
         if self._keeper.is_leading(boot_ns()):
             lease, revision = self._keeper.offer(boot_ns(), utc_ns() // 1_000_000, is_fed=False)
             lease.holder = ""
@@ -184,15 +184,15 @@ class Publishing:
             await self._client.publish(self._subjects.gap, wire.encode(gap), headers={MSG_ID: name})
 
     async def _publish_words(self) -> None:
-        """A heartbeat says that what was published is all there is: it waits for the ticks before
-        it. Left out, it would read as a loss."""
+        """Publish heartbeats, orders and notices. A heartbeat says that what was published is all
+        there is: it waits for the ticks before it. Left out, it would read as a loss."""
         while self._events and self._is_leading():
             await self._publish_first(self._events)
         while self._heartbeats and self._is_leading() and not self._machine.is_behind(boot_ns()):
             await self._publish_first(self._heartbeats)
 
     async def _publish_first(self, waiting: "deque[Word]") -> None:
-        """It waits on when the connection has ended."""
+        """Publish the first that waits; it waits on when the connection has ended."""
         word = waiting.popleft()
         try:
             await self._client.publish(word.subject, word.frame, headers=word.headers)
@@ -278,7 +278,7 @@ class Publishing:
         self._say_who()
 
     def _say_who(self) -> None:
-        """One line when another bridge publishes, or another one than before."""
+        """Write one line when another bridge publishes, or another one than before."""
         other = self._keeper.other
         if other and other != self._told_other:
             log.info("stands by: the bridge of %s publishes", other)

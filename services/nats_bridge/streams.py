@@ -20,8 +20,8 @@ MB = 1_048_576
 
 
 def last_config(subjects: Subjects) -> StreamConfig:
-    """One message for each subject, in memory. What it has taken it hands on to TICKS, so that a
-    full disk never keeps a last value from anybody."""
+    """Keep one message for each subject, in memory. LAST hands on to TICKS what it has taken, so
+    that a full disk never keeps a last value from anybody."""
     return StreamConfig(
         name=subjects.last_stream,
         description="kitefeed: the last value of every instrument",
@@ -52,8 +52,8 @@ def ticks_config(subjects: Subjects, history_mb: int) -> StreamConfig:
 
 
 async def make(js: JetStreamContext, wanted: StreamConfig) -> list[str]:
-    """Makes it if it is missing, and leaves one that is there as it is. Returns a sentence for each
-    way in which that one does less than ours would. Raises APIError when there can be none."""
+    """Make the stream if it is missing, and leave one that is there as it is. Return a sentence for
+    each way in which that one does less than ours would. Raises APIError when there can be none."""
     try:
         found = (await js.stream_info(str(wanted.name))).config
     except NotFoundError:
@@ -76,7 +76,7 @@ def _differences(found: StreamConfig, wanted: StreamConfig) -> list[str]:
 
 
 async def lease_of(js: JetStreamContext, subjects: Subjects) -> KeyValue:
-    """The bucket of the lease; made where there is none."""
+    """Return the bucket of the lease; make it where there is none."""
     try:
         return await js.key_value(subjects.lease_bucket)
     except NotFoundError:

@@ -1,4 +1,5 @@
-"""The daemon's feed, frame by frame: what a reader repairs is repaired, and nothing is judged."""
+"""Reads the daemon's feed, frame by frame: what a reader repairs is repaired, and nothing is
+judged."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -21,7 +22,7 @@ class Tap(AsyncFeed):
         self._families += [last_topic(SLOWEST, each) + NUL for each in names]
 
     def read_orders(self) -> None:
-        """And the notices of broker and Kite."""
+        """Read order updates, and the notices of broker and Kite."""
         self._families += [ORDER, NOTICE]
 
     def _new_view(self) -> View:

@@ -64,7 +64,7 @@ def is_session_gone(facts: Facts) -> bool:
 
 
 def segments_of(report: StatusReport | None) -> frozenset[int]:
-    """Those of what is wanted; NSE stands for "the market" when nothing is."""
+    """Return the segments of what is wanted; NSE stands for "the market" when nothing is."""
     named = report.market if report is not None else {}
     return frozenset(_SEGMENTS[name] for name in named if name in _SEGMENTS) or frozenset((NSE,))
 
@@ -101,7 +101,7 @@ def find(
 
 
 def _of_feed(facts: Facts) -> list[tuple[Code, Condition]]:
-    """At most one: the headline is one word."""
+    """Return at most one condition: the headline is one word."""
     status, report = facts.status, facts.report
     since = status.since_utc_ns or None
     if status.feed == "login_required":
@@ -130,7 +130,8 @@ def _of_feed(facts: Facts) -> list[tuple[Code, Condition]]:
 
 
 def _login_grace(facts: Facts, usual_ns: int) -> int:
-    """Longer where somebody else's login ended the session, and the next one comes without us."""
+    """Return the grace. It is longer where somebody else's login ended the session, and the next
+    one comes without us."""
     report = facts.report
     if report is None or report.elsewhere_utc_s is None:
         return usual_ns
@@ -192,8 +193,8 @@ def _opens_today(market: Market, segments: frozenset[int], utc_ns: int) -> datet
 
 
 def _is_login_due(facts: Facts, utc_ns: int) -> bool:
-    """Whether the hour of `login.at` has come and there is no session. That of an open market is
-    the headline's; the service `login` only writes into the log."""
+    """Whether the hour of `login.at` has come and there is no session. While the market is open the
+    headline tells that; the service `login` only writes into the log."""
     at = facts.login_at
     if at is None or facts.status.feed != "closed" or not is_session_gone(facts):
         return False

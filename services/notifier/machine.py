@@ -64,7 +64,7 @@ class Memory(msgspec.Struct):
     outage: Outage | None = None
 
     def clamp(self, utc_ns: int) -> None:
-        """For a clock that was put back."""
+        """Move no time into the future, for a clock that was put back."""
         for code, told_ns in self.told_utc_ns.items():
             self.told_utc_ns[code] = min(told_ns, utc_ns)
         for each in (*self.episodes.values(), *([self.outage] if self.outage else [])):
@@ -126,14 +126,14 @@ class Machine:
         return commands
 
     def farewell(self, utc_ns: int) -> Send:
-        """At an orderly end: from here on silence means nothing."""
+        """Say at an orderly end that silence means nothing from here on."""
         what = "kitefeed's alerts were stopped in order, with the daemon or alone."
         return Send(compose(Code.STOPPED, what, self._links, utc_ns))
 
     # --- conditions ---------------------------------------------------------------------------
 
     def _hold(self, code: Code, condition: Condition, utc_ns: int) -> Alert | None:
-        """A condition that is there: told at first, then repeated."""
+        """Tell of a condition that is there: told at first, then repeated."""
         since_ns = min(condition.since_utc_ns or utc_ns, utc_ns)
         episode = self.memory.episodes.setdefault(code, Episode(since_ns))
         episode.gone_utc_ns, episode.is_outage = 0, condition.is_outage
@@ -161,7 +161,7 @@ class Machine:
         return utc_ns - episode.told_utc_ns >= max(remind_ns, self._rules.remind_ns)
 
     def _end(self, code: Code, facts: Facts, utc_ns: int) -> Alert | None:
-        """A condition that is not there any more."""
+        """Tell of a condition that is not there any more."""
         episode = self.memory.episodes[code]
         is_by_report = code in _BY_REPORT or (code in OUTAGES and not episode.is_outage)
         if facts.report is None and is_by_report:  # nobody says so
@@ -185,7 +185,7 @@ class Machine:
         return compose(Code.RECOVERED, what, self._links, utc_ns) if is_said else None
 
     def _outage(self, facts: Facts, found: dict[Code, Condition], utc_ns: int) -> Alert | None:
-        """The end of an outage, when prices are fresh again."""
+        """Tell of the end of an outage, when prices are fresh again."""
         feed = facts.status.feed
         lacking = {code: each for code, each in found.items() if code in OUTAGES and each.is_outage}
         since_ns = [each.since_utc_ns or utc_ns for each in lacking.values()]

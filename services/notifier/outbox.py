@@ -54,7 +54,7 @@ class Outbox:
         self._targets = {name: _Target() for name in targets}
 
     def put(self, alert: Alert) -> None:
-        """For every target."""
+        """Queue the alert for every target."""
         for target in self._targets.values():
             if len(target.queue) >= QUEUED_MAX:
                 # The first may be under way.

@@ -70,7 +70,8 @@ async def live(runtime: Runtime) -> None:
 
 
 def _warn_of_modes(settings: Settings) -> None:
-    """URLs hold tokens; a configuration without them may be read by anybody."""
+    """Warn when others can read URLs, which hold tokens; a configuration without them may be read
+    by anybody."""
     alerts, path = settings.config.alerts, settings.source
     urls = [*alerts.urls, alerts.webhook, alerts.heartbeat_url]
     if path is not None and any(url.reveal() for url in urls) and path.stat().st_mode & 0o077:
@@ -81,7 +82,7 @@ def _warn_of_modes(settings: Settings) -> None:
 
 
 async def _targets(runtime: Runtime) -> dict[str, Deliver] | None:
-    """Waits until the file of URLs can be used; None when the service ends before that."""
+    """Wait until the file of URLs can be used; None when the service ends before that."""
     is_said = False
     while not runtime.stopped.is_set():
         try:
@@ -140,7 +141,7 @@ class Notifier:
             await asyncio.to_thread(self._save, self._record())
 
     async def end(self) -> None:
-        """Says good-bye; what could not be delivered in time is not."""
+        """Say good-bye; what could not be delivered in time is not."""
         self._put(self._machine.farewell(utc_ns()).alert)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL_S):

@@ -25,7 +25,7 @@ def path_of(settings: Settings) -> Path:
 
 
 def decode(data: bytes) -> Record:
-    """Raises ValueError for what is no record."""
+    """Read a record. Raises ValueError for what is none."""
     try:
         return msgspec.json.decode(data, type=Record)
     except DECODE_ERRORS as error:
@@ -33,5 +33,5 @@ def decode(data: bytes) -> Record:
 
 
 def record_of(settings: Settings) -> Record:
-    """Raises OSError when nothing was kept yet, ValueError when it is damaged."""
+    """Read the record. Raises OSError when nothing was kept yet, ValueError when it is damaged."""
     return decode(path_of(settings).read_bytes())

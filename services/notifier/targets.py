@@ -1,6 +1,6 @@
-"""Those who are told, and how each is reached: apprise in a process of its own, HTTP, a program of
-the user's. A try ends within DELIVER_S with a problem in words, which names no URL: they hold
-tokens."""
+"""Delivers alerts to each target: by apprise in a process of its own, HTTP, or a program of the
+user's. A try ends within DELIVER_S with a problem in words, which names no URL: they hold tokens.
+"""
 
 import asyncio
 import os
@@ -37,8 +37,8 @@ Deliver = Callable[[Alert], Awaitable[str]]
 
 
 def targets_of(settings: Settings) -> dict[str, Deliver]:
-    """Everybody who is named, by setting. Raises ConfigError for a file of URLs that cannot be
-    used."""
+    """Return every target that is named, by setting. Raises ConfigError for a file of URLs that
+    cannot be used."""
     alerts = settings.config.alerts
     found: dict[str, Deliver] = {}
     named = [(f"urls[{n}]", url) for n, url in enumerate(alerts.urls)]
@@ -58,7 +58,7 @@ def links_of(settings: Settings) -> Links:
 
 
 def _from_file(settings: Settings) -> list[Secret]:
-    """One URL a line; blank lines and those that start with `#` are none."""
+    """Read one URL a line; blank lines and those that start with `#` are none."""
     path = settings.alert_urls_path
     if path is None:
         return []
@@ -96,8 +96,8 @@ def _bound(how: Callable[..., Awaitable[str]], to: object) -> Deliver:
 
 
 async def _by_apprise(url: Secret, alert: Alert) -> str:
-    """A process of its own: apprise takes a second and 50 MB, and a request that hangs in it can
-    only be ended with the process."""
+    """Deliver in a process of its own: apprise takes a second and 50 MB, and a request that hangs
+    in it can only be ended with the process."""
     post = ApprisePost(url.reveal(), alert.title, alert.text, alert.wakes)
     code = await _run(_APPRISE, msgspec.json.encode(post))
     return "" if code == 0 else _PROBLEMS.get(code, f"apprise failed ({code})")
@@ -117,7 +117,7 @@ async def _by_webhook(url: Secret, alert: Alert) -> str:
 
 
 async def heartbeat(url: Secret) -> str:
-    """Tells the dead man's switch that all is well; returns the problem."""
+    """Tell the dead man's switch that all is well; return the problem."""
     try:
         async with asyncio.timeout(DELIVER_S):
             return await _ask("GET", url, None)
@@ -143,7 +143,7 @@ async def _ask(method: str, url: Secret, body: dict[str, object] | None) -> str:
 
 
 async def _run(command: tuple[str, ...], stdin: bytes) -> int:
-    """Runs a program to its end, with its children; what it prints is read by nobody."""
+    """Run a program to its end, with its children; nobody reads what it prints."""
     nowhere = asyncio.subprocess.DEVNULL
     child = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.PIPE, stdout=nowhere, stderr=nowhere,

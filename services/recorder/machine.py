@@ -142,7 +142,7 @@ class Recorder:
     # --- in -----------------------------------------------------------------------------------
 
     def begin(self, now_ns: int) -> list[Command]:
-        """At the start, when everything else is subscribed to."""
+        """Begin, when everything else is subscribed to."""
         return self._maybe_ask(now_ns)
 
     def frame(self, frame: bytes, now_ns: int, utc_ns: int) -> list[Command]:
@@ -166,7 +166,7 @@ class Recorder:
         return commands
 
     def turn(self, now_ns: int, utc_ns: int) -> list[Command]:
-        """To be called a few times a second."""
+        """Do what is due; to be called a few times a second."""
         commands: list[Command] = []
         if self._is_open and not self._rotate_due_ns and r.hour_of(utc_ns) != self._hour:
             self._rotate_due_ns, self._rotation_request = now_ns + ROTATE_NS, b""
@@ -178,7 +178,7 @@ class Recorder:
         return commands + self._maybe_ask(now_ns)
 
     def end(self) -> list[Command]:
-        """At an orderly end: everything is written, and the segment sealed."""
+        """End in order: everything is written, and the segment sealed."""
         self._gather_due_ns = 0
         commands = self._flush(self._heard_ns) if self._parts else []
         return commands + (self._sealed("stopped") if self._is_open else [])
@@ -260,7 +260,7 @@ class Recorder:
     # --- what was missed ----------------------------------------------------------------------
 
     def _miss(self, reason: str, from_ns: int, to_ns: int, lost: int = 0, detail: str = "") -> None:
-        """One stretch at a time: what is missed before the last has healed belongs to it."""
+        """Note one stretch at a time: what is missed before the last has healed belongs to it."""
         if self._gap is None:
             self._gap = Gap(from_ns, to_ns, reason, lost=lost, detail=detail)
             self.gaps += 1
@@ -312,7 +312,7 @@ class Recorder:
         self._records += 1
 
     def _flush(self, now_ns: int) -> list[Command]:
-        """Gives the block out, and before it the header of a segment that begins with it."""
+        """Give out the block, and before it the header of a segment that begins with it."""
         commands: list[Command] = []
         if not self._is_open:
             if not self._may_open(now_ns):
@@ -332,8 +332,8 @@ class Recorder:
         self._parts, self._bytes, self._flags = [], 0, 0
 
     def _has_room(self) -> bool:
-        """Whether the disk keeps up. What it has no room for is a gap, which is told when there is
-        room again."""
+        """Whether the disk keeps up. Records that it has no room for are a gap, which is told when
+        there is room again."""
         if self._is_paused and self.backlog_bytes <= BACKLOG_BYTES_MAX // 2:
             self._is_paused = False
             self._empty()  # what is told of the gap comes first
@@ -351,7 +351,7 @@ class Recorder:
         return has_values or now_ns >= self._gather_due_ns or self._bytes >= GATHER_BYTES
 
     def _opened(self) -> Open:
-        """It begins with the first record that waits."""
+        """Open a segment, which begins with the first record that waits."""
         self._is_open = True
         at_ns = self._first_ns
         self._hour, self._day = r.hour_of(at_ns), r.day_of(at_ns)

@@ -126,7 +126,7 @@ class Shell:
         self._wire.look()
 
     def _described(self, found: list[Described]) -> list[Described]:
-        """With what the day's list knows of them; without, if there is none that can be used."""
+        """Add what the day's list knows of them; nothing if there is none that can be used."""
         try:
             rows = self._list.described([each.key for each in found])
         except ListDamaged:
@@ -139,7 +139,7 @@ class Shell:
         ]
 
     def _maybe_report(self) -> None:
-        """Tells the daemon how it goes, as every reader does."""
+        """Tell the daemon how it goes, as every reader does."""
         now_ns, machine = boot_ns(), self._machine
         if now_ns < self._report_due_ns:
             return

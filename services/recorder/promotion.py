@@ -48,7 +48,7 @@ class Promotion:
         self._waiting.append(segment)
 
     async def work(self) -> None:
-        """For ever; begins with what was sealed while nobody was here to see it."""
+        """Work for ever; begin with segments that were sealed while this process did not run."""
         for path in await asyncio.to_thread(self._left):
             self.add(path)
         while True:
@@ -65,13 +65,13 @@ class Promotion:
         return [path for path in found if shelf.is_sealed(path)]
 
     def _is_done(self, segment: Path) -> bool:
-        """The file of its gaps is moved there after the rest."""
+        """Whether the file of its gaps is in its place: it is moved there after the rest."""
         day = f"date={segment.parent.name}"
         return (self._target / "gaps" / day / f"{segment.stem}.parquet").exists()
 
     async def _promote(self, segment: Path) -> bool:
-        """False when another process has it under way: the child of a recorder that was killed just
-        now, or that of another daemon which records to the same place."""
+        """Promote a segment. False when another process has it under way: the child of a recorder
+        that was killed just now, or that of another daemon which records to the same place."""
         if await asyncio.to_thread(self._is_done, segment):
             return True
         words = (*WORDS, str(segment), str(self._target), str(os.getpid()))

@@ -42,8 +42,8 @@ def _listed(directory: Path) -> list[Path]:
 
 
 def recover(directory: Path) -> Previous | None:
-    """Cuts the torn tail off every segment that was not sealed, and seals it. How the newest one
-    ended; None when there is none. Raises OSError."""
+    """Cut the torn tail off every segment that was not sealed, and seal it. Return how the newest
+    one ended; None when there is none. Raises OSError."""
     previous = None
     for path in segments(directory):
         found = _sealed_end(path) or _recovered(path)
@@ -60,7 +60,7 @@ def is_sealed(path: Path) -> bool:
 
 
 def _sealed_end(path: Path) -> Previous | None:
-    """Of a segment that was ended; None for one that was not."""
+    """Return the end of a segment that was sealed; None for one that was not."""
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(max(0, size - _TAIL_BYTES))
@@ -75,7 +75,7 @@ def _sealed_end(path: Path) -> Previous | None:
 
 
 def _recovered(path: Path) -> Previous | None:
-    """None when nothing in it was whole: then it is removed."""
+    """Seal a torn segment; None when nothing in it was whole: then it is removed."""
     with path.open("r+b") as file:
         last_ns, end = _whole_part(file.fileno())
         if last_ns is None:
@@ -91,7 +91,7 @@ def _recovered(path: Path) -> Previous | None:
 
 
 def _whole_part(descriptor: int) -> tuple[int | None, int]:
-    """Time of the last whole block, and where it ends; None when there is none."""
+    """Return the time of the last whole block, and where it ends; None when there is none."""
     last_ns, end = None, 0
     size = os.fstat(descriptor).st_size
     if not size:
@@ -108,8 +108,8 @@ def _whole_part(descriptor: int) -> tuple[int | None, int]:
 
 
 def forget(directory: Path, today: str, keep_days: int) -> list[str]:
-    """Removes the segments of days before the last `keep_days`, and folders that are empty then;
-    0 keeps all. The days that went. Raises OSError."""
+    """Remove the segments of days before the last `keep_days`, and folders that are empty then; 0
+    keeps all. Return the days that went. Raises OSError."""
     if not keep_days:
         return []
     oldest = (date.fromisoformat(today) - timedelta(days=keep_days - 1)).isoformat()

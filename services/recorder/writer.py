@@ -64,14 +64,14 @@ class Writer:
         self._thread.start()
 
     def put(self, command: Command) -> None:
-        """Never blocks. How much may wait is the machine's business."""
+        """Queue a command; never blocks. How much may wait is the machine's business."""
         with self._changed:
             self._waiting.append(command)
             self.backlog_bytes += _size(command)
             self._changed.notify()
 
     def close(self, timeout_s: float) -> bool:
-        """Writes what waits, at most so long; False when something is left."""
+        """Write what waits, at most so long; False when something is left."""
         with self._changed:
             self._is_ending = True
             self._changed.notify()
@@ -84,7 +84,7 @@ class Writer:
 
     @property
     def free_mb(self) -> float | None:
-        """Of the disk it writes to; None while that is not known."""
+        """The free megabytes of the disk it writes to; None while that is not known."""
         try:
             facts = os.statvfs(self._directory)
         except OSError:
@@ -108,7 +108,7 @@ class Writer:
         return self._is_ending
 
     def _next(self) -> Command | None:
-        """The oldest that waits; None at the end. Syncs while nothing does."""
+        """Return the oldest command that waits; None at the end. Syncs while nothing waits."""
         while True:
             with self._changed:
                 if self._waiting:
@@ -119,7 +119,7 @@ class Writer:
             self._maybe_sync()
 
     def _encoded(self, command: Command) -> bytes:
-        """Once for all tries."""
+        """Encode a command once for all tries."""
         match command:
             case Open(header):
                 at_ns = header.started_ns
@@ -173,7 +173,7 @@ class Writer:
         self._forget(header.day)
 
     def _write(self, data: bytes) -> None:
-        """All of it, where it belongs: what an earlier try left there is written over."""
+        """Write all of it, where it belongs: what an earlier try left there is written over."""
         if self._file is None:
             raise OSError(errno.EBADF, "no segment is open")
         done = 0
@@ -184,7 +184,8 @@ class Writer:
         self._is_unsynced = True
 
     def _maybe_sync(self) -> bool:
-        """False when the disk refused: what was written may be lost with the power."""
+        """Sync when it is due. False when the disk refused: what was written may be lost with the
+        power."""
         if self._file is None or not self._is_unsynced:
             return True
         if boot_ns() - self._synced_ns < SYNC_S * 1e9:
@@ -199,7 +200,7 @@ class Writer:
         return True
 
     def _close(self) -> bool:
-        """As `_maybe_sync`; the segment is closed in any case."""
+        """Sync as `_maybe_sync`; the segment is closed in any case."""
         self._synced_ns = 0
         is_synced = self._maybe_sync()
         if self._file is not None:
@@ -241,7 +242,7 @@ def _size(command: Command) -> int:
 
 
 def _sync_directory(path: Path) -> None:
-    """So that the file's name is there after a loss of power."""
+    """Sync the directory, so that the file's name is there after a loss of power."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
