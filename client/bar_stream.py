@@ -35,8 +35,8 @@ class _Stream:
         self._earlier = earlier
         self._played_ns = 0  # in a replay
         self._tokens = {name: tick.instrument_token for name, tick in feed.snapshot().items()}
-        # In the order in which they are given out. What is asked for comes while ticks are taken:
-        # a feed that nobody reads for two seconds leaves ticks out.
+        # Bars in the order in which they are given out. Those that are asked for come while ticks
+        # are taken: a feed that nobody reads for two seconds leaves ticks out.
         self._made: deque[Bar | Future[list[Bar]]] = deque()
         self._given: dict[str, int] = {}  # the end of each instrument's last one
         self._heartbeat: Heartbeat | None = None
@@ -65,8 +65,8 @@ class _Stream:
         if (correction := self._bars.take(tick, now_ns)) is not None:
             self._made.append(correction)
         self._taken += 1
-        # By the time of the ticks: more of that time may wait. A past that is read in a moment ends
-        # its bars as then: else all of them were under way when a tick turns out to be missing.
+        # Bars end by the time of the ticks, because more of that time may wait. A past that is read
+        # in a moment ends its bars as then: else all are under way when a missing tick is noticed.
         if self._taken >= TICKS_PER_LOOK or self._is_past(tick):
             self._look(self._played_ns or min(now_ns, tick.t_rx_ns))
 

@@ -36,7 +36,8 @@ _OLD = Flag.FIRST_PACKET | Flag.CACHED
 
 
 def seconds_of(interval: str) -> int:
-    """`1s`, `5m`, `1h`, `1d` in seconds. BadInput for what is none, or longer than a day."""
+    """Return the seconds of `1s`, `5m`, `1h` or `1d`. BadInput for what is none, or longer than a
+    day."""
     found = re.fullmatch(r"([1-9]\d{0,4})([smhd])", interval)
     length_s = int(found[1]) * _UNITS[found[2]] if found else 0
     if not 0 < length_s <= DAY_S:

@@ -17,7 +17,7 @@ class Breaks:
     def __init__(self, values: LastTicks, gaps: Gaps) -> None:
         self._values = values
         self._gaps = gaps
-        # Whose value is to come anew: of this epoch at least, received after this time (UTC ns).
+        # Instruments that wait for a new value: its least epoch, and the UTC ns it must come after.
         self._awaited: dict[str, tuple[int, int]] = {}
 
     def heard(

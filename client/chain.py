@@ -7,7 +7,7 @@ from typing import NamedTuple
 from kitefeed.protocol.errors import BadInput, Unavailable
 from kitefeed.protocol.instrument_list import ALIASES, InstrumentsDb, ListDamaged
 
-# Where options are listed, as most people mean them; and where a name's cash market lists them.
+# The exchanges that list options, the usual ones first; and the exchange of a name's cash market.
 _EXCHANGES = ("NFO", "BFO", "MCX", "CDS", "BCD", "NCO")
 _DERIVATIVES_OF = {"NSE": "NFO", "BSE": "BFO"}
 _CASH_OF = {"NFO": "NSE", "BFO": "BSE"}

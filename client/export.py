@@ -26,12 +26,12 @@ from kitefeed.protocol.errors import BadInput, TryLater
 from kitefeed.protocol.kite.ticks import EXCHANGE_NAMES
 from kitefeed.protocol.recording import Described, Gap
 
-# Of what DuckDB holds at once; the rest of a day lies beside it on the disk while it is sorted.
+# DuckDB holds so much at once; the rest of a day lies on the disk while it is sorted.
 MEMORY_MB = 384
 LOOK_S = 0.1
 _PARTIAL = ".kitefeed-export."
-# The part of the recording that was read, and ticks by now: called a few times a second, also while
-# they are sorted. What it raises ends the export.
+# Told the part of the recording that was read, and the ticks by now: a few times a second, also
+# while they are sorted. What it raises ends the export.
 Progress = Callable[[float, int], None]
 
 

@@ -34,8 +34,8 @@ from kitefeed.protocol.topics import NOTICE, ORDER
 
 T = TypeVar("T")
 
-# A program that has been quick is given so many ticks between two looks at the clock: if it is
-# suddenly slow, each of them may be older by what it needs for one.
+# A quick program is given so many ticks between two looks at the clock. If it is suddenly slow,
+# each of them may be older by the time it needs for one.
 UNLOOKED_MAX = 7
 QUICK_NS = 10_000_000  # for those
 
@@ -130,7 +130,7 @@ class Feed(Reader):
             if tick is not None or self._is_in_the_past():
                 return tick
             timeout_s = None if deadline_ns is None else max(0.0, (deadline_ns - boot_ns()) / 1e9)
-        # As nearly always while a batch is given out; `close` leaves nothing there.
+        # The usual case while a batch is given out; `close` leaves nothing there.
         if view.arrived and self._may_take() and (tick := view.take()) is not None:
             return tick
         view.waiting.is_iterated = True

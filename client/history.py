@@ -100,7 +100,7 @@ class History:
                 if gap.healed:
                     holes.heal("unrecorded")
         elif record.t_ns - self._last_ns > PAUSE_NS_MAX:
-            # Nobody wrote it down; a segment begins with the last values.
+            # Nobody recorded that time; a segment begins with the last values.
             holes.missed("unrecorded", {}, self._last_ns, record.t_ns)
             holes.heal("unrecorded")
         self._last_ns = max(self._last_ns, record.t_ns)
@@ -137,7 +137,7 @@ class History:
         if missing and now_ns < self._give_up_ns:
             return
         self.is_over = True
-        # What was recorded before it had come here: it is not given out again.
+        # A tick may have been recorded before it came here: it is not given out again.
         self._live = deque(tick for tick in self._live if self._is_new(tick))
         if missing:
             self._end_early(missing, view)

@@ -25,7 +25,7 @@ _local_time = lru_cache(maxsize=4096)(datetime.fromtimestamp)
 
 
 def to_dict(tick: Tick, *, kite: bool = False) -> dict[str, Any]:
-    """`tick.to_dict()`; with `kite` the dictionary of Kite's official client instead."""
+    """Return `tick.to_dict()`; with `kite` the dictionary of Kite's official client instead."""
     return kite_dict(tick) if kite else tick.to_dict()
 
 
@@ -56,7 +56,7 @@ def kite_dict(tick: Tick, mode: int = FULL) -> dict[str, Any]:
     }
     if mode == LTP:
         return made
-    # By the packet, as that client does, and not by the token.
+    # The packet decides about these fields, as in that client, and not the token.
     if raw.last_traded_quantity is not None or (is_tradable and is_polled):
         average = raw.average_traded_price
         made["last_traded_quantity"] = raw.last_traded_quantity

@@ -153,7 +153,7 @@ class Run:
             if retries > ticker.reconnect_max_tries:
                 self._call("on_noreconnect")
                 return None
-            # It goes on trying during the pause: that costs nobody anything here.
+            # `_tried_for` goes on trying during the pause: that costs nobody anything here.
             wait_s, delay_s = delay_s, min(delay_s * DELAY_FACTOR, ticker.reconnect_max_delay)
         return None
 

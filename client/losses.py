@@ -7,7 +7,7 @@ and a reader that was behind at that time takes the queue for its own.
 
 from collections import deque
 
-# In a full queue at least half of its room is taken: 5,000 messages. A reader had no such queue
+# A full queue holds at least half of its room: 5,000 messages. A reader had no such queue
 # - if it was behind by less than BACKLOG_NS (at 200,000 messages/s) and never found
 #   BACKLOG_MESSAGES at once;
 # - if it read fewer than QUEUE_MESSAGES within the time by which it was behind: it reads seldom.
@@ -32,12 +32,12 @@ class Losses:
         self._full_queues: int | None = None  # None until the first heartbeat of a gen
         self._is_queue_doubted = False  # judged when all that came with the heartbeat was taken in
         self.had_heartbeat = False
-        # How old the oldest message was when it was read, since the last heartbeat. Set by whoever
-        # reads it: a call for each would be felt.
+        # The greatest age at which a message was read, since the last heartbeat. The view sets
+        # it while reading: a call for each message would be felt.
         self.worst_ns = 0
         self._worst_before_ns = 0  # and before that, since the last but one
         self._read = 0  # messages
-        # With each heartbeat: when, and how many were read by then.
+        # For each heartbeat: its time, and how many messages were read by then.
         self._reads: deque[tuple[int, int]] = deque(maxlen=HEARTBEATS_KEPT)
 
     @property

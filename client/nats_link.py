@@ -53,7 +53,7 @@ PROOF_S = 1.0  # how long the bridge may take until all that it sent is stored
 PROOF_LOOK_S = 0.03
 LINGER_S = 2.0  # what nobody wants is listened to so long: the reader may be connecting anew
 JOIN_S = 2.0
-# Of a connection, or of a question; and what an answer that cannot be read raises.
+# Errors that end a connection or a question, or that an unreadable answer raises.
 ENDS: tuple[type[Exception], ...] = (ConfigError, *nats_wire.ends(), *f.DECODE_ERRORS)
 QUEUE_MESSAGES_MAX = 65_536  # of one subscription, in the library
 

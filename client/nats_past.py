@@ -27,7 +27,7 @@ JOIN_MAX = 2_000  # messages: so many a reader may take while live ones wait
 FILTERS_MAX = 16  # of instruments that are asked for one by one
 SHORT_NS = 60 * NS_PER_S  # a quiet minute is no lack of history
 
-# Of reading a stream; what an answer that cannot be read raises is one, too.
+# Errors that end the reading of a stream, or that an unreadable answer raises.
 ENDS: tuple[type[Exception], ...] = (*nats_wire.ends(), *f.DECODE_ERRORS)
 
 log = logging.getLogger("kitefeed")

@@ -73,7 +73,8 @@ async def read(
 async def read_several(
     client: "Client", stream: str, subjects: list[str], seq: int = 1, start_time: str = ""
 ) -> AsyncIterator[Stored]:
-    """`read` of several filters that have nothing in common, in the order of the stream."""
+    """Yield what `read` yields, for several filters that have nothing in common, in the order of
+    the stream."""
     sources = [read(client, stream, subject, seq, start_time) for subject in subjects]
     heads = [(one.seq, n, one) for n, each in enumerate(sources)
              if (one := await anext(each, None)) is not None]  # fmt: skip

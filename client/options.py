@@ -26,7 +26,7 @@ from kitefeed.protocol.instrument_list import InstrumentsDb
 from kitefeed.protocol.kite.units import IST
 
 LOOK_S = 0.1  # a value becomes fresh by a heartbeat, too
-# What a value may be for a moment, when a feed has just begun to read it.
+# Words that a value may have for a moment, when a feed has just begun to read it.
 _PASSING = ("unproven", "replaced", "gap", "cached", "old")
 
 Config = str | os.PathLike[str] | None

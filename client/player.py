@@ -8,7 +8,7 @@ from kitefeed.protocol import feed as f
 from kitefeed.protocol.recording import Record, Type, decode_gap
 from kitefeed.protocol.topics import SNAPSHOT
 
-# Arrival's clock of a tick that grows no older: it lies ahead of every boot time.
+# The boot time of arrival of a tick that grows no older: ahead of every boot time.
 STILL_NS = 1 << 62
 _NOBODY = Verdict("no_feed", has=False)  # the ticks of the view itself go to nobody
 

@@ -184,8 +184,8 @@ class Recording:
     # --- reading ------------------------------------------------------------------------------
 
     def records(self) -> Iterator[r.Record]:
-        """All that is in the files: frames, gaps and instruments (docs/recording-format.md), from
-        the beginning of the segment that holds `since`: judging needs what was before."""
+        """Yield all that is in the files: frames, gaps and instruments (docs/recording-format.md),
+        from the beginning of the segment that holds `since`: judging needs what was before."""
         for segment in self._read_segments():
             for record in segment.records():
                 if record.t_ns >= self.until_ns:

@@ -18,7 +18,7 @@ REPORT_NS = 2 * NS_PER_S
 
 
 class Reporter:
-    """Over `control`, for a feed of so many instruments (0: all, or patterns)."""
+    """Reports over `control`, for a feed of so many instruments (0: all, or patterns)."""
 
     def __init__(self, control: str, name: str | None, instruments: int) -> None:
         self._socket = connect_reports(control)
@@ -58,6 +58,6 @@ class Reporter:
 
 
 def _program() -> str:
-    """`strategy.py`, or the package of `python -m strategy`."""
+    """Return the program's name: `strategy.py`, or the package of `python -m strategy`."""
     path = Path(sys.argv[0] or "python")
     return path.parent.name if path.name == "__main__.py" else path.name

@@ -1,6 +1,5 @@
-"""One wait over several feeds: of everything a second program reads, of two daemons, of a feed for
-a screen beside one for decisions.
-"""
+"""Waits for several feeds at once: for everything a second program reads, for two daemons, for a
+feed for a screen beside one for decisions."""
 
 import asyncio
 import select

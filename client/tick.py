@@ -39,7 +39,7 @@ _MODES: dict[int, ModeWord] = {LTP: "ltp", QUOTE: "quote", FULL: "full"}
 _ORIGINS: dict[int, Origin] = {
     Source.WEBSOCKET: "websocket", Source.REST: "rest", Source.REPLAY: "replay"
 }  # fmt: skip
-# Of a source that still feeds; one that a newer daemon has is no stream that is known here.
+# The words for sources that still feed; a newer daemon may have others, unknown here.
 _SOURCES: dict[int, SourceWord] = {
     Source.WEBSOCKET: "websocket", Source.REST: "rest", Source.REPLAY: "replay"
 }  # fmt: skip

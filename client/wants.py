@@ -20,8 +20,8 @@ from kitefeed.protocol.topics import (
 from kitefeed.protocol.topology import CHUNKS_QUEUED_MAX, FEED
 
 SINGLE_REQUESTS_MAX = 8  # up to here one snapshot per instrument, above it one for all
-# From so many instruments on that are no less than this part of all that stream, a reader takes all
-# ticks together and picks out its own: to pass one over costs a twentieth of a message for each.
+# A reader takes all ticks together and picks out its own, if it wants at least so many instruments
+# and at least an eighth of all that stream: to pass one over costs a twentieth of a message.
 CHUNKED_MIN, CHUNKED_SHARE = 64, 8
 ANY = "*"
 WRITE = "write EXCHANGE:SYMBOL, as NSE:INFY, or Kite's token, as 408065"
@@ -197,7 +197,7 @@ def checked(name: str) -> str:
 
 
 def _prefix(pattern: str) -> str:
-    """`NSE:NIFTY` of `NSE:NIFTY*`."""
+    """Return the beginning of a pattern: `NSE:NIFTY` of `NSE:NIFTY*`."""
     prefix = pattern.removesuffix(ANY)
     if ANY in prefix:
         raise BadInput(f"{pattern!r} is no pattern: a `*` may only stand last, as in NSE:NIFTY*")

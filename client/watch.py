@@ -47,7 +47,7 @@ class Watch:
         self._followers = 0  # threads that sleep behind it
         self._is_rung = False
         self._is_closed = False
-        # Of those who wait elsewhere than here: both are made when somebody asks for them.
+        # For threads that wait elsewhere: both are made when somebody asks for them.
         self.sign: Sign | None = None
         self._all: select.epoll | None = None
 
