@@ -1,4 +1,4 @@
-"""One login's redirect, taken by the command itself where no gateway is there to do it."""
+"""Takes one login's redirect in the command itself, where no gateway is there to do it."""
 
 import asyncio
 from collections.abc import Callable, Iterable

@@ -15,7 +15,7 @@ def colour_of(feed: str) -> str:
 
 
 def rupees(value: float | None, decimals: int = 2) -> str:
-    """`₹1,23,456.05`: groups of two above the thousand, as India counts."""
+    """Write `₹1,23,456.05`: groups of two above the thousand, as India counts."""
     if value is None:
         return NOTHING
     sign = "-" if value < 0 else ""
@@ -33,12 +33,12 @@ def _grouped(digits: str) -> str:
 
 
 def percent(value: float | None) -> str:
-    """`+1.25%`, always signed."""
+    """Write `+1.25%`, always signed."""
     return NOTHING if value is None else f"{value:+.2f}%"
 
 
 def age(seconds: float | None) -> str:
-    """`0.4 s`, `12 s`, `3 min`, `5 h`, `2 d`: two digits are enough to judge a price by."""
+    """Write `0.4 s`, `12 s`, `3 min`, `5 h`, `2 d`: two digits are enough to judge a price by."""
     if seconds is None:
         return NOTHING
     if seconds < 9.95:
@@ -50,18 +50,18 @@ def age(seconds: float | None) -> str:
 
 
 def clock_time(utc_s: float | None) -> str:
-    """`23 Nov 09:15:03 IST`."""
+    """Write `23 Nov 09:15:03 IST`."""
     if utc_s is None:
         return NOTHING
     return f"{datetime.fromtimestamp(utc_s, UTC).astimezone(IST):%d %b %H:%M:%S} IST"
 
 
 def time_of_day(utc_ns: int) -> str:
-    """`09:15:03.250`, IST."""
+    """Write `09:15:03.250`, IST."""
     moment = datetime.fromtimestamp(utc_ns / 1e9, UTC).astimezone(IST)
     return f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}"
 
 
 def day_and_time(moment: datetime) -> str:
-    """`Tue 24 Nov 09:15 IST`."""
+    """Write `Tue 24 Nov 09:15 IST`."""
     return f"{moment.astimezone(IST):%a %d %b %H:%M} IST"

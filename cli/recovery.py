@@ -1,4 +1,4 @@
-"""From a login to live prices: what a person who just logged in waits for."""
+"""Waits with a person who just logged in, until prices are live."""
 
 from kitefeed.actors.runtime.config import Settings
 from kitefeed.actors.runtime.locks import live_holders

@@ -12,7 +12,7 @@ _noted: list[int] = []
 
 
 def note_when_told_to_end() -> None:
-    """From now on Ctrl-C, SIGTERM and the terminal's end are for `end_if_told`."""
+    """Leave Ctrl-C, SIGTERM and the terminal's end to `end_if_told` from now on."""
     for number in _ENDING:
         signal.signal(number, _note)
 
@@ -30,7 +30,7 @@ def end_if_told() -> None:
 
 
 def ignore_interrupts() -> None:
-    """From now on nothing interrupts the clearing up: it has its own time limits."""
+    """Let nothing interrupt the clearing up from now on: it has its own time limits."""
     for number in _ENDING:
         signal.signal(number, signal.SIG_IGN)
     _noted.clear()

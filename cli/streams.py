@@ -52,7 +52,7 @@ def _watched(stream: TextIO, number: int) -> TextIO:
 
 
 def complain(sentence: str) -> None:
-    """One line on standard error; nothing where that cannot be written either."""
+    """Write one line on standard error; nothing where that cannot be written either."""
     try:
         print(sentence, file=sys.stderr, flush=True)
     except OSError:

@@ -58,7 +58,7 @@ def leave_out_services_that_are_off(supervisord: Any) -> None:
     for group in supervisord.process_groups.values():
         for name, process in group.processes.items():
             if name in off and not is_given_settings(process.config.environment):
-                # It starts by itself what was never started, and by an order everything. With
+                # supervisord itself starts what was never started; on an order, everything. With
                 # `autostart` changed, `supervisorctl update` would take the group for another.
                 process.laststart = process.laststop = utc_ns() / 1e9
 

@@ -37,7 +37,7 @@ class Verdict(msgspec.Struct):
     subscribers: int | None = None
 
 
-# What each headline is to somebody who would be woken by it.
+# How bad each headline is for a person whom it would wake.
 _LEVELS = {
     "live": Level.OK,
     "closed": Level.OK,

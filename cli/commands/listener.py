@@ -127,7 +127,7 @@ def serve(watchdog: Watchdog, source: TextIO, sink: TextIO) -> None:
 
 
 def _pairs(text: str) -> dict[str, str]:
-    """`a:1 b:2` as a dict; supervisord sends headers and payloads in this form."""
+    """Read `a:1 b:2` as a dict; supervisord sends headers and payloads in this form."""
     return dict(word.split(":", 1) for word in text.split() if ":" in word)
 
 

@@ -70,7 +70,7 @@ def login(
 
 
 class _Login:
-    """One login, by one of three ways; each returns the session, which is in its file then."""
+    """One login, by one of three ways. Each way returns the session, which is in its file then."""
 
     def __init__(
         self,
@@ -202,7 +202,7 @@ def _has_gateway(settings: Settings) -> bool:
     if live_holder(settings.runtime_dir, "gateway") is None:
         return False
     try:
-        # Whether it is there is all that is asked: the certificate may be the owner's own.
+        # Only its presence is asked for: the certificate may be the owner's own.
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         direct = urllib.request.build_opener(

@@ -89,7 +89,7 @@ def simulate(
 
 
 def speed_of(text: str) -> float | None:
-    """None for `max`. Raises UsageError."""
+    """Read a speed; None for `max`. Raises UsageError."""
     if text == "max":
         return None
     try:

@@ -63,13 +63,13 @@ def text(report: StatusReport) -> str:
     found += [("processes", line) for line in processes(report.actors)]
     found += [(name.replace("_", " "), _service(word, at)) for name, word, at in _services()]
     found += [(each.name, each.problem) for each in report.readers if each.problem]
-    # Nobody shall take a line of it for the present, wherever it is pasted.
+    # Every line says `replay`, so that nobody takes it for the present, wherever it is pasted.
     before = "replay  " if report.feed == "replay" else ""
     return "\n".join(f"{before}{name:<15} {_painted(name, value, report)}" for name, value in found)
 
 
 def _services() -> list[tuple[str, str, str]]:
-    # Imported here: what loads this module for another reason does without the configuration.
+    # Imported here: other users of this module do without the configuration.
     from kitefeed.cli import running
 
     return [*running.services()]
@@ -203,7 +203,7 @@ def _silent(held: HeldStatus) -> str:
 
 
 def configuration(digests: dict[str, str]) -> list[str]:
-    """Each file that the daemon was started with, and whether it is still what it was."""
+    """Return each file that the daemon was started with, and whether it is still what it was."""
     return [f"{name}{_edited(Path(name), digest)}" for name, digest in digests.items()]
 
 

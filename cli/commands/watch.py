@@ -99,7 +99,7 @@ def render(status: Status, shown: list[Row], rows_max: int, hint: str = "") -> "
 
 
 def headline(status: Status) -> str:
-    """`LIVE  by websocket`, and what is being done about it where it is not."""
+    """Write `LIVE source websocket`, and when the next attempt is, if one is due."""
     retry = status.retry_in_s
     parts = [status.feed.upper().replace("_", " "), f"source {status.source}"]
     parts += [] if retry is None else [f"next attempt in {retry:.0f} s"]

@@ -116,5 +116,5 @@ def disk(settings: Settings) -> Finding:
 
 
 def _existing(path: Path) -> Path:
-    """`path`, or the nearest directory above it that exists."""
+    """Return `path`, or the nearest directory above it that exists."""
     return path if path.exists() or path == path.parent else _existing(path.parent)

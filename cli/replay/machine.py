@@ -235,7 +235,7 @@ class Replay(Broadcaster):
         words.since_utc_ns, words.at_utc_ns = self._words.since_utc_ns or utc_ns, utc_ns
         is_news = words.reason != self._words.reason
         self._words = words
-        # With the same words it has the state alone: the heartbeat is not due to a change of them.
+        # `_words` is set already, so `_announce` gives the state alone: the heartbeat goes anyway.
         state = self._announce(words, now_ns, utc_ns) if is_news or self._state is None else []
         return [self._heartbeat(now_ns, utc_ns), *state]
 
