@@ -1,4 +1,4 @@
-"""Whether data arrives, by the daemon's heartbeat: the same for the gateway's health and for
+"""Tells by the daemon's heartbeat whether data arrives: the same for the gateway's health and for
 alerts. Pure."""
 
 from kitefeed.protocol.feed import Heartbeat

@@ -16,8 +16,8 @@ from kitefeed.services.gateway.failures import FAILURES_MAX, WINDOW_NS, Failures
 from kitefeed.services.gateway.tokens import COOKIE_S, Tokens
 
 ENTER = "/enter"
-# Kite sends the browser to /login/redirect, and a strict cookie does not come along; what opens
-# that one is the state of a login that was begun here. The others tell nothing of prices.
+# Kite sends the browser to /login/redirect, and a strict cookie does not come along: that path
+# opens by the state of a login that was begun here. The others tell nothing of prices.
 OPEN = frozenset({"/livez", "/login/redirect", ENTER})
 OPEN_FILE = re.compile(r"/page/[\w-]+\.\w+", re.ASCII)
 WRONG = "This token opens nothing here."
@@ -27,7 +27,7 @@ MISSING = (
     f"{MAKE_ONE}"
 )
 TOO_MANY = "Too many wrong tokens came from this address: wait a minute."
-# In a request, for what lasts: a function that says whether it may still go on.
+# Kept in a request that lasts: a function that says whether it may still go on.
 MAY_STAY: "web.RequestKey[Callable[[], bool]]" = web.RequestKey("may_stay")
 log = logging.getLogger("gateway")
 

@@ -1,4 +1,4 @@
-"""The login from the page: whose app it is, to Kite and back, and the session into its file."""
+"""The login from the page: the app, the way to Kite and back, and the session into its file."""
 
 import asyncio
 import logging

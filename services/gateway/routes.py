@@ -189,7 +189,7 @@ class Gateway:
     # --- values -------------------------------------------------------------------------------
 
     async def quotes(self, request: web.Request) -> web.Response:
-        """`?i=NSE:INFY&i=…`, `&format=csv`"""
+        """Answer `?i=NSE:INFY&i=…`, `&format=csv`."""
         names = _instruments(request)
         async with self._readers.of(names, QUOTES_RATE) as reader:
             wanted = [name for name in names if name not in reader.refused]
@@ -206,7 +206,7 @@ class Gateway:
         return _json({"quotes": quotes, "missing": missing, "feed": self._feed.status.feed})
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
-        """`?i=NSE:INFY&i=…&rate=2`"""
+        """Answer `?i=NSE:INFY&i=…&rate=2`."""
         rate = request.query.get("rate", "2")
         if not rate.isdecimal() or not 1 <= int(rate) <= RATE_MAX:
             raise BadInput(f"rate={rate!r}: write how often a second, 1 to {RATE_MAX}")

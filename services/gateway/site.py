@@ -121,7 +121,7 @@ class Site:
 
     async def index(self, _: web.Request) -> web.Response:
         given = msgspec.json.encode(self.beginning() if self.beginning else None)
-        # In a block of data, which no browser runs; `<` must not end it.
+        # It stands in a block of data, which no browser runs; `<` must not end it.
         page = self._files["index.html"].replace(b"{{given}}", given.replace(b"<", b"\\u003c"))
         return web.Response(body=page, content_type="text/html", charset="utf-8")
 
@@ -135,8 +135,8 @@ class Site:
     # --- instruments --------------------------------------------------------------------------
 
     async def find(self, request: web.Request) -> web.Response:
-        """`?q=nifty`: what somebody may mean who types this; where nothing matches, what is much
-        like it (`is_near`)."""
+        """Answer `?q=nifty`: the instruments that a person who types this may mean. Where nothing
+        matches, what is much like it (`is_near`)."""
         text = request.query.get("q", "")[:80]
         return _json(await asyncio.to_thread(self._found, text))
 
@@ -246,7 +246,7 @@ class Site:
             status = 502 if isinstance(error, Unavailable) else 403
             return _told(status, "The login did not work", str(error))
         if self._is_guarded():
-            # A strict cookie does not come along on the way from Kite; from a page of ours it does.
+            # The browser sends a strict cookie from a page of ours, but not on the way from Kite.
             return _told(200, "Logged in", "Prices are live within seconds.", to="/#logged-in")
         return _elsewhere("/#logged-in")
 

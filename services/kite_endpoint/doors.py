@@ -48,5 +48,5 @@ def _is_neighbour(transport: object) -> bool:
     if get is None:
         return False
     peer, own = get("peername"), get("sockname")
-    # Where the kernel does not tell, being on this host has to do: `any` is refused elsewhere.
+    # Where the kernel does not tell, the host alone counts: `any` is refused on other addresses.
     return bool(peer and own and neighbours.is_ours(peer[:2], own[:2]) is not False)

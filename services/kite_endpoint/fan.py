@@ -33,7 +33,7 @@ def packet_bytes(token: int, mode: int) -> int:
 
 
 class _Group(Generic[Socket]):
-    """Sockets that want the same, and what that is: by mode, the tokens."""
+    """Sockets that want the same tokens in the same modes. tokens: by mode."""
 
     def __init__(self, modes: Mapping[int, int]) -> None:
         self.sockets: list[Socket] = []

@@ -88,7 +88,7 @@ class Market:
                 await say(BrokerMessage(notice.text))
 
     async def _follow(self, refuse: Refuse) -> None:
-        """Asks for what is wanted newly, and lets go what nobody wants any more."""
+        """Ask for instruments that are newly wanted, and drop those that nobody wants any more."""
         while True:
             await self._changed.wait()
             await asyncio.sleep(SETTLE_S)

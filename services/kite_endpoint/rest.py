@@ -67,7 +67,7 @@ class Rest:
             t: _item_of(tick.raw, mode, limits.get(t)) for t, tick in ticks.items()
         }
         items |= {t: _cut(quote.item, mode) for t, quote in quotes.items()}
-        # Keyed by what was asked for; what is not listed, or has no value, is absent.
+        # Each key is the name as the client wrote it; names without a listing or value are absent.
         answer = success({name: items[t] for name, t in tokens.items() if t in items})
         answer.headers.update(_quality([*ticks.values()], [*quotes.values()]))
         return answer

@@ -75,7 +75,7 @@ class LastValues:
 
 
 class EndpointConnection(Connection):
-    """One program. What changed is pushed by the stream, not looked for."""
+    """One program. The stream pushes what changed; it is not looked for."""
 
     def __init__(
         self,

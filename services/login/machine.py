@@ -186,7 +186,7 @@ class Machine:
                 f"login.command failed {FAILURES_MAX} times, and is not run again until somebody "
                 "has logged in (Kite locks accounts)",
             )  # fmt: skip
-        # Before it runs, so that a crash in it counts, and is followed by a pause.
+        # Counted before the command runs, so that a crash in it counts and a pause follows.
         self.record.failures += 1
         self.record.not_before_utc_ns = utc_ns + self._pause_ns()
         return Do.COMMAND

@@ -1,4 +1,5 @@
-"""One connection to NATS as the bridge uses it: what is published, acknowledged, asked and held."""
+"""Uses one connection to NATS for the bridge: what it publishes, gets acknowledged, asks and
+holds."""
 
 import asyncio
 import logging

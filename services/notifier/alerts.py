@@ -1,5 +1,4 @@
-"""The alerts by their codes: what each is called, what is to be done, and whom it should wake.
-Pure."""
+"""The alerts by their codes: each one's title, what to do, and whom it should wake. Pure."""
 
 from enum import StrEnum
 from typing import NamedTuple
@@ -132,7 +131,7 @@ def compose(
 
 
 def lasted(duration_ns: int) -> str:
-    """`12 min 3 s`: the two largest units."""
+    """Write `12 min 3 s`: the two largest units."""
     seconds = max(0, round(duration_ns / 1e9))
     units = [(seconds // 86_400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "min")]
     units.append((seconds % 60, "s"))

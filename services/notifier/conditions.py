@@ -12,7 +12,7 @@ from kitefeed.protocol.messages.status import ListStatus, StatusReport
 from kitefeed.services.notifier.alerts import Code
 
 FREE_MB_MIN = 50  # an instrument list has 30, and is written beside the old one
-# From here on readiness is looked at, so that what lacks for GRACE_READY_NS is told at READY_AT.
+# Readiness is looked at from READY_FROM on: what lacks for GRACE_READY_NS is told at READY_AT.
 GRACE_READY_NS = 30 * NS_PER_S
 READY_FROM = time(READY_AT.hour, READY_AT.minute - 1, 60 - GRACE_READY_NS // NS_PER_S)
 ELSEWHERE_NS = 900 * NS_PER_S  # so long a login elsewhere may be somebody's own, who comes back

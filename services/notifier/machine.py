@@ -193,7 +193,7 @@ class Machine:
         if since_ns:
             if outage is None:
                 outage = self.memory.outage = Outage(min(*since_ns, utc_ns))
-            # Also what was told before it began, as a login before the market opens.
+            # Codes told before the outage began count, too, as a login before the market opens.
             outage.told += [
                 code for code in lacking if self._was_told(code) and code not in outage.told
             ]
@@ -238,6 +238,6 @@ class Machine:
         return last_ns is None or not 0 <= utc_ns - last_ns < BEAT_NS
 
 
-# What every start lacks for a while, and what only the supervisor's report tells.
+# Codes that every start meets for a while, and codes that only the supervisor's report tells.
 _OF_A_START = (Code.LOST, Code.NOT_READY)
 _BY_REPORT = (Code.LIST, Code.DISK)

@@ -203,7 +203,7 @@ class Notifier:
             self._say("heartbeat_url", self._switch.problem)
 
     def _say(self, target: str, problem: str) -> None:
-        """One line when a target begins to fail, one when it is over."""
+        """Write one line when a target begins to fail, and one when it is over."""
         if problem and target not in self._failing:
             self._failing.add(target)
             log.error(

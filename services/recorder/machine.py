@@ -34,7 +34,7 @@ GATHER_BYTES = 8_388_608  # 9,000 of them are 3 MB
 ROTATE_NS = 60 * NS_PER_S  # after the hour a segment begins without them
 ASK_NS = 2 * NS_PER_S  # between two requests for the last values; doubled by each without answer
 ASK_NS_MAX = 30 * NS_PER_S
-# What may wait for the disk: nine seconds at 9,000 ticks a second. Then recording pauses, until
+# So much may wait for the disk: nine seconds at 9,000 ticks a second. Then recording pauses until
 # half of it has been written.
 BACKLOG_BYTES_MAX = 16_777_216
 
@@ -229,7 +229,7 @@ class Recorder:
             return
         body = f.decode_snapshot_chunk(message.body)
         if message.seq == 1:
-            # It was made after all that is known to be missing by now, and shares its pipe.
+            # The answer was made after all losses that are known by now: it came by the same pipe.
             self._counted, self._is_wanted, self._is_covering = 0, False, True
         if isinstance(body, f.SnapshotEnd):
             self._is_whole = self._counted >= body.count

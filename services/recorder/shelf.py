@@ -19,13 +19,13 @@ _TAIL_BYTES = 4_096  # an End is far smaller
 
 
 def segments(directory: Path) -> Iterator[Path]:
-    """All segments, oldest first."""
+    """Return all segments, oldest first."""
     for day in days(directory):
         yield from _in(day)
 
 
 def days(directory: Path) -> list[Path]:
-    """The folders of days, oldest first."""
+    """Return the folders of days, oldest first."""
     found = [each for each in _listed(directory) if r.DAY_NAME.match(each.name)]
     return sorted(each for each in found if each.is_dir() and not each.is_symlink())
 
