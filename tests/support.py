@@ -1,4 +1,4 @@
-"""The helpers that tests of several folders share."""
+"""Functions that tests of several folders share."""
 
 import asyncio
 import os
