@@ -1,88 +1,10 @@
 /* The ticks of a batch: each is kept, numbered, and written for those who listen. The twin of
    `keep_in_python` in actors/broadcaster/ticks.py, byte for byte. */
 
-#include "loops.h"
-
-#include <structmember.h>
+#include "objects.h"
 
 #define SEQ_BYTES 4
 #define ARRAY_16_MAX 0xFFFF
-
-/* --- one last value: the twin of `PythonValue` in actors/broadcaster/store.py ------------------- */
-
-typedef struct {
-    PyObject_HEAD
-    PyObject *head;
-    long long seq;
-    PyObject *origin;
-    PyObject *flags;
-    PyObject *body;
-} Value;
-
-static PyMemberDef VALUE_MEMBERS[] = {
-    {"head", T_OBJECT_EX, offsetof(Value, head), READONLY, NULL},
-    {"seq", T_LONGLONG, offsetof(Value, seq), 0, NULL},
-    {"origin", T_OBJECT_EX, offsetof(Value, origin), 0, NULL},
-    {"flags", T_OBJECT_EX, offsetof(Value, flags), 0, NULL},
-    {"body", T_OBJECT_EX, offsetof(Value, body), 0, NULL},
-    {NULL, 0, 0, 0, NULL},
-};
-
-static PyObject *
-value_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-    PyObject *head, *origin, *flags, *body;
-    long long seq;
-    if (kwargs != NULL && PyDict_Size(kwargs) != 0) {
-        PyErr_SetString(PyExc_TypeError, "Value takes no keywords");
-        return NULL;
-    }
-    if (!PyArg_ParseTuple(args, "SLOOO:Value", &head, &seq, &origin, &flags, &body))
-        return NULL;
-    Value *self = (Value *)PyType_GenericAlloc(type, 0);
-    if (self == NULL)
-        return NULL;
-    self->head = Py_NewRef(head);
-    self->seq = seq;
-    self->origin = Py_NewRef(origin);
-    self->flags = Py_NewRef(flags);
-    self->body = Py_NewRef(body);
-    return (PyObject *)self;
-}
-
-static void
-value_dealloc(PyObject *object)
-{
-    Value *self = (Value *)object;
-    PyTypeObject *type = Py_TYPE(object);
-    Py_XDECREF(self->head);
-    Py_XDECREF(self->origin);
-    Py_XDECREF(self->flags);
-    Py_XDECREF(self->body);
-    PyObject_Free(object);
-    Py_DECREF(type);
-}
-
-static PyType_Slot VALUE_SLOTS[] = {
-    {Py_tp_members, VALUE_MEMBERS},
-    {Py_tp_new, (void *)value_new},
-    {Py_tp_dealloc, (void *)value_dealloc},
-    {Py_tp_doc, (void *)"One last value."},
-    {0, NULL},
-};
-
-static PyType_Spec VALUE_SPEC = {
-    .name = "kitefeed._hot.loops.Value",
-    .basicsize = sizeof(Value),
-    .flags = Py_TPFLAGS_DEFAULT,
-    .slots = VALUE_SLOTS,
-};
-
-PyObject *
-make_value_type(PyObject *module)
-{
-    return PyType_FromModuleAndSpec(module, &VALUE_SPEC, NULL);
-}
 
 /* --- bytes that are written --------------------------------------------------------------------- */
 
@@ -210,14 +132,6 @@ flags_of(const Batch *batch, Py_ssize_t n)
         return -1;
     }
     return flags;
-}
-
-static inline void
-replace(PyObject **place, PyObject *by)
-{
-    PyObject *old = *place;
-    *place = Py_NewRef(by);
-    Py_XDECREF(old);
 }
 
 /* Keeps and numbers all of them. */

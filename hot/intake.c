@@ -5,90 +5,9 @@
    changed nothing. */
 
 #include "messages.h"
-
-#include <structmember.h>
+#include "objects.h"
 
 #define CACHED 4
-
-/* --- one topic: the twin of `PythonTopic` in client/values.py ------------------------------------ */
-
-typedef struct topic {
-    PyObject_HEAD
-    PyObject *key;
-    PyObject *is_wanted;
-    PyObject *seq;
-    PyObject *arrival;
-    PyObject *value_seq;
-    PyObject *flags;
-    PyObject *body;
-    long long next; /* its number after the ticks that are looked at; -1 when none are */
-} Topic;
-
-#define PLACE(name, flags) {#name, T_OBJECT_EX, offsetof(Topic, name), flags, NULL}
-static PyMemberDef TOPIC_MEMBERS[] = {
-    PLACE(key, READONLY), PLACE(is_wanted, READONLY), PLACE(seq, 0), PLACE(arrival, 0),
-    PLACE(value_seq, 0), PLACE(flags, 0), PLACE(body, 0), {NULL, 0, 0, 0, NULL},
-};
-
-static PyObject *
-topic_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-    PyObject *key;
-    int is_wanted;
-    if (kwargs != NULL && PyDict_Size(kwargs) != 0) {
-        PyErr_SetString(PyExc_TypeError, "Topic takes no keywords");
-        return NULL;
-    }
-    if (!PyArg_ParseTuple(args, "Up:Topic", &key, &is_wanted))
-        return NULL;
-    Topic *self = (Topic *)PyType_GenericAlloc(type, 0);
-    if (self == NULL)
-        return NULL;
-    self->key = Py_NewRef(key);
-    self->is_wanted = PyBool_FromLong(is_wanted);
-    self->seq = PyLong_FromLong(0);
-    self->arrival = Py_NewRef(Py_None);
-    self->value_seq = PyLong_FromLong(0);
-    self->flags = PyLong_FromLong(0);
-    self->body = PyBytes_FromStringAndSize("", 0);
-    self->next = -1;
-    if (self->seq == NULL || self->value_seq == NULL || self->flags == NULL || self->body == NULL)
-        Py_CLEAR(self);
-    return (PyObject *)self;
-}
-
-static void
-topic_dealloc(PyObject *object)
-{
-    Topic *self = (Topic *)object;
-    PyTypeObject *type = Py_TYPE(object);
-    Py_XDECREF(self->key);
-    Py_XDECREF(self->is_wanted);
-    Py_XDECREF(self->seq);
-    Py_XDECREF(self->arrival);
-    Py_XDECREF(self->value_seq);
-    Py_XDECREF(self->flags);
-    Py_XDECREF(self->body);
-    PyObject_Free(object);
-    Py_DECREF(type);
-}
-
-/* Nothing that a topic holds can hold the topic, as the collector sees it: an `Arrival` is outside of
-   it, and all else are numbers and bytes. */
-static PyType_Slot TOPIC_SLOTS[] = {
-    {Py_tp_members, TOPIC_MEMBERS},
-    {Py_tp_new, (void *)topic_new},
-    {Py_tp_dealloc, (void *)topic_dealloc},
-    {Py_tp_doc, (void *)"What is known of one topic."},
-    {0, NULL},
-};
-
-static PyType_Spec TOPIC_SPEC = {
-    .name = "kitefeed._hot.loops.Topic",
-    .basicsize = sizeof(Topic),
-    .flags = Py_TPFLAGS_DEFAULT,
-    .slots = TOPIC_SLOTS,
-};
 
 /* --- what takes messages in ---------------------------------------------------------------------- */
 
@@ -332,14 +251,6 @@ give(const Intake *self, const Arriving *ticks, Py_ssize_t count, Py_ssize_t wan
     return done == NULL ? -1 : 0;
 }
 
-static inline void
-replace(PyObject **place, PyObject *by)
-{
-    PyObject *old = *place;
-    *place = Py_NewRef(by);
-    Py_XDECREF(old);
-}
-
 /* Makes ticks of those that are wanted, gives them out, and keeps them as the last of their topics. */
 static int
 take_all(const Intake *self, Arriving *ticks, Py_ssize_t count, PyObject *arrival, Py_ssize_t *wanted)
@@ -528,12 +439,6 @@ static PyType_Spec INTAKE_SPEC = {
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
     .slots = INTAKE_SLOTS,
 };
-
-PyObject *
-make_topic_type(PyObject *module)
-{
-    return PyType_FromModuleAndSpec(module, &TOPIC_SPEC, NULL);
-}
 
 PyObject *
 make_intake_type(PyObject *module)
