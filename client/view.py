@@ -1,11 +1,9 @@
-"""What a reader knows of the feed: pure, fed with frames and times.
-
-It numbers losses, drops repetitions, and judges: a value is fresh only while a heartbeat that was
-*sent* lately says so of the source of exactly this value and of the time at which it came.
+"""What a reader knows of the feed: pure, fed with frames and times. It numbers losses and drops
+repetitions; how it judges is in `judgement`.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from itertools import compress
 
 import msgspec
@@ -13,15 +11,13 @@ import msgspec
 from kitefeed._hot import IS_COMPILED
 from kitefeed.client.breaks import Breaks
 from kitefeed.client.gaps import GapReason, Gaps
-from kitefeed.client.losses import Losses
+from kitefeed.client.judgement import Judgement
 from kitefeed.client.order import Order
-from kitefeed.client.status import Status, status_of
-from kitefeed.client.tick import Arrival, Judge, Staleness, Tick
-from kitefeed.client.values import LastTicks, Topic
+from kitefeed.client.tick import Arrival, Judge, Tick
+from kitefeed.client.values import Topic
 from kitefeed.client.waiting import PENDING_MAX, Waiting
 from kitefeed.protocol import feed as f
-from kitefeed.protocol.feed import FeedMessage, Flag, Source
-from kitefeed.protocol.kite.ticks import segment_of
+from kitefeed.protocol.feed import FeedMessage, Flag
 from kitefeed.protocol.tick_bodies import Encoded, Held, bodies_of, decode_chunk
 from kitefeed.protocol.topics import (
     HEARTBEAT_TOPIC,
@@ -44,21 +40,14 @@ EVENTS_MAX = 1_000  # orders, and notices, that wait for the program
 _UNKNOWN_NS = 1 << 62  # more than any skew
 # Plain integers below: one operation on an IntFlag costs a microsecond, as much as decoding a tick.
 _CACHED = int(Flag.CACHED)
-_UNGRANTED = int(Flag.CACHED | Flag.STALE)
-_FIRST_PACKET = int(Flag.FIRST_PACKET)
 _SEEN = int(Flag.SNAPSHOT | Flag.REPLAY)  # sent again on purpose: not a duplicate, not an event
-
-# Headlines that say by themselves why nothing is fresh.
-_WORDS: Mapping[str, Staleness] = {
-    word: word for word in ("closed", "paused", "login_required", "no_entitlement", "misconfigured")
-}
 
 # View, frame, now_ns, utc_ns, gen, losses noticed so far; see `loops.Intake.take`.
 TakeIn = Callable[["View", bytes, int, int, int, int], int]
 _TICKS = (TICK, LAST)  # both carry one instrument's tick
 
 
-class View:
+class View(Judgement):
     """`wanted`: the keys whose ticks matter, None for all; `prefixes`: of more such keys.
     `max_age_s`: how far behind the program may be, None for any. `is_remote`: the daemon's clock is
     not ours; how far ahead ours is, is then taken from the quickest message of a connection.
@@ -77,11 +66,10 @@ class View:
         max_age_s: float | None = MAX_AGE_S,
         is_remote: bool = False,
     ) -> None:
-        self.values = LastTicks()
+        super().__init__()
         # Of those who asked for them; the oldest go first when nobody takes them.
         self.orders: deque[Order] = deque(maxlen=EVENTS_MAX)
         self.notices: deque[f.Notice] = deque(maxlen=EVENTS_MAX)
-        self.gen = 0
         self.gaps = 0
         self.duplicates = 0
         self.late = 0
@@ -91,7 +79,6 @@ class View:
         self.overrun = 0
         self.bad_messages = 0
         self.heartbeats = 0
-        self.losses = Losses()
         self.holes = Gaps()
         self.waiting = Waiting(self.values, self.holes)
         self.arrived = self.waiting.ticks
@@ -116,12 +103,7 @@ class View:
         self._shared: Arrival | None = None  # of the last tick, and when that was published
         self._shared_pub_ns = 0
         self._chunked: dict[bytes, int] = {}  # values received so far, per snapshot request
-        self._state = f.FeedState()
-        self.heartbeat: f.Heartbeat | None = None
-        self._shards: dict[int, f.ShardHealth] = {}
-        self._heard_ns = 0
         self._breaks = Breaks(self.values, self.holes)
-        self._to_boot_ns = 0  # from UTC as the last heartbeat has it to our boot time
 
     # --- frames in ----------------------------------------------------------------------------
 
@@ -158,11 +140,9 @@ class View:
             # The broadcaster was restarted: numbers start anew. Its answer to our subscriptions,
             # which ZeroMQ repeats by itself, brings the values.
             if self.gen:
-                since_ns = self._heard_utc_ns or message.t_pub_ns
+                since_ns = self.heard_utc_ns or message.t_pub_ns
                 self.holes.missed("restarted", {}, since_ns, message.t_pub_ns)
-            self.gen = message.gen
-            self._shards = {}  # its first heartbeat will tell of them
-            self.losses.restarted()
+            self.begun(message.gen)
             for known in self._topics.values():
                 known.seq = 0
         return True
@@ -203,23 +183,17 @@ class View:
         elif topic == STATE_TOPIC:
             state = f.decode_state(message.body)
             if self._is_new(self._topic(topic), message.seq, message.flags, message.t_pub_ns):
-                self._state = state
+                self.told(state)
 
     def _apply_heartbeat(
         self, heartbeat: f.Heartbeat, t_pub_ns: int, now_ns: int, utc_ns: int
     ) -> None:
         self.heartbeats += 1
-        self.heartbeat = heartbeat
         self.losses.heard(heartbeat.full_queues)
-        before, self._shards = self._shards, {health.shard: health for health in heartbeat.shards}
+        before, heard_utc_ns = self.shards, self.heard_utc_ns
+        self.heard(heartbeat, t_pub_ns, now_ns, utc_ns)
         if self.holes.is_wanted:
-            self._breaks.heard(before, self._shards, self._heard_utc_ns, t_pub_ns)
-        # A reader that was stopped finds old heartbeats in its queue: when they were sent counts.
-        self._heard_ns = now_ns - max(0, utc_ns - t_pub_ns)
-        self._to_boot_ns = self._heard_ns - t_pub_ns
-        words = self._state
-        words.feed, words.source = heartbeat.feed, heartbeat.source
-        words.session, words.reason = heartbeat.session, heartbeat.reason
+            self._breaks.heard(before, self.shards, heard_utc_ns, t_pub_ns)
 
     def _apply_snapshot(self, topic: bytes, message: FeedMessage, now_ns: int, utc_ns: int) -> None:
         body = f.decode_snapshot_chunk(message.body)
@@ -249,11 +223,6 @@ class View:
     @property
     def has_next(self) -> bool:
         return bool(self.arrived) and not self.is_catching_up
-
-    @property
-    def _heard_utc_ns(self) -> int:
-        """When the last heartbeat was sent, 0 before the first."""
-        return self._heard_ns - self._to_boot_ns
 
     def fullness(self, now_ns: int) -> float:
         """How much is used up of the room for ticks, or of the time after which older ones are
@@ -487,69 +456,8 @@ class View:
     def doubt(self, utc_ns: int) -> None:
         """Something may have been lost that no number tells of: some queue was full since the last
         heartbeat but one, and it may have been ours."""
-        self.holes.missed("lost", {}, self._heard_utc_ns - max(0, self.behind_ns), utc_ns)
-
-    # --- judgement ----------------------------------------------------------------------------
+        self.holes.missed("lost", {}, self.heard_utc_ns - max(0, self.behind_ns), utc_ns)
 
     def numbers(self) -> dict[str, int]:
         """The number of the last tick of each instrument that this gen has published."""
         return self.values.numbers(self.gen)
-
-    def is_lost(self, now_ns: int) -> bool:
-        """No heartbeat was sent lately: nothing is known of anything."""
-        return self.heartbeat is None or now_ns - self._heard_ns > f.HEARTBEAT_HOLDS_NS
-
-    def has_source(self, tick: Tick, now_ns: int) -> bool:
-        """Whether the source that gave this value still is the one that feeds its shard."""
-        health = self._shards.get(tick.shard)
-        return (
-            health is not None
-            and not self.is_lost(now_ns)
-            and not tick.flags & _UNGRANTED
-            and tick.gen == self.gen
-            and health.epoch == tick.epoch
-            and health.source == tick.source_code
-            and health.source != Source.NONE
-        )
-
-    def is_fresh(self, tick: Tick, now_ns: int) -> bool:
-        """Whether nothing newer came or may have been lost, and the broadcaster judges it so."""
-        return not self.why_stale(tick, now_ns)
-
-    def why_stale(self, tick: Tick, now_ns: int) -> Staleness:
-        """The first reason for which it is not fresh; empty when there is none."""
-        if not self.values.is_last(tick):
-            return "replaced"
-        if self.is_lost(now_ns):
-            return "lost"
-        if self.losses.is_in_doubt and tick.arrival.losses != self.losses.count:
-            return "gap"
-        if not self.has_source(tick, now_ns):
-            return "cached"
-        return self._judged(tick, now_ns)
-
-    def _judged(self, tick: Tick, now_ns: int) -> Staleness:
-        """What the last heartbeat says of it. Times are compared on our own clock, by what a
-        message says of itself: one that stepped between two of them changes nothing."""
-        health = self._shards[tick.shard]
-        since_ns, otherwise = health.fresh_since_ns, _WORDS.get(self._state.feed, "unproven")
-        if since_ns:
-            otherwise = "old"
-        segment = segment_of(tick.instrument_token) if health.segments else -1
-        for listed in health.segments:
-            if listed.segment == segment:
-                is_first = bool(tick.flags & _FIRST_PACKET)
-                since_ns = 0 if is_first else listed.fresh_since_ns
-                otherwise = "first_packet" if is_first else "closed"
-        is_fresh = since_ns and now_ns - tick.age_ns(now_ns) >= since_ns + self._to_boot_ns
-        return "" if is_fresh else otherwise
-
-    @property
-    def word(self) -> str:
-        """The headline as it was told last."""
-        return self._state.feed
-
-    def status(self, now_ns: int) -> Status:
-        age_ns = None if self.heartbeat is None else now_ns - self._heard_ns
-        epochs = [health.epoch for health in self._shards.values()]
-        return status_of(self._state, self.heartbeat, age_ns, epochs, self.is_lost(now_ns))
