@@ -7,7 +7,6 @@ waits there, connects anew and asks for the last values: what it would have read
 
 import logging
 import os
-import secrets
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -23,15 +22,17 @@ from kitefeed.client import forked
 from kitefeed.client.bar_history import Earlier
 from kitefeed.client.bars import Bars, moment_ns
 from kitefeed.client.callbacks import Callbacks, OnGap, OnNotice, OnOrder, OnStatus
+from kitefeed.client.choosing import Choosing
 from kitefeed.client.history import History
 from kitefeed.client.nats_endpoint import linked
 from kitefeed.client.nats_history import SinceView
+from kitefeed.client.pipe import Pipe, nonce
 from kitefeed.client.readings import Readings
 from kitefeed.client.reports import Reporter
 from kitefeed.client.status import Status
 from kitefeed.client.telling import FAMILIES, Telling
 from kitefeed.client.tick import Tick
-from kitefeed.client.upstream import NO_TOKEN, Upstream
+from kitefeed.client.upstream import Upstream
 from kitefeed.client.view import MAX_AGE_S, View
 from kitefeed.client.waiting import PENDING_MAX
 from kitefeed.client.wants import Asked, Wants, flat
@@ -42,27 +43,14 @@ from kitefeed.protocol.keys import ClientKeys, read_client
 from kitefeed.protocol.messages.control import Answer
 from kitefeed.protocol.messages.instruments import Mode
 from kitefeed.protocol.sockets import connect_feed, has_message
-from kitefeed.protocol.topics import (
-    HEARTBEAT_TOPIC,
-    NUL,
-    STATE_TOPIC,
-    presence,
-    snapshot_request,
-)
+from kitefeed.protocol.topics import HEARTBEAT_TOPIC, NUL, STATE_TOPIC, presence
 
 WAIT_S_MAX = 0.25  # how late a lost daemon may be told to `on_status`
 DRAIN_MAX = 10_000
 # Ticks at hand that are enough for who iterates: the rest of a burst waits in the socket's queue,
 # which is longer than ours.
 ENOUGH = PENDING_MAX // 2
-RESYNC_NS = 2_000_000_000  # between two repairs of a gap, or two new connections
 LOOK_NS = 100_000_000  # a program that is busy with what it was given has more taken in so often
-# A slow host may need longer for an answer; asked again at once, it would begin anew each time.
-PATIENCE_NS_MAX = 30_000_000_000
-DOUBLED_NS = 1_000_000_000  # of one batch one kind may come before old subscriptions end, one after
-REFRESH_NS = 30_000_000_000  # a quiet topic's last message may be lost without leaving a gap
-MISSING_NS = 10_000_000_000  # Kite sends the last price of what is subscribed, in a second or two
-MISSING_NAMED_MAX = 20
 _TCP, _IPC = "tcp://", "ipc://"
 _NOBLOCK = int(zmq.NOBLOCK)  # as an enum it costs 0.2 us a message
 
@@ -71,14 +59,13 @@ T = TypeVar("T")
 log = logging.getLogger("kitefeed")
 
 
-class Reader(Readings, Telling):
+class Reader(Readings, Choosing, Telling):
     """What Feed and AsyncFeed share: all that does not wait. Their arguments are Feed's.
 
     Any thread may call it: whoever touches the socket, or what was read from it, holds the lock,
     for as long as it takes to read what is there. No callback of the program is called with it.
     """
 
-    _reporter: Reporter | None = None
     _may_await = False  # whether callbacks may be coroutine functions
 
     def __init__(
@@ -136,17 +123,11 @@ class Reader(Readings, Telling):
         self._is_remote = endpoint.startswith(_TCP) or self._link is not None
         if self._link is not None:
             self._wants.read_singly()
-        self._view = self._new_view()
+        self._look_at(self._wants)
         # Messages that were received and not looked into: see `_lay_up`.
         self._unread: deque[bytes] = deque()
-        self._missing_due_ns = 0  # when instruments of which nothing came are told; 0 for never
         # Of events that the program reads.
         self._families = [family for each, family in FAMILIES.items() if given[each] is not None]
-        self._requests: list[bytes] = []
-        self._leaving: list[bytes] = []  # subscriptions that others have taken the place of
-        self._doubled_until_ns = 0
-        self._requested_ns = 0
-        self._patience_ns = RESYNC_NS  # with the last request; doubled by each that got no answer
         self._reopened_ns = 0
         self._look_due_ns = 0
         self._skip_due_ns = 0
@@ -184,11 +165,16 @@ class Reader(Readings, Telling):
             if self._link is not None:
                 self._link.close()
 
-    def _new_view(self) -> View:
-        wanted = None if self._wants.is_all else frozenset(self.instruments)
+    def _look_at(self, wants: Wants) -> None:
+        """Called before anything is subscribed to."""
+        self._wants, self._view = wants, self._new_view(wants)
+        self._pipe = Pipe(wants, self._view, self._subscribe, self._unsubscribe)
+
+    def _new_view(self, wants: Wants) -> View:
+        wanted = None if wants.is_all else frozenset(wants.instruments)
         # Over NATS the clocks' difference is measured, not guessed from what comes.
         is_guessed = self._is_remote and self._link is None
-        prefixes, max_age_s = self._wants.prefixes, self._max_age_s
+        prefixes, max_age_s = wants.prefixes, self._max_age_s
         if self._link is not None and self._link.history is not None:
             view: View = SinceView(self._link.history, self, wanted, prefixes, max_age_s)
         else:
@@ -196,51 +182,29 @@ class Reader(Readings, Telling):
         view.holes.is_wanted = self._callbacks.on_gap is not None
         return view
 
-    @property
-    def _has_tokens(self) -> bool:
-        return any(isinstance(one, int) for one in self._asked)
-
-    def _name_tokens(self, deadline_ns: int) -> None:
-        """Asks the daemon what the tokens are called, blocking; called before anything else is
-        asked. Raises BadInput for one that the day's list lacks, Unavailable without an answer."""
-        names = self._upstream.names_of(self._asked, deadline_ns)
-        for one in self._asked:
-            if one not in names:
-                raise BadInput(f"{one} {NO_TOKEN}")
-        with self._lock:
-            self._wants = self._wants.of(names[one] for one in self._asked)
-            self._view = self._new_view()
-
     def _ask(self) -> None:
         """Subscribes to everything, and asks for the last values."""
         for topic in (HEARTBEAT_TOPIC, STATE_TOPIC):
             self._subscribe(topic + NUL)
-        self._subscribe(presence(_nonce()))
+        self._subscribe(presence(nonce()))
         for family in self._families:
             self._subscribe(family)
         if self._view.heartbeat is not None or not self._wants.is_choosing:
-            self._ask_for_ticks()
-
-    def _ask_for_ticks(self) -> None:
-        for subscription in self._wants.subscriptions():
-            self._subscribe(subscription)
-        self._request_snapshot()
+            self._pipe.open(boot_ns())
 
     def _choose(self) -> None:
         """Called when the first heartbeat has told how much streams: asks for ticks, where the way
         to ask for them depends on it."""
         with self._lock:
             heartbeat = self._view.heartbeat
-            if heartbeat is not None and not self._requested_ns and not self._socket.closed:
-                self._wants.read_chunks(heartbeat.values)
-                self._ask_for_ticks()
+            if heartbeat is not None and not self._socket.closed:
+                self._pipe.open_by(heartbeat.values, boot_ns())
 
     def _begun(self) -> None:
         if self._link is not None:
             self._link.check_history()
         self._is_begun = True
-        if self._is_remote:
-            self._missing_due_ns = boot_ns() + MISSING_NS
+        self._expect_values()
 
     def _is_heard(self) -> bool:
         return self._view.heartbeats > 0
@@ -258,55 +222,6 @@ class Reader(Readings, Telling):
             remedy += ", or ask there for a key: `kitefeed keys --client NAME`"
         return Unavailable(f"No kitefeed daemon answers at {self.endpoint}: {remedy}")
 
-    def _want(self, deadline_ns: int) -> None:
-        """Asks for the instruments upstream, blocking. Raises BadInput for those that are refused.
-        Silence is no refusal: subscribing has told the supervisor already."""
-        self.answers = self._upstream.want(self.instruments, self._wants.mode, deadline_ns)
-        refused = [a for a in self.answers if a.outcome == "refused"]
-        if refused:
-            raise BadInput("; ".join(f"{a.instrument}: {a.detail or 'refused'}" for a in refused))
-
-    # --- other instruments while it runs ------------------------------------------------------
-
-    def _inquire(self, asked: tuple[Asked, ...], mode: Mode | None) -> tuple[Answer, ...]:
-        """One answer for each that `subscribe` was asked for, blocking, without the lock."""
-        if self._wants.is_all:
-            raise BadInput("Feed() reads all that streams: name instruments in a feed of their own")
-        deadline_ns = boot_ns() + self._timeout_ns
-        return self._upstream.inquire(flat(asked), mode or self._wants.mode, deadline_ns)
-
-    def _add(self, answers: tuple[Answer, ...], mode: Mode | None) -> None:
-        """Reads those that were not refused. The broadcaster sends their last values by itself."""
-        with self._lock:
-            if self._socket.closed:
-                return
-            names = [answer.instrument for answer in answers if answer.outcome != "refused"]
-            new, old = self._wants.add(names, mode)
-            self._view.want(self._wants.topic(name) for name in names)
-            if not self._choose_pipe():
-                for subscription in new:
-                    self._subscribe(subscription)
-                if new and self._wants.is_chunked:  # there nothing is repeated to who subscribes
-                    self._request_snapshot()
-            self._unsubscribe(old)
-            self._changed()
-
-    def unsubscribe(self, *instruments: Asked) -> None:
-        """Reads these no more, and forgets them: names, or tokens of what has a value. Those that
-        are not read are passed over. What nobody reads any more ends 30 s later."""
-        with self._lock:
-            if self._socket.closed:
-                return
-            by_token = {
-                tick.instrument_token: tick.instrument for tick in self._view.values.values()
-            }
-            asked = flat(instruments)
-            names = [one if isinstance(one, str) else by_token.get(one, "") for one in asked]
-            self._unsubscribe(self._wants.drop(names))
-            self._view.drop([self._wants.topic(name) for name in names])
-            self._choose_pipe()
-            self._changed()
-
     def _hear(self, family: bytes) -> None:
         """Has what is published under `order/` or `notice/` kept for the program."""
         with self._lock:
@@ -315,42 +230,14 @@ class Reader(Readings, Telling):
                 self._subscribe(family)
                 self._took_in()
 
+    def _subscribe(self, subscription: bytes) -> None:
+        self._is_touched = True
+        self._socket.setsockopt(zmq.SUBSCRIBE, subscription)
+
     def _unsubscribe(self, subscriptions: Iterable[bytes]) -> None:
         self._is_touched = True
         for subscription in subscriptions:
             self._socket.setsockopt(zmq.UNSUBSCRIBE, subscription)
-
-    def _changed(self) -> None:
-        """Called, with the lock, when other instruments are read than before."""
-        if self._reporter is not None:
-            self._reporter.instruments = len(self._wants.modes)
-        if self._is_remote:
-            self._missing_due_ns = boot_ns() + MISSING_NS
-        self._took_in()
-
-    def _choose_pipe(self) -> bool:
-        """Decides anew whether each tick comes in a message of its own, or all of them in few; True
-        when everything was subscribed to anew. For a moment ticks come by both, so that nothing
-        falls between: see `_leave_pipe`."""
-        heartbeat = self._view.heartbeat
-        if heartbeat is None or self._socket.closed or self._leaving:
-            return False
-        new, self._leaving = self._wants.read_chunks(heartbeat.values)
-        if new:
-            self._view.is_doubled = True
-            self._view.begin_chunks()
-            for subscription in new:
-                self._subscribe(subscription)
-            self._request_snapshot()
-        return bool(new)
-
-    def _leave_pipe(self) -> None:
-        """When the snapshot has come that was asked for behind the new subscriptions, they work.
-        Before, ZeroMQ would throw away what is on its way by the old ones."""
-        if self._view.losses.is_answered:
-            self._unsubscribe(self._leaving)
-            self._leaving = []
-            self._doubled_until_ns = boot_ns() + DOUBLED_NS
 
     # --- the socket ---------------------------------------------------------------------------
 
@@ -384,20 +271,6 @@ class Reader(Readings, Telling):
             if taken:
                 self._took_in()
             return taken
-
-    def _tell_missing(self) -> None:
-        """Over tcp nobody answers whether an instrument exists: says once, in the log, of which
-        nothing came. Called without the lock."""
-        if not self._missing_due_ns or boot_ns() < self._missing_due_ns:
-            return
-        self._missing_due_ns = 0
-        missing = self.missing
-        if missing:
-            log.warning(
-                "no value came within %.0f s of %s: over a network nobody says whether an "
-                "instrument exists, so look at the names; the feed is %s",
-                MISSING_NS / 1e9, ", ".join(missing[:MISSING_NAMED_MAX]), self._view.word,
-            )  # fmt: skip
 
     @property
     def _has_something(self) -> bool:
@@ -481,18 +354,14 @@ class Reader(Readings, Telling):
                 self._lay_up()
             share = max(view.fullness(now_ns), len(self._unread) / self._wants.queued_max)
             view.holes.filled(share, now_utc_ns)
-        if self._view.is_behind and now_ns - self._reopened_ns > self._resync_after_ns:
+        if self._view.is_behind and now_ns - self._reopened_ns > self._pipe.resync_after_ns:
             self._reopened_ns = now_ns
             self._reopen()
         # It looks through all that waits: not with each value that is read, unless there is news.
         if self._view.has_late or now_ns >= self._skip_due_ns:
             self._skip_due_ns = now_ns + LOOK_NS
             self._view.skip_old(now_ns)
-        if self._leaving:
-            self._leave_pipe()
-        elif view.is_doubled and now_ns >= self._doubled_until_ns:
-            view.is_doubled = False
-        self._maybe_resync(now_ns)
+        self._pipe.turn(now_ns)
         # What is missing is told before the ticks that come after it.
         is_look_due = view.is_catching_up or view.holes.has_news
         self._look_due_ns = 0 if is_look_due else now_ns + LOOK_NS
@@ -539,45 +408,9 @@ class Reader(Readings, Telling):
         self._socket.close(0)
         self._socket = self._connect()
         self._unread.clear()
-        self._requests.clear()
-        self._leaving = []
+        self._pipe.reopened()
         self._view.reopened()
         self._ask()
-
-    # --- subscriptions ------------------------------------------------------------------------
-
-    def _subscribe(self, subscription: bytes) -> None:
-        self._is_touched = True
-        self._socket.setsockopt(zmq.SUBSCRIBE, subscription)
-
-    @property
-    def _resync_after_ns(self) -> int:
-        return RESYNC_NS if self._view.losses.is_answered else self._patience_ns
-
-    def _maybe_resync(self, now_ns: int) -> None:
-        if not self._requested_ns:
-            return  # nothing has been asked for yet, see `_choose`
-        age_ns = now_ns - self._requested_ns
-        view = self._view
-        is_due = view.losses.is_incomplete or view.is_catching_up
-        if age_ns > REFRESH_NS:
-            self._choose_pipe()  # others may have wanted more, or less, since
-        if age_ns > REFRESH_NS or (is_due and age_ns > self._resync_after_ns):
-            self._request_snapshot()
-
-    def _request_snapshot(self) -> None:
-        """Asks for the last values, on the same ordered pipe as the live stream; ZeroMQ repeats
-        the request by itself after a reconnect."""
-        for old in self._requests:
-            self._socket.setsockopt(zmq.UNSUBSCRIBE, old)
-        is_again = self._requested_ns and not self._view.losses.is_answered
-        self._patience_ns = min(2 * self._patience_ns, PATIENCE_NS_MAX) if is_again else RESYNC_NS
-        prefixes = self._wants.snapshot_prefixes()
-        self._requests = [snapshot_request(_nonce(), prefix) for prefix in prefixes]
-        self._requested_ns = boot_ns()
-        self._view.losses.expect([asked.removesuffix(NUL) for asked in self._requests])
-        for new in self._requests:
-            self._subscribe(new)
 
 
 def _keys_for(endpoint: str, named: str | os.PathLike[str] | None) -> ClientKeys | None:
@@ -613,7 +446,3 @@ def wait_s(deadline_ns: int | None) -> float:
     if deadline_ns is None:
         return WAIT_S_MAX
     return min(WAIT_S_MAX, (deadline_ns - boot_ns()) / 1e9)
-
-
-def _nonce() -> str:
-    return secrets.token_hex(6)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from kitefeed import AsyncFeed, BadInput, Feed, Unavailable
-from kitefeed.client import reader as reader_module
+from kitefeed.client import choosing
 from kitefeed.protocol.topology import CONTROL, endpoint
 from tests.integration.broadcaster_kit import Stage, item
 from tests.support import eventually
@@ -63,7 +63,7 @@ def test_without_the_daemon_a_token_is_refused_with_the_remedy(stage: Stage) -> 
 def test_a_feed_that_nobody_answers_says_once_of_which_instruments_nothing_came(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(reader_module, "MISSING_NS", 300_000_000)
+    monkeypatch.setattr(choosing, "MISSING_NS", 300_000_000)
     stage.up()
     _, source = stage.live()
     feed = stage.feed(INFY, "NSE:INFI")

@@ -236,7 +236,7 @@ def test_how_many_are_read_is_chosen_by_how_much_streams_before_anything_is_aske
         )
     feed = stage.asking_feed(names)
     assert feed._wants.is_chunked == (not others)
-    assert not feed._leaving
+    assert not feed._pipe.is_changing
     assert {tick.instrument for tick in feed.values()} == set(names)
     eventually(lambda: told_of(supervisor)[0] == set(names), 5)
 

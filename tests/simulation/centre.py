@@ -17,7 +17,7 @@ from kitefeed.actors.supervisor import listings, memory
 from kitefeed.actors.supervisor.core import Core, Kill, LookUp, Order, Send, Setup
 from kitefeed.actors.supervisor.facts import Command, Persist, Persisted, Say
 from kitefeed.actors.supervisor.machine import Event, Supervisor
-from kitefeed.client.reader import RESYNC_NS
+from kitefeed.client.pipe import RESYNC_NS
 from kitefeed.client.tick import NOBODY, Tick
 from kitefeed.client.view import View
 from kitefeed.protocol.feed import Flag

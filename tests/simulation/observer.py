@@ -10,7 +10,7 @@ from kitefeed.actors.broadcaster.fence import FRAME_STALE_NS
 from kitefeed.actors.supervisor.facts import SocketState
 from kitefeed.actors.supervisor.state import State
 from kitefeed.actors.ticker.machine import LinkId
-from kitefeed.client.reader import RESYNC_NS
+from kitefeed.client.pipe import RESYNC_NS
 from kitefeed.client.tick import Tick
 from kitefeed.client.view import View
 from kitefeed.protocol.feed import Flag, IngestBatch, Source, decode_body

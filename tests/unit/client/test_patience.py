@@ -45,7 +45,7 @@ class Waiting:
         self.reader._view.apply(f.feed_frame(topic, end), self._clock[0], told.utc_ns)
 
     def _note(self) -> None:
-        (request,) = self.reader._requests
+        (request,) = self.reader._pipe.requests
         if not self.asked or self.asked[-1][1] != request:
             self.asked.append((self.now_s, request))
 
