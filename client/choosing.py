@@ -1,4 +1,4 @@
-"""Which instruments a feed reads: how the daemon is asked for them, and told of others later."""
+"""Says which instruments a feed reads: asks the daemon for them, and for others later."""
 
 import logging
 import threading
@@ -62,7 +62,7 @@ class Choosing:
         return any(isinstance(one, int) for one in self._asked)
 
     def _name_tokens(self, deadline_ns: int) -> None:
-        """Asks the daemon what the tokens are called, blocking; called before anything else is
+        """Ask the daemon for the names of the tokens, blocking; called before anything else is
         asked. Raises BadInput for one that the day's list lacks, Unavailable without an answer."""
         names = self._upstream.names_of(self._asked, deadline_ns)
         for one in self._asked:
@@ -72,7 +72,7 @@ class Choosing:
             self._look_at(self._wants.of(names[one] for one in self._asked))
 
     def _want(self, deadline_ns: int) -> None:
-        """Asks for the instruments upstream, blocking. Raises BadInput for those that are refused.
+        """Ask the daemon for the instruments, blocking. Raises BadInput for those that are refused.
         Silence is no refusal: subscribing has told the supervisor already."""
         self.answers = self._upstream.want(self._wants.instruments, self._wants.mode, deadline_ns)
         refused = [a for a in self.answers if a.outcome == "refused"]
@@ -82,14 +82,16 @@ class Choosing:
     # --- other instruments while it runs ------------------------------------------------------
 
     def _inquire(self, asked: tuple[Asked, ...], mode: Mode | None) -> tuple[Answer, ...]:
-        """One answer for each that `subscribe` was asked for, blocking, without the lock."""
+        """Return one answer for each instrument that `subscribe` was called with, blocking, without
+        the lock."""
         if self._wants.is_all:
             raise BadInput("Feed() reads all that streams: name instruments in a feed of their own")
         deadline_ns = boot_ns() + self._timeout_ns
         return self._upstream.inquire(flat(asked), mode or self._wants.mode, deadline_ns)
 
     def _add(self, answers: tuple[Answer, ...], mode: Mode | None) -> None:
-        """Reads those that were not refused. The broadcaster sends their last values by itself."""
+        """Read the instruments that were not refused. The broadcaster sends their last values by
+        itself."""
         with self._lock:
             if self._socket.closed:
                 return
@@ -105,8 +107,9 @@ class Choosing:
             self._changed()
 
     def unsubscribe(self, *instruments: Asked) -> None:
-        """Reads these no more, and forgets them: names, or tokens of what has a value. Those that
-        are not read are passed over. What nobody reads any more ends 30 s later."""
+        """Read these no more, and forget them: names, or tokens of instruments that have a value.
+        Those that are not read are passed over. An instrument that nobody reads any more stops
+        streaming 30 s later."""
         with self._lock:
             if self._socket.closed:
                 return
@@ -132,8 +135,8 @@ class Choosing:
             self._missing_due_ns = boot_ns() + MISSING_NS
 
     def _tell_missing(self) -> None:
-        """Over tcp nobody answers whether an instrument exists: says once, in the log, of which
-        nothing came. Called without the lock."""
+        """Say once, in the log, of which instruments nothing came: over tcp nobody answers whether
+        they exist. Called without the lock."""
         if not self._missing_due_ns or boot_ns() < self._missing_due_ns:
             return
         self._missing_due_ns = 0

@@ -1,4 +1,4 @@
-"""What the last heartbeat says of the feed, and so of each value: pure.
+"""Judges each value by the last heartbeat: pure.
 
 A value is fresh only while a heartbeat that was *sent* lately says so of the source of exactly this
 value and of the time at which it came.
@@ -25,8 +25,9 @@ _WORDS: Mapping[str, Staleness] = {
 
 
 class Judgement:
-    """`gen`: of the broadcaster that is heard now, 0 before. `values`: the last of each instrument,
-    and `losses`: what is in doubt; both are kept up to date by the one who reads."""
+    """The reader's verdict on values. `gen`: of the broadcaster that is heard now, 0 before.
+    `values`: the last tick of each instrument; `losses`: those that may have happened. The view
+    keeps both up to date."""
 
     def __init__(self) -> None:
         self.values = LastTicks()
@@ -41,13 +42,14 @@ class Judgement:
     # --- what is heard ------------------------------------------------------------------------
 
     def begun(self, gen: int) -> None:
-        """A broadcaster has begun: its first heartbeat will tell of the shards."""
+        """Begin with another broadcaster: its first heartbeat will tell of the shards."""
         self.gen = gen
         self.shards = {}
         self.losses.restarted()
 
     def heard(self, heartbeat: f.Heartbeat, t_pub_ns: int, now_ns: int, utc_ns: int) -> None:
-        """A heartbeat was read at `now_ns` (boot time) and `utc_ns`; it was sent at `t_pub_ns`."""
+        """Take a heartbeat that was read at `now_ns` (boot time) and `utc_ns`, and sent at
+        `t_pub_ns`."""
         self.heartbeat = heartbeat
         self.shards = {health.shard: health for health in heartbeat.shards}
         # A reader that was stopped finds old heartbeats in its queue: when they were sent counts.
@@ -58,18 +60,18 @@ class Judgement:
         words.session, words.reason = heartbeat.session, heartbeat.reason
 
     def told(self, state: f.FeedState) -> None:
-        """The headline has changed."""
+        """Take a headline that has changed."""
         self._state = state
 
     @property
     def heard_utc_ns(self) -> int:
-        """When the last heartbeat was sent, 0 before the first."""
+        """The time at which the last heartbeat was sent, UTC ns; 0 before the first."""
         return self._heard_ns - self._to_boot_ns
 
     # --- what it means ------------------------------------------------------------------------
 
     def is_lost(self, now_ns: int) -> bool:
-        """No heartbeat was sent lately: nothing is known of anything."""
+        """Whether no heartbeat was sent lately: then nothing is known of any value."""
         return self.heartbeat is None or now_ns - self._heard_ns > f.HEARTBEAT_HOLDS_NS
 
     def has_source(self, tick: Tick, now_ns: int) -> bool:
@@ -90,7 +92,7 @@ class Judgement:
         return not self.why_stale(tick, now_ns)
 
     def why_stale(self, tick: Tick, now_ns: int) -> Staleness:
-        """The first reason for which it is not fresh; empty when there is none."""
+        """Return the first reason for which the tick is not fresh; empty when there is none."""
         if not self.values.is_last(tick):
             return "replaced"
         if self.is_lost(now_ns):
@@ -102,8 +104,8 @@ class Judgement:
         return self._judged(tick, now_ns)
 
     def _judged(self, tick: Tick, now_ns: int) -> Staleness:
-        """What the last heartbeat says of it. Times are compared on our own clock, by what a
-        message says of itself: one that stepped between two of them changes nothing."""
+        """Return what the last heartbeat says of the tick. Times are compared on our own clock, by
+        the times that messages tell: a clock that steps between two messages changes nothing."""
         health = self.shards[tick.shard]
         since_ns, otherwise = health.fresh_since_ns, _WORDS.get(self._state.feed, "unproven")
         if since_ns:

@@ -1,5 +1,5 @@
-"""How a reader's ticks come to it over its connection: each in a message of its own, or all of them
-in few, of which it picks its own. And when it asks for the last values. Pure.
+"""Decides how a reader's ticks come over its connection: each in a message of its own, or all of
+them in few, of which it picks its own. Decides, too, when it asks for the last values. Pure.
 """
 
 import secrets
@@ -18,7 +18,8 @@ REFRESH_NS = 30 * NS_PER_S  # a quiet topic's last message may be lost without l
 
 
 class Pipe:
-    """`subscribe`, `unsubscribe`: on the connection of that moment. All times are boot time."""
+    """The subscriptions of one reader for ticks. `subscribe`, `unsubscribe`: on the connection of
+    that moment. All times are boot time."""
 
     def __init__(
         self,
@@ -48,26 +49,27 @@ class Pipe:
         return bool(self._leaving)
 
     def open(self, now_ns: int) -> None:
-        """Asks for ticks, and for the last values."""
+        """Ask for ticks, and for the last values."""
         for subscription in self._wants.subscriptions():
             self._subscribe(subscription)
         self.request(now_ns)
 
     def open_by(self, streaming: int, now_ns: int) -> None:
-        """Opens it, if it is not open, as is best while so many instruments stream."""
+        """Open the pipe, if it is not open, as is best while so many instruments stream."""
         if not self.is_open:
             self._wants.read_chunks(streaming)
             self.open(now_ns)
 
     def reopened(self) -> None:
-        """The connection is another one: nothing is subscribed to."""
+        """Forget all subscriptions: the connection is another one."""
         self.requests.clear()
         self._leaving = []
 
     def choose(self, now_ns: int) -> bool:
-        """Decides anew whether each tick comes in a message of its own, or all of them in few; True
-        when everything was subscribed to anew. For a moment ticks come by both, so that nothing
-        falls between: see `_leave`."""
+        """Decide anew whether each tick comes in a message of its own, or all of them in few.
+
+        Return True when everything was subscribed to anew. For a moment ticks come by both, so that
+        nothing falls between: see `_leave`."""
         heartbeat = self._view.heartbeat
         if heartbeat is None or self._leaving:
             return False
@@ -81,7 +83,7 @@ class Pipe:
         return bool(new)
 
     def turn(self, now_ns: int) -> None:
-        """Does what is due; call it often."""
+        """Do what is due; call it often."""
         view = self._view
         if self._leaving:
             self._leave(now_ns)
@@ -97,8 +99,8 @@ class Pipe:
             self.request(now_ns)
 
     def _leave(self, now_ns: int) -> None:
-        """When the snapshot has come that was asked for behind the new subscriptions, they work.
-        Before, ZeroMQ would throw away what is on its way by the old ones."""
+        """End the old subscriptions when the snapshot has come that was asked for behind the new
+        ones: then those work. Before, ZeroMQ would throw away ticks on their way by the old."""
         if self._view.losses.is_answered:
             self._unsubscribe(self._leaving)
             self._leaving = []
@@ -106,12 +108,12 @@ class Pipe:
 
     @property
     def resync_after_ns(self) -> int:
-        """How long the last request has for its answer."""
+        """The time that the last request has for its answer."""
         return RESYNC_NS if self._view.losses.is_answered else self._patience_ns
 
     def request(self, now_ns: int) -> None:
-        """Asks for the last values, on the same ordered pipe as the live stream; ZeroMQ repeats
-        the request by itself after a reconnect."""
+        """Ask for the last values, on the same ordered pipe as the live stream. ZeroMQ repeats the
+        request by itself after a reconnect."""
         self._unsubscribe(self.requests)
         is_again = self._requested_ns and not self._view.losses.is_answered
         self._patience_ns = min(2 * self._patience_ns, PATIENCE_NS_MAX) if is_again else RESYNC_NS
@@ -124,5 +126,5 @@ class Pipe:
 
 
 def nonce() -> str:
-    """Tells one request from all others."""
+    """Return a text that tells one request from all others."""
     return secrets.token_hex(6)

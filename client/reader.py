@@ -1,5 +1,5 @@
-"""What every client of the feed does, however it waits: it subscribes, takes in what came, repairs
-what is missing, and does not live in the past.
+"""The part that every client of the feed has, however it waits: it subscribes, takes messages in,
+repairs losses, and does not live in the past.
 
 A reader that finds itself behind (stopped, suspended, too slow) drops its connection with all that
 waits there, connects anew and asks for the last values: what it would have read was no longer true.
@@ -60,10 +60,10 @@ log = logging.getLogger("kitefeed")
 
 
 class Reader(Readings, Choosing, Telling):
-    """What Feed and AsyncFeed share: all that does not wait. Their arguments are Feed's.
+    """The part of Feed and AsyncFeed that does not wait. The arguments are Feed's.
 
-    Any thread may call it: whoever touches the socket, or what was read from it, holds the lock,
-    for as long as it takes to read what is there. No callback of the program is called with it.
+    Any thread may call it. It holds the lock while it touches the socket, or the view, for as long
+    as it takes to read what is there. No callback of the program is called with it.
     """
 
     _may_await = False  # whether callbacks may be coroutine functions
@@ -155,7 +155,7 @@ class Reader(Readings, Choosing, Telling):
         return bars, earlier, None if since is None else moment_ns(since, utc_ns())
 
     def close(self) -> None:
-        """Ends all waiting and iterating, in every thread. May be called twice."""
+        """End all waiting and iterating, in every thread. May be called twice."""
         with self._lock:
             self._view.arrived.clear()  # nothing more is given out
             self._unread.clear()
@@ -166,7 +166,7 @@ class Reader(Readings, Choosing, Telling):
                 self._link.close()
 
     def _look_at(self, wants: Wants) -> None:
-        """Called before anything is subscribed to."""
+        """Read these instruments. Called before anything is subscribed to."""
         self._wants, self._view = wants, self._new_view(wants)
         self._pipe = Pipe(wants, self._view, self._subscribe, self._unsubscribe)
 
@@ -183,7 +183,7 @@ class Reader(Readings, Choosing, Telling):
         return view
 
     def _ask(self) -> None:
-        """Subscribes to everything, and asks for the last values."""
+        """Subscribe to everything, and ask for the last values."""
         for topic in (HEARTBEAT_TOPIC, STATE_TOPIC):
             self._subscribe(topic + NUL)
         self._subscribe(presence(nonce()))
@@ -223,7 +223,7 @@ class Reader(Readings, Choosing, Telling):
         return Unavailable(f"No kitefeed daemon answers at {self.endpoint}: {remedy}")
 
     def _hear(self, family: bytes) -> None:
-        """Has what is published under `order/` or `notice/` kept for the program."""
+        """Keep for the program whatever is published under `order/` or `notice/`."""
         with self._lock:
             if family not in self._families and not self._socket.closed:
                 self._families.append(family)
@@ -254,8 +254,9 @@ class Reader(Readings, Choosing, Telling):
         return utc_ns() if self._link is None else self._link.utc_ns(now_ns)
 
     def _drain(self, limit: int = DRAIN_MAX, enough: int = PENDING_MAX + 1) -> int:
-        """Takes in what is pending, until `enough` ticks wait for the program, and says how many
-        messages that was; repairs what is missing. Never blocks. Who judges has to have all."""
+        """Take in pending messages, until `enough` ticks wait for the program; return how many
+        messages that was. Ask again for values that are missing. Never blocks. A caller that judges
+        values takes in all."""
         with self._lock:
             if not self._may_read():
                 return 0
@@ -280,8 +281,8 @@ class Reader(Readings, Choosing, Telling):
         return not self._socket.closed and bool(has_next or view.orders or view.notices)
 
     def _begin_history(self) -> None:
-        """Called when the feed has begun, if it is to begin in the past. Raises ConfigError where
-        nobody says where recordings are, BadInput for what is no time."""
+        """Open the recording, if the feed is to begin in the past. Raises ConfigError when no
+        directory for recordings is set, BadInput for a `since` that is no time."""
         if self._since is None or self._link is not None:  # NATS keeps its own
             return
         directory = location.record_dir(location.find_config(self._config))
@@ -295,7 +296,7 @@ class Reader(Readings, Choosing, Telling):
 
     @property
     def begins_in_the_past(self) -> bool:
-        """Whether it was asked for what was before it, too."""
+        """Whether `since` was given: ticks of the time before it come first."""
         return self._since is not None
 
     def _is_in_the_past(self) -> bool:
@@ -303,8 +304,8 @@ class Reader(Readings, Choosing, Telling):
         return self._history is not None
 
     def _take_recorded(self) -> Tick | None:
-        """The next tick of the recorded beginning; None when it is over, or not all written yet.
-        What comes in meanwhile is kept up with."""
+        """Return the next tick of the recorded beginning; None when it is over, or not all written
+        yet. Live messages are taken in meanwhile."""
         with self._lock:
             history = self._history
             if history is None:
@@ -318,7 +319,7 @@ class Reader(Readings, Choosing, Telling):
             return tick
 
     def _more(self, most: int) -> list[Tick]:
-        """What else is there to give out, at most so many."""
+        """Return further ticks that are there already, at most so many."""
         if self._is_in_the_past():
             return list(islice(iter(self._take_recorded, None), max(0, most)))
         return list(islice(iter(self._view.take, None), max(0, most)))
@@ -370,8 +371,8 @@ class Reader(Readings, Choosing, Telling):
         return taken
 
     def _lay_up(self) -> None:
-        """Takes what waits in the socket's queue into one of the reader's own: ZeroMQ tells nobody
-        how much waits in its queues, so only thus a program can be warned before they are full."""
+        """Move messages from the socket's queue into one of the reader's own. ZeroMQ does not tell
+        how much waits in its queues, and a program is to be warned before they are full."""
         receive, unread = self._socket.recv, self._unread
         with suppress(zmq.Again):
             while len(unread) < self._wants.queued_max:
@@ -383,8 +384,8 @@ class Reader(Readings, Choosing, Telling):
         return bool(self._unread) or has_message(self._socket)
 
     def _is_idle(self) -> bool:
-        """Whether all was taken in a moment ago, and nothing has come since that is to be followed
-        by anything: then `_drain` would find nothing to do, at a multiple of what this costs."""
+        """Whether `_drain` would find nothing to do: all was taken in a moment ago, and nothing has
+        come since. This costs a fraction of `_drain`."""
         view, losses = self._view, self._view.losses
         if self._unread or view.has_late or view.holes.has_news:
             return False
@@ -393,7 +394,7 @@ class Reader(Readings, Choosing, Telling):
         return not self._socket.closed and not has_message(self._socket)
 
     def _take_one(self) -> bool:
-        """The next message, if there is one; as `_drain`, at a fraction of its cost."""
+        """Take in the next message, if there is one; as `_drain`, at a fraction of its cost."""
         if self._unread or not self._may_read():
             return False
         try:
@@ -404,7 +405,8 @@ class Reader(Readings, Choosing, Telling):
         return True
 
     def _reopen(self) -> None:
-        """Leaves behind what waits in this connection, and begins with the last values."""
+        """Drop this connection with all that waits in it, connect anew, and ask for the last
+        values."""
         self._socket.close(0)
         self._socket = self._connect()
         self._unread.clear()
@@ -414,7 +416,8 @@ class Reader(Readings, Choosing, Telling):
 
 
 def _keys_for(endpoint: str, named: str | os.PathLike[str] | None) -> ClientKeys | None:
-    """A tcp feed is read with keys or not at all: without, there would be silence for an answer."""
+    """Read the keys that a tcp feed needs; None for any other. Without keys libzmq gives no answer,
+    so the lack of them is refused here."""
     if not endpoint.startswith(_TCP):
         return None
     if named is None:
@@ -425,7 +428,7 @@ def _keys_for(endpoint: str, named: str | os.PathLike[str] | None) -> ClientKeys
 
 
 def taker(events: "deque[T]") -> Callable[[], T | None]:
-    """Takes the oldest of what waits there; None when there is nothing. In any thread."""
+    """Return a function that takes the oldest event; None when there is none. In any thread."""
 
     def take() -> T | None:
         try:
@@ -437,12 +440,12 @@ def taker(events: "deque[T]") -> Callable[[], T | None]:
 
 
 def deadline_after(timeout_s: float | None) -> int | None:
-    """Boot time ns; None for no end."""
+    """Return the deadline in boot time ns; None for no end."""
     return None if timeout_s is None else boot_ns() + int(timeout_s * 1e9)
 
 
 def wait_s(deadline_ns: int | None) -> float:
-    """How long to sleep now: never long, so that the loss of a daemon is told in time."""
+    """Return how long to sleep now: never long, so that the loss of a daemon is told in time."""
     if deadline_ns is None:
         return WAIT_S_MAX
     return min(WAIT_S_MAX, (deadline_ns - boot_ns()) / 1e9)

@@ -1,4 +1,4 @@
-"""What a program asks of a feed at any time: its latest values, its state, what went wrong."""
+"""Answers at any time, without waiting: the latest values of a feed, its state, its losses."""
 
 import threading
 from typing import Any
@@ -21,7 +21,7 @@ class Readings:
     _wants: Wants
 
     def _drain(self) -> int:
-        """Takes in what is pending. The reader's own."""
+        """Take in pending messages. The reader's own."""
         raise NotImplementedError
 
     # --- reading ------------------------------------------------------------------------------
@@ -64,7 +64,7 @@ class Readings:
         return self._view.status(boot_ns())
 
     def why_stale(self, tick: Tick) -> Staleness:
-        """What `tick.why_stale` says: why this is not the current value, empty if it is."""
+        """The same as `tick.why_stale`: why this is not the current value, empty if it is."""
         with self._lock:
             self._drain()
             return "no_feed" if self._socket.closed else self._view.why_stale(tick, boot_ns())
@@ -77,7 +77,7 @@ class Readings:
 
     @property
     def instruments(self) -> tuple[str, ...]:
-        """The names that it reads by now; those of patterns are not among them."""
+        """The names that the feed reads now; those of patterns are not among them."""
         return self._wants.instruments
 
     @property
@@ -115,7 +115,7 @@ class Readings:
 
     @property
     def reconnects(self) -> int:
-        """How often it was so far behind that it connected anew."""
+        """How often the feed was so far behind that it connected anew."""
         return self._view.reconnects
 
     @property

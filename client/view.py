@@ -1,5 +1,5 @@
-"""What a reader knows of the feed: pure, fed with frames and times. It numbers losses and drops
-repetitions; how it judges is in `judgement`.
+"""Keeps all that a reader knows of the feed: pure, fed with frames and times. It counts losses and
+drops repetitions; how it judges is in `judgement`.
 """
 
 from collections import deque
@@ -108,7 +108,7 @@ class View(Judgement):
     # --- frames in ----------------------------------------------------------------------------
 
     def apply(self, frame: bytes, now_ns: int, utc_ns: int) -> None:
-        """Takes one feed frame, read at boot time `now_ns`. Never raises for what it holds."""
+        """Take in one feed frame, read at boot time `now_ns`. Never raises for what it holds."""
         take_in = self._take_in
         if take_in is not None:
             taken = take_in(self, frame, now_ns, utc_ns, self.gen, self.losses.count)
@@ -131,7 +131,7 @@ class View(Judgement):
             self.bad_messages += 1
 
     def _admits(self, message: FeedMessage, utc_ns: int) -> bool:
-        """Whether it can be read; notes what every message tells."""
+        """Whether this reader can read the message; note its age and its gen."""
         if message.v != f.VERSION:
             self.bad_messages += 1
             return False
@@ -148,7 +148,8 @@ class View(Judgement):
         return True
 
     def _note_age(self, t_pub_ns: int, utc_ns: int) -> bool:
-        """Of a message; whether it is late. An arrival is shared only by those that follow it."""
+        """Note the age of a message, and return whether it is late. An arrival is shared only by
+        the messages that follow it."""
         self._shared = None
         behind_ns = self.behind_ns = utc_ns - t_pub_ns - self._skew_ns
         losses = self.losses
@@ -217,7 +218,7 @@ class View(Judgement):
 
     @property
     def is_behind(self) -> bool:
-        """Whether what was read last was too old: the pipe is full of the past, or was cut."""
+        """Whether the last message was too old: the pipe is full of the past, or was cut."""
         return self._may_skip and self.behind_ns > self._late_ns
 
     @property
@@ -225,8 +226,8 @@ class View(Judgement):
         return bool(self.arrived) and not self.is_catching_up
 
     def fullness(self, now_ns: int) -> float:
-        """How much is used up of the room for ticks, or of the time after which older ones are
-        given up for newer ones: at 1 some are."""
+        """Return how much is used up of the room for ticks, or of the time after which older ticks
+        are given up for newer ones: at 1 some are."""
         if not self._may_skip or self.is_catching_up:
             return self.waiting.fullness(now_ns, None)
         late_ns = max(1, self._late_ns)
@@ -243,7 +244,7 @@ class View(Judgement):
         self.losses.note()
 
     def skip_old(self, now_ns: int) -> None:
-        """Of what waits for the program, once that is old, keeps the newest of each instrument."""
+        """Keep only the newest tick of each instrument, once those that wait are old."""
         waited_ns = now_ns - self.waiting.oldest_ns(now_ns)
         self.lag_ns = max(self.lag_ns, self.behind_ns, waited_ns)
         is_old = self.has_late or waited_ns > self._late_ns
@@ -254,20 +255,21 @@ class View(Judgement):
             self.skipped += self.waiting.keep_newest()
 
     def take(self) -> Tick | None:
-        """The next tick to give out; None when there is none, or none yet. In any thread."""
+        """Take the next tick to give out; None when there is none, or none yet. In any thread."""
         try:
             return None if self.is_catching_up else self.arrived.popleft()
         except IndexError:
             return None
 
     def _set_skew(self, age_ns: int) -> None:
-        """`age_ns`: of the quickest message so far. A clock that is behind needs no allowance."""
+        """Allow for the clocks' difference by `age_ns`, the age of the quickest message so far. A
+        clock that is behind needs no allowance."""
         self._skew_ns = max(0, age_ns) if self._is_remote else 0
         self.behind_ns = 0
 
     def _arrival_of(self, message: FeedMessage, now_ns: int, utc_ns: int) -> Arrival | None:
-        """The arrival of a tick, the same for all of one batch that are read together: to make it
-        costs as much as to decode the tick. None when the tick cannot be read."""
+        """Return the arrival of a tick, the same for all of one batch that are read together: to
+        make it costs as much as to decode the tick. None when the tick cannot be read."""
         last = self._shared
         if (
             last is not None
@@ -310,8 +312,8 @@ class View(Judgement):
         self, gen: int, shard: int, epoch: int, source: int, t_rx_ns: int, t_pub_ns: int,
         now_ns: int, utc_ns: int,
     ) -> tuple[Arrival, bool]:  # fmt: skip
-        """The arrival of a message that `loops.Intake` takes in, and whether others may share it:
-        each of those that are late is counted."""
+        """Return the arrival of a message that `loops.Intake` takes in, and whether others may
+        share it: each late message is counted."""
         is_late = self._note_age(t_pub_ns, utc_ns)
         arrival = self._arrival_at(gen, shard, epoch, source, t_rx_ns, t_pub_ns, now_ns, utc_ns)
         return arrival, not is_late
@@ -334,8 +336,8 @@ class View(Judgement):
         arrived.append(Tick(topic.key, body, seq, flags, arrival))
 
     def _apply_chunk(self, array: bytes, now_ns: int, utc_ns: int) -> None:
-        """Ticks of all instruments, numbered by their own topics: what the chunk's own number
-        tells is only that something is missing. What is not wanted is not looked into."""
+        """Take in ticks of all instruments, numbered by their own topics. The chunk's own number
+        tells only that something is missing. Ticks that are not wanted are not decoded."""
         message = decode_chunk(array)
         body = message.body
         names, seqs = body.topics, body.seqs
@@ -368,8 +370,8 @@ class View(Judgement):
     def _apply_ticks(
         self, ticks: Iterable[tuple[Topic, int, int, Encoded, Held]], arrival: Arrival
     ) -> None:
-        """The hot loop of every reader: topic, seq, flags and body, as it came and as a tick holds
-        it, of wanted ticks that came together."""
+        """Keep and give out wanted ticks that came together: the hot loop of every reader. Each is
+        topic, seq, flags and body, as the body came and as a tick holds it."""
         arrived = self.arrived
         give = arrived.append
         for topic, seq, flags, encoded, held in ticks:
@@ -401,11 +403,12 @@ class View(Judgement):
         return topic
 
     def begin_chunks(self) -> None:
-        """`ticks/all` is subscribed to from now on: its messages are numbered from anywhere."""
+        """Forget the number of `ticks/all`, which is subscribed to from now on: its messages are
+        numbered from anywhere."""
         self._topic(TICKS_TOPIC).seq = 0
 
     def want(self, topics: Iterable[bytes]) -> None:
-        """The ticks of these topics (no NUL) matter from now on."""
+        """Take in the ticks of these topics (no NUL) from now on."""
         for name in topics:
             if self._wanted is not None:
                 self._wanted.add(key_of(name))
@@ -413,7 +416,7 @@ class View(Judgement):
                 del self._topics[name]
 
     def drop(self, topics: Iterable[bytes]) -> None:
-        """They matter no more, and are forgotten, also those that wait to be given out."""
+        """Forget the ticks of these topics (no NUL), also those that wait to be given out."""
         gone = set()
         for name in topics:
             key = key_of(name)
@@ -445,8 +448,8 @@ class View(Judgement):
         return True
 
     def _miss(self, reason: GapReason, topic: Topic, count: int, at_ns: int) -> None:
-        """So many messages of a topic, before one of `at_ns`. What is lost on another topic than
-        those of ticks shows that ticks may be."""
+        """Note that so many messages of a topic are missing before one of `at_ns`. A loss on any
+        other topic than those of ticks shows that ticks may be lost, too."""
         last = topic.arrival
         if last is None:
             self.holes.missed(reason, {}, at_ns, at_ns)
@@ -454,10 +457,10 @@ class View(Judgement):
             self.holes.missed(reason, {topic.key: count}, last.t_rx_ns, at_ns)
 
     def doubt(self, utc_ns: int) -> None:
-        """Something may have been lost that no number tells of: some queue was full since the last
-        heartbeat but one, and it may have been ours."""
+        """Note that something may have been lost that no number tells of: some queue was full since
+        the last heartbeat but one, and it may have been ours."""
         self.holes.missed("lost", {}, self.heard_utc_ns - max(0, self.behind_ns), utc_ns)
 
     def numbers(self) -> dict[str, int]:
-        """The number of the last tick of each instrument that this gen has published."""
+        """Return the number of the last tick of each instrument that this gen has published."""
         return self.values.numbers(self.gen)
