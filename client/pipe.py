@@ -2,7 +2,6 @@
 them in few, of which it picks its own. Decides, too, when it asks for the last values. Pure.
 """
 
-import secrets
 from collections.abc import Callable, Iterable
 
 from kitefeed.client.view import View
@@ -19,7 +18,8 @@ REFRESH_NS = 30 * NS_PER_S  # a quiet topic's last message may be lost without l
 
 class Pipe:
     """The subscriptions of one reader for ticks. `subscribe`, `unsubscribe`: on the connection of
-    that moment. All times are boot time."""
+    that moment. `nonce` gives a text that tells one request from all others. All times are boot
+    time."""
 
     def __init__(
         self,
@@ -27,11 +27,13 @@ class Pipe:
         view: View,
         subscribe: Callable[[bytes], None],
         unsubscribe: Callable[[Iterable[bytes]], None],
+        nonce: Callable[[], str],
     ) -> None:
         self._wants = wants
         self._view = view
         self._subscribe = subscribe
         self._unsubscribe = unsubscribe
+        self._nonce = nonce
         self.requests: list[bytes] = []  # for the last values
         self._requested_ns = 0
         self._patience_ns = RESYNC_NS  # with the last request; doubled by each that got no answer
@@ -118,13 +120,8 @@ class Pipe:
         is_again = self._requested_ns and not self._view.losses.is_answered
         self._patience_ns = min(2 * self._patience_ns, PATIENCE_NS_MAX) if is_again else RESYNC_NS
         prefixes = self._wants.snapshot_prefixes()
-        self.requests = [snapshot_request(nonce(), prefix) for prefix in prefixes]
+        self.requests = [snapshot_request(self._nonce(), prefix) for prefix in prefixes]
         self._requested_ns = now_ns
         self._view.losses.expect([asked.removesuffix(NUL) for asked in self.requests])
         for new in self.requests:
             self._subscribe(new)
-
-
-def nonce() -> str:
-    """Return a text that tells one request from all others."""
-    return secrets.token_hex(6)

@@ -7,6 +7,7 @@ waits there, connects anew and asks for the last values: what it would have read
 
 import logging
 import os
+import secrets
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -26,7 +27,7 @@ from kitefeed.client.choosing import Choosing
 from kitefeed.client.history import History
 from kitefeed.client.nats_endpoint import linked
 from kitefeed.client.nats_history import SinceView
-from kitefeed.client.pipe import Pipe, nonce
+from kitefeed.client.pipe import Pipe
 from kitefeed.client.readings import Readings
 from kitefeed.client.reports import Reporter
 from kitefeed.client.status import Status
@@ -168,7 +169,7 @@ class Reader(Readings, Choosing, Telling):
     def _look_at(self, wants: Wants) -> None:
         """Read these instruments. Called before anything is subscribed to."""
         self._wants, self._view = wants, self._new_view(wants)
-        self._pipe = Pipe(wants, self._view, self._subscribe, self._unsubscribe)
+        self._pipe = Pipe(wants, self._view, self._subscribe, self._unsubscribe, _nonce)
 
     def _new_view(self, wants: Wants) -> View:
         wanted = None if wants.is_all else frozenset(wants.instruments)
@@ -186,7 +187,7 @@ class Reader(Readings, Choosing, Telling):
         """Subscribe to everything, and ask for the last values."""
         for topic in (HEARTBEAT_TOPIC, STATE_TOPIC):
             self._subscribe(topic + NUL)
-        self._subscribe(presence(nonce()))
+        self._subscribe(presence(_nonce()))
         for family in self._families:
             self._subscribe(family)
         if self._view.heartbeat is not None or not self._wants.is_choosing:
@@ -449,3 +450,7 @@ def wait_s(deadline_ns: int | None) -> float:
     if deadline_ns is None:
         return WAIT_S_MAX
     return min(WAIT_S_MAX, (deadline_ns - boot_ns()) / 1e9)
+
+
+def _nonce() -> str:
+    return secrets.token_hex(6)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kitefeed.client.feed_async import AsyncFeed
 from kitefeed.client.view import View
+from kitefeed.client.wants import Wants
 from kitefeed.protocol.topics import NOTICE, NUL, ORDER, last_topic
 
 Take = Callable[[bytes], None]
@@ -25,7 +26,7 @@ class Tap(AsyncFeed):
         """Read order updates, and the notices of broker and Kite."""
         self._families += [ORDER, NOTICE]
 
-    def _new_view(self) -> View:
+    def _new_view(self, _wants: Wants) -> View:
         return _Passing(self, self._take)
 
 

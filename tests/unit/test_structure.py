@@ -40,6 +40,7 @@ SHELLS = (
     "kitefeed.client.callbacks",
     "kitefeed.client.chain",
     "kitefeed.client.batches",  # it, `columns` and `frames` import what not everybody has
+    "kitefeed.client.choosing",
     "kitefeed.client.columns",
     "kitefeed.client.export",
     "kitefeed.client.feed",
