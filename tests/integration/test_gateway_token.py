@@ -120,7 +120,7 @@ def test_a_token_opens_no_door_for_another_site(gateway: Open) -> None:
     ):
         assert gateway.answer("/health", token=gateway.token, **headers)[0] == 403
     for host in (NAME, f"{NAME}:{gateway.port}", f"localhost:{gateway.port}"):
-        assert gateway.answer("/health", token=gateway.token, Host=host)[0] == 200
+        assert gateway.answer("/api/status", token=gateway.token, Host=host)[0] == 200
     # What a page may do is what the page's own token allows.
     forged = {"Origin": f"https://127.0.0.1:{gateway.port}", "Content-Type": "application/json"}
     assert gateway.answer("/api/retry", token=gateway.token, data=b"{}", **forged)[0] == 403
@@ -182,11 +182,11 @@ def test_a_redirect_that_nobody_here_began_is_refused(gateway: Open) -> None:
 
 def test_a_token_that_is_taken_away_ends_at_once(gateway: Open) -> None:
     token = gateway.make_token("desk")
-    assert gateway.answer("/health", token=token)[0] == 200
+    assert gateway.answer("/api/status", token=token)[0] == 200
     keys = gateway.rig.root / "state" / "keys"
     os.remove(passwords.path_of(keys, "desk", passwords.GATEWAY))
-    assert gateway.answer("/health", token=token)[0] == 401
-    assert gateway.answer("/health", token=gateway.token)[0] == 200
+    assert gateway.answer("/api/status", token=token)[0] == 401
+    assert gateway.answer("/api/status", token=gateway.token)[0] == 200
 
 
 def test_a_stream_ends_with_its_token(gateway: Open) -> None:
@@ -222,7 +222,7 @@ def test_who_speaks_no_tls_or_says_nothing_harms_nobody(gateway: Open) -> None:
     silent = [socket.create_connection(address) for _ in range(300)]
     try:
         silent[0].sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        eventually(lambda: gateway.answer("/health", token=gateway.token)[0] == 200, 15)
+        eventually(lambda: gateway.answer("/api/status", token=gateway.token)[0] == 200, 15)
     finally:
         for each in silent:
             each.close()
