@@ -103,7 +103,7 @@ STEPS: dict[str, Callable[[bytes], Step]] = {
 
 def main(name: str, path: str, rounds: int) -> None:
     step = STEPS[name](Path(path).read_bytes())
-    gc.disable()  # a look through 3,000 instruments in one of two runs is 2,000 a packet
+    gc.disable()  # two runs are compared: neither is to do more than the other
     for number in range(rounds):
         step(number)
 
