@@ -46,6 +46,7 @@ TRIED_FIRST = {
     "the standby polls before the first is refused": 11,
     "yesterday's validation is good today": 12,
     "an index that never ticks is a canary for ever": 14,
+    "the ticker is not told what a quote says": 14,
     "a socket without frames is alive": 14,
     "one tick opens the market for an hour": 15,
     "a trade of ten minutes ago is news": 15,
