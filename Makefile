@@ -130,8 +130,8 @@ clean:  ## remove everything the targets above made
 	rm -rf $(VENV) .venv-* hot/*.so build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 FOR_DAEMON := -e '.[daemon,alerts]'
-FOR_TESTS := -e '.[daemon,alerts,nats,record,dev]'
-FOR_BROWSER := -e '.[daemon,alerts,nats,record,dev,browser]'
+FOR_TESTS := -e '.[daemon,alerts,nats,record]' --group dev
+FOR_BROWSER := $(FOR_TESTS) --group browser
 # compat: a path, and no finder, which costs 20 ms at the start of each of hundreds of processes.
 install = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
   --config-settings editable_mode=compat $(1) >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log; exit 1; }
@@ -151,6 +151,7 @@ $(DAEMON): pyproject.toml constraints.txt $(HOT)
 
 $(STAMP): $(DAEMON)
 	@echo "Adding what the tests need (once; about a minute) ..."
+	@$(call install,pip) # Python 3.11 brings one that does not know groups
 	@$(call install,$(FOR_TESTS))
 	@touch $@
 
