@@ -33,6 +33,9 @@ LIMITS = {
     "ticker": 2_100.0, "broadcaster-all": 2_700.0, "broadcaster-each": 2_700.0,
     "reader-all": 4_100.0, "reader-each": 4_100.0,
 }  # fmt: skip
+# What two runs have in common. The first to find a changed module would write its bytecode, and the
+# second find it: without that both compile it.
+_SAME = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
 _COLLECTED = re.compile(r"Collected : (\d+)")
 
 
@@ -97,7 +100,7 @@ def _counted(run: Run, frame: Path, rounds: int) -> int:
     done = subprocess.run(
         ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", sys.executable,
          "-m", f"benchmarks.{run.module}", run.what, str(frame), str(rounds)],
-        env={**os.environ, "PYTHONHASHSEED": "0", PURE_VARIABLE: str(int(run.is_pure))},
+        env={**os.environ, **_SAME, PURE_VARIABLE: str(int(run.is_pure))},
         cwd=Path(__file__).parents[2],
         capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """`make bench` in small: its runs are real, and a run in which a tick is wrong fails."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from benchmarks.asked import Asked
 from benchmarks.clocks import tree
 from benchmarks.frames import Builder, Plan, Shape, join
 from benchmarks.measure import Figure
-from benchmarks.parts import Context, decode, e2e, encode, fanout, grid, threads
+from benchmarks.parts import Context, decode, e2e, encode, fanout, grid, instructions, threads
 from benchmarks.peers import ALL, BARE, EACH, OFFICIAL, PURE, Peer
 from benchmarks.processes import Daemon
 from benchmarks.stage import Result, Stage, Way, WrongTick
@@ -318,3 +319,19 @@ def test_a_wrong_option_is_refused_with_what_there_is(options: list[str], says: 
     )  # fmt: skip
     assert done.returncode == 2
     assert says in done.stderr
+
+
+def test_of_two_runs_that_are_counted_none_finds_what_the_other_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that compiles a module beside one that reads it: 2,000 instructions a packet."""
+    valgrind, compiled, frame = tmp_path / "valgrind", tmp_path / "compiled", tmp_path / "frame"
+    valgrind.write_text('#!/bin/sh\nshift 2\necho "Collected : 1" >&2\nexec "$@"\n')
+    valgrind.chmod(0o755)
+    frame.write_bytes(decode.frame_of(instructions.BASE._replace(frames=1)))
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(compiled))  # as if nothing had ever been run
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    run = instructions.Run("steps", "ticker", is_pure=True)
+    assert instructions._counted(run, frame, 2) == 1
+    assert not compiled.exists()
