@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DAEMON := $(VENV)/.daemon
 # More than cores: the tests that start processes mostly wait. In the order of `testpaths`, which has
 # the longest first; pytest-xdist would begin with the files of most tests.
-WORKERS ?= 4
+WORKERS ?= 6
 
 # Hundreds of processes are started: without bytecode each of them would compile all modules anew.
 export PYTHONDONTWRITEBYTECODE :=
@@ -106,7 +106,7 @@ soak: $(STAMP)  ## full rate under random faults for MINUTES; reports leaks
 	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) --seed $(SEED) --instruments $(INSTRUMENTS)
 
 DAYS ?= 1000
-simulate-days: $(STAMP)  ## simulated days against all promises; a failing seed is printed
+simulate-days: $(STAMP)  ## simulated days against all promises, on all cores; a failing seed is printed
 	$(BIN)/python -m tests.simulation.days --days $(DAYS) --seed $(SEED)
 
 # A copy of the project for each run; N mutants take about a minute each.

@@ -4,6 +4,8 @@ One seed is one day, so that a failing one can be run by itself: `--days 1 --see
 """
 
 import argparse
+import multiprocessing
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -45,21 +47,32 @@ def simulate(seed: int) -> Failure | None:
     return None
 
 
+def _told(seed: int) -> str:
+    """Say how a day failed, to a process that cannot be handed its story; nothing of a good one."""
+    failure = simulate(seed)
+    return f"{failure}\nagain: --days 1 --seed {seed}" if failure else ""
+
+
+def _leave_interrupts() -> None:
+    """Leave Ctrl-C to the process that ends all of them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--days", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=1, help="of the first day")
     options = parser.parse_args()
-    start_s = time.monotonic()
-    for n in range(options.days):
-        failure = simulate(options.seed + n)
-        if failure is not None:
-            print(f"\n{failure}\nagain: --days 1 --seed {failure.seed}", file=sys.stderr)
-            return 1
-        if sys.stdout.isatty() or (n + 1) % 100 == 0 or n + 1 == options.days:
-            took_s = time.monotonic() - start_s
-            end = "\n" if n + 1 == options.days or not sys.stdout.isatty() else ""
-            print(f"\r{n + 1} days, {took_s / (n + 1):.3f} s each", end=end, flush=True)
+    start_s, seeds = time.monotonic(), range(options.seed, options.seed + options.days)
+    with multiprocessing.Pool(initializer=_leave_interrupts) as pool:
+        for n, failure in enumerate(pool.imap(_told, seeds), 1):
+            if failure:
+                print(f"\n{failure}", file=sys.stderr)
+                return 1
+            if sys.stdout.isatty() or n % 100 == 0 or n == options.days:
+                took_s = time.monotonic() - start_s
+                end = "\n" if n == options.days or not sys.stdout.isatty() else ""
+                print(f"\r{n} days, {took_s / n:.3f} s each", end=end, flush=True)
     return 0
 
 

@@ -1,4 +1,5 @@
-"""Simulated days in the ordinary run; `make simulate-days DAYS=n SEED=s` runs as many as wanted."""
+"""Simulated days in the ordinary run; `make simulate-days DAYS=n SEED=s` runs as many as wanted,
+and what CI runs has a hundred more."""
 
 import pytest
 
@@ -9,7 +10,7 @@ from kitefeed.actors.supervisor.news import News
 from kitefeed.actors.supervisor.state import State
 from tests.simulation.days import simulate
 
-DAYS = 200
+DAYS = 100
 BLOCK = 10  # days of one test: enough of them to be spread over workers
 
 
