@@ -109,7 +109,7 @@ DAYS ?= 1000
 simulate-days: $(STAMP)  ## simulated days against all promises, on all cores; a failing seed is printed
 	$(BIN)/python -m tests.simulation.days --days $(DAYS) --seed $(SEED)
 
-# A copy of the project for each run; N mutants take about a minute each.
+# In a copy of the project for each core; half a minute of a core for each mutant.
 N ?= 200
 mutants: $(STAMP)  ## random one-line changes of what decides; prints those that no test finds
 	$(BIN)/python -m tests.mutants --n $(N) --seed $(SEED) $(ARGS)

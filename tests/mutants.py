@@ -11,12 +11,15 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from queue import SimpleQueue
 from random import Random
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from tests.unit.test_structure import ROOT, Module, pure_modules
 
@@ -59,16 +62,20 @@ def changed(node: ast.AST) -> ast.AST | None:
 
 
 def places(module: Module) -> Iterator[tuple[ast.AST, ast.AST]]:
-    """Each node that can be changed, on one line, with what it becomes; annotations are none."""
-    typed = {
+    """Each node that can be changed, on one line, with what it becomes; annotations are none, nor
+    are options of classes: without `frozen` or `slots` the same is decided."""
+    left = {
         id(child)
         for node in ast.walk(module.tree)
-        for note in (getattr(node, "annotation", None), getattr(node, "returns", None))
-        if note is not None
-        for child in ast.walk(note)
-    }
+        for part in (
+            getattr(node, "annotation", None), getattr(node, "returns", None),
+            *(node.decorator_list + node.keywords if isinstance(node, ast.ClassDef) else ()),
+        )
+        if part is not None
+        for child in ast.walk(part)
+    }  # fmt: skip
     for node in ast.walk(module.tree):
-        other = changed(node) if id(node) not in typed else None
+        other = changed(node) if id(node) not in left else None
         if other is not None and node.lineno == node.end_lineno:  # type: ignore[attr-defined]
             yield node, other
 
@@ -129,6 +136,61 @@ def finding(command: list[str], where: Path, within_s: float) -> str:
     return "" if done.returncode == 0 else (said or [f"exit code {done.returncode}"])[0][:150]
 
 
+class Trial(NamedTuple):
+    """A mutant that was tried: its name, and by which stage it was found and what that said."""
+
+    name: str
+    by: str
+    why: str
+
+
+class Trials:
+    """Tries mutants, each core one at a time, in a copy of the project of its own."""
+
+    def __init__(self, directory: Path, days: int) -> None:
+        self._days = days
+        self._within_s: dict[str, float] = {}  # by command, once the sound project has passed it
+        self._copies = SimpleQueue[Path]()
+        for number in range(os.cpu_count() or 1):
+            copy_project(directory / str(number))
+            self._copies.put(directory / str(number))
+
+    def run(self, module: Module, node: ast.AST, other: ast.AST) -> Trial:
+        """Raises SystemExit where the sound project fails a stage."""
+        where = self._copies.get()
+        try:
+            return self._run(where, module, node, other)
+        finally:
+            self._copies.put(where)
+
+    def _run(self, where: Path, module: Module, node: ast.AST, other: ast.AST) -> Trial:
+        stages = stages_of(module, self._days)
+        for command in stages.values():
+            self._pass(command, where)
+        path = where / module.path.relative_to(ROOT)
+        source = path.read_text("utf-8")
+        text, what = mutated(source, node, other)
+        path.write_text(text, "utf-8")
+        try:
+            name = f"{module.name}:{node.lineno}\n    {what}"  # type: ignore[attr-defined]
+            for by, command in stages.items():
+                if why := finding(command, where, self._within_s[str(command)]):
+                    return Trial(name, by, why)
+            return Trial(name, "nobody", "")
+        finally:
+            path.write_text(source, "utf-8")
+
+    def _pass(self, command: list[str], where: Path) -> None:
+        """Let the sound project pass it: once, or by two at a time once each."""
+        if str(command) in self._within_s:
+            return
+        begun_s = time.monotonic()
+        if why := finding(command, where, WITHIN_S_MAX):
+            sys.exit(f"without any change this fails: {' '.join(command[3:])}: {why}")
+        took_s = time.monotonic() - begun_s
+        self._within_s[str(command)] = max(WITHIN_S_MIN, PATIENCE * took_s)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=200)
@@ -137,42 +199,25 @@ def main() -> int:
     parser.add_argument("--skip", type=int, default=0, help="so many of these, tried before")
     parser.add_argument("--only", default="", help="of modules whose name contains this")
     options = parser.parse_args()
-    rng, found = Random(options.seed), Counter[str]()
-    within_s: dict[str, float] = {}  # by command, once the sound project has passed it
     modules = [each for each in pure_modules() if options.only in each.name]
     everything = [(module, *place) for module in modules for place in places(module)]
-    with tempfile.TemporaryDirectory() as directory:
-        where = Path(directory)
-        copy_project(where)
-        tried = rng.sample(everything, min(options.n, len(everything)))
-        for number, (module, node, other) in enumerate(tried, 1):
-            if number <= options.skip:
-                continue
-            stages = stages_of(module, options.days)
-            for command in stages.values():
-                if str(command) in within_s:
-                    continue
-                begun_s = time.monotonic()
-                if why := finding(command, where, WITHIN_S_MAX):
-                    sys.exit(f"without any change this fails: {' '.join(command[3:])}: {why}")
-                took_s = time.monotonic() - begun_s
-                within_s[str(command)] = max(WITHIN_S_MIN, PATIENCE * took_s)
-            path = where / module.path.relative_to(ROOT)
-            source = path.read_text("utf-8")
-            text, what = mutated(source, node, other)
-            path.write_text(text, "utf-8")
-            by, why = "nobody", ""
-            for name, command in stages.items():
-                if why := finding(command, where, within_s[str(command)]):
-                    by = name
-                    break
-            path.write_text(source, "utf-8")
-            found[by] += 1
-            print(f"{number} of {len(tried)}: {dict(found)} {why}", file=sys.stderr, flush=True)
-            if by == "nobody":
-                print(f"{module.name}:{node.lineno}\n    {what}", flush=True)  # type: ignore[attr-defined]
+    tried = Random(options.seed).sample(everything, min(options.n, len(everything)))[options.skip :]
+    found = Counter[str]()
+    with TemporaryDirectory() as directory, ThreadPoolExecutor(os.cpu_count()) as pool:
+        trials = Trials(Path(directory), options.days)
+        ends = as_completed([pool.submit(trials.run, *each) for each in tried])
+        try:
+            for trial in (end.result() for end in ends):
+                found[trial.by] += 1
+                told = f"{found.total()} of {len(tried)}: {dict(found)} {trial.why}"
+                print(told, file=sys.stderr, flush=True)
+                if trial.by == "nobody":
+                    print(trial.name, flush=True)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     caught = found.total() - found.pop("nobody", 0)
-    print(f"{caught} of {len(tried) - options.skip} were found: {dict(found)}")
+    print(f"{caught} of {len(tried)} were found: {dict(found)}")
     return 0
 
 

@@ -470,6 +470,11 @@ def test_who_waits_for_the_other_program_has_a_warning_and_no_error() -> None:
     assert any("login_required" in text for text in alerted.errors())
 
 
+def test_who_waits_for_the_other_program_is_told_of_a_session_that_nobody_else_ended() -> None:
+    expired = ended(good="24 16:00", refused="25 09:05", rule="wait")
+    assert any("login_required" in text for text in expired.errors())
+
+
 def test_the_next_login_ends_what_is_said_of_somebody_else() -> None:
     bench = ended(good="23 09:20", refused="23 11:05")
     assert bench.machine.state.session.elsewhere_utc_ns
