@@ -9,6 +9,7 @@ import logging
 import queue
 import sys
 import threading
+from logging.handlers import QueueHandler, QueueListener
 from typing import Any
 
 from kitefeed.actors.runtime.secrets import redact
@@ -26,54 +27,37 @@ class RedactingFormatter(logging.Formatter):
         return redact(super().format(record))
 
 
-class _BackgroundHandler(logging.Handler):
-    """Formats in the caller, writes in a daemon thread."""
+class _DroppingHandler(QueueHandler):
+    """Formats in the caller, and leaves the line to the thread that writes. A full queue costs
+    lines; how many is said by the next one that finds room."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._queue: queue.Queue[str] = queue.Queue(LINES_QUEUED_MAX)
-        self._dropped = 0
-        threading.Thread(target=self._write_forever, name="log-writer", daemon=True).start()
+    queue: "queue.Queue[logging.LogRecord]"
+    _dropped = 0
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def enqueue(self, record: logging.LogRecord) -> None:
         try:
-            self._queue.put_nowait(self.format(record))
+            if self._dropped:
+                text = f"(log reader was stuck: {self._dropped} lines dropped)"
+                self.queue.put_nowait(logging.makeLogRecord({"msg": text}))
+                self._dropped = 0
+            self.queue.put_nowait(record)
         except queue.Full:
             self._dropped += 1
 
-    def _write_forever(self) -> None:
-        while True:
-            line = self._queue.get()
-            try:
-                if self._dropped:
-                    sys.stderr.write(f"(log reader was stuck: {self._dropped} lines dropped)\n")
-                    self._dropped = 0
-                sys.stderr.write(line + "\n")
-                sys.stderr.flush()
-            except (OSError, ValueError):  # the reader has gone; the actor goes on
-                pass
-            finally:
-                self._queue.task_done()
 
-    def drain(self, timeout_s: float) -> None:
-        """Wait until all lines are written, but never longer than `timeout_s`."""
-        waiter = threading.Thread(target=self._queue.join, daemon=True)
-        waiter.start()
-        waiter.join(timeout_s)
-
-
-_handler: _BackgroundHandler | None = None
+_lines: "queue.Queue[logging.LogRecord]" = queue.Queue(LINES_QUEUED_MAX)
 
 
 def set_up(role: str) -> logging.Logger:
     """Configure the process once; return the logger of `role`."""
-    global _handler
-    logging.raiseExceptions = False
-    if _handler is None:
-        _handler = _BackgroundHandler()
-        _handler.setFormatter(RedactingFormatter(FORMAT))
-        logging.getLogger().addHandler(_handler)
-        logging.getLogger().setLevel(logging.INFO)
+    logging.raiseExceptions = False  # when the reader has gone, the actor goes on
+    root = logging.getLogger()
+    if not any(isinstance(each, _DroppingHandler) for each in root.handlers):
+        handler = _DroppingHandler(_lines)
+        handler.setFormatter(RedactingFormatter(FORMAT))
+        root.addHandler(handler)
+        root.setLevel(logging.INFO)
+        QueueListener(_lines, logging.StreamHandler()).start()
     for name in _SILENCED:
         silenced = logging.getLogger(name)
         silenced.handlers = [logging.NullHandler()]
@@ -99,6 +83,8 @@ def _redact_uncaught(log: logging.Logger) -> None:
 
 
 def drain(timeout_s: float = 0.5) -> None:
-    """Write out what is queued, at the end of a process."""
-    if _handler is not None:
-        _handler.drain(timeout_s)
+    """Wait until all lines are written, at the end of a process, but never longer than
+    `timeout_s`."""
+    waiter = threading.Thread(target=_lines.join, daemon=True)
+    waiter.start()
+    waiter.join(timeout_s)

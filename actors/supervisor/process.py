@@ -32,11 +32,7 @@ log = logging.getLogger(Role.SUPERVISOR)
 
 
 def main() -> int:
-    return process.run(Role.SUPERVISOR, live)
-
-
-async def live(runtime: Runtime) -> None:
-    await Shell(runtime).run()
+    return process.run(Role.SUPERVISOR, lambda runtime: Shell(runtime).run())
 
 
 class Shell:

@@ -44,6 +44,30 @@ def test_a_reader_that_stopped_reading_does_not_stop_the_program() -> None:
         child.wait(10)
 
 
+def test_a_reader_that_goes_on_is_told_how_many_lines_it_missed() -> None:
+    code = SET_UP + (
+        "import sys\n"
+        "for number in range(5_000):\n"
+        "    log.info('line %d %s', number, 'x' * 100)\n"
+        "print('written', flush=True)\n"
+        "sys.stdin.readline()\n"
+        "logs.drain(10)\n"
+        "log.info('the end')\n"
+        "logs.drain(10)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as child:  # fmt: skip
+        assert child.stdout is not None
+        assert child.stdout.readline() == "written\n"  # nobody has read its stderr
+        _, errors = child.communicate("go on\n", timeout=20)
+    *lines, missed, end = errors.splitlines()
+    assert end.endswith("the end")
+    assert missed == f"(log reader was stuck: {5_000 - len(lines)} lines dropped)"
+    assert [line.split()[5] for line in lines] == [str(number) for number in range(len(lines))]
+
+
 def test_draining_ends_in_time_when_nobody_reads() -> None:
     code = SET_UP + "log.info('x' * 1_000_000)\nlogs.drain(0.2)\nprint('done', flush=True)\n"
     with subprocess.Popen(
