@@ -287,6 +287,14 @@ def test_a_clock_that_is_set_back_makes_no_bar_twice() -> None:
     assert len(desk.until(1_000)) == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "length_s"),
+    [("1s", 1), ("30s", 30), ("5m", 300), ("1h", 3_600), ("24h", DAY_S), ("1d", DAY_S)],
+)  # fmt: skip
+def test_an_interval_is_so_many_seconds(text: str, length_s: int) -> None:
+    assert seconds_of(text) == length_s
+
+
 @pytest.mark.parametrize("text", ["", "1", "m", "0m", "2d", "1w", "90000s", "1.5m", "1M", "-1m"])
 def test_what_is_no_interval_is_refused_with_the_remedy(text: str) -> None:
     with pytest.raises(BadInput, match="1s to 1d"):

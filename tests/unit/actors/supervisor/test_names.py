@@ -155,6 +155,11 @@ def test_near_names_are_searched_for_a_few_times_a_turn(wanted: int) -> None:
     office.look_up()
     assert len(office.searched) == NEAR_MAX
     assert len(office.subscriptions.unknown) == wanted
+    office.answered(office.names.look_up(["NSE:OF_THE_SAME_TURN"]))
+    assert len(office.searched) == NEAR_MAX
+    office.names.turn()
+    office.answered(office.names.look_up(["NSE:OF_THE_NEXT"]))
+    assert office.searched[NEAR_MAX:] == ["NSE:OF_THE_NEXT"]
 
 
 def test_tokens_are_named_while_there_is_a_usable_list() -> None:

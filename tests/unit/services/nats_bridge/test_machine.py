@@ -232,6 +232,7 @@ def test_a_value_of_the_daemons_file_takes_the_place_of_an_older_one_alone(store
     unknown = tick("NSE:TCS", 0, gen=GEN + 1, t_rx_ns=4 * S, flags=cached)
     nats.take(snapshot(old, unknown))
     assert nats.flow() == []
+    assert not nats.machine.beat(0).is_whole  # until LAST was compared with them
     nats.now_ns += S
     nats.machine.reconciled({"kite.tick.NSE.INFY": ((GEN, 7), stored_ns)}, set(), nats.now_ns)
     assert nats.flow() == ["tick/NSE:TCS:0"]
