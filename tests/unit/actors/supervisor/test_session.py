@@ -406,6 +406,21 @@ def test_each_session_is_reported_with_what_kite_made_of_it() -> None:
     ]
 
 
+def test_a_refused_session_is_forgotten_as_good_and_no_other_one() -> None:
+    bench = Bench()
+    bench.up()
+    bench.login("first")
+    bench.validate("valid")
+    seen_utc_ns = bench.machine.state.persisted.valid_utc_ns
+    assert seen_utc_ns
+    bench.login("second")
+    bench.validate("refused")
+    assert bench.machine.state.persisted.valid_utc_ns == seen_utc_ns
+    bench.login("first")
+    bench.validate("refused")
+    assert not bench.machine.state.persisted.valid_utc_ns
+
+
 # --- who ended it -------------------------------------------------------------------------------
 
 
