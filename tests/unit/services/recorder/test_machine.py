@@ -184,7 +184,9 @@ def test_a_hole_in_the_numbers_is_a_gap_that_heals_with_the_next_values(bench: B
     bench.wait(100 * MS)
     bench.hear(bench.feed.chunk(bench.utc_ns, {INFY: 1502_00}))
     lost_ns = bench.utc_ns
+    asked = len(bench.requests)
     bench.beat(3)
+    assert len(bench.requests) > asked
     assert bench.gaps() == [Gap(before_ns, lost_ns, "lost", lost=3)]
     bench.answer()
     bench.beat()
