@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 
+from kitefeed.actors.broadcaster import conflation
 from kitefeed.actors.broadcaster.conflation import BURST_MAX, LOOKS_MAX
 from kitefeed.actors.broadcaster.listeners import Listeners
 from kitefeed.actors.broadcaster.store import LastValues, Saved
@@ -149,6 +150,21 @@ def test_a_snapshot_holds_what_the_readers_have(world: World) -> None:
     assert all(message.flags == Flag.SNAPSHOT for _, message in found)
     assert [topic for topic, _ in inner(world, LATEST + NUL)] == [LATEST]
     assert inner(world, b"last/") == []
+
+
+def test_what_is_kept_keeps_its_numbers_however_much_is_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conflation, "LIST_MAX", 1)
+    world.subscribe(b"last/2/")
+    stream(world, 2 * S, INFY, TCS)
+    assert world.machine.counters()["conflated"] == sum(
+        topic in (LATEST, LATEST_TCS) for topic, _ in world.published
+    )
+    numbers = {topic: message.seq for topic, message in world.published if message.seq > 1}
+    assert {topic: message.seq for topic, message in inner(world, b"last/2/")} == {
+        topic: numbers[topic] for topic in (LATEST, LATEST_TCS)
+    }
 
 
 def test_a_snapshot_that_nobody_streams_takes_no_numbers_twice(world: World) -> None:

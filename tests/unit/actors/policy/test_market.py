@@ -131,6 +131,23 @@ def test_the_last_token_flush_is_not_in_the_future(at: str, flush: str) -> None:
     assert market.last_flush_utc_ns(ist(at)) == ist(flush)
 
 
+@pytest.mark.parametrize(
+    ("since", "until", "is_flush"),
+    [
+        ("23 07:34", "23 07:50", True),
+        ("23 07:35", "23 07:50", False),
+        ("22 16:00", "23 05:59", False),
+        ("22 16:00", "23 06:00", True),
+        ("23 09:20", "24 06:10", True),
+    ],
+)
+def test_a_flush_counts_from_six_until_the_check_after_it(
+    since: str, until: str, is_flush: bool
+) -> None:
+    assert Market("calendar", CALENDAR).is_flush_between(ist(since), ist(until)) is is_flush
+    assert not Market("always", CALENDAR).is_flush_between(ist(since), ist(until))
+
+
 def test_the_last_time_of_day_is_today_or_yesterday() -> None:
     assert market.last_utc_ns(ist("23 08:45"), time(8, 45)) == ist("23 08:45")
     assert market.last_utc_ns(ist("23 08:44"), time(8, 45)) == ist("22 08:45")

@@ -425,6 +425,10 @@ def test_a_doubtful_stream_whose_quote_is_refused_is_a_dead_session() -> None:
     bench.feed(m.Probed(bench.last(m.Probe).request_id, "token"))
     assert bench.state.feed == "login_required"
     assert bench.last(m.CloseLink).epoch == epoch
+    assert bench.machine.state.dial.cause == "session"  # the next attempt waits for its rung
+    asked = len(bench.all(m.Validate))
+    bench.wait(1)
+    assert len(bench.all(m.Validate)) == asked
 
 
 def test_an_unproven_stream_is_live_when_a_quote_shows_nothing_newer() -> None:
@@ -660,7 +664,21 @@ def test_a_feed_that_is_not_ready_before_the_open_says_so() -> None:
     bench.up()
     bench.feed(m.SessionSeen("primary", None))
     bench.wait(5)
-    assert [say for say in bench.said if "not ready for the open" in say.text]
+    (said,) = (say.text for say in bench.said if "not ready for the open" in say.text)
+    assert "no valid session" in said
+    assert "no socket" in said
+    assert "no instruments" not in said
+
+
+def test_a_feed_without_instruments_is_not_ready_for_the_open() -> None:
+    at = MONDAY.replace(hour=8, minute=44, second=58)
+    bench = Bench(hours="calendar", at=at, instruments=())
+    bench.up()
+    bench.login()
+    bench.validate("valid")
+    bench.wait(5)
+    (said,) = (say.text for say in bench.said if "not ready for the open" in say.text)
+    assert said.endswith("no instruments")
 
 
 def test_pause_closes_everything_and_is_remembered() -> None:
