@@ -1,8 +1,8 @@
 """Random one-line mutants of what decides: `python -m tests.mutants --n 200 --seed 1`.
 
 Each mutant is one changed expression in one pure module, in a copy of the project. The unit tests
-of its folder run against it, then some simulated days, then the properties. What none of them finds
-is printed: a test that is missing, or a change that changes nothing.
+of its folder run against it, then some simulated days, the properties, and all unit tests. What
+none of them finds is printed: a test that is missing, or a change that changes nothing.
 """
 
 import argparse
@@ -118,6 +118,7 @@ def stages_of(module: Module, days: int) -> dict[str, list[str]]:
         "unit tests": [*pytest, str(folder)],
         "days": [*python, "tests.simulation.days", "--days", str(days)],
         "properties": [*pytest, "tests/property"],
+        "all unit tests": [*pytest, "tests/unit"],
     }
 
 
