@@ -6,7 +6,14 @@ from typing import Literal
 import msgspec
 import pytest
 
-from kitefeed.actors.ticker.canaries import CROWD_MIN, PRESUMED_NS, VOUCHED_NS
+from kitefeed.actors.ticker.canaries import (
+    CROWD_MIN,
+    PRESUMED_NS,
+    QUICK_NS,
+    QUICK_TICKS,
+    VOUCHED_NS,
+    Pace,
+)
 from kitefeed.actors.ticker.machine import Ended, LinkId
 from kitefeed.protocol.feed import Flag, IngestBatch
 from kitefeed.protocol.kite.ticks import FULL, QUOTE, TickBody
@@ -500,3 +507,20 @@ def test_of_many_instruments_their_first_packets_are_compared(trading: Trading) 
     after.open(*many)
     (doubt,) = after.rest(4)
     assert doubt.is_unchanged
+
+
+def test_a_quick_canary_that_falls_silent_twice_before_it_is_quick_again_is_one_no_more() -> None:
+    pace = Pace()
+
+    def quick() -> None:
+        for _ in range(QUICK_TICKS):
+            pace.ticked(QUICK_NS, was_silent=False)
+
+    quick()
+    pace.ticked(QUICK_NS + 1, was_silent=True)
+    assert pace.word == "quick"
+    quick()
+    pace.ticked(QUICK_NS + 1, was_silent=True)
+    assert pace.word == "quick"
+    pace.ticked(QUICK_NS + 1, was_silent=True)
+    assert pace.word == "slow"
