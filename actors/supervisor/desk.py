@@ -92,7 +92,7 @@ class Desk:
             if known is not None:
                 yield Reply(ticket, known)
             else:
-                self._redirect(ticket)
+                self._subscriptions.redirect(ticket)  # it waits: answered here from now on
             return
         self._remember(frame_id, None)
         match request:
@@ -123,7 +123,11 @@ class Desk:
         """Answer the requests that can be answered by now."""
         self._subscriptions.confirmations.retain(self._supervisor.state.running)
         for pending in self._subscriptions.due(now_ns, self._can_stream()):
-            yield self._answer(pending, now_ns)
+            answers = tuple(
+                self._subscriptions.answer(key, self._waiting(key, now_ns), pending.mode)
+                for key in pending.keys
+            )
+            yield self._reply(pending.ticket, Answers(answers))
         for number, (_, until_ns) in [*self._questions.items()]:
             if until_ns <= now_ns:
                 gone = m.Quoted(number, "network", "the rest_poller process does not answer")
@@ -146,13 +150,6 @@ class Desk:
         heard_ns = 0 if request.is_kept else now_ns + HEAR_NS
         self._subscriptions.hold(Pending(ticket, keys, now_ns + wait_ns, request.mode, heard_ns))
         yield from self.turn(now_ns)
-
-    def _answer(self, pending: Pending, now_ns: int) -> Reply:
-        answers = tuple(
-            self._subscriptions.answer(key, self._waiting(key, now_ns), pending.mode)
-            for key in pending.keys
-        )
-        return self._reply(pending.ticket, Answers(answers))
 
     def _waiting(self, key: str, now_ns: int) -> str:
         """Say what an instrument waits for that has not come."""
@@ -228,7 +225,3 @@ class Desk:
         self._replies[frame_id] = message
         while len(self._replies) > KNOWN_REPLIES_MAX:
             self._replies.pop(next(iter(self._replies)))
-
-    def _redirect(self, ticket: Ticket) -> None:
-        """Answer a waiting request on the new connection that it has come from again."""
-        self._subscriptions.redirect(ticket)

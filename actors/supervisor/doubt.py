@@ -28,7 +28,11 @@ def advance(s: State) -> None:
         doubt = shard.link.doubt
         if doubt is None or _is_asking(s):
             continue
-        if _is_meant(s, doubt):
+        # Of a closed segment nothing is expected, and its quotes prove nothing; outside of
+        # continuous trading an always-active instrument may be silent.
+        segment = segment_of(doubt.token)
+        can_tell = s.is_open(segment) if doubt.kind == "unproven" else s.is_trading(segment)
+        if can_tell:
             probe.ask(s, doubt.kind, doubt)
         else:
             shard.link.doubt = None
@@ -106,13 +110,6 @@ def doubted(s: State, doubt: m.LinkDoubt) -> None:
         link.doubt, link.doubted_ns = doubt, s.now_ns
 
 
-def _is_meant(s: State, doubt: m.LinkDoubt) -> bool:
-    """Whether a quote can tell. Of a closed segment nothing is expected, and its quotes prove
-    nothing; outside of continuous trading an always-active instrument may be silent."""
-    segment = segment_of(doubt.token)
-    return s.is_open(segment) if doubt.kind == "unproven" else s.is_trading(segment)
-
-
 def _is_ticking(shard: Shard, doubt: m.LinkDoubt) -> bool:
     """Whether something on the socket has ticked since: then it stays, whatever quotes say."""
     return doubt.is_alone or shard.fresh_ns > shard.link.doubted_ns
@@ -136,8 +133,11 @@ def _doubt_resolved(s: State, shard: Shard, doubt: m.LinkDoubt, outcome: m.Probe
     elif outcome == "moved":
         shard.link.unanswered = 0
         _moved(s, shard, doubt)
-    else:
-        _unanswered(s, shard, doubt)
+    elif doubt.kind == "canary" and not _is_ticking(shard, doubt):
+        shard.link.unanswered += 1  # quotes that could not be had: two end a silent stream, once
+        are_enough = shard.link.unanswered >= UNANSWERED_MAX
+        if are_enough and _may_restart_again(s, shard, FUTILE_AGAIN_NS):
+            _restart(s, shard)
 
 
 def _settle(
@@ -163,15 +163,6 @@ def _is_futile(s: State, shard: Shard, doubt: m.LinkDoubt) -> bool:
         return False
     is_known = shard.contradicted.get(doubt.token) == s.probe.last_price
     return is_known or not _may_restart_again(s, shard, FUTILE_AGAIN_NS)
-
-
-def _unanswered(s: State, shard: Shard, doubt: m.LinkDoubt) -> None:
-    """Count a quote that could not be had: two of them end a silent stream, once."""
-    if doubt.kind != "canary" or _is_ticking(shard, doubt):
-        return
-    shard.link.unanswered += 1
-    if shard.link.unanswered >= UNANSWERED_MAX and _may_restart_again(s, shard, FUTILE_AGAIN_NS):
-        _restart(s, shard)
 
 
 def _may_restart_again(s: State, shard: Shard, after_ns: int) -> bool:

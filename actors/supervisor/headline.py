@@ -239,14 +239,13 @@ def _stale_reason(s: State) -> str:
         return "starting"
     if Role.TICKER not in s.actors_up:
         return "the ticker process is starting"
-    return {
+    attempt = {
         DialState.PREFLIGHT: "checking the session",
         DialState.CLASSIFYING: "the WebSocket was refused; asking why",
         DialState.CONNECTING: "connecting",
-    }.get(s.dial.state) or _idle_reason(s)
-
-
-def _idle_reason(s: State) -> str:
+    }.get(s.dial.state)
+    if attempt:
+        return attempt
     worst = _worst(s)
     if worst.is_open:
         return "connected; waiting for the first fresh tick"

@@ -27,21 +27,20 @@ def advance(s: State) -> None:
     used = s.used
     for shard in s.shards:
         if shard.is_open and shard not in used:
-            _close_empty(s, shard)
+            shard.empty_since_ns = shard.empty_since_ns or s.now_ns
+            if s.now_ns - shard.empty_since_ns >= EMPTY_CLOSE_NS:
+                closing.hang_up(s, shard)
+                shard.empty_since_ns = 0
         else:
             shard.empty_since_ns = 0
         if 0 < refresh_due_ns(shard) <= s.now_ns:
             _subscribe(s, shard)
             order_book.read(s, shard)
-    if s.ladders.network.taken and not _is_on_ladder(s) and _are_stable(s):
+    # While the network is tried again, an attempt may have to wait for its slot.
+    is_trying = s.dial.state is not DialState.IDLE or bool(s.closed)
+    is_on_ladder = s.dial.cause == "network" and is_trying
+    if s.ladders.network.taken and not is_on_ladder and _are_stable(s):
         dial.network_is_stable(s)
-
-
-def _close_empty(s: State, shard: Shard) -> None:
-    shard.empty_since_ns = shard.empty_since_ns or s.now_ns
-    if s.now_ns - shard.empty_since_ns >= EMPTY_CLOSE_NS:
-        closing.hang_up(s, shard)
-        shard.empty_since_ns = 0
 
 
 def empty_due_ns(shard: Shard) -> int:
@@ -72,12 +71,6 @@ def refresh_due_ns(shard: Shard) -> int:
     """Return the boot time at which an open socket is asked for everything anew, 0 for never."""
     link = shard.link
     return link.refreshed_ns + REFRESH_GAP_NS if link.is_refresh_due and link.is_subscribed else 0
-
-
-def _is_on_ladder(s: State) -> bool:
-    """Whether the network is being tried again; an attempt may have to wait for its slot."""
-    is_trying = s.dial.state is not DialState.IDLE or bool(s.closed)
-    return s.dial.cause == "network" and is_trying
 
 
 def _are_stable(s: State) -> bool:
@@ -124,13 +117,6 @@ def instruments_changed(s: State) -> None:
         link = shard.link
         if shard.is_open and link.is_subscribed and link.asked != s.streamed(shard):
             _subscribe(s, shard)
-
-
-def _remind(s: State, epoch: int) -> None:
-    """Subscribe again: the order may have been lost."""
-    shard = s.shard_of(epoch)
-    if shard is not None and shard.link.is_subscribed:
-        _subscribe(s, shard)
 
 
 def refresh(s: State, held: Collection[tuple[int, int]]) -> None:
@@ -224,7 +210,9 @@ def reported(s: State, links: tuple[LinkReport, ...]) -> None:
         s.raise_epoch(epoch)
         if s.shard_of(epoch) is not None or epoch == s.dial.epoch:
             opened(s, report.shard, epoch)  # its report may have been lost
-            _remind(s, epoch)
+            known = s.shard_of(epoch)
+            if known is not None and known.link.is_subscribed:
+                _subscribe(s, known)  # so may the order
         elif epoch in s.closing or report.shard >= len(s.shards) or s.shards[report.shard].is_open:
             closing.order_close(s, report.shard, epoch)
         else:

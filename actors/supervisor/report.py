@@ -106,22 +106,17 @@ def _sessions(facts: SessionFacts) -> list[SessionStatus]:
 
 
 def _shard(s: State, shard: Shard, subscriptions: Subscriptions) -> ShardStatus:
+    is_other_tried = s.dial.state is DialState.CONNECTING and s.dial.shard != shard.number
+    # What a shard without a socket shows: the others wait while one of them is tried.
+    attempt = DialState.WAITING if is_other_tried else s.dial.state
     return ShardStatus(
         shard=shard.number,
-        state=_state_of(s, shard),
+        state=shard.link.state if shard.is_open else attempt,
         source=shard.grant.source,
         epoch=shard.grant.epoch,
         instruments=len(shard.instruments),
         confirmed=subscriptions.confirmations.confirmed_of(shard.number),
     )
-
-
-def _state_of(s: State, shard: Shard) -> str:
-    """Return the state of its socket; without one, the state of the attempts."""
-    if shard.is_open:
-        return shard.link.state
-    is_other = s.dial.state is DialState.CONNECTING and s.dial.shard != shard.number
-    return DialState.WAITING if is_other else s.dial.state
 
 
 def _market(s: State) -> dict[str, str]:

@@ -153,8 +153,11 @@ def _wish(s: State, shard: Shard) -> str | None:
     primary, standby = _candidate(s, "primary"), _candidate(s, "standby")
     if s.session.word in ("refused", "absent"):
         return standby or (primary if s.session.word == "refused" else None)
+    # Polling goes on, or begins after 15 s without fresh data while REST answers. Socket refusals
+    # have a count of their own, of three.
+    is_bridging = bool(shard.rest.epoch) or 0 < _bridge_due_ns(s, shard) <= s.now_ns
     is_refused = s.consecutive_403 >= REFUSALS_BEFORE_REST
-    if s.override == "rest" or _is_bridge_due(s, shard) or is_refused:
+    if s.override == "rest" or is_bridging or is_refused:
         return primary
     return None
 
@@ -182,14 +185,6 @@ def _candidate(s: State, name: m.Slot) -> str | None:
     if name == "primary" and s.has_no_entitlement:
         return None
     return facts.fingerprint
-
-
-def _is_bridge_due(s: State, shard: Shard) -> bool:
-    """Whether polling runs, or is due after 15 s without fresh data while REST answers. Socket
-    refusals have a count of their own, of three."""
-    due_ns = _bridge_due_ns(s, shard)
-    is_polling = bool(shard.rest.epoch)
-    return is_polling or (0 < due_ns <= s.now_ns)
 
 
 def _bridge_due_ns(s: State, shard: Shard) -> int:

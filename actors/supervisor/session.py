@@ -118,7 +118,10 @@ def _conclude(s: State, facts: SessionFacts, verdict: m.Verdict, detail: str) ->
         facts.refused.pop(facts.fingerprint, None)
         facts.elsewhere_utc_ns = facts.good_until_utc_ns = 0
     elif verdict == "refused":
-        _note_elsewhere(s, facts)
+        was_good = facts.valid_utc_ns and facts.valid_fingerprint == facts.fingerprint
+        if was_good and not s.market.is_flush_between(facts.valid_utc_ns, s.utc_ns):
+            # Not at Kite's daily flush: somebody else ended it.
+            facts.elsewhere_utc_ns, facts.good_until_utc_ns = s.utc_ns, facts.valid_utc_ns
         facts.refused[facts.fingerprint or ""] = detail
         if facts.valid_fingerprint == facts.fingerprint:
             facts.valid_utc_ns = 0
@@ -128,13 +131,6 @@ def _conclude(s: State, facts: SessionFacts, verdict: m.Verdict, detail: str) ->
         elif verdict == "refused":
             _forget_valid(s, facts)
         s.tell(SessionJudged(verdict))
-
-
-def _note_elsewhere(s: State, facts: SessionFacts) -> None:
-    """Note that somebody else ended the session, unless it ended at Kite's daily flush."""
-    was_good = facts.valid_utc_ns and facts.valid_fingerprint == facts.fingerprint
-    if was_good and not s.market.is_flush_between(facts.valid_utc_ns, s.utc_ns):
-        facts.elsewhere_utc_ns, facts.good_until_utc_ns = s.utc_ns, facts.valid_utc_ns
 
 
 def elsewhere(facts: SessionFacts) -> str:

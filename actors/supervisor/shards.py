@@ -38,7 +38,9 @@ class _Plan:
         """Give each of `tokens` the socket that `places` names, where there is room."""
         for token in tokens:
             socket = places.get(token, -1)
-            if token not in self.places and self._has_room(socket):
+            is_there = 0 <= socket < len(self.loads)
+            has_room = is_there and self.loads[socket] < self._capacity.per_socket
+            if token not in self.places and has_room:
                 self._put(token, socket)
 
     def is_used(self, socket: int) -> bool:
@@ -55,10 +57,6 @@ class _Plan:
         for token in tokens:
             if token not in self.places:
                 self._put(token, min(sockets, key=self.loads.__getitem__))
-
-    def _has_room(self, socket: int) -> bool:
-        is_there = 0 <= socket < len(self.loads)
-        return is_there and self.loads[socket] < self._capacity.per_socket
 
     def _put(self, token: int, socket: int) -> None:
         self.places[token] = socket

@@ -227,7 +227,9 @@ class State:
         own, canaries = shard.instruments, self._ticking
         is_unwatched = bool(own) and not any(i in canaries for i in own if i.is_canary)
         if is_unwatched and canaries and len(own) < PER_SOCKET_MAX:
-            own, is_unwatched = (*own, _guard(canaries[0])), False
+            token, key = canaries[0].token, canaries[0].key
+            guard = Instrument(token, key, "ltp", is_canary=True, is_guard=True)
+            own, is_unwatched = (*own, guard), False
         is_crowd = is_unwatched and sum(map(self._is_trading, own)) >= CROWD
         return tuple(self._as_streamed(i, is_canary=i.is_canary or is_crowd) for i in own)
 
@@ -333,8 +335,3 @@ class State:
 
     def raise_epoch(self, seen: int) -> None:
         self.persisted.epoch = max(self.persisted.epoch, seen)
-
-
-def _guard(canary: Instrument) -> Instrument:
-    """Return `canary` as the guard of another socket."""
-    return Instrument(canary.token, canary.key, "ltp", is_canary=True, is_guard=True)

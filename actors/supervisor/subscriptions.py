@@ -80,13 +80,13 @@ class Subscriptions:
 
     def wanted(self) -> dict[str, Mode]:
         """Return every wanted key with its mode, the configured ones first."""
-        return {key: self._mode_of(key) for key in dict.fromkeys(self._keys())}
+        return {
+            key: max((mode for mode, _ in self._asks(key)), key=_RANK.__getitem__)
+            for key in dict.fromkeys(self._keys())
+        }
 
     def _keys(self) -> Iterator[str]:
         return chain(self._configured, self._canaries, self.operator, self._listeners)
-
-    def _mode_of(self, key: str) -> Mode:
-        return max((mode for mode, _ in self._asks(key)), key=_RANK.__getitem__)
 
     def _asks(self, key: str) -> list[tuple[Mode, str]]:
         """Return the modes in which `key` is asked for, and by whom."""
