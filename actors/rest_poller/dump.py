@@ -45,7 +45,10 @@ class BadTransfer(Exception):
 def fetch(url: str, path: Path, day_ist: str) -> Fetched:
     """Download and parse the dump, write the list beside `path`. Raises the errors of requests and
     SQLite, BadTransfer, and ValueError when it is no dump."""
-    rows = parse_dump(_text(download(f"{url.rstrip('/')}/instruments")))
+    # A byte that is no UTF-8 costs its field or row, which is not printable then.
+    rows = parse_dump(
+        download(f"{url.rstrip('/')}/instruments").decode("utf-8", "surrogateescape").strip()
+    )
     offered = instruments_db.offered_path(path)
     facts = instruments_db.write(offered, rows, day_ist)
     left_out = dict(rows.left_out)
@@ -116,11 +119,6 @@ def _unzipped(body: bytes) -> bytes:
 def _limit(size: int) -> None:
     if size > BYTES_MAX:
         raise BadTransfer(f"more than {BYTES_MAX:,} bytes came: this is no instrument dump")
-
-
-def _text(body: bytes) -> str:
-    # A byte that is no UTF-8 costs its field or row, which is not printable then.
-    return body.decode("utf-8", errors="surrogateescape").strip()
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -176,8 +176,11 @@ class DumpSchedule:
             return self._take(event)
         if event.losses is None:
             return self._take_untrusted(event, now_ns, now_ns + BELIEVED_AFTER_NS)
-        if event.digest == self._watched:
-            return self._same_again(event, now_ns)
+        if event.digest == self._watched:  # the untrusted list once more
+            if self._watched_until_ns is not None and now_ns >= self._watched_until_ns:
+                return self._take(event)
+            self._ask_again(now_ns)
+            return self._tell("taken", event)
         self._offer = event
         return self._ask(event, now_ns)
 
@@ -217,13 +220,6 @@ class DumpSchedule:
         self._ask_again(now_ns)
         return commands
 
-    def _same_again(self, event: DumpEnded, now_ns: int) -> list[Command]:
-        """Take the untrusted list that came once more, or go on asking."""
-        if self._watched_until_ns is not None and now_ns >= self._watched_until_ns:
-            return self._take(event)
-        self._ask_again(now_ns)
-        return self._tell("taken", event)
-
     def _take(self, new: DumpEnded) -> list[Command]:
         self._doubt, self._doubted, self._is_vouched = None, 0, False
         self._is_due, self._watched, self._retry_ns = False, "", None
@@ -231,19 +227,15 @@ class DumpSchedule:
         remarks: list[Command] = []
         if new.left_out and self._left_out_day != new.day_ist:
             self._left_out_day = new.day_ist
-            remarks.append(Remark(_left_out(new)))
+            reasons = ", ".join(f"{n:,} {reason}" for reason, n in sorted(new.left_out.items()))
+            rows = f"{sum(new.left_out.values()):,} rows of the instrument dump"
+            remarks.append(Remark(f"{rows} name nothing and were left out: {reasons}"))
         return [TakeDump(), *remarks, self._ready, *self._tell("taken", new)]
 
     def _tell(self, outcome: FetchOutcome, event: DumpEnded, detail: str = "") -> list[Command]:
         left_out = sum(event.left_out.values())
         self._fetched = m.InstrumentsFetched(self._fetches, outcome, detail, event.rows, left_out)
         return [self._fetched]
-
-
-def _left_out(event: DumpEnded) -> str:
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(event.left_out.items()))
-    count = sum(event.left_out.values())
-    return f"{count:,} rows of the instrument dump name nothing and were left out: {reasons}"
 
 
 def _rung(ladder: tuple[int, ...], taken: int) -> int:

@@ -144,7 +144,8 @@ class RestPoller:
                 if not self._requests:
                     # The poller before this one may have asked just now, and Kite counts by key.
                     self._free_ns = now_ns + SPACING_NS
-                return [*self._dump.news(now_ns), *self._news()]
+                reports = [report for sweep in self._sweeps.values() for report in sweep.news()]
+                return [*self._dump.news(now_ns), *reports]
             case m.FetchInstruments():
                 return list(self._dump.order(event))
             case ClockRead() | DumpEnded() | m.InstrumentsLacking() | Wake():
@@ -279,7 +280,11 @@ class RestPoller:
             for sweep in sweeps:
                 sweep.failed(flight.sent_ns)
         self._find_rounds()
-        return [*said, *(_report(sweep, answer) for sweep in asked)]
+        outcome, detail = answer.outcome, answer.detail
+        return [
+            *said,
+            *(m.Polled(s.shard, s.epoch, outcome, detail, s.round_ns) for s in asked),
+        ]
 
     def _valued(
         self,
@@ -312,13 +317,6 @@ class RestPoller:
         self._round_ns = SPACING_NS * requests
         for sweep in self._sweeps.values():
             sweep.round_ns = self._round_ns
-
-    def _news(self) -> list[Command]:
-        return [report for sweep in self._sweeps.values() for report in sweep.news()]
-
-
-def _report(sweep: Sweep, answer: Answered) -> m.Polled:
-    return m.Polled(sweep.shard, sweep.epoch, answer.outcome, answer.detail, sweep.round_ns)
 
 
 def _probed(probe: m.Probe, answer: Answered) -> m.Probed:

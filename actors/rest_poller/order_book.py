@@ -98,7 +98,13 @@ class BookReader:
         if self._order is None or self._order.reading != reading:
             return []  # there was another reconnect since it was asked for
         self._order = None
-        return [_batch(reading, answer, self._asked_ns)]
+        items = [item for row in answer.orders if (item := _item(row, answer.user_id)) is not None]
+        return [
+            IngestBatch(
+                VERSION, 0, 0, Source.REST.value, 0, self._asked_ns, 0, 0, 0, [],
+                book=OrderBook(reading, answer.user_id, items),
+            )
+        ]  # fmt: skip
 
     def _failed(self, answer: BookRead, now_ns: int) -> list[m.OrdersUnread]:
         asked, self._asked = self._asked, None
@@ -113,14 +119,6 @@ class BookReader:
         if not answer.detail:
             return []
         return [m.OrdersUnread(asked.reading, answer.outcome, answer.detail)]
-
-
-def _batch(reading: int, answer: BookRead, asked_ns: int) -> IngestBatch:
-    items = [item for row in answer.orders if (item := _item(row, answer.user_id)) is not None]
-    return IngestBatch(
-        VERSION, 0, 0, Source.REST.value, 0, asked_ns, 0, 0, 0, [],
-        book=OrderBook(reading, answer.user_id, items),
-    )  # fmt: skip
 
 
 def _item(row: Row, user_id: str) -> Item | None:
