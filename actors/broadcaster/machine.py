@@ -170,7 +170,9 @@ class Broadcaster:
         except f.DECODE_ERRORS:
             self.bad_batches += 1
             return []
-        if batch.v != f.VERSION or not _is_even(batch):
+        count = len(batch.topics)  # the columns have one length
+        is_even = len(batch.bodies) == count and len(batch.flags) in (0, count)
+        if batch.v != f.VERSION or not is_even:
             self.bad_batches += 1
             return []
         if batch.book is not None:
@@ -406,12 +408,6 @@ class Broadcaster:
 def _headline(state: f.FeedState) -> tuple[object, ...]:
     """Return the words by which readers judge freshness: a heartbeat tells a change at once."""
     return (state.feed, state.source, state.closed_segments, state.fresh_shards)
-
-
-def _is_even(batch: IngestBatch) -> bool:
-    """Whether the columns of `batch` have one length."""
-    count = len(batch.topics)
-    return len(batch.bodies) == count and len(batch.flags) in (0, count)
 
 
 def _is_topic(topic: bytes) -> bool:

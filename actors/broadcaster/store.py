@@ -153,14 +153,11 @@ class LastValues:
             return
         horizon_ns = self._newest_ns - KEPT_NS
         for topic in [t for t, v in self._values.items() if v.origin.received_boot_ns < horizon_ns]:
-            self._retire(topic, self._values.pop(topic).seq)
+            self._retired[topic] = self._values.pop(topic).seq
+            if len(self._retired) > RETIRED_MAX:
+                oldest = next(iter(self._retired))
+                self._floor = max(self._floor, self._retired.pop(oldest))
             self.version += 1
-
-    def _retire(self, topic: bytes, seq: int) -> None:
-        self._retired[topic] = seq
-        if len(self._retired) > RETIRED_MAX:
-            oldest = next(iter(self._retired))
-            self._floor = max(self._floor, self._retired.pop(oldest))
 
     def load(self, rows: list[Saved], *, now_ns: int, utc_ns: int) -> None:
         """Take in the values of a file, with their true age, unless something newer is here
