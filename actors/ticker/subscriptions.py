@@ -200,13 +200,10 @@ class Asked:
 
     def _asks(self, added: list[int], changed: list[int]) -> list[Ask]:
         moded = [token for token in added if self._modes[token] != QUOTE] + changed
-        return [
-            *_asks("subscribe", added),
-            *(ask for mode in _MODES for ask in _asks(mode, self._of_mode(mode, moded))),
-        ]
-
-    def _of_mode(self, mode: str, tokens: list[int]) -> list[int]:
-        return [token for token in tokens if self.instruments[token].mode == mode]
+        asks = _asks("subscribe", added)
+        for mode in _MODES:
+            asks += _asks(mode, [token for token in moded if self.instruments[token].mode == mode])
+        return asks
 
 
 _MODES: tuple[Literal["ltp", "quote", "full"], ...] = ("ltp", "quote", "full")
