@@ -57,7 +57,9 @@ class TokenValidator:
                 self._calls.discard(event.request_id)
                 return [*self._answer(event), *self._start()]
             case Wake():
-                return self._expire(now_ns)
+                due = [number for number, at_ns in self._deadlines_ns.items() if at_ns <= now_ns]
+                detail = f"no answer within {TIMEOUT_NS // NS_PER_S} s"
+                return [command for number in due for command in self._give_up(number, detail)]
             case _:
                 return []
 
@@ -79,15 +81,6 @@ class TokenValidator:
             self._calls.add(request.request_id)
             commands.append(Ask(request.request_id, request.fingerprint))
         return commands
-
-    def _expire(self, now_ns: int) -> list[Command]:
-        due = [number for number, at_ns in self._deadlines_ns.items() if at_ns <= now_ns]
-        seconds = TIMEOUT_NS // NS_PER_S
-        return [
-            command
-            for number in due
-            for command in self._give_up(number, f"no answer within {seconds} s")
-        ]
 
     def _give_up(self, request_id: int, detail: str) -> list[Command]:
         return self._answer(Answered(request_id, "unverified", detail=detail))
