@@ -56,7 +56,8 @@ class Realtime:
             if priority == ABOVE:  # the supervisor says it for all
                 log.warning("%s condition=realtime", why)
             return
-        _limit_budget()
+        limit = resource.RLIMIT_RTTIME
+        resource.setrlimit(limit, budget_us(*resource.getrlimit(limit)))
 
     def look(self) -> None:
         """Call this once a second, in the main thread."""
@@ -191,11 +192,6 @@ def _spent() -> tuple[float, float]:
     """Return the boot time, and the CPU time of all threads of this process, in seconds."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return boot_ns() / 1e9, usage.ru_utime + usage.ru_stime
-
-
-def _limit_budget() -> None:
-    limit = resource.RLIMIT_RTTIME
-    resource.setrlimit(limit, budget_us(*resource.getrlimit(limit)))
 
 
 def _raise_limit() -> None:
