@@ -427,6 +427,8 @@ def test_a_list_that_is_not_believed_is_told_with_what_to_do() -> None:
     assert day.run(seconds=7200) == ["KF-LIST"]
     assert "it lacks NSE:INFY" in day.alerts[0].text
     assert "--believe" in day.alerts[0].text
+    assert "KF-LIST" not in day.run("2026-12-01 11:58")
+    assert "KF-LIST" in day.run("2026-12-01 12:04"), "once a day"
     day.knows()
     assert day.run(seconds=20) == ["KF-RECOVERED"]
 

@@ -281,6 +281,10 @@ def test_the_users_table_wins_for_the_dates_and_segments_it_names() -> None:
             "not after 17:00",
         ),
         (
+            '[[day]]\ndate = 2027-01-26\nsegments = []\nfrom = "17:00"\nuntil = "17:00"',
+            "17:00 is not after 17:00",
+        ),
+        (
             "[[day]]\ndate = 2027-01-26\nsegments = []\nlike_weekday = true\n"
             'sessions = [{ open = "09:15-10:00" }]',
             "excludes like_weekday",
