@@ -42,7 +42,7 @@ class ServiceManager:
         return True
 
 
-class Health:
+class ManagerHealth:
     """Tells the service manager, each time `look` is called: READY once, what the daemon is doing
     in a sentence, and WATCHDOG while a restart of the whole would help nobody.
 

@@ -18,7 +18,7 @@ SAMPLES = 8
 _NONE = b"\0"  # no frame has this behind its NUL
 
 
-class Sample(NamedTuple):
+class ClockSample(NamedTuple):
     """One measurement: UTC there when our boot clock was 0, and by how much it may be off."""
 
     offset_ns: int
@@ -40,8 +40,8 @@ class BridgeClock:
     read in any: once, as the next one takes its place at any time."""
 
     def __init__(self) -> None:
-        self._samples: deque[Sample] = deque(maxlen=SAMPLES)
-        self.best: Sample | None = None
+        self._samples: deque[ClockSample] = deque(maxlen=SAMPLES)
+        self.best: ClockSample | None = None
 
     @property
     def is_known(self) -> bool:
@@ -55,7 +55,7 @@ class BridgeClock:
         """Take an answer that was written at `utc_ns` there and came at boot time `answered_ns`. If
         it does not agree with the best one, that clock was set."""
         error_ns = (answered_ns - asked_ns) // 2 + 1
-        sample = Sample(utc_ns - (asked_ns + answered_ns) // 2, error_ns)
+        sample = ClockSample(utc_ns - (asked_ns + answered_ns) // 2, error_ns)
         best = self.best
         if best and abs(best.offset_ns - sample.offset_ns) > best.error_ns + error_ns:
             self._samples.clear()

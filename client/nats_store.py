@@ -30,7 +30,7 @@ class Stored(NamedTuple):
     pending: int
 
 
-class Wanted(msgspec.Struct, omit_defaults=True):
+class DirectGet(msgspec.Struct, omit_defaults=True):
     """A request of the direct get API; NATS reads it as JSON."""
 
     seq: int = 0
@@ -43,13 +43,13 @@ class Wanted(msgspec.Struct, omit_defaults=True):
 async def newest(client: "Client", stream: str, subject: str) -> Stored | None:
     """The newest message of one subject; None when there is none. Raises Unavailable when the
     stream does not answer."""
-    found = [one async for one in _ask(client, stream, Wanted(last_by_subj=subject))]
+    found = [one async for one in _ask(client, stream, DirectGet(last_by_subj=subject))]
     return found[0] if found else None
 
 
 async def oldest(client: "Client", stream: str, subject: str) -> Stored | None:
     """The oldest message that matches `subject`. Raises Unavailable as `newest` does."""
-    wanted = Wanted(1, subject, 1)
+    wanted = DirectGet(1, subject, 1)
     return next(iter([one async for one in _ask(client, stream, wanted)]), None)
 
 
@@ -58,7 +58,7 @@ async def read(
 ) -> AsyncIterator[Stored]:
     """Yield all messages that match `subject`, from this number, or from this time (RFC 3339), to
     the newest, in order. Raises Unavailable when the stream does not answer."""
-    wanted = Wanted(seq, subject, BATCH, start_time)
+    wanted = DirectGet(seq, subject, BATCH, start_time)
     if start_time:
         wanted.seq = 0
     while True:
@@ -67,7 +67,7 @@ async def read(
             yield last
         if last is None or not last.pending:
             return
-        wanted = Wanted(last.seq + 1, subject, BATCH)
+        wanted = DirectGet(last.seq + 1, subject, BATCH)
 
 
 async def read_several(
@@ -95,7 +95,7 @@ def rfc3339(utc_ns: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
 
-async def _ask(client: "Client", stream: str, wanted: Wanted) -> AsyncIterator[Stored]:
+async def _ask(client: "Client", stream: str, wanted: DirectGet) -> AsyncIterator[Stored]:
     """Yield the answers to one request."""
     inbox = client.new_inbox()
     answers = await client.subscribe(inbox)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from aiohttp import WSMsgType, web
 
-from kitefeed.kite_server.subscriptions import Due, Source, Subscriptions
+from kitefeed.kite_server.subscriptions import Packet, Subscriptions, ValueSource
 from kitefeed.protocol.kite.text import ServerError, server_message
 from kitefeed.protocol.kite.ticks import encode_packet, frame_of_packets
 from kitefeed.protocol.kite.units import NS_PER_S
@@ -38,7 +38,7 @@ class Connection:
     """
 
     def __init__(
-        self, ws: web.WebSocketResponse, transport: asyncio.Transport, source: Source
+        self, ws: web.WebSocketResponse, transport: asyncio.Transport, source: ValueSource
     ) -> None:
         self.subscriptions = Subscriptions(source)
         self.is_open = False
@@ -73,7 +73,7 @@ class Connection:
     async def send_text(self, text: bytes) -> None:
         await self.send(WSMsgType.TEXT, text)
 
-    async def send_packets(self, packets: Sequence[Due], now_ns: int) -> None:
+    async def send_packets(self, packets: Sequence[Packet], now_ns: int) -> None:
         for start in range(0, len(packets), PACKETS_PER_FRAME):
             part = packets[start : start + PACKETS_PER_FRAME]
             frame = frame_of_packets([encode_packet(due.body) for due in part])

@@ -23,7 +23,7 @@ class Value(Protocol):
         """Return the tick of this mode."""
 
 
-class Source(Protocol):
+class ValueSource(Protocol):
     """The source of values, by token. None when no such token is listed."""
 
     def read(self, token: int, now_ns: int) -> Value | None:
@@ -33,7 +33,7 @@ class Source(Protocol):
         """Return the value as it was left last; None also when it was never read."""
 
 
-class Due(NamedTuple):
+class Packet(NamedTuple):
     """A packet to send. `exchange_s` is known even where the packet's mode has no time."""
 
     body: TickBody
@@ -43,7 +43,7 @@ class Due(NamedTuple):
 class Reply(NamedTuple):
     """The reply to a client's message: packets at once, and perhaps an error text."""
 
-    packets: list[Due]
+    packets: list[Packet]
     error: str | None = None
 
 
@@ -54,7 +54,7 @@ class Subscriptions:
     field of its mode has changed since the last one sent.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ValueSource) -> None:
         self._source = source
         self.modes: dict[int, int] = {}
         self._sent: dict[int, int] = {}  # token: the revision sent last
@@ -89,24 +89,24 @@ class Subscriptions:
             self.modes[token] = mode
         return Reply(self._packets(known, now_ns))
 
-    def _packets(self, tokens: list[int], now_ns: int) -> list[Due]:
+    def _packets(self, tokens: list[int], now_ns: int) -> list[Packet]:
         for token in tokens:
             self._sent.pop(token, None)
             self._source.read(token, now_ns)
         return self._due(tokens)
 
-    def take_back(self, packets: Iterable[Due]) -> None:
+    def take_back(self, packets: Iterable[Packet]) -> None:
         """Make these packets due again: they were not sent after all."""
         for due in packets:
             self._sent.pop(due.body.instrument_token, None)
 
-    def changed(self, frozen: int | None = None) -> list[Due]:
+    def changed(self, frozen: int | None = None) -> list[Packet]:
         """Return the packets that differ from those sent, and mark them as sent; leave out the
         instrument `frozen`."""
         return self._due(token for token in self.modes if token != frozen)
 
-    def _due(self, tokens: Iterable[int]) -> list[Due]:
-        due: list[Due] = []
+    def _due(self, tokens: Iterable[int]) -> list[Packet]:
+        due: list[Packet] = []
         for token in tokens:
             value = self._source.seen(token)
             if value is None:
@@ -115,5 +115,5 @@ class Subscriptions:
             revision = value.price_revision if mode == LTP else value.revision
             if self._sent.get(token) != revision:
                 self._sent[token] = revision
-                due.append(Due(value.body(mode), value.exchange_s))
+                due.append(Packet(value.body(mode), value.exchange_s))
         return due

@@ -14,7 +14,7 @@ DOMAIN = b"kitefeed"
 _FRAMES = 7  # version, request id, domain, address, identity, mechanism, client's public key
 
 
-class Verdict(NamedTuple):
+class ZapAnswer(NamedTuple):
     """An answer. `reply`: for libzmq. `name`: whom the key belongs to, None when it was refused."""
 
     reply: list[bytes]
@@ -22,13 +22,13 @@ class Verdict(NamedTuple):
     name: str | None
 
 
-def judge(frames: list[bytes], name_of: Callable[[bytes], str | None]) -> Verdict:
+def judge(frames: list[bytes], name_of: Callable[[bytes], str | None]) -> ZapAnswer:
     """Answer one request. `name_of` names the owner of a key of 32 bytes, None for a stranger."""
     request_id = frames[1] if len(frames) > 1 else b""
     address = frames[3].decode(errors="replace") if len(frames) > 3 else ""
     name = name_of(frames[6]) if _is_ours(frames) else None
     status = [b"400", b"not a client of this feed", b""] if name is None else _welcome(name)
-    return Verdict([VERSION, request_id, *status, b""], address, name)
+    return ZapAnswer([VERSION, request_id, *status, b""], address, name)
 
 
 def _is_ours(frames: list[bytes]) -> bool:

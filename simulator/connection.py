@@ -9,7 +9,7 @@ from itertools import cycle
 from aiohttp import WSMsgType, web
 
 from kitefeed.kite_server.connection import Connection
-from kitefeed.kite_server.subscriptions import Due
+from kitefeed.kite_server.subscriptions import Packet
 from kitefeed.protocol.kite.text import SetMode, Subscribe, Unsubscribe, parse_client_message
 from kitefeed.simulator.accounts import App
 from kitefeed.simulator.faults import Fault
@@ -77,7 +77,7 @@ class SimulatedConnection(Connection):
         if not self.stands(Fault.SILENCE):
             await super().send_text(text)
 
-    async def send_packets(self, packets: Sequence[Due], now_ns: int) -> None:
+    async def send_packets(self, packets: Sequence[Packet], now_ns: int) -> None:
         if self.stands(Fault.SILENCE) or self.stands(Fault.MUTE):
             self.subscriptions.take_back(packets)
             return

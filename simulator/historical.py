@@ -14,7 +14,7 @@ from kitefeed.simulator.market import Market, Security
 _TOKEN_DIGITS_MAX = 10
 
 
-class Asked(NamedTuple):
+class CandleRequest(NamedTuple):
     """One request, checked. The moments are IST."""
 
     token: int
@@ -24,7 +24,7 @@ class Asked(NamedTuple):
     has_oi: bool
 
 
-def parse(path: Mapping[str, str], query: Mapping[str, str]) -> Asked:
+def parse(path: Mapping[str, str], query: Mapping[str, str]) -> CandleRequest:
     """InputError for what Kite refuses."""
     interval = path["interval"]
     if interval not in INTERVALS:
@@ -39,7 +39,7 @@ def parse(path: Mapping[str, str], query: Mapping[str, str]) -> Asked:
     if not (token.isascii() and token.isdigit() and len(token) <= _TOKEN_DIGITS_MAX):
         raise InputError("invalid token")
     _flag(query, "continuous")
-    return Asked(int(token), interval, begin, end, _flag(query, "oi"))
+    return CandleRequest(int(token), interval, begin, end, _flag(query, "oi"))
 
 
 async def historical(
@@ -68,7 +68,7 @@ def _sent(kept: Candles, security: Security, interval: str) -> list[Minute]:
     return [*(each for each in made if each.start < now.start), now]
 
 
-def _gone(security: Security, seed: int, asked: Asked) -> list[Minute]:
+def _gone(security: Security, seed: int, asked: CandleRequest) -> list[Minute]:
     """Those of the days before."""
     first, last = asked.begin.date(), asked.end.date()
     if asked.interval == "day":

@@ -5,14 +5,14 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from kitefeed.kite_server.subscriptions import Due
+from kitefeed.kite_server.subscriptions import Packet
 from kitefeed.protocol.kite.text import SetMode, Subscribe, Unsubscribe, parse_client_message
 from kitefeed.protocol.kite.ticks import MODE_NAMES
 
 RECENT_MAX = 500  # kept per route, and of handshakes; older ones are only counted
 
 
-class Sent(NamedTuple):
+class SentPacket(NamedTuple):
     """The last packet of an instrument that went out on any socket."""
 
     last_price: int
@@ -21,7 +21,7 @@ class Sent(NamedTuple):
     sent_utc_ns: int
 
 
-class Handshake(NamedTuple):
+class HandshakeRecord(NamedTuple):
     at_utc_ns: int
     status: int
     app_number: int | None
@@ -33,8 +33,8 @@ class Stats:
         self._requests_by_app: dict[int, Counter[str]] = {}
         self._recent: dict[str, deque[int]] = {}
         self._statuses: Counter[int] = Counter()
-        self._handshakes: deque[Handshake] = deque(maxlen=RECENT_MAX)
-        self._packets: dict[int, Sent] = {}
+        self._handshakes: deque[HandshakeRecord] = deque(maxlen=RECENT_MAX)
+        self._packets: dict[int, SentPacket] = {}
         self._messages: Counter[str] = Counter()
         self.ticks_sent = 0
 
@@ -46,7 +46,7 @@ class Stats:
 
     def count_handshake(self, status: int, app_number: int | None, now_ns: int) -> None:
         self._statuses[status] += 1
-        self._handshakes.append(Handshake(now_ns, status, app_number))
+        self._handshakes.append(HandshakeRecord(now_ns, status, app_number))
 
     def count_message(self, payload: bytes) -> None:
         """Count a message that a client sent on a socket; one that cannot be read is passed
@@ -63,9 +63,9 @@ class Stats:
         """Return the number of messages of each kind: subscribe, unsubscribe, and each mode."""
         return dict(self._messages)
 
-    def count_packets(self, packets: Iterable[Due], now_ns: int) -> None:
+    def count_packets(self, packets: Iterable[Packet], now_ns: int) -> None:
         for body, exchange_s in packets:
-            self._packets[body.instrument_token] = Sent(
+            self._packets[body.instrument_token] = SentPacket(
                 body.last_price, exchange_s, body.mode, now_ns
             )
             self.ticks_sent += 1

@@ -30,7 +30,7 @@ class Told(NamedTuple):
     utc_ns: int
 
 
-class Turn(NamedTuple):
+class Wake(NamedTuple):
     """The deadline came. `supervisor_age_ns`: since the supervisor was last heard."""
 
     utc_ns: int
@@ -41,7 +41,7 @@ class SaveFailed(NamedTuple):
     """The last values could not be written: they are due again."""
 
 
-Event = Ingest | Subscription | Told | Welcomed | Turn | SaveFailed
+Event = Ingest | Subscription | Told | Welcomed | Wake | SaveFailed
 
 
 class Publish(NamedTuple):

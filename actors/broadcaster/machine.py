@@ -19,7 +19,7 @@ from kitefeed.actors.broadcaster.events import (
     Subscription,
     Tell,
     Told,
-    Turn,
+    Wake,
 )
 from kitefeed.actors.broadcaster.fence import Fence
 from kitefeed.actors.broadcaster.frames import Frames
@@ -115,7 +115,7 @@ class Broadcaster:
                 return self._ingest(event.frame, now_ns, event.utc_ns)
             case Subscription():
                 return self._on_subscription(event.frame, now_ns, event.utc_ns)
-            case Turn():
+            case Wake():
                 return self._on_turn(event, now_ns)
             case Told():
                 self._supervisor_heard_ns = now_ns
@@ -347,7 +347,7 @@ class Broadcaster:
 
     # --- time ---------------------------------------------------------------------------------
 
-    def _on_turn(self, turn: Turn, now_ns: int) -> list[Command]:
+    def _on_turn(self, turn: Wake, now_ns: int) -> list[Command]:
         self._supervisor_heard_ns = now_ns - turn.supervisor_age_ns
         frames = self._maybe_heartbeat(now_ns, turn.utc_ns)
         if not frames and now_ns >= self._heartbeat_due_ns:

@@ -93,8 +93,8 @@ class Shell:
     def _on_welcome(self) -> None:
         self._driver.feed(Welcomed())
 
-    def _turn(self) -> e.Turn:
-        return e.Turn(utc_ns(), self._bus.supervisor_age_ns)
+    def _turn(self) -> e.Wake:
+        return e.Wake(utc_ns(), self._bus.supervisor_age_ns)
 
     # --- commands out -------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ class Received(msgspec.Struct):
     has_fresh_tick: bool = False
 
 
-class Link:
+class LinkState:
     """One link, from the upgrade to the end. Every batch carries this epoch; `batch_seq` counts
     from 1. `paces`: how instruments tick, known to all links; `former`: see `Liveness`."""
 

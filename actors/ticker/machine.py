@@ -19,7 +19,7 @@ import msgspec
 from kitefeed.actors.policy.machine import Wake, Welcomed, earliest
 from kitefeed.actors.ticker.canaries import Pace
 from kitefeed.actors.ticker.echoes import Echoes
-from kitefeed.actors.ticker.link_state import Link
+from kitefeed.actors.ticker.link_state import LinkState
 from kitefeed.actors.ticker.liveness import Doubt, Silent
 from kitefeed.actors.ticker.subscriptions import GUARD, Ask
 from kitefeed.protocol.feed import IngestBatch
@@ -104,7 +104,7 @@ class Ticker:
     def __init__(self) -> None:
         self._states: dict[LinkId, State] = {}
         self._fingerprints: dict[LinkId, str] = {}
-        self._open: dict[LinkId, Link] = {}
+        self._open: dict[LinkId, LinkState] = {}
         self._epochs: dict[int, int] = {}  # the highest order of each shard
         self._paces: dict[int, Pace] = {}  # token -> how it has ticked on all links
         self._former: dict[int, dict[int, int]] = {}  # shard -> last prices of the link that ended
@@ -191,7 +191,7 @@ class Ticker:
             return [Disconnect(key)]  # closed while it was in flight: the client resurrects such
         self._states[key] = State.OPEN
         former = self._former.setdefault(key.shard, {})
-        self._open[key] = Link(key.shard, key.epoch, now_ns, self._paces, former)
+        self._open[key] = LinkState(key.shard, key.epoch, now_ns, self._paces, former)
         return [m.LinkOpened(key.shard, key.epoch)]
 
     def _subscribe(self, order: m.Subscribe, now_ns: int) -> list[Command]:

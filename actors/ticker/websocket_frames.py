@@ -12,7 +12,7 @@ _HEADER_BYTES = 2
 _LENGTH_16, _LENGTH_64 = 126, 127  # larger ones carry the mask bit, and are not a server's
 
 
-class Stream(NamedTuple):
+class StreamHead(NamedTuple):
     """The beginning of a byte stream. payloads: of its first whole messages. rest: the bytes behind
     them. is_ours: whether the rest may become another such message when more bytes come."""
 
@@ -21,7 +21,7 @@ class Stream(NamedTuple):
     is_ours: bool
 
 
-def binary_messages(stream: bytes, payload_bytes_max: int) -> Stream:
+def binary_messages(stream: bytes, payload_bytes_max: int) -> StreamHead:
     """Split whole binary messages off; never raises. A length above the limit, or one that is not
     written in the shortest form, is left in the rest: autobahn then fails the connection."""
     payloads: list[bytes] = []
@@ -49,4 +49,4 @@ def binary_messages(stream: bytes, payload_bytes_max: int) -> Stream:
         offset = start + length
     else:
         is_ours = stream[offset:] in (b"", bytes([_BINARY]))
-    return Stream(payloads, stream[offset:], is_ours)
+    return StreamHead(payloads, stream[offset:], is_ours)

@@ -15,7 +15,7 @@ Format = Literal["nagios", "json", "prometheus"]
 SECONDS = click.FloatRange(min=0, min_open=True)
 
 
-class Level(IntEnum):
+class MonitorCode(IntEnum):
     """The exit codes of monitoring plugins; they are those of `check` alone."""
 
     OK = 0
@@ -24,7 +24,7 @@ class Level(IntEnum):
     UNKNOWN = 3
 
 
-class Verdict(msgspec.Struct):
+class CheckResult(msgspec.Struct):
     """age_s: since the newest tick came from Kite; None where there is none, or none is due."""
 
     level: str
@@ -39,10 +39,10 @@ class Verdict(msgspec.Struct):
 
 # How bad each headline is for a person whom it would wake.
 _LEVELS = {
-    "live": Level.OK,
-    "closed": Level.OK,
-    "rest": Level.WARNING,
-    "paused": Level.WARNING,
+    "live": MonitorCode.OK,
+    "closed": MonitorCode.OK,
+    "rest": MonitorCode.WARNING,
+    "paused": MonitorCode.WARNING,
 }
 
 
@@ -64,28 +64,28 @@ def check(age_warn: float, age_crit: float, form: Format) -> int:
     return verdict.code
 
 
-def judge_now(age_warn: float, age_crit: float) -> Verdict:
+def judge_now(age_warn: float, age_crit: float) -> CheckResult:
     """Asks the daemon; never raises what a monitor would take for a code of its own."""
     if age_warn > age_crit:
-        return _verdict(Level.UNKNOWN, "--age-warn is larger than --age-crit: swap them")
+        return _verdict(MonitorCode.UNKNOWN, "--age-warn is larger than --age-crit: swap them")
     try:
         return judge(get_status(), age_warn, age_crit)
     except (Unavailable, TryLater) as error:
-        return _verdict(Level.CRITICAL, str(error))
+        return _verdict(MonitorCode.CRITICAL, str(error))
     except KitefeedError as error:
-        return _verdict(Level.UNKNOWN, str(error))
+        return _verdict(MonitorCode.UNKNOWN, str(error))
 
 
-def judge(report: StatusReport, age_warn: float, age_crit: float) -> Verdict:
+def judge(report: StatusReport, age_warn: float, age_crit: float) -> CheckResult:
     """Return the worst of the headline, the age of the newest tick, and the processes."""
-    found = [(_LEVELS.get(report.feed, Level.CRITICAL), _headline(report))]
+    found = [(_LEVELS.get(report.feed, MonitorCode.CRITICAL), _headline(report))]
     age_s = report.last_tick_age_s if report.feed == "live" else None
     if report.feed == "live":
         level = _of_age(age_s, age_warn, age_crit)
         found.append((level, f"the newest tick is {output.age(age_s)} old"))
     down = [actor.role for actor in report.actors if actor.state != "up"]
     if down:
-        found.append((Level.WARNING, f"not running: {', '.join(down)}"))
+        found.append((MonitorCode.WARNING, f"not running: {', '.join(down)}"))
     level = max(level for level, _ in found)
     return msgspec.structs.replace(
         _verdict(level, "; ".join(text for _, text in found)),
@@ -97,10 +97,10 @@ def judge(report: StatusReport, age_warn: float, age_crit: float) -> Verdict:
     )
 
 
-def _of_age(age_s: float | None, age_warn: float, age_crit: float) -> Level:
+def _of_age(age_s: float | None, age_warn: float, age_crit: float) -> MonitorCode:
     if age_s is None or age_s > age_crit:
-        return Level.CRITICAL
-    return Level.WARNING if age_s > age_warn else Level.OK
+        return MonitorCode.CRITICAL
+    return MonitorCode.WARNING if age_s > age_warn else MonitorCode.OK
 
 
 def _headline(report: StatusReport) -> str:
@@ -108,11 +108,11 @@ def _headline(report: StatusReport) -> str:
     return f"feed {report.feed}, source {report.source}{reason}"
 
 
-def _verdict(level: Level, reason: str) -> Verdict:
-    return Verdict(level.name, int(level), reason)
+def _verdict(level: MonitorCode, reason: str) -> CheckResult:
+    return CheckResult(level.name, int(level), reason)
 
 
-def _written(verdict: Verdict, age_warn: float, age_crit: float, form: Format) -> str:
+def _written(verdict: CheckResult, age_warn: float, age_crit: float, form: Format) -> str:
     if form == "json":
         return msgspec.json.encode(verdict).decode()
     if form == "prometheus":
@@ -126,7 +126,7 @@ def _written(verdict: Verdict, age_warn: float, age_crit: float, form: Format) -
     return f"KITEFEED {verdict.level} - {reason} | {data}"
 
 
-def _exposition(verdict: Verdict) -> str:
+def _exposition(verdict: CheckResult) -> str:
     """Write the verdict for node_exporter's textfile collector; what is not known is left out."""
     is_up = verdict.feed is not None
     lines = [

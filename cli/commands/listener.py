@@ -17,7 +17,7 @@ import click
 from kitefeed.actors.runtime import config, locks
 from kitefeed.cli import environment
 from kitefeed.cli.control import runtime_dir
-from kitefeed.cli.service_manager import Health, ServiceManager
+from kitefeed.cli.service_manager import ManagerHealth, ServiceManager
 from kitefeed.protocol import location
 from kitefeed.protocol.clock import boot_ns
 from kitefeed.protocol.errors import ConfigError, Unavailable
@@ -45,7 +45,7 @@ class Watchdog:
         parent_pid: int,
         start: Start,
         say: Callable[[str], None],
-        health: Health,
+        health: ManagerHealth,
     ) -> None:
         self._lock = locks.path_of(directory, Role.SUPERVISOR)
         self._directory = directory
@@ -106,7 +106,7 @@ def listener() -> None:
     """Speak supervisord's event protocol on stdin and stdout; started by supervisor.conf."""
     directory = runtime_dir()
     manager = ServiceManager(location.service_manager())
-    health = Health(manager, lambda: _status(directory), _is_configuration_usable)
+    health = ManagerHealth(manager, lambda: _status(directory), _is_configuration_usable)
     watchdog = Watchdog(directory, os.getppid(), _start_by_rpc, _say, health)
     serve(watchdog, sys.stdin, sys.stdout)
 

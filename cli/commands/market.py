@@ -16,7 +16,7 @@ from kitefeed.protocol.errors import BadInput, ConfigError
 UNCERTAIN = "uncertain"
 
 
-class Row(NamedTuple):
+class SegmentDay(NamedTuple):
     """One segment's day. `now`: its phase at this moment, None when the day is not today."""
 
     segment: str
@@ -38,7 +38,9 @@ def market(day: str | None, is_json: bool) -> None:
     asked = _date(day) if day is not None else now.date()
     is_today = asked == now.date()
     rows = [
-        Row(name, calendar.plan(name, asked), calendar.phase(name, now) if is_today else None)
+        SegmentDay(
+            name, calendar.plan(name, asked), calendar.phase(name, now) if is_today else None
+        )
         for name in SEGMENTS
     ]
     warning = _warning(calendar, asked)
@@ -72,7 +74,7 @@ def _warning(calendar: Calendar, asked: date) -> str:
     return Market("calendar", calendar).warning(utc_ns())
 
 
-def _text(asked: date, rows: list[Row], warning: str) -> str:
+def _text(asked: date, rows: list[SegmentDay], warning: str) -> str:
     lines = [f"{asked:%A, %d %B %Y}, times in IST"]
     alike: dict[tuple[Plan, str | None], list[str]] = {}
     for row in rows:
@@ -101,7 +103,7 @@ def _words(phase: str) -> str:
     return phase.replace("_", " ")
 
 
-def _json(asked: date, rows: list[Row], warning: str) -> str:
+def _json(asked: date, rows: list[SegmentDay], warning: str) -> str:
     segments = {
         row.segment: {
             "now": row.now,

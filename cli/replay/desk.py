@@ -22,7 +22,7 @@ from kitefeed.protocol.messages.status import StatusReport, SubscriptionCounts
 NOTHING_TO_DO = "this is a replay of a recorded day: there is nothing to change"
 
 
-class Desk:
+class ReplayDesk:
     """Answers requests for one replay. names: of what is played, by token."""
 
     def __init__(self, machine: Replay, names: Mapping[int, str], version: str) -> None:

@@ -15,9 +15,9 @@ from kitefeed.actors.runtime.door import Door
 from kitefeed.actors.runtime.locks import RoleLock
 from kitefeed.actors.runtime.pulse import to_next_s
 from kitefeed.cli import signals
-from kitefeed.cli.replay.desk import Desk
+from kitefeed.cli.replay.desk import ReplayDesk
 from kitefeed.cli.replay.machine import Replay
-from kitefeed.cli.replay.pace import Pace
+from kitefeed.cli.replay.pace import ReplaySpeed
 from kitefeed.client.recording import Recording
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.feed import DECODE_ERRORS
@@ -75,7 +75,7 @@ class Shell:
         self._machine = Replay(utc_ns(), boot_ns(), recording.date, speed, wanted, prefixes)
         self._first = self._to_the_beginning()
         names = {each.token: each.key for each in recording.instruments}
-        self._desk = Desk(self._machine, names, kitefeed.__version__)
+        self._desk = ReplayDesk(self._machine, names, kitefeed.__version__)
         self._endpoints = endpoints(runtime_dir)
         self._steps = asyncio.Semaphore(0)
         self._news = asyncio.Event()  # somebody has come
@@ -129,7 +129,7 @@ class Shell:
         return None
 
     async def _play(self) -> None:
-        machine, pace = self._machine, Pace(self._options.speed)
+        machine, pace = self._machine, ReplaySpeed(self._options.speed)
         await self._readers_have_come()
         if self._options.is_stepped:
             self._loop.add_reader(sys.stdin.fileno(), self._on_line)
@@ -190,7 +190,7 @@ class Shell:
         due_s = 0.0
         while True:
             signals.end_if_told()
-            self._step(e.Turn(utc_ns(), 0))
+            self._step(e.Wake(utc_ns(), 0))
             if self._loop.time() >= due_s:
                 due_s = self._loop.time() + to_next_s(self._loop.time())
                 for door in self._doors:

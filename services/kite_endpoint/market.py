@@ -26,7 +26,7 @@ Refuse = Callable[[Mapping[str, str]], None]
 Say = Callable[[OrderUpdate | BrokerMessage], Awaitable[None]]
 
 
-class Market:
+class SharedReader:
     """One reader for all programs. `want` says what is wanted; `run` follows it."""
 
     def __init__(self, config: Path | None, name: str) -> None:

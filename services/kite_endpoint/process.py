@@ -11,10 +11,10 @@ from kitefeed.kite_server.answers import guarded
 from kitefeed.protocol import topology
 from kitefeed.services import life
 from kitefeed.services.kite_endpoint.doors import Doors
-from kitefeed.services.kite_endpoint.market import Market
+from kitefeed.services.kite_endpoint.market import SharedReader
 from kitefeed.services.kite_endpoint.names import DayNames
 from kitefeed.services.kite_endpoint.quotes import QuoteDesk, asking
-from kitefeed.services.kite_endpoint.rest import Rest
+from kitefeed.services.kite_endpoint.rest import Routes
 from kitefeed.services.kite_endpoint.stream import EndpointStream
 from kitefeed.services.listening import IDLE_S, listening, tls_of
 
@@ -33,11 +33,11 @@ async def live(runtime: Runtime) -> None:
     table = settings.config.kite_endpoint or KiteEndpointTable()
     doors = Doors(settings.keys_path, table.password)
     names = DayNames(settings.instruments_path)
-    market = Market(settings.source, NAME)
+    market = SharedReader(settings.source, NAME)
     tls = tls_of(settings.certificate_paths(table), "kite_endpoint.certificate", settings.source)
     stream = EndpointStream(names, market, table.stale, doors)
     quotes = QuoteDesk(asking(topology.endpoint(settings.runtime_dir, topology.CONTROL)))
-    rest = Rest(doors, market, names, quotes, table.stale)
+    rest = Routes(doors, market, names, quotes, table.stale)
     runner = web.AppRunner(
         _application(stream, rest),
         access_log=None,  # its lines would hold passwords
@@ -58,7 +58,7 @@ async def live(runtime: Runtime) -> None:
         await runner.cleanup()
 
 
-def _application(stream: EndpointStream, rest: Rest) -> web.Application:
+def _application(stream: EndpointStream, rest: Routes) -> web.Application:
     """A WebSocket on any path, Kite's REST at the root: some official clients lose a prefix."""
     app = web.Application(middlewares=[web.middleware(guarded)], client_max_size=BODY_BYTES_MAX)
     rest.add_to(app)

@@ -14,19 +14,19 @@ from kitefeed.kite_server.market_data import LAST_PRICES_MAX, QUOTES_MAX, dump_r
 from kitefeed.protocol.kite.rest import ltp_item, ohlc_item, quote_item
 from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE, TickBody, is_index
 from kitefeed.services.kite_endpoint.doors import Doors
-from kitefeed.services.kite_endpoint.market import Market
+from kitefeed.services.kite_endpoint.market import SharedReader
 from kitefeed.services.kite_endpoint.names import DayNames
 from kitefeed.services.kite_endpoint.quotes import LOWER, UPPER, Item, Limits, Quote, QuoteDesk
 
 NO_ORDERS = "kitefeed places no orders and shows no accounts: ask Kite itself, with its own token."
 
 
-class Rest:
+class Routes:
     """The routes. Every answer with values says how old the oldest of them is (`Age`, seconds),
     where they come from (`X-Kitefeed-Source`) and whether all are current (`X-Kitefeed-Fresh`)."""
 
     def __init__(
-        self, doors: Doors, market: Market, names: DayNames, quotes: QuoteDesk, policy: Policy
+        self, doors: Doors, market: SharedReader, names: DayNames, quotes: QuoteDesk, policy: Policy
     ) -> None:
         self._doors = doors
         self._policy: Policy = policy

@@ -23,14 +23,14 @@ from kitefeed.protocol.kite.text import (
 from kitefeed.protocol.kite.ticks import TickBody
 from kitefeed.services.kite_endpoint.doors import REFUSED, Doors
 from kitefeed.services.kite_endpoint.fan import Fan
-from kitefeed.services.kite_endpoint.market import Market
+from kitefeed.services.kite_endpoint.market import SharedReader
 
 CUT_S = 2.0
 NAMED_MAX = 20  # instruments in one sentence
 log = logging.getLogger("kite_endpoint")
 
 
-class Names(Protocol):
+class DayList(Protocol):
     """The day's list."""
 
     def keys_of(self, tokens: Sequence[int]) -> dict[int, str]:
@@ -53,7 +53,7 @@ class LastValue:
         return msgspec.structs.replace(self._raw, mode=min(mode, self._raw.mode))
 
 
-class LastValues:
+class InitialValues:
     """The values that a program is sent as soon as it subscribes: the `Source` of its
     subscriptions.
 
@@ -82,7 +82,7 @@ class EndpointConnection(Connection):
         owner: str,
         ws: web.WebSocketResponse,
         transport: asyncio.Transport,
-        values: LastValues,
+        values: InitialValues,
         changed: "Callable[[EndpointConnection], None]",
     ) -> None:
         super().__init__(ws, transport, values)
@@ -118,7 +118,7 @@ class EndpointConnection(Connection):
 class EndpointStream(Stream[EndpointConnection]):
     """Every program's socket. What they want together is told to `market`."""
 
-    def __init__(self, names: Names, market: Market, policy: Policy, doors: Doors) -> None:
+    def __init__(self, names: DayList, market: SharedReader, policy: Policy, doors: Doors) -> None:
         super().__init__(utc_ns)
         self._names = names
         self._market = market
@@ -127,7 +127,9 @@ class EndpointStream(Stream[EndpointConnection]):
         self._fan: Fan[EndpointConnection] = Fan()
         self._trouble = Trouble(policy)
         self._keys: dict[int, str] = {}  # of tokens that somebody subscribed to
-        self._values = LastValues(lambda token: market.find(self._keys.get(token)), self._may_pass)
+        self._values = InitialValues(
+            lambda token: market.find(self._keys.get(token)), self._may_pass
+        )
         self._tasks: set[asyncio.Future[int]] = set()
 
     # --- who may enter ------------------------------------------------------------------------

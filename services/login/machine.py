@@ -21,7 +21,7 @@ ASK_AGAIN_NS = 30 * NS_PER_S  # Kite could not be asked: that is nobody's failur
 TAKEOVERS_MAX = 3  # in a day; two programs that take turns would never end
 
 
-class Rules(NamedTuple):
+class LoginRules(NamedTuple):
     """at: IST, None for never. elsewhere: as `session.elsewhere`. login: what tells a person how to
     log in. has_flush: whether Kite ends every session in the morning; a simulator does not."""
 
@@ -53,7 +53,7 @@ class Seen(NamedTuple):
     can_renew: bool = False
 
 
-class Record(msgspec.Struct):
+class LoginState(msgspec.Struct):
     """The facts that must survive a restart. fingerprint: of the last login. answered_utc_ns: the
     last hour that was answered. takeovers_utc_ns: when a login of ours answered somebody else's.
     not_before_utc_ns: of the next try, after one that failed or was cut short."""
@@ -86,7 +86,7 @@ Outcome = Literal["good", "bad", "unknown"]
 
 
 class Machine:
-    def __init__(self, rules: Rules, record: Record) -> None:
+    def __init__(self, rules: LoginRules, record: LoginState) -> None:
         self._rules = rules
         self.record = record
         self._is_checked = False  # Kite has said that the session in force is not good

@@ -22,7 +22,7 @@ from kitefeed.protocol.messages.status import StatusReport
 from kitefeed.protocol.sockets import request
 from kitefeed.protocol.topology import CONTROL, endpoint
 from kitefeed.services import life
-from kitefeed.services.login.machine import Do, Machine, Outcome, Record, Rules, Seen, Tell
+from kitefeed.services.login.machine import Do, LoginRules, LoginState, Machine, Outcome, Seen, Tell
 from kitefeed.services.login.token import accepted, printed_by, renewed, session_of
 
 NAME = "login"
@@ -40,16 +40,16 @@ def main() -> int:
 
 
 async def live(runtime: Runtime) -> None:
-    keeper = Keeper(runtime.settings)
+    keeper = Shell(runtime.settings)
     log.info("ready, %s", keeper.told())
     async with life.chores(keeper.watch()):
         await runtime.stopped.wait()
 
 
-def rules_of(config: Config) -> Rules:
+def rules_of(config: Config) -> LoginRules:
     at = time.fromisoformat(config.login.at) if config.login.at else None
     page = f"{config.gateway.url}/login or " if config.gateway.url else ""
-    return Rules(
+    return LoginRules(
         at,
         bool(config.login.words),
         config.session.elsewhere,
@@ -58,14 +58,14 @@ def rules_of(config: Config) -> Rules:
     )
 
 
-class Keeper:
+class Shell:
     """The machine with the world around it."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._control = endpoint(settings.runtime_dir, CONTROL)
         self._file = StateFile(settings.state_dir / FILE_NAME, "failed logins", FILE_BYTES_MAX, log)
-        record = self._file.read(_decode) or Record()
+        record = self._file.read(_decode) or LoginState()
         self._rules = rules_of(settings.config)
         self._machine = Machine(self._rules, record)
         self._written = b""
@@ -170,8 +170,8 @@ class Keeper:
             self._written = data
 
 
-def _decode(data: bytes) -> Record:
-    return msgspec.json.decode(data, type=Record)
+def _decode(data: bytes) -> LoginState:
+    return msgspec.json.decode(data, type=LoginState)
 
 
 def _is_needed(report: StatusReport) -> bool:

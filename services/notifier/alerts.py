@@ -29,7 +29,7 @@ class Code(StrEnum):
     TEST = "KF-TEST"
 
 
-class Kind(NamedTuple):
+class AlertKind(NamedTuple):
     """One code. todo: the next thing to do, in which {login} is replaced.
 
     wakes: whether somebody loses prices by sleeping on. remind_ns: how long after a message the
@@ -42,48 +42,48 @@ class Kind(NamedTuple):
     remind_ns: int | None = None
 
 
-KINDS: dict[Code, Kind] = {
-    Code.LOGIN: Kind("Kite wants a login", "Log in: {login}", wakes=True, remind_ns=0),
-    Code.REST: Kind(
+KINDS: dict[Code, AlertKind] = {
+    Code.LOGIN: AlertKind("Kite wants a login", "Log in: {login}", wakes=True, remind_ns=0),
+    Code.REST: AlertKind(
         "Prices are polled, not streamed",
         "Nothing: the stream is tried again by itself. Values may be some seconds old.",
     ),
-    Code.RECOVERED: Kind("Over", "Nothing."),
-    Code.NOT_READY: Kind("Not ready for the open", "Log in: {login}", wakes=True, remind_ns=0),
-    Code.NO_ENTITLEMENT: Kind(
+    Code.RECOVERED: AlertKind("Over", "Nothing."),
+    Code.NOT_READY: AlertKind("Not ready for the open", "Log in: {login}", wakes=True, remind_ns=0),
+    Code.NO_ENTITLEMENT: AlertKind(
         "The app's plan has no market data",
         f"Take a plan with market data at {DEVELOPERS}, then `kitefeed retry`.",
         wakes=True,
         remind_ns=0,
     ),
-    Code.CALENDAR: Kind(
+    Code.CALENDAR: AlertKind(
         "The table of holidays runs out",
         "Name a newer table in market.calendar, or install a newer kitefeed, before the year ends.",
         remind_ns=7 * DAY_NS,
     ),
-    Code.LIST: Kind(
+    Code.LIST: AlertKind(
         "The day's instrument list is not good",
         "Look at it: `kitefeed instruments fetch` says what is wrong; with --believe it is taken "
         "as it is. What streams goes on.",
         remind_ns=DAY_NS,
     ),
-    Code.DISK: Kind(
+    Code.DISK: AlertKind(
         "The disk is full",
         "Make room, or correct the mode: the session, the last values and the instrument list are "
         "written there. Prices go on meanwhile.",
         remind_ns=DAY_NS,
     ),
-    Code.LOST: Kind(
+    Code.LOST: AlertKind(
         "No fresh prices",
         "On the host: `kitefeed doctor` says what is wrong.",
         wakes=True,
         remind_ns=0,
     ),
-    Code.STOPPED: Kind(
+    Code.STOPPED: AlertKind(
         "Alerts stop",
         "Nothing, if you stopped it; else `kitefeed up`. Until then nobody is told of anything.",
     ),
-    Code.TEST: Kind("A test", "Nothing: alerts arrive here."),
+    Code.TEST: AlertKind("A test", "Nothing: alerts arrive here."),
 }
 
 

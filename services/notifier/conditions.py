@@ -28,7 +28,7 @@ OUTAGES = (Code.LOGIN, Code.REST, Code.NO_ENTITLEMENT, Code.LOST)
 _SEGMENTS = {name: segment for segment, name in EXCHANGE_NAMES.items()}
 
 
-class Facts(NamedTuple):
+class Observation(NamedTuple):
     """One look at the daemon.
 
     status: the feed as any program reads it. is_heard: see `is_fed` of its heartbeat.
@@ -58,7 +58,7 @@ class Condition(NamedTuple):
     is_outage: bool = True
 
 
-def is_session_gone(facts: Facts) -> bool:
+def is_session_gone(facts: Observation) -> bool:
     """Whether the supervisor says that there is no session, or none that Kite accepts."""
     return facts.report is not None and facts.report.session in ("refused", "absent")
 
@@ -69,7 +69,7 @@ def segments_of(report: StatusReport | None) -> frozenset[int]:
     return frozenset(_SEGMENTS[name] for name in named if name in _SEGMENTS) or frozenset((NSE,))
 
 
-def is_well(facts: Facts) -> bool:
+def is_well(facts: Observation) -> bool:
     """Whether data arrives wherever it should, and somebody decides."""
     feed = facts.status.feed
     is_fed = facts.is_heard if feed in FED else feed in WELL
@@ -77,7 +77,7 @@ def is_well(facts: Facts) -> bool:
 
 
 def find(
-    facts: Facts, market: Market, segments: frozenset[int], utc_ns: int
+    facts: Observation, market: Market, segments: frozenset[int], utc_ns: int
 ) -> dict[Code, Condition]:
     """Return what is wrong, for the segments that are wanted."""
     found = dict(_of_feed(facts))
@@ -100,7 +100,7 @@ def find(
 # --- the feed -----------------------------------------------------------------------------------
 
 
-def _of_feed(facts: Facts) -> list[tuple[Code, Condition]]:
+def _of_feed(facts: Observation) -> list[tuple[Code, Condition]]:
     """Return at most one condition: the headline is one word."""
     status, report = facts.status, facts.report
     since = status.since_utc_ns or None
@@ -129,7 +129,7 @@ def _of_feed(facts: Facts) -> list[tuple[Code, Condition]]:
     return []
 
 
-def _login_grace(facts: Facts, usual_ns: int) -> int:
+def _login_grace(facts: Observation, usual_ns: int) -> int:
     """Return the grace. It is longer where somebody else's login ended the session, and the next
     one comes without us."""
     report = facts.report
@@ -138,7 +138,7 @@ def _login_grace(facts: Facts, usual_ns: int) -> int:
     return {"wait": ELSEWHERE_NS, "command": COMMAND_NS}.get(facts.elsewhere, usual_ns)
 
 
-def _lost(facts: Facts) -> str:
+def _lost(facts: Observation) -> str:
     status, report = facts.status, facts.report
     if status.feed == "lost":
         return "The daemon is silent: it has gone, or hangs. No price is fresh."
@@ -168,7 +168,7 @@ def _of_list(known: ListStatus) -> Condition | None:
     return None
 
 
-def _of_disk(facts: Facts) -> str:
+def _of_disk(facts: Observation) -> str:
     actors = facts.report.actors if facts.report is not None else []
     failing = [actor.role for actor in actors if actor.counters.get("writes_failing")]
     if failing:
@@ -192,7 +192,7 @@ def _opens_today(market: Market, segments: frozenset[int], utc_ns: int) -> datet
     return market.opens_today(segments, utc_ns)
 
 
-def _is_login_due(facts: Facts, utc_ns: int) -> bool:
+def _is_login_due(facts: Observation, utc_ns: int) -> bool:
     """Whether the hour of `login.at` has come and there is no session. While the market is open the
     headline tells that; the service `login` only writes into the log."""
     at = facts.login_at
@@ -201,13 +201,13 @@ def _is_login_due(facts: Facts, utc_ns: int) -> bool:
     return to_ist(utc_ns).time() >= max(at, TOKEN_FLUSH)
 
 
-def _login_due(facts: Facts, opens: datetime) -> Condition:
+def _login_due(facts: Observation, opens: datetime) -> Condition:
     what = f"There is no session that Kite accepts, and the market opens at {opens:%H:%M} IST."
     grace_ns = COMMANDS_NS if facts.has_command else GRACE_READY_NS
     return Condition(what, grace_ns, is_outage=False)
 
 
-def _missing(facts: Facts, utc_ns: int) -> list[str]:
+def _missing(facts: Observation, utc_ns: int) -> list[str]:
     """Return what the open still lacks, the session first."""
     status, report = facts.status, facts.report
     if status.feed == "lost" or report is None:

@@ -25,7 +25,7 @@ from kitefeed.services.notifier.alerts import (
     compose,
     lasted,
 )
-from kitefeed.services.notifier.conditions import FED, OUTAGES, Condition, Facts, find
+from kitefeed.services.notifier.conditions import FED, OUTAGES, Condition, Observation, find
 
 NIGHT_FROM, NIGHT_UNTIL = time(22), time(8)  # IST
 START_NS = 60 * NS_PER_S  # the daemon starts beside this service: what lacks so long is no news
@@ -87,11 +87,11 @@ class Send(NamedTuple):
     alert: Alert
 
 
-class Beat(NamedTuple):
+class Ping(NamedTuple):
     """Tell the dead man's switch that all is well."""
 
 
-Command = Send | Beat
+Command = Send | Ping
 
 
 class Machine:
@@ -106,7 +106,7 @@ class Machine:
         self._segments = conditions.segments_of(None)
         self._beat_utc_ns: int | None = None
 
-    def look(self, facts: Facts, utc_ns: int, *, is_delivered: bool = True) -> list[Command]:
+    def look(self, facts: Observation, utc_ns: int, *, is_delivered: bool = True) -> list[Command]:
         """Return what to tell now; call it every second. is_delivered: no earlier message waits for
         a target that fails. While one does, the dead man's switch is not fed, so that it tells in
         its way."""
@@ -122,7 +122,7 @@ class Machine:
         commands: list[Command] = [Send(alert) for alert in alerts if alert is not None]
         if is_delivered and conditions.is_well(facts) and self._is_beat_due(utc_ns):
             self._beat_utc_ns = utc_ns
-            commands.append(Beat())
+            commands.append(Ping())
         return commands
 
     def farewell(self, utc_ns: int) -> Send:
@@ -160,7 +160,7 @@ class Machine:
             return False
         return utc_ns - episode.told_utc_ns >= max(remind_ns, self._rules.remind_ns)
 
-    def _end(self, code: Code, facts: Facts, utc_ns: int) -> Alert | None:
+    def _end(self, code: Code, facts: Observation, utc_ns: int) -> Alert | None:
         """Tell of a condition that is not there any more."""
         episode = self.memory.episodes[code]
         is_by_report = code in _BY_REPORT or (code in OUTAGES and not episode.is_outage)
@@ -184,7 +184,9 @@ class Machine:
         what = f"{code} ({KINDS[code].title.lower()}) is over after {took}."
         return compose(Code.RECOVERED, what, self._links, utc_ns) if is_said else None
 
-    def _outage(self, facts: Facts, found: dict[Code, Condition], utc_ns: int) -> Alert | None:
+    def _outage(
+        self, facts: Observation, found: dict[Code, Condition], utc_ns: int
+    ) -> Alert | None:
         """Tell of the end of an outage, when prices are fresh again."""
         feed = facts.status.feed
         lacking = {code: each for code, each in found.items() if code in OUTAGES and each.is_outage}

@@ -30,10 +30,10 @@ from kitefeed.protocol.topology import CONTROL, endpoint
 from kitefeed.services import life
 from kitefeed.services.freshness import is_fed
 from kitefeed.services.notifier.alerts import MINUTE_NS, Alert
-from kitefeed.services.notifier.conditions import Facts
-from kitefeed.services.notifier.machine import Beat, Machine, Rules, Send
+from kitefeed.services.notifier.conditions import Observation
+from kitefeed.services.notifier.machine import Machine, Ping, Rules, Send
 from kitefeed.services.notifier.outbox import Outbox, TargetState, Try
-from kitefeed.services.notifier.record import FILE_BYTES_MAX, Record, decode, path_of
+from kitefeed.services.notifier.record import FILE_BYTES_MAX, NotifierState, decode, path_of
 from kitefeed.services.notifier.targets import Deliver, heartbeat, links_of, targets_of
 
 NAME = "notifier"
@@ -109,7 +109,7 @@ class Notifier:
         self._switch = TargetState()
         self._outbox = Outbox(list(targets))
         self._file = StateFile(path_of(settings), "alerts that were told", FILE_BYTES_MAX, log)
-        known = self._file.read(decode) or Record()
+        known = self._file.read(decode) or NotifierState()
         self._written = b""
         self._machine = Machine(
             Rules(alerts.remind_min * MINUTE_NS, alerts.at_night),
@@ -135,7 +135,7 @@ class Notifier:
                 match command:
                     case Send(alert):
                         self._put(alert)
-                    case Beat():
+                    case Ping():
                         self._start(self._beat())
             self._deliver()
             await asyncio.to_thread(self._save, self._record())
@@ -153,7 +153,7 @@ class Notifier:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._save(self._record())
 
-    async def _facts(self) -> Facts:
+    async def _facts(self) -> Observation:
         if boot_ns() >= self._ask_due_ns:
             self._ask_due_ns = boot_ns() + ASK_NS
             self._report = await asyncio.to_thread(self._ask)
@@ -162,7 +162,7 @@ class Notifier:
         is_heard = heard is not None and is_fed(heard)
         config = self._settings.config
         login_at = time.fromisoformat(config.login.at) if config.login.at else None
-        return Facts(
+        return Observation(
             status, is_heard, self._report, self._free_mb,
             config.session.elsewhere, login_at, bool(config.login.command),
         )  # fmt: skip
@@ -222,7 +222,7 @@ class Notifier:
 
     def _record(self) -> bytes:
         states = {**self._outbox.states, "heartbeat_url": self._switch}
-        return msgspec.json.encode(Record(self._machine.memory, states))
+        return msgspec.json.encode(NotifierState(self._machine.memory, states))
 
     def _save(self, data: bytes) -> None:
         if data != self._written and self._file.write(data):

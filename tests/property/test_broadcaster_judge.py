@@ -134,7 +134,7 @@ class TwoJudges(RuleBasedStateMachine):
             self.now_ns = max(self.now_ns, self.machine.deadline_ns)
             for shard in [] if is_silent else self.machine.fence.holdings:
                 self.batch_comes([], shard, 0, 0, False, 0, 0, None, 0, 0, 5 * S)
-            self._give(e.Turn(self.utc_ns, 0))
+            self._give(e.Wake(self.utc_ns, 0))
         self.now_ns = end_ns
         self._read()
 

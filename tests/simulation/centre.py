@@ -180,7 +180,7 @@ class Mouth(Host):
         return self.machine
 
     def waking(self) -> object:
-        return e.Turn(self.world.utc_ns, self.world.now_ns - self.membership.heard_ns)
+        return e.Wake(self.world.utc_ns, self.world.now_ns - self.membership.heard_ns)
 
     def perform(self, command: e.Command) -> None:
         match command:

@@ -36,7 +36,7 @@ from kitefeed.actors.supervisor.machine import Supervisor
 from kitefeed.actors.supervisor.state import State
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.actors.ticker import link_state, liveness
-from kitefeed.actors.ticker.link_state import Link
+from kitefeed.actors.ticker.link_state import LinkState
 from kitefeed.actors.ticker.liveness import Liveness
 from kitefeed.actors.ticker.subscriptions import Asked
 from kitefeed.actors.token_validator.machine import Answered, TokenValidator
@@ -355,7 +355,7 @@ PLANTS: dict[str, list[Plant]] = {
     "a quiet list is never doubted": [(liveness, "QUIET_NS", HOUR_NS)],
     "a quiet list is asked about once": [(liveness, "QUIET_AGAIN_NS", HOUR_NS)],
     "what lay in a buffer is news": [(Liveness, "frame", _trusting)],
-    "what is read late came just now": [(Link, "_look", nothing)],
+    "what is read late came just now": [(LinkState, "_look", nothing)],
     "what comes after a silence was just sent": [(link_state, "ARRIVING_NS", HOUR_NS)],
     "a cached packet is news": [(Asked, "is_first", lambda self, token, mode, body: False)],
     "the quote bucket leaks": [(poller, "SPACING_NS", 3 * S // 10)],

@@ -313,7 +313,7 @@ PLANTS: dict[str, list[Plant]] = {
         (subscriptions, "ASK_AGAIN_S", (10 * 3_600,))
     ],
     "a packet of any mode confirms": [(confirmations.Confirmations, "confirm", _of_any_mode)],
-    "nothing is confirmed by a packet": [(link_state.Link, "confirmations", lambda *_: [])],
+    "nothing is confirmed by a packet": [(link_state.LinkState, "confirmations", lambda *_: [])],
     "what is asked again is news": [(subscriptions.Asked, "_is_repeat", lambda *_: False)],
     "a trade of ten minutes ago is news": [(link_state, "FRESH_WITHIN_S", 600)],
     "a source that says nothing is alive": [(fence, "BEAT_STALE_NS", HOUR_NS)],

@@ -21,7 +21,7 @@ from kitefeed.actors.supervisor.core import Send
 from kitefeed.actors.supervisor.facts import Clock, DialState, Shard, SocketState
 from kitefeed.actors.supervisor.shards import WHOLE_KEY, Capacity
 from kitefeed.actors.ticker.canaries import QUICK_TICKS, SILENT_NS
-from kitefeed.actors.ticker.link_state import BEAT_NS, Link
+from kitefeed.actors.ticker.link_state import BEAT_NS, LinkState
 from kitefeed.actors.ticker.machine import LinkId
 from kitefeed.protocol.feed import IngestBatch, encode
 from kitefeed.protocol.kite.ticks import segment_of
@@ -213,7 +213,7 @@ class World:
         self._held_ns = self._held_ns or self.now_ns
         return self.now_ns - self._held_ns < IDLE_SEEN_NS and self.is_answering_for(0)
 
-    def _running(self) -> Iterable[Link]:
+    def _running(self) -> Iterable[LinkState]:
         return self.ticker.machine._open.values()
 
     def _is_shut(self, shard: Shard) -> bool:

@@ -7,10 +7,10 @@ import pytest
 
 from kitefeed.actors.runtime import locks
 from kitefeed.cli.commands.listener import REVIVE_AFTER_NS, Watchdog, serve
-from kitefeed.cli.service_manager import Health, ServiceManager
+from kitefeed.cli.service_manager import ManagerHealth, ServiceManager
 from kitefeed.protocol.topology import Role
 
-NOBODY_ASKS = Health(ServiceManager(""), lambda: None, lambda: True)
+NOBODY_ASKS = ManagerHealth(ServiceManager(""), lambda: None, lambda: True)
 FATAL = {"processname": "ticker", "groupname": "kitefeed"}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kitefeed.cli.service_manager import Health, ServiceManager
+from kitefeed.cli.service_manager import ManagerHealth, ServiceManager
 from kitefeed.protocol.messages.status import ActorStatus, StatusReport
 from kitefeed.protocol.topology import Role
 from tests.unit.services.notifier_kit import report
@@ -51,7 +51,8 @@ class Daemon:
     def __init__(self, address: str) -> None:
         self.report: StatusReport | None = None
         self.can_restart = True
-        self.health = Health(ServiceManager(address), lambda: self.report, lambda: self.can_restart)
+        manager = ServiceManager(address)
+        self.health = ManagerHealth(manager, lambda: self.report, lambda: self.can_restart)
 
     def is_(self, feed: str, source: str, reason: str = "", silent: tuple[Role, ...] = ()) -> None:
         actors = [ActorStatus(role, "absent" if role in silent else "up") for role in Role]
@@ -131,4 +132,4 @@ def test_without_a_manager_the_daemon_is_not_even_asked() -> None:
     def ask() -> StatusReport | None:
         raise AssertionError
 
-    Health(ServiceManager(""), ask, lambda: True).look()
+    ManagerHealth(ServiceManager(""), ask, lambda: True).look()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from kitefeed.kite_server.subscriptions import TOKENS_MAX, Due, Reply, Subscriptions
+from kitefeed.kite_server.subscriptions import TOKENS_MAX, Packet, Reply, Subscriptions
 from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE
 from kitefeed.simulator.listings import list_instruments
 from kitefeed.simulator.market import Market
@@ -28,7 +28,7 @@ def ask(subscriptions: Subscriptions, action: str, value: object) -> Reply:
     return subscriptions.handle(json.dumps({"a": action, "v": value}).encode(), START_NS)
 
 
-def sent(packets: Sequence[Due]) -> list[tuple[int, int]]:
+def sent(packets: Sequence[Packet]) -> list[tuple[int, int]]:
     return [(due.body.instrument_token, due.body.mode) for due in packets]
 
 

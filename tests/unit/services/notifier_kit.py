@@ -18,8 +18,8 @@ from kitefeed.protocol.messages.status import (
     SubscriptionCounts,
 )
 from kitefeed.services.notifier.alerts import Alert, Links
-from kitefeed.services.notifier.conditions import Facts
-from kitefeed.services.notifier.machine import Beat, Machine, Memory, Rules, Send
+from kitefeed.services.notifier.conditions import Observation
+from kitefeed.services.notifier.machine import Machine, Memory, Ping, Rules, Send
 
 CALENDAR = calendar_file.load()
 S = 1_000_000_000
@@ -63,7 +63,7 @@ class Day:
         self.machine = Machine(
             rules or Rules(), links, Market(hours, CALENDAR), self.utc_ns, memory
         )
-        self.facts = Facts(LIVE, True, report(), 10_000.0)
+        self.facts = Observation(LIVE, True, report(), 10_000.0)
         self.alerts: list[Alert] = []
         self.beats = 0
         self.is_delivered = True
@@ -102,5 +102,5 @@ class Day:
             match command:
                 case Send(alert):
                     self.alerts.append(alert)
-                case Beat():
+                case Ping():
                     self.beats += 1

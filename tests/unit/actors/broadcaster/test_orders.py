@@ -465,7 +465,7 @@ def test_a_long_book_is_written_down_once() -> None:
         IngestBatch(1, 0, 0, Source.REST, 0, account.now_ns, 0, 0, 0, [],
                     book=OrderBook(7, "AB1", [item(row(str(n))) for n in range(250)]))
     )  # fmt: skip
-    events = [e.Ingest(frame, account.utc_ns), *[e.Turn(account.utc_ns, 0)] * 2]
+    events = [e.Ingest(frame, account.utc_ns), *[e.Wake(account.utc_ns, 0)] * 2]
     saves = [
         sum(isinstance(c, e.SaveOrders) for c in account.machine.handle(event, account.now_ns))
         for event in events

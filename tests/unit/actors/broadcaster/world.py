@@ -91,7 +91,7 @@ class World:
         self.give(e.Subscription(b"\0" + subscription, self.utc_ns))
 
     def turn(self) -> None:
-        self.give(e.Turn(self.utc_ns, 0))
+        self.give(e.Wake(self.utc_ns, 0))
 
     def run(self, span_ns: int, *, beats: bool = False) -> None:
         """Lets time pass, turn by turn, as the machine's deadlines ask for it."""

@@ -8,7 +8,7 @@ import pytest
 
 from kitefeed.actors.broadcaster import events as e
 from kitefeed.cli.replay.machine import Replay
-from kitefeed.cli.replay.pace import PAUSE_NS_MAX, Pace
+from kitefeed.cli.replay.pace import PAUSE_NS_MAX, ReplaySpeed
 from kitefeed.client.player import Player
 from kitefeed.client.tick import Tick
 from kitefeed.client.view import View
@@ -84,7 +84,7 @@ class Reader:
             self.now_ns += step
             self.utc_ns += step
             if self.machine.deadline_ns <= self.now_ns:
-                self._take(self.machine.handle(e.Turn(self.utc_ns, 0), self.now_ns))
+                self._take(self.machine.handle(e.Wake(self.utc_ns, 0), self.now_ns))
 
     def play(self, records: list[Record], speed: float = 1.0) -> list[Tick]:
         """Each record at its time; the ticks with the verdict of the moment."""
@@ -200,7 +200,7 @@ def test_programs_are_served_as_by_a_broadcaster() -> None:
     assert [frame.partition(NUL)[0] for frame in late.frames] == [b"tick/NSE:INFY"]
     event = e.Subscription(b"\1~snap!ab!tick/", late.utc_ns)
     late._take(late.machine.handle(event, late.now_ns))
-    late._take(late.machine.handle(e.Turn(late.utc_ns, 0), late.now_ns))
+    late._take(late.machine.handle(e.Wake(late.utc_ns, 0), late.now_ns))
     assert set(late.view.values) == {"NSE:INFY", "NSE:NIFTY 50"}
 
 
@@ -255,16 +255,16 @@ def test_rubbish_in_a_recording_is_counted_and_passed_over() -> None:
 
 
 def test_records_come_at_their_times() -> None:
-    pace = Pace(2.0)
+    pace = ReplaySpeed(2.0)
     assert pace.wait_ns(T0, 100) == 0
     assert pace.wait_ns(T0 + 4 * MS, 100) == 2 * MS
     assert pace.wait_ns(T0 + 4 * MS, 100 + 5 * MS) == 0  # late
     assert pace.wait_ns(T0 + 12 * MS, 100 + 5 * MS) == MS  # and in time again
     assert pace.wait_ns(T0 - S, 0) >= 0  # a clock that was set back
-    assert Pace(None).wait_ns(T0, 1) == 0
+    assert ReplaySpeed(None).wait_ns(T0, 1) == 0
 
 
 def test_what_was_not_recorded_is_passed_over_in_three_seconds() -> None:
-    pace = Pace(1.0)
+    pace = ReplaySpeed(1.0)
     pace.wait_ns(T0, 0)
     assert pace.wait_ns(T0 + 7200 * S, 0) == PAUSE_NS_MAX

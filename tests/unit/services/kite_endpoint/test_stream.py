@@ -7,7 +7,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from kitefeed.kite_server.connection import UNREAD_BYTES_MAX, binary_message
-from kitefeed.services.kite_endpoint.stream import EndpointConnection, LastValues
+from kitefeed.services.kite_endpoint.stream import EndpointConnection, InitialValues
 from tests.support import eventually_async
 
 
@@ -50,7 +50,7 @@ class Socket:
 
 def connection(unread: int) -> tuple[EndpointConnection, Socket, Transport]:
     socket, transport = Socket(), Transport(unread)
-    values = LastValues(lambda _: None, lambda _: False)
+    values = InitialValues(lambda _: None, lambda _: False)
     made: Any = EndpointConnection(
         "bot",
         socket,
@@ -94,7 +94,7 @@ def test_one_that_never_reads_is_cut_off_and_the_others_get_everything() -> None
     async def handle(request: web.Request) -> web.WebSocketResponse:
         ws = web.WebSocketResponse(autoclose=False, autoping=False, compress=False)
         await ws.prepare(request)
-        values = LastValues(lambda _: None, lambda _: False)
+        values = InitialValues(lambda _: None, lambda _: False)
         connection = EndpointConnection("bot", ws, request.transport, values, lambda _: None)  # type: ignore[arg-type]
         connection.is_open = True
         made.append(connection)

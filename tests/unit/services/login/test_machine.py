@@ -12,10 +12,10 @@ from kitefeed.services.login.machine import (
     FAILURES_MAX,
     TAKEOVERS_MAX,
     Do,
+    LoginRules,
+    LoginState,
     Machine,
     Outcome,
-    Record,
-    Rules,
     Seen,
     Tell,
 )
@@ -37,13 +37,13 @@ class Day:
         hour: str | None = "08:00",
         command: bool = True,
         elsewhere: str = "alert",
-        record: Record | None = None,
+        record: LoginState | None = None,
         has_flush: bool = True,
     ) -> None:
         self.utc_ns = ist(at)
         moment = time.fromisoformat(hour) if hour else None
-        rules = Rules(moment, command, elsewhere, "http://127.0.0.1:8787/login", has_flush)
-        self.machine = Machine(rules, record or Record())
+        rules = LoginRules(moment, command, elsewhere, "http://127.0.0.1:8787/login", has_flush)
+        self.machine = Machine(rules, record or LoginState())
         self.seen = Seen("old", True)
         self.outcomes: dict[Do, Outcome] = dict.fromkeys(Do, "bad")
         self.done: list[Do] = []
@@ -75,7 +75,7 @@ class Day:
         raise AssertionError("it does not come to rest")
 
     def restart(self) -> None:
-        kept = msgspec.json.decode(msgspec.json.encode(self.machine.record), type=Record)
+        kept = msgspec.json.decode(msgspec.json.encode(self.machine.record), type=LoginState)
         self.machine = Machine(self.machine._rules, kept)
 
     def errors(self) -> list[str]:
