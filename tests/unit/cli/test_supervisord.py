@@ -2,6 +2,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -109,9 +111,10 @@ SERVICES = {"gateway", "kite_endpoint", "login", "nats_bridge", "notifier", "rec
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    (tmp_path / "supervisor.conf").symlink_to(ROOT / "supervisor.conf")
-    return tmp_path
+def home() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="kf-") as made:  # sockets: a short name
+        (Path(made) / "supervisor.conf").symlink_to(ROOT / "supervisor.conf")
+        yield Path(made)
 
 
 def started(home: Path, *, where: str = "/", **environment: str) -> set[str]:
