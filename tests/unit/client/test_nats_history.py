@@ -1,6 +1,7 @@
 """Tests what a reader over NATS is given since some time: history, then live ticks, each once."""
 
 from kitefeed.client.nats_history import NatsHistory, SinceView
+from kitefeed.client.nats_values import answer_frames
 from kitefeed.client.tick import Staleness, Tick
 from kitefeed.protocol import feed as f
 from kitefeed.protocol.feed import TickFrames
@@ -102,3 +103,15 @@ def test_of_history_the_last_alone_is_judged_as_the_live_value_that_it_is() -> N
     since.history.frames.extend(map(frame, (1, 2)))
     ticks = [since.view.take(), since.view.take()]
     assert [tick and since.view.values.is_last(tick) for tick in ticks] == [False, True]
+
+
+def test_an_answer_counts_its_values_and_one_that_is_not_whole_counts_too_many() -> None:
+    def counted(is_whole: bool) -> int:
+        *_, end = answer_frames(b"~snap!a!", [frame(1), frame(2)], 7, UTC_NS, is_whole)
+        _, message = f.split_frame(end)
+        body = f.decode_snapshot_chunk(f.decode_feed_message(message).body)
+        assert isinstance(body, f.SnapshotEnd)
+        return body.count
+
+    assert counted(True) == 2
+    assert counted(False) > 2

@@ -206,7 +206,8 @@ def test_a_recording_that_cannot_be_written_is_told_as_a_full_disk() -> None:
     day = Day(f"{MONDAY} 11:00")
     problem = "/rec/2026-11-30/110000-000.kfrec: No space left on device"
     day.knows(readers=[ReaderStatus("recorder", 1, 0.0, problem=problem)])
-    assert day.run(seconds=60) == ["KF-DISK"]
+    assert day.run(seconds=29) == []
+    assert day.run(seconds=31) == ["KF-DISK"]
     assert f"The feed is not recorded, or soon will not be: {problem}." in day.alerts[-1].text
     day.knows(readers=[ReaderStatus("strategy.py", 1, 0.0, problem="mine")])
     assert day.run(seconds=60) == ["KF-RECOVERED"]
@@ -438,6 +439,11 @@ def test_a_list_that_cannot_be_had_for_a_moment_is_no_news() -> None:
     day.knows(instrument_list=ListStatus(9, MONDAY, 1, "failed", "timed out"))
     assert day.run(seconds=590) == []
     assert day.run(seconds=20) == ["KF-LIST"]
+    assert f"that of {MONDAY} stays in use: timed out" in day.alerts[0].text
+    day = Day(NOON)
+    day.knows(instrument_list=ListStatus(0, "", 1, "failed", "timed out"))
+    assert day.run(seconds=610) == ["KF-LIST"]
+    assert "there is none: timed out" in day.alerts[0].text
 
 
 def test_what_only_the_supervisor_tells_is_not_over_because_it_is_silent() -> None:

@@ -274,6 +274,7 @@ def test_the_first_fresh_tick_ends_the_count_of_refusals_and_the_polling() -> No
     assert bench.state.consecutive_403 == 0
     assert bench.state.feed == "live"
     assert not bench.machine.state.shards[0].rest.epoch
+    assert not bench.machine.state.is_socket_refusal  # REST may bridge the next loss
 
 
 def test_a_refusal_whose_quote_is_refused_too_is_a_dead_session() -> None:
@@ -517,7 +518,8 @@ def test_a_session_refused_while_its_socket_streams_keeps_streaming_and_warns() 
     bench.wait(300.5, fresh=True)
     bench.validate("refused")
     assert (bench.state.feed, bench.state.session) == ("live", "refused")
-    assert "log in before the next reconnect" in bench.state.reason
+    assert bench.state.reason.startswith("streaming, but somebody else logged in")
+    assert bench.state.reason.endswith("log in before the next reconnect")
     assert not bench.all(m.CloseLink)
     assert bench.errors() == []
 
@@ -773,6 +775,21 @@ def test_a_restarted_supervisor_adopts_the_running_link_and_closes_no_fence() ->
     second.validate("valid")
     assert not second.all(m.OpenLink)
     assert not second.all(m.CloseLink)
+
+
+def test_an_attempt_gives_way_to_a_socket_that_the_ticker_turns_out_to_have() -> None:
+    bench = Bench()
+    bench.up()
+    bench.login()
+    bench.validate("valid")
+    attempt = bench.last(m.OpenLink).epoch
+    running = LinkReport(0, attempt + 5, "first", True, "websocket")
+    bench.up(Role.TICKER, links=(running,), is_new=False)
+    assert bench.last(m.CloseLink).epoch == attempt
+    assert bench.state.feed == "live"
+    bench.wait(10, fresh=True)  # longer than an attempt may take
+    assert bench.machine.state.dial.state is DialState.IDLE
+    assert bench.state.feed == "live"
 
 
 def test_a_hello_that_crosses_an_order_to_close_does_not_bring_its_socket_back() -> None:
