@@ -5,6 +5,7 @@ from typing import Literal
 
 import pytest
 
+from kitefeed.actors.supervisor import dial
 from kitefeed.actors.supervisor.facts import (
     ActorLost,
     ActorUp,
@@ -15,6 +16,7 @@ from kitefeed.actors.supervisor.facts import (
     Persisted,
     RetryNow,
 )
+from kitefeed.actors.supervisor.news import Judged
 from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.messages.membership import Beat, GrantReport, Hello, LinkReport
 from kitefeed.protocol.topology import Role
@@ -216,6 +218,21 @@ def test_network_trouble_after_three_refusals_does_not_speed_the_socket_up() -> 
     bench.feed(m.LinkClosed(0, bench.last(m.OpenLink).epoch, None, "connection refused"))
     assert bench.until(m.Validate) >= 59
     assert bench.machine.state.consecutive_403 == 3
+
+
+def test_a_session_found_good_moves_no_wait_for_the_network() -> None:
+    bench = Bench()
+    bench.up()
+    bench.login()
+    bench.validate("valid")
+    bench.feed(m.LinkClosed(0, bench.last(m.OpenLink).epoch, None, "connection refused"))
+    state = bench.machine.state
+    assert (state.dial.state, state.dial.cause) == (DialState.WAITING, "network")
+    until_ns = state.dial.until_ns
+    dial.hear(state, Judged("valid", is_good=True))
+    assert state.dial.until_ns == until_ns
+    dial.hear(state, Judged("refused", is_good=False))
+    assert state.dial.until_ns > until_ns
 
 
 def test_a_session_that_is_refused_while_the_network_is_waited_for_is_asked_on_its_ladder() -> None:
