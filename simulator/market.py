@@ -35,7 +35,7 @@ CIRCUIT = 10  # price bands, in per cent of the previous close
 MOVES_MAX = 120  # kept per instrument, a minute or two of a liquid one
 
 
-class PriceStep(NamedTuple):
+class PriceChange(NamedTuple):
     """A price as on the wire, and since when it was the market's (wall clock)."""
 
     since_utc_ns: int
@@ -48,7 +48,7 @@ class Price(NamedTuple):
     last_price: int
     divisor: int
     changed_utc_ns: int
-    moves: tuple[PriceStep, ...]
+    moves: tuple[PriceChange, ...]
 
 
 class Security:
@@ -86,7 +86,7 @@ class Security:
         self.revision = 0
         self.price_revision = 0
         self.changed_ns = now_ns
-        self.moves = deque([PriceStep(now_ns, self.price)], maxlen=MOVES_MAX)
+        self.moves = deque([PriceChange(now_ns, self.price)], maxlen=MOVES_MAX)
         self.due_ns = now_ns
 
     def on_tick(self, price: float) -> int:
@@ -133,7 +133,7 @@ class Security:
         self.low = min(self.low, price)
         self.price_revision += 1
         self.changed_ns = now_ns
-        self.moves.append(PriceStep(now_ns, price))
+        self.moves.append(PriceChange(now_ns, price))
 
     def _change_book(self, rng: random.Random) -> None:
         level = rng.randrange(DEPTH_LEVELS)

@@ -12,13 +12,13 @@ from msgspec.structs import replace
 from kitefeed.protocol.kite.ticks import LTP, QUOTE, TickBody, unpack_depth
 from kitefeed.protocol.kite.units import NS_PER_S
 from kitefeed.simulator.listings import Listing
-from kitefeed.simulator.market import Market, PriceStep, Security
+from kitefeed.simulator.market import Market, PriceChange, Security
 
 _NO_FULL = dict.fromkeys(TickBody.__struct_fields__[13:])  # what a quote lacks
 PAUSE_NS_MAX = 3_000_000_000  # what was not recorded is passed over in so long
 
 
-class TickGroup(NamedTuple):
+class TickBatch(NamedTuple):
     """Ticks that came together. at_ns: when, on the day's clock, UTC. are_old: they are values that
     were known then, from some time before."""
 
@@ -41,7 +41,7 @@ class RecordedSecurity(Security):
         if body.last_price != self.price or self.price_revision == 0:
             self.price_revision += 1
             self.changed_ns = now_ns
-            self.moves.append(PriceStep(now_ns, body.last_price))
+            self.moves.append(PriceChange(now_ns, body.last_price))
         self._body = body
         self.price = body.last_price
         self.open, self.high = body.open or self.price, body.high or self.price
@@ -72,15 +72,15 @@ class RecordedMarket(Market):
     `due_ns` says when the next is to be played, by whoever plays them."""
 
     def __init__(
-        self, listings: Sequence[Listing], messages: Iterable[TickGroup], speed: float | None,
+        self, listings: Sequence[Listing], messages: Iterable[TickBatch], speed: float | None,
         begin_ns: int = 0,
     ) -> None:  # fmt: skip
         super().__init__(listings, 0)
-        self._messages: Iterator[TickGroup] = iter(messages)
+        self._messages: Iterator[TickBatch] = iter(messages)
         self._speed = speed
         self._begin_ns = begin_ns
         self._recorded: dict[int, RecordedSecurity] = {}
-        self._next: TickGroup | None = None
+        self._next: TickBatch | None = None
         self._is_timed = False  # `_due_ns` is that of the next
         self._day_ns = 0
         self._due_ns = 0
@@ -125,7 +125,7 @@ class RecordedMarket(Market):
             self._take(body, now_ns, message)
         yield
 
-    def _take(self, body: TickBody, now_ns: int, message: TickGroup) -> None:
+    def _take(self, body: TickBody, now_ns: int, message: TickBatch) -> None:
         token = body.instrument_token
         security = self._recorded.get(token)
         if security is None:

@@ -23,7 +23,7 @@ _MONTHS = {
 _WORD = re.compile(r"[^\W_]+")
 
 
-class Match(msgspec.Struct, frozen=True):
+class ListedInstrument(msgspec.Struct, frozen=True):
     """One instrument of the file. `expiry` is an ISO date or "", `strike` 0 where there is none."""
 
     token: int
@@ -39,7 +39,7 @@ class Match(msgspec.Struct, frozen=True):
     tick_size: float
 
 
-def find(db: InstrumentsDb, text: str) -> list[Match]:
+def find(db: InstrumentsDb, text: str) -> list[ListedInstrument]:
     """Return instruments that match every word of `text`, the likeliest first. Raises ListDamaged.
 
     A word is part of the symbol or name, a strike, CE, PE or FUT, a month (DEC), or the beginning
@@ -59,16 +59,18 @@ def find(db: InstrumentsDb, text: str) -> list[Match]:
     parameters += [alias, token, "".join(words)]
     if exchange:
         sql, parameters = f"{sql} AND exchange = ?", [*parameters, exchange]
-    found = [Match(*row) for row in db.query(sql, parameters)]
+    found = [ListedInstrument(*row) for row in db.query(sql, parameters)]
     return sorted(found, key=_rank(words, alias, token))
 
 
-def _rank(words: list[str], alias: str, token: int) -> Callable[[Match], tuple[Any, ...]]:
+def _rank(
+    words: list[str], alias: str, token: int
+) -> Callable[[ListedInstrument], tuple[Any, ...]]:
     """Rank exact matches first, then indices, whole words before parts of words, instruments
     without expiry before those with one, and near months before far ones."""
     joined = "".join(words)
 
-    def rank(found: Match) -> tuple[Any, ...]:
+    def rank(found: ListedInstrument) -> tuple[Any, ...]:
         own = {*_WORD.findall(found.symbol), *_WORD.findall(found.name.upper())}
         own |= {found.symbol, found.name.upper()}
         whole = sum(word in own for word in words)

@@ -34,7 +34,7 @@ class Member:
         return "suspect" if now_ns - self.heard_ns > SUSPECT_AFTER_NS else "up"
 
 
-class Joined(NamedTuple):
+class Registration(NamedTuple):
     """The meaning of a hello. `replaced` is the process that held the role before, if another
     did."""
 
@@ -47,13 +47,13 @@ class Roster:
         self.members: dict[Role, Member] = {}
         self._turn_ns = now_ns
 
-    def hello(self, hello: Hello, peer: bytes, now_ns: int) -> Joined:
+    def hello(self, hello: Hello, peer: bytes, now_ns: int) -> Registration:
         """Let a newer process take the role over; refresh the same one when it says hello again."""
         before = self.members.get(hello.role)
         is_new = before is None or before.hello.boot_id != hello.boot_id or before.is_lost
         self.members[hello.role] = Member(hello, peer, now_ns)
         is_other = before is not None and before.hello.boot_id != hello.boot_id
-        return Joined(is_new, before if is_other else None)
+        return Registration(is_new, before if is_other else None)
 
     def heard(self, peer: bytes, now_ns: int) -> Member | None:
         """Return the member that speaks; None for a peer that never said hello, or lost its role to

@@ -32,7 +32,7 @@ PROXY_BYTES_MAX = 16_384
 MESSAGE_BYTES_MAX = 4 * 1_048_576  # 3,000 full packets are 0.6 MB
 
 
-class Callbacks(NamedTuple):
+class SocketCallbacks(NamedTuple):
     """The callbacks of a socket, all on the loop. After `on_end`, which comes exactly once, none is
     called any more."""
 
@@ -182,7 +182,7 @@ class _Ticker(KiteTicker):  # type: ignore[misc]
 class KiteSocket:
     """One socket: call `connect` once, then `ask` while it is open, `close` at any time."""
 
-    def __init__(self, kite: Kite, session: Session, callbacks: Callbacks) -> None:
+    def __init__(self, kite: Kite, session: Session, callbacks: SocketCallbacks) -> None:
         self._callbacks = callbacks
         self._loop = asyncio.get_running_loop()
         self._is_over = False

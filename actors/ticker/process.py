@@ -104,7 +104,7 @@ class Shell:
         if other is not None:
             self._feed(Ended(link, None, other))
             return
-        callbacks = self._module.Callbacks(
+        callbacks = self._module.SocketCallbacks(
             on_open=lambda: self._feed(Upgraded(link)),
             on_message=lambda payload, is_binary: feed(
                 Frame(link, payload, is_binary, utc_ns() / 1e9)

@@ -50,7 +50,7 @@ def init(
     path = destination(is_forced)
     if not sys.stdin.isatty() and api_key is None:
         raise BadInput("The app's key is needed: `kitefeed init --api-key KEY`")
-    given = FilledExample(path)
+    given = ConfigDraft(path)
     given.take(API_KEY, api_key,
                f"Your app's key, from {DEVELOPERS} (none yet: Enter, the page asks for it)",
                "")  # fmt: skip
@@ -77,7 +77,7 @@ def destination(is_forced: bool) -> Path:
     return path.resolve()  # of a link, what it leads to
 
 
-class FilledExample:
+class ConfigDraft:
     """The example, filled in with one answer after the other; each is judged as the daemon will."""
 
     def __init__(self, path: Path) -> None:

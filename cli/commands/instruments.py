@@ -16,7 +16,7 @@ from kitefeed.protocol.messages.control import Done, FetchList
 from kitefeed.protocol.messages.status import ListStatus
 
 if TYPE_CHECKING:
-    from kitefeed.actors.runtime.instrument_search import Match
+    from kitefeed.actors.runtime.instrument_search import ListedInstrument
     from kitefeed.protocol.instrument_list import InstrumentsDb
 
 LIMIT_DEFAULT = 20
@@ -121,7 +121,7 @@ def _hint(near: list[str]) -> str:
     return f"; {did_you_mean(near)}" if near else ": try fewer or shorter words"
 
 
-def _line(row: "Match") -> str:
+def _line(row: "ListedInstrument") -> str:
     kind = f"{row.kind} {row.expiry}".strip()
     strike = output.rupees(row.strike) if row.strike else ""
     return f"{row.key:<28} {kind:<14} {strike:<12} {row.name}".rstrip()

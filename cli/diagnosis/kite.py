@@ -21,7 +21,7 @@ CLOCK_WARN_S, CLOCK_MAX_S = 1.5, 4.0  # `Date` has whole seconds; a tick stamped
 NO_DATA = "take a plan with market data at developers.kite.trade; quotes are not in this one"
 
 
-class RootAnswer(NamedTuple):
+class RootResponse(NamedTuple):
     """The answer of Kite's REST root. offset_s: how far this host's clock is ahead of its `Date`;
     None where it sent none."""
 
@@ -62,7 +62,7 @@ def proxy(settings: Settings) -> Finding:
     )  # fmt: skip
 
 
-def ask(settings: Settings) -> RootAnswer | Finding:
+def ask(settings: Settings) -> RootResponse | Finding:
     """Ask the REST root once, without a session; return a finding when there is no answer."""
     import requests
 
@@ -83,7 +83,7 @@ def ask(settings: Settings) -> RootAnswer | Finding:
             "look at network, firewall and proxy", Exit.UNAVAILABLE,
         )  # fmt: skip
     took_s = (boot_ns() - began_ns) / 1e9
-    return RootAnswer(response.status_code, took_s, _offset(response.headers.get("Date"), took_s))
+    return RootResponse(response.status_code, took_s, _offset(response.headers.get("Date"), took_s))
 
 
 def _offset(date: str | None, took_s: float) -> float | None:
@@ -111,7 +111,7 @@ def tls(settings: Settings) -> Finding:
     return ok("TLS", f"{version}, Kite's certificate is good for {days:.0f} days")
 
 
-def rest(answer: RootAnswer) -> Finding:
+def rest(answer: RootResponse) -> Finding:
     text = f"answers {answer.status} in {answer.took_s * 1e3:.0f} ms"
     if answer.status >= 500:
         return wrong("REST", text, "Kite, or a proxy before it, has trouble: try again later",
@@ -119,7 +119,7 @@ def rest(answer: RootAnswer) -> Finding:
     return ok("REST", text)
 
 
-def clock(answer: RootAnswer) -> Finding:
+def clock(answer: RootResponse) -> Finding:
     remedy = "keep the clock on NTP: `timedatectl set-ntp true`"
     if answer.offset_s is None:
         return skipped("clock", "Kite's answer has no Date")

@@ -9,7 +9,7 @@ from kitefeed.protocol.kite.ticks import SEGMENT_INDICES
 from kitefeed.protocol.recording import Described, Type
 from kitefeed.protocol.topics import SNAPSHOT, TICKS_TOPIC
 from kitefeed.simulator.listings import Listing
-from kitefeed.simulator.replayed import RecordedMarket, TickGroup
+from kitefeed.simulator.replayed import RecordedMarket, TickBatch
 
 
 def recorded_market(
@@ -21,7 +21,7 @@ def recorded_market(
     return RecordedMarket(listings, _messages(recording), speed, recording.since_ns)
 
 
-def _messages(recording: Recording) -> Iterator[TickGroup]:
+def _messages(recording: Recording) -> Iterator[TickBatch]:
     seen: dict[bytes, tuple[int, int]] = {}
     for record in recording.records():
         if record.type != Type.FRAME:
@@ -31,7 +31,7 @@ def _messages(recording: Recording) -> Iterator[TickGroup]:
         except f.DECODE_ERRORS:
             continue
         if found:
-            yield TickGroup(record.t_ns, found, record.data.startswith(SNAPSHOT))
+            yield TickBatch(record.t_ns, found, record.data.startswith(SNAPSHOT))
 
 
 def _ticks(frame: bytes, seen: dict[bytes, tuple[int, int]]) -> list[f.ReceivedBody]:

@@ -5,7 +5,7 @@ from kitefeed.protocol.kite.units import NS_PER_S
 PAUSE_NS_MAX = 3 * NS_PER_S  # what was not recorded is passed over in so long
 
 
-class ReplaySpeed:
+class Pacer:
     """speed: how many of the day's seconds pass in one; None for no waiting at all."""
 
     def __init__(self, speed: float | None) -> None:

@@ -17,7 +17,7 @@ from kitefeed.actors.runtime.pulse import to_next_s
 from kitefeed.cli import signals
 from kitefeed.cli.replay.desk import ReplayDesk
 from kitefeed.cli.replay.machine import Replay
-from kitefeed.cli.replay.pace import ReplaySpeed
+from kitefeed.cli.replay.pace import Pacer
 from kitefeed.client.recording import Recording
 from kitefeed.protocol.clock import boot_ns, utc_ns
 from kitefeed.protocol.feed import DECODE_ERRORS
@@ -129,7 +129,7 @@ class Shell:
         return None
 
     async def _play(self) -> None:
-        machine, pace = self._machine, ReplaySpeed(self._options.speed)
+        machine, pace = self._machine, Pacer(self._options.speed)
         await self._readers_have_come()
         if self._options.is_stepped:
             self._loop.add_reader(sys.stdin.fileno(), self._on_line)

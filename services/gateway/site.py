@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import web
 
 from kitefeed.actors.runtime import instrument_search, kite_login
-from kitefeed.actors.runtime.instrument_search import Match
+from kitefeed.actors.runtime.instrument_search import ListedInstrument
 from kitefeed.protocol.errors import BadInput, ConfigError, LoginNeeded, TryLater, Unavailable
 from kitefeed.protocol.instrument_list import InstrumentsDb
 from kitefeed.protocol.messages.control import (
@@ -251,7 +251,7 @@ class Site:
         return _elsewhere("/#logged-in")
 
 
-def _shown(found: Match) -> dict[str, object]:
+def _shown(found: ListedInstrument) -> dict[str, object]:
     return {
         "instrument": found.key,
         "name": found.name,

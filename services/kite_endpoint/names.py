@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from kitefeed.actors.runtime.instrument_search import Match
+from kitefeed.actors.runtime.instrument_search import ListedInstrument
 from kitefeed.kite_server.market_data import zipped_dump
 from kitefeed.protocol.instrument_list import COLUMNS, InstrumentsDb
 from kitefeed.protocol.kite.instruments import DumpRow
@@ -40,7 +40,7 @@ class DayNames:
         if exchange not in self._dumps:
             sql = f"SELECT {COLUMNS} FROM instruments WHERE ? IN ('', exchange) ORDER BY key"  # noqa: S608
             rows = self._db.query(sql, [exchange])
-            self._dumps[exchange] = zipped_dump(_instrument(Match(*row)) for row in rows)
+            self._dumps[exchange] = zipped_dump(_instrument(ListedInstrument(*row)) for row in rows)
         return self._dumps[exchange]
 
     def _look(self) -> None:
@@ -60,7 +60,7 @@ def _facts(path: Path) -> tuple[int, int] | None:
     return facts.st_mtime_ns, facts.st_ino
 
 
-def _instrument(found: Match) -> DumpRow:
+def _instrument(found: ListedInstrument) -> DumpRow:
     """Make a row. `exchange_token` is the token without its segment, as in Kite's own rows. The
     list's last price is not live, and not kept."""
     return DumpRow(

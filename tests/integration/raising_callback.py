@@ -11,7 +11,7 @@ from kitefeed.actors.ticker import reactor
 
 async def main(ws_url: str, api_key: str, access_token: str) -> None:
     reactor.install(asyncio.get_running_loop(), lambda: print("library error"))
-    from kitefeed.actors.ticker.kite_socket import Callbacks, KiteSocket
+    from kitefeed.actors.ticker.kite_socket import KiteSocket, SocketCallbacks
 
     session = Session(api_key, Secret(access_token))
     over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -27,7 +27,7 @@ async def main(ws_url: str, api_key: str, access_token: str) -> None:
         print("failure", type(error).__name__)
 
     kite = Kite(ws_url=ws_url)
-    KiteSocket(kite, session, Callbacks(lambda: None, fail, ended, failed)).connect()
+    KiteSocket(kite, session, SocketCallbacks(lambda: None, fail, ended, failed)).connect()
     await over
     heard: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -37,7 +37,7 @@ async def main(ws_url: str, api_key: str, access_token: str) -> None:
 
     over = asyncio.Event()
     second = KiteSocket(
-        kite, session, Callbacks(lambda: None, hear, lambda code, reason: over.set(), failed)
+        kite, session, SocketCallbacks(lambda: None, hear, lambda code, reason: over.set(), failed)
     )
     second.connect()
     await heard

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kitefeed.cli.diagnosis import kite as way
-from kitefeed.cli.diagnosis.kite import RootAnswer
+from kitefeed.cli.diagnosis.kite import RootResponse
 from kitefeed.cli.main import main
 from kitefeed.protocol.exits import Exit
 from kitefeed.simulator.server import Simulator
@@ -174,7 +174,7 @@ def test_what_goes_to_support_names_no_user_and_no_home(
      (-3_600.0, "wrong"), (None, "skipped")],
 )  # fmt: skip
 def test_a_clock_that_is_off_is_told_by_how_much(offset_s: float | None, state: str) -> None:
-    found = way.clock(RootAnswer(200, 0.1, offset_s))
+    found = way.clock(RootResponse(200, 0.1, offset_s))
     assert found.state == state
     assert ("NTP" in found.remedy) == (state in ("warning", "wrong"))
 

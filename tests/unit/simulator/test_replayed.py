@@ -3,7 +3,7 @@
 from kitefeed.kite_server.subscriptions import Subscriptions
 from kitefeed.protocol.kite.ticks import FULL, LTP, QUOTE, TickBody, encode_packet
 from kitefeed.simulator.listings import Listing
-from kitefeed.simulator.replayed import PAUSE_NS_MAX, RecordedMarket, TickGroup
+from kitefeed.simulator.replayed import PAUSE_NS_MAX, RecordedMarket, TickBatch
 from tests.recordings import INFY, NIFTY, NINE_FIFTEEN, S, Writes
 
 T0 = NINE_FIFTEEN
@@ -18,7 +18,7 @@ def body(price: int, token: int = INFY) -> TickBody:
 
 
 def market(*messages: tuple[int, list[TickBody]], speed: float | None = 1.0) -> RecordedMarket:
-    made = [TickGroup(T0 + at_ns, ticks) for at_ns, ticks in messages]
+    made = [TickBatch(T0 + at_ns, ticks) for at_ns, ticks in messages]
     return RecordedMarket(LISTINGS, made, speed)
 
 

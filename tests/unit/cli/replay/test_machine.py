@@ -8,7 +8,7 @@ import pytest
 
 from kitefeed.actors.broadcaster import events as e
 from kitefeed.cli.replay.machine import Replay
-from kitefeed.cli.replay.pace import PAUSE_NS_MAX, ReplaySpeed
+from kitefeed.cli.replay.pace import PAUSE_NS_MAX, Pacer
 from kitefeed.client.player import Player
 from kitefeed.client.tick import Tick
 from kitefeed.client.view import View
@@ -255,16 +255,16 @@ def test_rubbish_in_a_recording_is_counted_and_passed_over() -> None:
 
 
 def test_records_come_at_their_times() -> None:
-    pace = ReplaySpeed(2.0)
+    pace = Pacer(2.0)
     assert pace.wait_ns(T0, 100) == 0
     assert pace.wait_ns(T0 + 4 * MS, 100) == 2 * MS
     assert pace.wait_ns(T0 + 4 * MS, 100 + 5 * MS) == 0  # late
     assert pace.wait_ns(T0 + 12 * MS, 100 + 5 * MS) == MS  # and in time again
     assert pace.wait_ns(T0 - S, 0) >= 0  # a clock that was set back
-    assert ReplaySpeed(None).wait_ns(T0, 1) == 0
+    assert Pacer(None).wait_ns(T0, 1) == 0
 
 
 def test_what_was_not_recorded_is_passed_over_in_three_seconds() -> None:
-    pace = ReplaySpeed(1.0)
+    pace = Pacer(1.0)
     pace.wait_ns(T0, 0)
     assert pace.wait_ns(T0 + 7200 * S, 0) == PAUSE_NS_MAX
