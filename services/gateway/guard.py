@@ -44,7 +44,8 @@ class Guard:
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         request[MAY_STAY] = lambda: self._may_pass(request)
-        if _is_open(request.path) or not self._tokens.are_needed() or self._has_cookie(request):
+        is_open = request.path in OPEN or OPEN_FILE.fullmatch(request.path) is not None
+        if is_open or not self._tokens.are_needed() or self._has_cookie(request):
             return await handler(request)
         token = _bearer(request)
         if token is None:
@@ -102,10 +103,6 @@ class Guard:
 def _bearer(request: web.Request) -> str | None:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
-
-
-def _is_open(path: str) -> bool:
-    return path in OPEN or OPEN_FILE.fullmatch(path) is not None
 
 
 def _is_browser(request: web.Request) -> bool:

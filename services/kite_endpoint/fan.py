@@ -56,10 +56,14 @@ class Fan(Generic[Socket]):
 
     def place(self, socket: Socket, modes: Mapping[int, int]) -> None:
         """Note that `socket` wants these tokens in these modes from now on; none: it has left."""
-        before = self._group_of.get(socket, frozenset())
-        self._leave(socket)
+        before = self._group_of.pop(socket, None)
+        if before is not None:
+            sockets = self._groups[before].sockets
+            sockets.remove(socket)
+            if not sockets:
+                del self._groups[before]
         key = frozenset(modes.items())
-        for token, _ in key - before:  # it has not heard what others have
+        for token, _ in key - (before or frozenset()):  # it has not heard what others have
             self._last.pop(token, None)
         if not modes:
             return
@@ -67,15 +71,6 @@ class Fan(Generic[Socket]):
         if key not in self._groups:
             self._groups[key] = _Group(modes)
         self._groups[key].sockets.append(socket)
-
-    def _leave(self, socket: Socket) -> None:
-        key = self._group_of.pop(socket, None)
-        if key is None:
-            return
-        sockets = self._groups[key].sockets
-        sockets.remove(socket)
-        if not sockets:
-            del self._groups[key]
 
     def frames(self, ticks: Iterable[TickBody]) -> Iterator[tuple[list[Socket], bytes]]:
         """Yield the frames that these ticks cause, each with its sockets; the newest of each

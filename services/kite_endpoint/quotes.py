@@ -62,7 +62,11 @@ class QuoteDesk:
         """Return the quotes of those that Kite knows. Raises RestError: 429 when no request is left
         over."""
         wanted = list(dict.fromkeys(tokens))
-        found = {token: quote for token in wanted if (quote := self._recent(token)) is not None}
+        found = {
+            token: quote
+            for token in wanted
+            if (quote := self._known.get(token)) and boot_ns() - quote.at_ns <= SHARED_NS
+        }
         missing = [token for token in wanted if token not in found]
         for start in range(0, len(missing), QUOTES_MAX):
             batch = missing[start : start + QUOTES_MAX]
@@ -83,10 +87,6 @@ class QuoteDesk:
     def _is_of(self, day: date, token: int) -> bool:
         known = self._limits.get(token)
         return known is not None and known.day == day
-
-    def _recent(self, token: int) -> Quote | None:
-        quote = self._known.get(token)
-        return None if quote is None or boot_ns() - quote.at_ns > SHARED_NS else quote
 
     def _asked(self, tokens: Iterable[int]) -> "asyncio.Task[None]":
         """Return the question that has these tokens; raises RestError when it has no room for

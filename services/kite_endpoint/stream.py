@@ -179,7 +179,10 @@ class EndpointStream(Stream[EndpointConnection]):
         for token in missing:
             del modes[token]
         if missing:
-            self._tell([connection], _unknown(missing))
+            shown = ", ".join(map(str, missing[:NAMED_MAX]))
+            more = f" and {len(missing) - NAMED_MAX} more" if len(missing) > NAMED_MAX else ""
+            text = f"kitefeed: no instrument of today's list has the token {shown}{more}"
+            self._tell([connection], text)
         self._fan.place(connection, modes)
         self._market.want(self._wanted())
 
@@ -231,9 +234,3 @@ class EndpointStream(Stream[EndpointConnection]):
         task = asyncio.ensure_future(push(connections, server_message(ServerError(sentence))))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _unknown(tokens: list[int]) -> str:
-    shown = ", ".join(map(str, tokens[:NAMED_MAX]))
-    more = f" and {len(tokens) - NAMED_MAX} more" if len(tokens) > NAMED_MAX else ""
-    return f"kitefeed: no instrument of today's list has the token {shown}{more}"

@@ -95,7 +95,11 @@ class Machine:
 
     def look(self, seen: Seen, utc_ns: int) -> Order | None:
         """Return the order of this moment; a `Do` is followed by `done`."""
-        self._note_login(seen)
+        if seen.fingerprint and seen.fingerprint != self.record.fingerprint:  # a new login
+            self.record.fingerprint = seen.fingerprint
+            self.record.failures = 0
+            self._is_checked = False
+            self.record.not_before_utc_ns = 0
         if self._cause(seen, utc_ns) is None:
             self._is_checked = False
             return None
@@ -144,13 +148,6 @@ class Machine:
         at = self._rules.due_at
         return None if at is None else to_utc_ns(datetime.combine(now.date(), at, IST))
 
-    def _note_login(self, seen: Seen) -> None:
-        if seen.fingerprint and seen.fingerprint != self.record.fingerprint:
-            self.record.fingerprint = seen.fingerprint
-            self.record.failures = 0
-            self._is_checked = False
-            self.record.not_before_utc_ns = 0
-
     def _answer(self, seen: Seen, utc_ns: int, *, is_login: bool = False) -> None:
         """Note that both causes are over: one login is enough for both."""
         self.record.not_before_utc_ns = 0
@@ -172,7 +169,11 @@ class Machine:
         if self._cause(seen, utc_ns) == "elsewhere":
             if rules.elsewhere == "alert":
                 return self._give_up(seen, utc_ns, "somebody else logged in with this app")
-            if self._takeovers(utc_ns) >= TAKEOVERS_MAX:
+            today = to_ist(utc_ns).date()
+            self.record.takeovers_utc_ns = [
+                each for each in self.record.takeovers_utc_ns if to_ist(each).date() == today
+            ]
+            if len(self.record.takeovers_utc_ns) >= TAKEOVERS_MAX:
                 return self._give_up(
                     seen, utc_ns, "somebody else logs in with this app again and again"
                 )
@@ -194,13 +195,6 @@ class Machine:
     def _pause_ns(self) -> int:
         """Return the pause after the failures so far, this one included."""
         return PAUSES_NS[min(self.record.failures, len(PAUSES_NS)) - 1]
-
-    def _takeovers(self, utc_ns: int) -> int:
-        today = to_ist(utc_ns).date()
-        self.record.takeovers_utc_ns = [
-            each for each in self.record.takeovers_utc_ns if to_ist(each).date() == today
-        ]
-        return len(self.record.takeovers_utc_ns)
 
     def _give_up(self, seen: Seen, utc_ns: int, why: str) -> Tell:
         self._answer(seen, utc_ns)

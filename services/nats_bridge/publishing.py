@@ -128,17 +128,14 @@ class Publishing:
             notes += await streams.make(self._js, ticks)
             self._conditions.over("nats_history")
         except APIError as error:
-            self._no_history(str(error.description))
+            self._conditions.met(
+                "nats_history",
+                f"NATS keeps no history ({error.description}); live and last values go on",
+            )
         if notes != self._told_notes:
             self._told_notes = notes
             for note in notes:
                 log.warning("%s", note)
-
-    def _no_history(self, reason: str) -> None:
-        self._conditions.met(
-            "nats_history",
-            f"NATS keeps no history ({reason}); live and last values go on",
-        )
 
     def chores(self) -> list[Coroutine[Any, Any, None]]:
         """Return the work that goes on as long as the connection lives; each raises when it has
@@ -174,7 +171,12 @@ class Publishing:
             await self._beat()  # before the first tick: readers pass on what they were told of
         while self._is_leading() and (group := self._machine.due(boot_ns())) is not None:
             await self._publish(group)
-        await self._publish_words()
+        # Orders and notices, then heartbeats. A heartbeat says that what was published is all there
+        # is: it waits for the ticks before it. Left out, it would read as a loss.
+        while self._events and self._is_leading():
+            await self._publish_first(self._events)
+        while self._heartbeats and self._is_leading() and not self._machine.is_behind(boot_ns()):
+            await self._publish_first(self._heartbeats)
         gap = self._machine.gap_due()
         if gap is not None:
             log.warning(
@@ -183,14 +185,6 @@ class Publishing:
             )  # fmt: skip
             name = wire.message_id(gap.term, f"gap/{gap.bridge}", gap.to_utc_ns)
             await self._client.publish(self._subjects.gap, wire.encode(gap), headers={MSG_ID: name})
-
-    async def _publish_words(self) -> None:
-        """Publish heartbeats, orders and notices. A heartbeat says that what was published is all
-        there is: it waits for the ticks before it. Left out, it would read as a loss."""
-        while self._events and self._is_leading():
-            await self._publish_first(self._events)
-        while self._heartbeats and self._is_leading() and not self._machine.is_behind(boot_ns()):
-            await self._publish_first(self._heartbeats)
 
     async def _publish_first(self, waiting: "deque[Word]") -> None:
         """Publish the first that waits; it waits on when the connection has ended."""
@@ -276,10 +270,6 @@ class Publishing:
         except f.DECODE_ERRORS:
             lease = None
         self._keeper.saw(lease, entry.revision or 0, boot_ns())
-        self._say_who()
-
-    def _say_who(self) -> None:
-        """Write one line when another bridge publishes, or another one than before."""
         other = self._keeper.other
         if other and other != self._told_other:
             log.info("stands by: the bridge of %s publishes", other)

@@ -82,7 +82,8 @@ def find(
     """Return what is wrong, for the segments that are wanted."""
     found = dict(_of_feed(facts))
     report = facts.report
-    opens = _opens_today(market, segments, utc_ns)
+    is_any_open = market.is_any_open(segments, utc_ns)
+    opens = None if is_any_open else market.opens_today(segments, utc_ns)
     if opens is not None and _is_login_due(facts, utc_ns):
         found[Code.LOGIN] = _login_due(facts, opens)
     if warning := market.warning(utc_ns):
@@ -185,13 +186,6 @@ def _of_disk(facts: Observation) -> str:
 # --- before the open ----------------------------------------------------------------------------
 
 
-def _opens_today(market: Market, segments: frozenset[int], utc_ns: int) -> datetime | None:
-    """Return when the market opens today, while all of it is closed; else None."""
-    if market.is_any_open(segments, utc_ns):
-        return None
-    return market.opens_today(segments, utc_ns)
-
-
 def _is_login_due(facts: Observation, utc_ns: int) -> bool:
     """Whether the hour of `login.at` has come and there is no session. While the market is open the
     headline tells that; the service `login` only writes into the log."""
@@ -218,7 +212,9 @@ def _missing(facts: Observation, utc_ns: int) -> list[str]:
     if report.session != "valid":
         found.append(f"a valid session (it is {report.session})")
     counts = report.subscriptions
-    if report.session == "valid" and counts.wanted and not _has_sockets(report):
+    states = [shard.state for shard in report.shards]
+    has_sockets = bool(states) and all(state in ("priming", "live") for state in states)
+    if report.session == "valid" and counts.wanted and not has_sockets:
         found.append("a socket to Kite")
     if not counts.wanted:
         found.append("instruments: none is wanted")
@@ -234,11 +230,6 @@ def _missing(facts: Observation, utc_ns: int) -> list[str]:
     if disk := _of_disk(facts):
         found.append(f"room on the disk ({disk.rstrip('.')})")
     return found
-
-
-def _has_sockets(report: StatusReport) -> bool:
-    states = [shard.state for shard in report.shards]
-    return bool(states) and all(state in ("priming", "live") for state in states)
 
 
 def _not_ready(missing: list[str], opens: datetime) -> Condition:

@@ -120,7 +120,9 @@ class Machine:
         gone = [code for code in self.memory.episodes if code not in found]
         alerts += [self._end(code, facts, utc_ns) for code in gone]
         commands: list[Command] = [Send(alert) for alert in alerts if alert is not None]
-        if is_delivered and conditions.is_well(facts) and self._is_beat_due(utc_ns):
+        last_ns = self._beat_utc_ns
+        is_beat_due = last_ns is None or not 0 <= utc_ns - last_ns < BEAT_NS
+        if is_delivered and conditions.is_well(facts) and is_beat_due:
             self._beat_utc_ns = utc_ns
             commands.append(Ping())
         return commands
@@ -234,10 +236,6 @@ class Machine:
         if self._rules.at_night or self._is_open(utc_ns):
             return False
         return not NIGHT_UNTIL <= to_ist(utc_ns).time() < NIGHT_FROM
-
-    def _is_beat_due(self, utc_ns: int) -> bool:
-        last_ns = self._beat_utc_ns
-        return last_ns is None or not 0 <= utc_ns - last_ns < BEAT_NS
 
 
 # Codes that every start meets for a while, and codes that only the supervisor's report tells.

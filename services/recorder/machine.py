@@ -315,7 +315,9 @@ class Recorder:
         """Give out the block, and before it the header of a segment that begins with it."""
         commands: list[Command] = []
         if not self._is_open:
-            if not self._may_open(now_ns):
+            has_values = self._is_whole and self._is_covering
+            is_due = now_ns >= self._gather_due_ns or self._bytes >= GATHER_BYTES
+            if not (has_values or is_due):
                 return []
             commands.append(self._opened())
         if not self._has_room():
@@ -345,10 +347,6 @@ class Recorder:
         if self._is_paused:
             self._paused_why = self.trouble or self._paused_why
         return not self._is_paused
-
-    def _may_open(self, now_ns: int) -> bool:
-        has_values = self._is_whole and self._is_covering
-        return has_values or now_ns >= self._gather_due_ns or self._bytes >= GATHER_BYTES
 
     def _opened(self) -> Open:
         """Open a segment, which begins with the first record that waits."""

@@ -86,25 +86,18 @@ class Promotion:
                     child.kill()
                 await child.wait()
         if child.returncode == Exit.TRY_LATER:
-            self._tell_busy(segment)
+            if not self._is_told_busy:
+                self._is_told_busy = True
+                self._log.info("Parquet of %s is being made by another process: awaited", segment)
             return False
-        if child.returncode:
-            self._tell_failed(segment, said, child.returncode)
-        return True
-
-    def _tell_busy(self, segment: Path) -> None:
-        if not self._is_told_busy:
-            self._is_told_busy = True
-            self._log.info("Parquet of %s is being made by another process: awaited", segment)
-
-    def _tell_failed(self, segment: Path, said: bytes, code: int | None) -> None:
-        if not self._has_failed:
+        if child.returncode and not self._has_failed:
             self._has_failed = True
             why = said.decode(errors="replace").strip().rpartition("\n")[2]
             self._log.warning(
                 "no Parquet was made of %s (%s): `kitefeed export` makes it; tried again when the "
-                "recorder starts", segment, why or f"exit {code}",
+                "recorder starts", segment, why or f"exit {child.returncode}",
             )  # fmt: skip
+        return True
 
 
 def main() -> int:

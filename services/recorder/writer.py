@@ -148,8 +148,10 @@ class Writer:
             self._fail(error)
             return False
         is_synced = self._close() if isinstance(command, Seal) else self._maybe_sync()
-        if is_synced:
-            self._recover()
+        if is_synced and self._failing_since_ns is not None:
+            took_s = (boot_ns() - self._failing_since_ns) / 1e9
+            self._failing_since_ns, self.trouble = None, ""
+            self._log.info("the recording is written, over after %.1f s condition=disk", took_s)
         return True
 
     def _open(self, header: r.Header) -> None:
@@ -229,12 +231,6 @@ class Writer:
                 "the feed goes on, and it is tried again by itself condition=disk",
                 self._path, error.strerror or error,
             )  # fmt: skip
-
-    def _recover(self) -> None:
-        if self._failing_since_ns is not None:
-            took_s = (boot_ns() - self._failing_since_ns) / 1e9
-            self._failing_since_ns, self.trouble = None, ""
-            self._log.info("the recording is written, over after %.1f s condition=disk", took_s)
 
 
 def _size(command: Command) -> int:
