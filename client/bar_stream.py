@@ -67,11 +67,10 @@ class _Stream:
         self._taken += 1
         # Bars end by the time of the ticks, because more of that time may wait. A past that is read
         # in a moment ends its bars as then: else all are under way when a missing tick is noticed.
-        if self._taken >= TICKS_PER_LOOK or self._is_past(tick):
+        if self._taken >= TICKS_PER_LOOK or (
+            self._reader.begins_in_the_past and utc_ns() - tick.t_rx_ns > PAST_NS
+        ):
             self._look(self._played_ns or min(now_ns, tick.t_rx_ns))
-
-    def _is_past(self, tick: Tick) -> bool:
-        return self._reader.begins_in_the_past and utc_ns() - tick.t_rx_ns > PAST_NS
 
     def _time_of(self, tick: Tick) -> int:
         """Return when a program got the tick, or would have got it if it had been there. In a

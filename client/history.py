@@ -138,7 +138,10 @@ class History:
             return
         self.is_over = True
         # A tick may have been recorded before it came here: it is not given out again.
-        self._live = deque(tick for tick in self._live if self._is_new(tick))
+        self._live = deque(
+            tick for tick in self._live
+            if (tick.gen, tick.seq) > self._given.get(tick.instrument, (0, 0))
+        )  # fmt: skip
         if missing:
             self._end_early(missing, view)
         view.holes.heal("unrecorded")  # the last values are held
@@ -168,6 +171,3 @@ class History:
                 has_begun = self._last_ns > self._since_ns
                 lost[name] = seam - seq - is_held if has_begun else 0
         view.holes.passed("unrecorded", lost, self._last_ns, until_ns)
-
-    def _is_new(self, tick: Tick) -> bool:
-        return (tick.gen, tick.seq) > self._given.get(tick.instrument, (0, 0))

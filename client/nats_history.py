@@ -91,18 +91,15 @@ class SinceView(View):
         if past.arrived:
             tick = past.arrived.popleft()
             self._places[tick.instrument] = tick.gen, tick.seq
-            return self._as_live(tick)
+            now = self.values.get(tick.instrument)
+            is_last = now is not None and (now.gen, now.seq) == (tick.gen, tick.seq)
+            return now if is_last and now is not None else tick
         if history.is_over:
             self._is_live = True
         elif history.is_read and not history.is_joined:
             self.arrived.clear()  # TICKS has it, or will have
             history.is_joined = True
         return None
-
-    def _as_live(self, tick: Tick) -> Tick:
-        now = self.values.get(tick.instrument)
-        is_last = now is not None and (now.gen, now.seq) == (tick.gen, tick.seq)
-        return now if is_last and now is not None else tick
 
     def _is_news(self, tick: Tick) -> bool:
         """Whether a live tick was not given out as history. The first such tick of each instrument

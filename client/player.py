@@ -55,12 +55,9 @@ class Player:
             key = id(tick.arrival), verdict
             arrival = arrivals.get(key)
             if arrival is None:
-                arrival = arrivals[key] = _still(tick.arrival, verdict)
+                then = tick.arrival
+                arrival = arrivals[key] = Arrival(
+                    then.gen, then.shard, then.epoch, then.source_code, then.t_rx_ns, then.age_ns,
+                    STILL_NS, verdict, then.losses,
+                )  # fmt: skip
             yield Tick(tick.instrument, tick._held, tick.seq, tick.flags, arrival)
-
-
-def _still(then: Arrival, verdict: Verdict) -> Arrival:
-    return Arrival(
-        then.gen, then.shard, then.epoch, then.source_code, then.t_rx_ns, then.age_ns, STILL_NS,
-        verdict, then.losses,
-    )  # fmt: skip

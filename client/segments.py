@@ -150,7 +150,7 @@ class Segment:
                 damaged = block.why
                 continue
             if damaged:
-                yield Gap(last_ns, block.first_ns, "damaged", detail=self._place(damaged))
+                yield Gap(last_ns, block.first_ns, "damaged", detail=f"{self.path.name}: {damaged}")
                 damaged = ""
             last_ns = block.last_ns
             if block.kind == Kind.RECORDS and block.flags & r.HAS_NOTES:
@@ -182,9 +182,6 @@ class Segment:
                 except r.BadRecording as error:
                     found.append(f"{self.path}: bytes {block.offset} to {block.end}: {error}")
         return found
-
-    def _place(self, why: str) -> str:
-        return f"{self.path.name}: {why}"
 
 
 def _decoded(block: Block, kind: Type, decode: Callable[[bytes], T]) -> list[T]:

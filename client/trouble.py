@@ -52,14 +52,11 @@ class Trouble:
         if now_ns - self._since_ns < PATIENCE_NS:
             return None
         is_news = not self.is_on
-        self.sentence = self._words(feed, reason)
-        return self.sentence if is_news else None
-
-    def _words(self, feed: str, reason: str) -> str:
         held = self._policy == "hold" and feed == "rest"
         what = "prices are polled, not streamed" if held else "no live prices, and none are sent"
         remedy = _REMEDIES.get(feed, "kitefeed goes on trying")
-        return f"kitefeed: {what} ({feed.replace('_', ' ')}: {reason}); {remedy}"
+        self.sentence = f"kitefeed: {what} ({feed.replace('_', ' ')}: {reason}); {remedy}"
+        return self.sentence if is_news else None
 
 
 def may_pass(policy: Policy, source: str, is_closed: bool) -> bool:
