@@ -57,14 +57,10 @@ def ask(message: ControlRequest, wanted: type[Reply], *, timeout_s: float = ANSW
         raise Unavailable(f"No kitefeed daemon runs in {directory}: start it with `kitefeed up`")
     reply = request(endpoint(directory, CONTROL), message, timeout_s=timeout_s)
     if isinstance(reply, Refused):
-        raise _refusal(reply)
+        raise _REMEDY.get(reply.code, TryLater)(reply.text)
     if not isinstance(reply, wanted):
         raise TryLater("The daemon answered something else: is it another version? `kitefeed down`")
     return reply
-
-
-def _refusal(reply: Refused) -> KitefeedError:
-    return _REMEDY.get(reply.code, TryLater)(reply.text)
 
 
 def get_status() -> StatusReport:

@@ -64,18 +64,15 @@ class LineScreen:
             self._shown = 0
             click.echo(f"  {headline(report)}  ({report.reason})")
         if self._shown % PRICES_EVERY == 0 and any(row.last_price for row in scene.rows):
-            click.echo(f"  {self._prices(scene.rows)}")
+            prices = "  ".join(
+                f"{row.symbol} {_price(row)} ({row.source}, {output.age(row.age_s)})"
+                for row in scene.rows[:SHOWN_IN_LINE]
+            )
+            click.echo(f"  {prices}")
         self._shown += 1
 
     def close(self) -> None:
         """Leave the lines as they are."""
-
-    @staticmethod
-    def _prices(rows: list[Row]) -> str:
-        return "  ".join(
-            f"{row.symbol} {_price(row)} ({row.source}, {output.age(row.age_s)})"
-            for row in rows[:SHOWN_IN_LINE]
-        )
 
 
 class TableScreen:

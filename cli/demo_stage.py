@@ -54,7 +54,9 @@ class Stage:
 
     def __init__(self) -> None:
         # Not $TMPDIR where that is deep: a socket's path has 107 bytes at most.
-        self.directory = Path(tempfile.mkdtemp(prefix="kitefeed-", dir=_short_directory()))
+        is_deep = len(tempfile.gettempdir()) > 60
+        parent = "/tmp" if is_deep else None  # noqa: S108 - mkdtemp makes it 0700
+        self.directory = Path(tempfile.mkdtemp(prefix="kitefeed-", dir=parent))
         self._log = (self.directory / "log").open("wb")
         self._children: list[subprocess.Popen[bytes]] = []
         self._account: dict[str, Any] = {}
@@ -78,7 +80,10 @@ class Stage:
         environment.forget_settings()
         environment.name_config(path)
         self._write_session(self._account)
-        self._keep_secret(self._account)
+        # In a file of the demo's own, not in the user's keyring: LOGIN is one click.
+        secret_path = self.directory / "state" / app_secret.FILE_NAME
+        api_secret = Secret(self._account["api_secret"])
+        app_secret.keep_in_file(secret_path, self._account["api_key"], api_secret)
         self._spawn([sys.executable, "-P", "-m", "kitefeed.cli", "up"])
 
     def _start_simulator(self) -> dict[str, Any]:
@@ -132,12 +137,6 @@ class Stage:
         found = session_file.parse(json.dumps(account), account["api_key"])
         session_file.write(self.directory / "state" / "session.json", found)
 
-    def _keep_secret(self, account: dict[str, Any]) -> None:
-        """Keep the secret in a file of the demo's own, not in the user's keyring: LOGIN is one
-        click."""
-        path = self.directory / "state" / app_secret.FILE_NAME
-        app_secret.keep_in_file(path, account["api_key"], Secret(account["api_secret"]))
-
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         address = self._account["rest"].removeprefix("http://")
         connection = http.client.HTTPConnection(address, timeout=HTTP_S)
@@ -174,17 +173,13 @@ class Stage:
             except subprocess.TimeoutExpired:
                 _signal(child, signal.SIGKILL)
                 child.wait()
-        self._end_orphans()
-        self._log.close()
-        shutil.rmtree(self.directory, ignore_errors=True)
-
-    def _end_orphans(self) -> None:
-        """End actors that are left: they are in groups of their own. Without supervisord they
-        leave, or are killed."""
+        # Actors are in groups of their own. Without supervisord they leave, or are killed.
         run = self.directory / "run"
         if not wait_until(lambda: not locks.live_holders(run), ORPHANS_S):
             for holder in locks.live_holders(run):
                 os.kill(holder.pid, signal.SIGKILL)
+        self._log.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 def _free_port() -> int:
@@ -193,11 +188,6 @@ def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
-
-
-def _short_directory() -> str | None:
-    """Return a directory with a short path; None for the usual place."""
-    return "/tmp" if len(tempfile.gettempdir()) > 60 else None  # noqa: S108 - mkdtemp makes it 0700
 
 
 def _first_line(stream: IO[bytes] | None) -> bytes:

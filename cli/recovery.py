@@ -28,19 +28,16 @@ def wait(settings: Settings, fingerprint: str, login_ns: int) -> str:
             last[:] = [get_status()]
         except (Unavailable, TryLater):
             return False
-        return _is_settled(last[0], fingerprint)
+        word = _word(last[0], fingerprint)
+        if word == "refused":
+            return True
+        is_judged = word == "valid"
+        return is_judged and last[0].feed in ("live", "closed", "paused", "no_entitlement")
 
     wait_until(is_settled, RECOVERY_S)
     if not last:
         raise TryLater("The session is stored, but the daemon does not answer: `kitefeed status`")
     return told(last[0], fingerprint, (boot_ns() - login_ns) / 1e9)
-
-
-def _is_settled(report: StatusReport, fingerprint: str) -> bool:
-    if _word(report, fingerprint) == "refused":
-        return True
-    is_judged = _word(report, fingerprint) == "valid"
-    return is_judged and report.feed in ("live", "closed", "paused", "no_entitlement")
 
 
 def told(report: StatusReport, fingerprint: str, took_s: float) -> str:

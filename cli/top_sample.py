@@ -196,7 +196,8 @@ class Sampler:
             if actor.role == role and name in actor.counters and actor.beat_age_s is not None:
                 at_s = boot_ns() / 1e9 - actor.beat_age_s
                 key = f"{role} {actor.pid} {name}"
-                return _rounded(self._rates.of(key, actor.counters[name], at_s))
+                rate = self._rates.of(key, actor.counters[name], at_s)
+                return None if rate is None else round(rate, 1)
         return None
 
     def _tick_rates(self, ticks: dict[str, Tick]) -> dict[str, float]:
@@ -266,7 +267,3 @@ def _instrument(tick: Tick, rates: dict[str, float]) -> InstrumentRow:
 
 def _seconds(ns: int) -> float | None:
     return round(ns / 1e9, 2) if ns >= 0 else None
-
-
-def _rounded(rate: float | None) -> float | None:
-    return None if rate is None else round(rate, 1)

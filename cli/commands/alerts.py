@@ -11,7 +11,7 @@ from kitefeed.protocol.clock import utc_ns
 from kitefeed.protocol.errors import ConfigError
 from kitefeed.protocol.exits import Exit
 from kitefeed.services.notifier.alerts import Code, compose
-from kitefeed.services.notifier.targets import Deliver, heartbeat, links_of, targets_of
+from kitefeed.services.notifier.targets import heartbeat, links_of, targets_of
 from kitefeed.services.table import alerted
 
 
@@ -45,10 +45,6 @@ async def _try_all(settings: Settings) -> dict[str, str]:
     targets = targets_of(settings)
     url = settings.config.alerts.heartbeat_url
     if url.reveal():
-        targets["heartbeat_url"] = _beat_of(settings)
+        targets["heartbeat_url"] = lambda _: heartbeat(url)
     problems = await asyncio.gather(*(deliver(alert) for deliver in targets.values()))
     return dict(zip(targets, problems, strict=True))
-
-
-def _beat_of(settings: Settings) -> Deliver:
-    return lambda _: heartbeat(settings.config.alerts.heartbeat_url)

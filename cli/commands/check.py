@@ -78,7 +78,9 @@ def judge_now(age_warn: float, age_crit: float) -> CheckResult:
 
 def judge(report: StatusReport, age_warn: float, age_crit: float) -> CheckResult:
     """Return the worst of the headline, the age of the newest tick, and the processes."""
-    found = [(_LEVELS.get(report.feed, MonitorCode.CRITICAL), _headline(report))]
+    reason = f" ({report.reason})" if report.reason else ""
+    headline = f"feed {report.feed}, source {report.source}{reason}"
+    found = [(_LEVELS.get(report.feed, MonitorCode.CRITICAL), headline)]
     age_s = report.last_tick_age_s if report.feed == "live" else None
     if report.feed == "live":
         level = _of_age(age_s, age_warn, age_crit)
@@ -101,11 +103,6 @@ def _of_age(age_s: float | None, age_warn: float, age_crit: float) -> MonitorCod
     if age_s is None or age_s > age_crit:
         return MonitorCode.CRITICAL
     return MonitorCode.WARNING if age_s > age_warn else MonitorCode.OK
-
-
-def _headline(report: StatusReport) -> str:
-    reason = f" ({report.reason})" if report.reason else ""
-    return f"feed {report.feed}, source {report.source}{reason}"
 
 
 def _verdict(level: MonitorCode, reason: str) -> CheckResult:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -24,7 +25,8 @@ def down() -> None:
         raise Unavailable(f"There is nothing to stop: no kitefeed daemon runs in {directory}")
     pids = targets(holders)
     for pid in pids:
-        _terminate(pid)
+        with suppress(ProcessLookupError):  # it left by itself
+            os.kill(pid, signal.SIGTERM)
     if not wait_until(lambda: _is_over(directory, pids), STOPPED_S):
         left = " ".join(str(h.pid) for h in locks.live_holders(directory)) or " ".join(
             map(str, sorted(pids))
@@ -39,18 +41,9 @@ def targets(holders: list[locks.Holder]) -> set[int]:
     A holder is proven by its lock. Its parent is asked only when it really is a supervisord: the
     mark of one in the environment is inherited, and the parent may be anything.
     """
-    return {h.parent_pid if _has_supervisord(h) else h.pid for h in holders}
-
-
-def _has_supervisord(holder: locks.Holder) -> bool:
-    return holder.is_supervised and is_supervisord(holder.parent_pid)
-
-
-def _terminate(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGTERM)
-    except ProcessLookupError:
-        pass  # it left by itself
+    return {
+        h.parent_pid if h.is_supervised and is_supervisord(h.parent_pid) else h.pid for h in holders
+    }
 
 
 def _is_over(directory: Path, pids: set[int]) -> bool:

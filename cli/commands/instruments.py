@@ -49,7 +49,8 @@ def find(text: tuple[str, ...], limit: int, is_json: bool) -> None:
     found = instrument_search.find(db, words)
     if not found:
         near = instrument_search.near(db, words)
-        raise BadInput(f"No instrument matches {words!r}{_hint(near)}")
+        hint = f"; {did_you_mean(near)}" if near else ": try fewer or shorter words"
+        raise BadInput(f"No instrument matches {words!r}{hint}")
     for row in found[:limit]:
         click.echo(msgspec.json.encode(row).decode() if is_json else _line(row))
     more = len(found) - limit
@@ -115,10 +116,6 @@ def _without_list(problem: str) -> KitefeedError:
             "at once with `kitefeed instruments fetch`"
         )
     return TryLater(f"{problem}: the daemon is about to fetch it, try again in a moment")
-
-
-def _hint(near: list[str]) -> str:
-    return f"; {did_you_mean(near)}" if near else ": try fewer or shorter words"
 
 
 def _line(row: "ListedInstrument") -> str:

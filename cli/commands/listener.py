@@ -60,17 +60,15 @@ class Watchdog:
 
     def handle(self, event: str, payload: dict[str, str], now_ns: int) -> None:
         if event == "PROCESS_STATE_FATAL":
-            self._note_fatal(f"{payload['groupname']}:{payload['processname']}", now_ns)
+            name = f"{payload['groupname']}:{payload['processname']}"
+            self._due_ns[name] = now_ns + REVIVE_AFTER_NS
+            if name not in self._said:
+                self._said.add(name)
+                self._say(f"{name} keeps ending at its start; it is tried again every minute")
         else:
             self._look_at_supervisor()
             self._revive(now_ns)
             self._health.look()
-
-    def _note_fatal(self, name: str, now_ns: int) -> None:
-        self._due_ns[name] = now_ns + REVIVE_AFTER_NS
-        if name not in self._said:
-            self._said.add(name)
-            self._say(f"{name} keeps ending at its start; it is tried again every minute")
 
     def _revive(self, now_ns: int) -> None:
         for name in [name for name, due_ns in self._due_ns.items() if due_ns <= now_ns]:
@@ -92,13 +90,10 @@ class Watchdog:
         self._ticks_untouched = self._ticks_untouched + 1 if seen == self._seen else 0
         self._seen = seen
         if self._ticks_untouched >= TICKS_UNTOUCHED_MAX:
-            self._kill(holder)
-
-    def _kill(self, holder: locks.Holder) -> None:
-        self._ticks_untouched = 0
-        if locks.is_same_process(holder.pid, holder.start_ticks):
-            self._say(f"the supervisor actor (pid {holder.pid}) hangs; it is killed")
-            os.kill(holder.pid, signal.SIGKILL)
+            self._ticks_untouched = 0
+            if locks.is_same_process(holder.pid, holder.start_ticks):
+                self._say(f"the supervisor actor (pid {holder.pid}) hangs; it is killed")
+                os.kill(holder.pid, signal.SIGKILL)
 
 
 @click.command("supervisord-listener", hidden=True)
