@@ -103,11 +103,12 @@ class InstrumentsDb:
     def opened(self) -> Iterator[sqlite3.Connection]:
         """Open a connection that only reads. Raises FileNotFoundError and ListDamaged."""
         try:
-            identity = _identity(self.path)
+            facts = os.stat(self.path)
         except FileNotFoundError:
             raise
         except OSError as error:
             raise ListDamaged(self.path, error.strerror or str(error)) from None
+        identity = facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
         try:
             with closing(sqlite3.connect(list_uri(self.path), uri=True)) as db:
                 if identity != self._checked:
@@ -132,11 +133,6 @@ def _is_first_version(db: sqlite3.Connection) -> bool:
     """Whether the file is of the first version, which had no version number and no digest."""
     columns = [name for _, name, *_ in db.execute("PRAGMA table_info(facts)")]
     return columns == ["rows", "day_ist"]
-
-
-def _identity(path: Path) -> tuple[int, ...]:
-    facts = os.stat(path)
-    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 def list_uri(path: Path) -> str:

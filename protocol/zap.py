@@ -27,7 +27,10 @@ def judge(frames: list[bytes], name_of: Callable[[bytes], str | None]) -> ZapAns
     request_id = frames[1] if len(frames) > 1 else b""
     address = frames[3].decode(errors="replace") if len(frames) > 3 else ""
     name = name_of(frames[6]) if _is_ours(frames) else None
-    status = [b"400", b"not a client of this feed", b""] if name is None else _welcome(name)
+    if name is None:
+        status = [b"400", b"not a client of this feed", b""]
+    else:
+        status = [b"200", b"OK", name.encode()]
     return ZapAnswer([VERSION, request_id, *status, b""], address, name)
 
 
@@ -36,7 +39,3 @@ def _is_ours(frames: list[bytes]) -> bool:
         return False
     version, _, domain, _, _, mechanism, key = frames
     return (version, domain, mechanism, len(key)) == (VERSION, DOMAIN, b"CURVE", 32)
-
-
-def _welcome(name: str) -> list[bytes]:
-    return [b"200", b"OK", name.encode()]
