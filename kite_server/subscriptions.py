@@ -64,30 +64,25 @@ class Subscriptions:
         passed over in silence."""
         match parse_client_message(payload):
             case Subscribe(tokens):
-                return self._subscribe(tokens, now_ns)
+                wanted = list(dict.fromkeys(tokens))
+                new = [token for token in wanted if token not in self.modes]
+                room = TOKENS_MAX - len(self.modes)
+                for token in new[:room]:
+                    self.modes[token] = QUOTE
+                accepted = [token for token in wanted if token in self.modes]
+                packets = self._packets(accepted, now_ns)
+                return Reply(packets, TOO_MANY if len(new) > room else None)
             case Unsubscribe(tokens):
                 for token in tokens:
                     self.modes.pop(token, None)
                     self._sent.pop(token, None)
             case SetMode(mode, tokens):
-                return self._set_mode(mode, tokens, now_ns)
+                # A mode without a subscription does nothing: staff say so, the documents do not.
+                known = [token for token in dict.fromkeys(tokens) if token in self.modes]
+                for token in known:
+                    self.modes[token] = mode
+                return Reply(self._packets(known, now_ns))
         return Reply([])
-
-    def _subscribe(self, tokens: tuple[int, ...], now_ns: int) -> Reply:
-        wanted = list(dict.fromkeys(tokens))
-        new = [token for token in wanted if token not in self.modes]
-        room = TOKENS_MAX - len(self.modes)
-        for token in new[:room]:
-            self.modes[token] = QUOTE
-        accepted = [token for token in wanted if token in self.modes]
-        return Reply(self._packets(accepted, now_ns), TOO_MANY if len(new) > room else None)
-
-    def _set_mode(self, mode: int, tokens: tuple[int, ...], now_ns: int) -> Reply:
-        # A mode without a subscription does nothing: staff say so, the documents do not.
-        known = [token for token in dict.fromkeys(tokens) if token in self.modes]
-        for token in known:
-            self.modes[token] = mode
-        return Reply(self._packets(known, now_ns))
 
     def _packets(self, tokens: list[int], now_ns: int) -> list[Packet]:
         for token in tokens:
