@@ -52,7 +52,9 @@ class SimulatedConnection(Connection):
         if self.stands(Fault.SILENCE):
             return
         if not self.stands(Fault.MUTE):
-            await self.send_packets(self.subscriptions.changed(self._frozen()), now_ns)
+            token = self._world.faults.argument(Fault.FREEZE, self.app.number)
+            frozen = None if token is None else int(token)
+            await self.send_packets(self.subscriptions.changed(frozen), now_ns)
         await self.beat(now_ns)
         if self.stands(Fault.GARBAGE):
             await self.send(*next(self._garbage))
@@ -93,10 +95,6 @@ class SimulatedConnection(Connection):
             await asyncio.Event().wait()  # the peer has to drop the connection, which cancels this
         await super().answer_close(code)
 
-    def _frozen(self) -> int | None:
-        token = self._world.faults.argument(Fault.FREEZE, self.app.number)
-        return None if token is None else int(token)
-
     async def drop(self, how: str) -> None:
         """End it: `close` or a close code politely, `empty` with a close frame that names no code,
         `twice` with a close frame too many, `fin` and `rst` without any."""
@@ -106,7 +104,9 @@ class SimulatedConnection(Connection):
             case "fin":
                 self.cut()
             case "rst":
-                self._reset()
+                raw = self._transport.get_extra_info("socket")
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+                self._transport.abort()
             case "empty":
                 await self._ws.send_frame(b"", WSMsgType.CLOSE)
                 self.cut()
@@ -117,8 +117,3 @@ class SimulatedConnection(Connection):
                 await self.close(1000)
             case code:
                 await self.close(int(code))
-
-    def _reset(self) -> None:
-        raw = self._transport.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
-        self._transport.abort()

@@ -26,7 +26,11 @@ def faulty(request: web.Request, listings: Sequence[Listing], fault: str) -> web
     if fault in ("cut", "cut_plain"):
         return _cut(request, listings, is_zipped=fault == "cut")
     if fault == "odd":
-        rows = [_odd(_row(each)) for each in listings]
+        rows = [
+            f"{row.exchange},INE,{row.tradingsymbol},{row.expiry},{row.lot_size or 'none'},"
+            f"{row.instrument_token},?"
+            for row in map(_row, listings)
+        ]
         text = "\n".join([_ODD_HEADER, *rows, *_ODD_ROWS, ""])
         return web.Response(text=text, content_type="text/csv")
     if fault == "short":
@@ -46,11 +50,6 @@ def _cut(request: web.Request, listings: Sequence[Listing], *, is_zipped: bool) 
         request.transport.write(head.encode() + body[: int(len(body) * _CUT_AT)])
         request.transport.close()
     return web.Response()
-
-
-def _odd(row: DumpRow) -> str:
-    lot = row.lot_size or "none"
-    return f"{row.exchange},INE,{row.tradingsymbol},{row.expiry},{lot},{row.instrument_token},?"
 
 
 def _row(listing: Listing) -> DumpRow:

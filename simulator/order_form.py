@@ -164,7 +164,8 @@ def _check_prices(form: OrderForm, security: Security) -> None:
     if form.is_stop and not form.trigger_price:
         raise OrderError("Missing or empty field `trigger_price`")
     for name, value in (("price", form.price), ("trigger price", form.trigger_price)):
-        if not _is_multiple(value, security):
+        ticks = value * security.listing.divisor / security.tick
+        if abs(ticks - round(ticks)) >= 1e-4:  # a client computes in floats
             tick_size = security.tick / security.listing.divisor
             raise OrderError(
                 f"Tick size for this script is {tick_size:g}. Kindly enter {name} in the multiple "
@@ -176,11 +177,6 @@ def _check_prices(form: OrderForm, security: Security) -> None:
         raise OrderError("Trigger price can't be lesser than price")
     if form.has_limit:
         _check_circuits(form.price, security)
-
-
-def _is_multiple(value: float, security: Security) -> bool:
-    ticks = value * security.listing.divisor / security.tick
-    return abs(ticks - round(ticks)) < 1e-4  # a client computes in floats
 
 
 def _check_circuits(price: float, security: Security) -> None:

@@ -120,7 +120,10 @@ class Rest:
             raise RestError(403, "PermissionException", "The user is not enabled for the app.")
         match found:
             case App():
-                return success(_session(found, now_ns))
+                user = shapes.profile(found.user_id, found.user_name)
+                token, at_s = found.access_token or "", now_ns // NS_PER_S
+                answer = shapes.session(user, found.api_key, token, at_s)
+                return success({**answer, "refresh_token": found.refresh_token})
             case Refusal.CHECKSUM:
                 raise RestError(403, "TokenException", "Invalid `checksum`.")
             case Refusal.REQUEST_TOKEN:
@@ -206,9 +209,3 @@ class Rest:
             raise RestError(429)
         market, kept = self._world.market, self._world.exchange.candles
         return success(await historical(market, kept, request.match_info, request.query, now_ns))
-
-
-def _session(app: App, now_ns: int) -> dict[str, object]:
-    user = shapes.profile(app.user_id, app.user_name)
-    answer = shapes.session(user, app.api_key, app.access_token or "", now_ns // NS_PER_S)
-    return {**answer, "refresh_token": app.refresh_token}
