@@ -7,7 +7,7 @@ import msgspec
 from kitefeed.actors.policy.market import name_of
 from kitefeed.actors.supervisor import headline, held, order_book
 from kitefeed.actors.supervisor.facts import DialState, SessionFacts, Shard
-from kitefeed.actors.supervisor.roster import Roster
+from kitefeed.actors.supervisor.roster import Member, Roster
 from kitefeed.actors.supervisor.state import State
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.protocol.messages.status import (
@@ -69,9 +69,7 @@ def status(
         next_open=next_open.isoformat() if next_open else None,
         subscriptions=subscriptions.counts(now_ns),
         subscribers=broadcaster.beat.subscribers if broadcaster else 0,
-        last_tick_age_s=_age_s(ticker.beat.last_tick_age_ns, now_ns - ticker.heard_ns)
-        if ticker
-        else None,
+        last_tick_age_s=_last_tick_age_s(s, ticker),
         last_outage=s.outage,
         endpoints=around.endpoints,
         actors=[
@@ -128,5 +126,10 @@ def _market(s: State) -> dict[str, str]:
     }
 
 
-def _age_s(age_ns: int, since_ns: int) -> float | None:
-    return round((age_ns + since_ns) / 1e9, 2) if age_ns >= 0 else None
+def _last_tick_age_s(s: State, ticker: Member | None) -> float | None:
+    """Return the seconds since the newest tick: of the ticker's last beat, and of what it told
+    between two beats. A socket's first tick makes the feed live a second before a beat knows."""
+    last_ns = s.fresh_ns
+    if ticker is not None and ticker.beat.last_tick_age_ns >= 0:
+        last_ns = max(last_ns, ticker.heard_ns - ticker.beat.last_tick_age_ns)
+    return round((s.now_ns - last_ns) / 1e9, 2) if last_ns else None

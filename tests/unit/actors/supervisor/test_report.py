@@ -10,6 +10,7 @@ from kitefeed.actors.supervisor.report import Surroundings
 from kitefeed.actors.supervisor.roster import Roster
 from kitefeed.actors.supervisor.subscriptions import Subscriptions
 from kitefeed.protocol import keys, private_files
+from kitefeed.protocol.messages import bus as m
 from kitefeed.protocol.messages.membership import Beat, Hello
 from kitefeed.protocol.messages.status import StatusReport, TcpAddress
 from kitefeed.protocol.sockets import new_key_pair
@@ -83,6 +84,20 @@ def test_a_tick_that_never_came_has_no_age() -> None:
     bench = Bench()
     assert status(bench, beating(Role.TICKER, Beat(), bench.now_ns)).last_tick_age_s is None
     assert status(bench).last_tick_age_s is None
+
+
+def test_the_first_tick_has_an_age_before_the_tickers_next_beat() -> None:
+    """A monitor would take a live feed without any for a dead one."""
+    bench = Bench()
+    epoch = bench.live()
+    roster = beating(Role.TICKER, Beat(), bench.now_ns)
+    assert status(bench, roster).feed == "live"
+    assert status(bench, roster).last_tick_age_s == 0
+    bench.now_ns += S // 2
+    assert status(bench, roster).last_tick_age_s == 0.5
+    bench.feed(m.LinkClosed(0, epoch, 1006, "gone"))
+    bench.now_ns += S
+    assert status(bench, roster).last_tick_age_s == 1.5
 
 
 def test_subscribers_are_counted_by_the_broadcaster() -> None:
