@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from kitefeed import KiteTicker
+from kitefeed.actors.broadcaster.orders import FILE_NAME
 from kitefeed.protocol.topology import Role
 from tests.integration.rig import Rig
 from tests.support import eventually
@@ -94,6 +95,14 @@ def give_it_back(rig: Rig) -> None:
     rig.kitefeed("retry")
 
 
+def written(rig: Rig, *orders: str) -> bool:
+    """Whether the broadcaster has on its disk what was told of these: killed in the milliseconds
+    before that, it may tell it again."""
+    path = rig.root / "state" / FILE_NAME
+    data = path.read_bytes() if path.exists() else b""
+    return all(each.encode() in data for each in orders)
+
+
 def kill(rig: Rig, role: Role) -> None:
     os.kill(rig.pid_of(role), signal.SIGKILL)
 
@@ -167,6 +176,7 @@ def test_a_killed_process_costs_no_update_and_repeats_none(rig: Rig, ear: Ear, r
     before = order(rig, status="COMPLETE")
     resting = order(rig, status="OPEN", filled_quantity=0)
     eventually(lambda: ear.of(before) and ear.of(resting), 10)
+    eventually(lambda: written(rig, before, resting), 10)
     pid = rig.pid_of(role)
     kill(rig, role)
     order(rig, resting, status="CANCELLED")
