@@ -52,6 +52,8 @@ def unread(s: State, event: m.OrdersUnread) -> None:
     order = s.book.order
     if order is None or order.reading != event.reading:
         return
+    if event.outcome == "network" and not s.is_any_open:
+        return  # one cause, one line: the reconnect has the book read anew
     s.book.detail = event.detail
     if event.outcome == "token":
         s.book = BookFacts()

@@ -138,6 +138,15 @@ def test_a_failure_is_one_condition_that_ends_when_the_book_is_had(bench: Bench)
     assert "condition=orders" in said(bench)[-1]
 
 
+def test_a_book_that_is_lost_with_the_network_is_no_condition_of_its_own(bench: Bench) -> None:
+    reconnect(bench)
+    bench.feed(m.LinkClosed(0, bench.last(m.OpenLink).epoch, None, "connection reset"))
+    fail(bench)
+    bench.wait(20)
+    assert not [text for text in said(bench) if "condition=orders" in text]
+    assert condition(bench.machine.state) == ""
+
+
 def test_a_plan_that_is_refused_stays_said_until_a_later_reconnect_reads_it(bench: Bench) -> None:
     reconnect(bench)
     fail(bench, "permission")
